@@ -1,0 +1,24 @@
+// Directories that are expensive to make are made once, whole or not at all.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace box {
+
+// The folder in which this user's built directories are kept; made if need be. That of root is not
+// in a home: with sudo, $HOME may still be the user's, and must not fill with files of root's.
+std::string cache_directory();
+
+// Makes the directory `path`, whose parent exists, unless it is there already.
+//
+// `build` fills the directory that it is given, which becomes `path` by one rename(2) when `build`
+// returns. If it throws, is interrupted (Ctrl-C) or killed, nothing is ever seen at `path`; what a
+// killed one left is removed by the next. Of two that start at once, the second waits for the
+// first.
+void build_once(const std::string& path, const std::function<void(const std::string&)>& build);
+
+// rm -rf: removes `path` and what is below it, on this file system, without following links.
+void remove_tree(const std::string& path);
+
+}  // namespace box

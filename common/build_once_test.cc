@@ -1,0 +1,137 @@
+#include "common/build_once.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "common/check.h"
+#include "common/interrupt.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+class BuildOnce : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/build_once.XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    path_ = folder_ + "/built";
+  }
+  void TearDown() override { remove_tree(folder_); }
+
+  [[nodiscard]] bool folder_is_empty() const { return fs::is_empty(folder_); }
+  static void write_mark(const std::string& directory) {
+    std::ofstream(directory + "/mark") << "x";
+  }
+
+  std::string folder_;
+  std::string path_;
+};
+
+TEST_F(BuildOnce, BuildsOnlyTheFirstTime) {
+  int calls = 0;
+  for (int i = 0; i < 2; ++i) {
+    build_once(path_, [&](const std::string& partial) {
+      ++calls;
+      write_mark(partial);
+    });
+  }
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(fs::exists(path_ + "/mark"));
+}
+
+TEST_F(BuildOnce, LeavesNothingWhenItFails) {
+  EXPECT_THROW(build_once(path_,
+                          [](const std::string& partial) {
+                            write_mark(partial);
+                            throw Failure("no space");
+                          }),
+               Failure);
+  EXPECT_TRUE(folder_is_empty());
+}
+
+TEST_F(BuildOnce, LeavesNothingWhenItIsInterrupted) {
+  try {
+    build_once(path_, [](const std::string& partial) {
+      write_mark(partial);
+      raise(SIGINT);
+    });
+    FAIL() << "did not throw";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status(), 128 + SIGINT);
+  }
+  EXPECT_TRUE(folder_is_empty());
+}
+
+TEST_F(BuildOnce, RemovesWhatAKilledOneLeft) {
+  fs::create_directory(path_ + ".partial");
+  std::ofstream(path_ + ".partial/old") << "half";
+  build_once(path_, write_mark);
+  EXPECT_FALSE(fs::exists(path_ + "/old"));
+  EXPECT_FALSE(fs::exists(path_ + ".partial"));
+}
+
+TEST_F(BuildOnce, TheSecondWaitsForTheFirst) {
+  int order[2];
+  ASSERT_EQ(pipe(order), 0);
+  pid_t children[2];
+  for (pid_t& child : children) {
+    child = fork();
+    if (child == 0) {
+      build_once(path_, [&](const std::string& partial) {
+        (void)!write(order[1], "b", 1);
+        usleep(50'000);
+        write_mark(partial);
+      });
+      _exit(fs::exists(path_ + "/mark") ? 0 : 1);
+    }
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  close(order[1]);
+  char built[3];
+  EXPECT_EQ(read(order[0], built, sizeof built), 1) << "both have built it";
+  close(order[0]);
+}
+
+TEST_F(BuildOnce, RemovesAFolderThatCannotBeWritten) {
+  fs::create_directories(path_ + "/locked/inner");
+  fs::permissions(path_ + "/locked", fs::perms::owner_read | fs::perms::owner_exec);
+  remove_tree(path_);
+  EXPECT_FALSE(fs::exists(path_));
+}
+
+TEST_F(BuildOnce, DoesNotFollowLinksWhenRemoving) {
+  fs::create_directory(folder_ + "/kept");
+  write_mark(folder_ + "/kept");
+  fs::create_directory(path_);
+  fs::create_directory_symlink(folder_ + "/kept", path_ + "/link");
+  remove_tree(path_);
+  EXPECT_TRUE(fs::exists(folder_ + "/kept/mark"));
+}
+
+TEST(Interrupt, LeavesIgnoredSignalsIgnored) {
+  signal(SIGHUP, SIG_IGN);
+  {
+    const InterruptGuard guard;
+    raise(SIGHUP);
+    EXPECT_NO_THROW(throw_if_interrupted());
+  }
+  signal(SIGHUP, SIG_DFL);
+}
+
+}  // namespace
+}  // namespace box

@@ -1,0 +1,49 @@
+// Every system call goes through check(): it fails loudly, and is seen with --verbose.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <string>
+
+#include "common/failure.h"
+
+namespace box {
+
+// --verbose: from now on check() writes each call and its result to stderr, in this process and
+// in the children that it forks.
+void start_tracing(const std::string& program);
+[[nodiscard]] bool tracing();
+
+// After fork() or clone(2): the lines that follow say "child".
+void trace_as(const std::string& process);
+
+// Writes one line, for what is worth seeing and is no single system call.
+void trace(const std::string& line);
+
+namespace check_internal {
+[[noreturn]] void fail(int error, fmt::string_view call, fmt::format_args arguments);
+void show(long long result, fmt::string_view call, fmt::format_args arguments);
+}  // namespace check_internal
+
+// Passes a system call's result through, or throws Failure "call: strerror(errno)". For plumbing,
+// which --verbose need not show: pipes, reads, waits.
+template <typename Result, typename... Args>
+Result check_quietly(Result result, fmt::format_string<Args...> call, Args&&... args) {
+  const int error = errno;
+  if (result == -1) check_internal::fail(error, call, fmt::make_format_args(args...));
+  return result;
+}
+
+// The same, and shown with --verbose: for the calls that build the container.
+//
+//   check(chroot(root.c_str()), "chroot({})", root);
+template <typename Result, typename... Args>
+Result check(Result result, fmt::format_string<Args...> call, Args&&... args) {
+  const int error = errno;
+  if (result == -1) check_internal::fail(error, call, fmt::make_format_args(args...));
+  if (tracing()) check_internal::show(result, call, fmt::make_format_args(args...));
+  return result;
+}
+
+}  // namespace box

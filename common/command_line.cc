@@ -1,0 +1,126 @@
+#include "common/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
+    return "Usage: " + app->get_name() + " [OPTIONS] [--] COMMAND [ARG...]\n";
+  }
+};
+
+}  // namespace
+
+struct CommandLine::Parser {
+  int argc;
+  char** argv;
+  std::string program;
+  CLI::App app;
+  bool verbose = false;
+  std::vector<std::string>* command = nullptr;
+  std::vector<Hint> hints;
+
+  Parser(int count, char** words)
+      : argc(count),
+        argv(words),
+        program(count > 0 ? std::filesystem::path(words[0]).filename().string() : "box") {}
+
+  [[nodiscard]] std::string see_help() const { return program + " --help lists the options"; }
+
+  // What CLI11 leaves to us: COMMAND and its arguments, or an option that it does not know.
+  void take_command(std::vector<std::string> words) {
+    if (!words.empty() && words.front() == "--") {
+      words.erase(words.begin());
+    } else if (!words.empty() && words.front().size() > 1 && words.front().front() == '-') {
+      throw Failure("unknown option " + words.front(), see_help());
+    }
+    if (words.empty()) throw Failure("no COMMAND given", "try " + program + " /bin/sh");
+    *command = std::move(words);
+  }
+};
+
+CommandLine::CommandLine(int argc, char** argv) : parser_(std::make_unique<Parser>(argc, argv)) {
+  CLI::App& app = parser_->app;
+  app.name(parser_->program);
+  app.prefix_command();  // the first word that is no option, and all after it, is the command's
+  app.set_version_flag("--version", parser_->program + " " + kVersion);
+  app.add_flag("--verbose", parser_->verbose,
+               "show each system call that builds the container, with its result");
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.get_formatter()->column_width(36);
+  app.footer(
+      "Exit status: the command's own; 128+n when signal n ended it; 125 when the container\n"
+      "could not be set up; 126 when COMMAND cannot be executed; 127 when it is not found.");
+}
+
+CommandLine::~CommandLine() = default;
+
+void CommandLine::add_flag(const std::string& names, bool& value, const std::string& help) {
+  parser_->app.add_flag(names, value, help);
+}
+
+void CommandLine::add_option(const std::string& names, const std::string& value_name,
+                             const std::string& help,
+                             const std::function<void(const std::string&)>& set) {
+  const std::string name = names.substr(names.find("--"));
+  parser_->app
+      .add_option_function<std::vector<std::string>>(
+          names,
+          [name, set](const std::vector<std::string>& values) {
+            for (const auto& value : values) {
+              try {
+                set(value);
+              } catch (const Failure& failure) {
+                throw Failure(name + " " + value + ": " + failure.what(), failure.hint());
+              }
+            }
+          },
+          help)
+      ->type_name(value_name)
+      ->allow_extra_args(false);  // else "-e A=1 COMMAND" would swallow COMMAND as a second value
+}
+
+void CommandLine::add_option(const std::string& names, const std::string& value_name,
+                             const std::string& help, std::string& value) {
+  add_option(names, value_name, help, [&value](const std::string& word) { value = word; });
+}
+
+void CommandLine::add_command(std::vector<std::string>& command) { parser_->command = &command; }
+
+void CommandLine::add_hint(Hint hint) { parser_->hints.push_back(std::move(hint)); }
+
+void CommandLine::parse() {
+  CLI::App& app = parser_->app;
+  try {
+    app.parse(parser_->argc, parser_->argv);
+  } catch (const CLI::Success& help_or_version) {
+    app.exit(help_or_version);
+    if (std::fflush(stdout) != 0) throw Failure(errno, "write(stdout)");
+    throw Answered{};
+  } catch (const CLI::ParseError& error) {
+    throw Failure(error.what(), parser_->see_help());
+  }
+  parser_->take_command(app.remaining());
+  if (parser_->verbose) start_tracing(parser_->program);
+}
+
+const std::string& CommandLine::program() const { return parser_->program; }
+
+std::string CommandLine::hint_for(const Failure& failure) const {
+  if (!failure.hint().empty()) return failure.hint();
+  for (const auto& hint : parser_->hints) {
+    if (std::string text = hint(failure); !text.empty()) return text;
+  }
+  return "";
+}
+
+}  // namespace box

@@ -1,0 +1,54 @@
+#include "common/run_main.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+// Were 0, 1 or 2 closed, the next file that we open would take its number, and the command would
+// inherit that file as its input or output.
+void open_standard_files() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) == -1) check_quietly(open("/dev/null", O_RDWR), "open(/dev/null)");
+  }
+}
+
+// `bazel run` starts us elsewhere, and says in this variable where the user is.
+void go_where_the_user_is() {
+  const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
+  if (directory != nullptr) check_quietly(chdir(directory), "chdir({})", directory);
+}
+
+void complain(const CommandLine& line, const std::string& what, const std::string& hint) {
+  std::string text = line.program() + ": " + what + "\n";
+  if (!hint.empty()) text += "hint: " + hint + "\n";
+  (void)!write(STDERR_FILENO, text.data(), text.size());  // nothing is left to tell it to
+}
+
+}  // namespace
+
+int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run) {
+  CommandLine line(argc, argv);
+  try {
+    open_standard_files();
+    go_where_the_user_is();
+    return run(line);
+  } catch (const CommandLine::Answered&) {
+    return 0;
+  } catch (const Failure& failure) {
+    complain(line, failure.what(), line.hint_for(failure));
+    return failure.exit_status();
+  } catch (const std::exception& e) {
+    complain(line, e.what(), "");
+    return kExitSetupFailed;
+  }
+}
+
+}  // namespace box
