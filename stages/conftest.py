@@ -8,7 +8,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pexpect
@@ -18,6 +19,30 @@ NEEDS_ROOT = "needs root: bazel test --config=root //..."
 STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root")
 UID = 12345  # an ordinary user that is in no passwd file
 TIMEOUT = 30  # seconds; reached only when something hangs
+
+
+class Started(subprocess.Popen):
+    """A stage that runs. Leaving its `with` block ends it: no test waits for ever."""
+
+    def __exit__(self, *exception) -> None:
+        self.kill()
+        super().__exit__(*exception)
+
+    def pid_1(self) -> int:
+        """The stage's child, which is PID 1 of the container, by its number on the host."""
+        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        assert wait_until(children.read_text), "it has started no child"
+        return int(children.read_text())
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:
+    """Whether `condition` came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 @dataclass(frozen=True)
@@ -41,10 +66,10 @@ class Caller:
     def program(self, stage: str) -> str:
         return str(self.programs / "stages" / stage / stage)
 
-    def start(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.Popen:
+    def start(self, stage: str, *words: str | os.PathLike, **how) -> Started:
         how = {"cwd": "/", "env": self.environment(), "text": True, "stdin": subprocess.DEVNULL,
                "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **self._as_this_user(), **how}
-        return subprocess.Popen([self.program(stage), *map(str, words)], **how)
+        return Started([self.program(stage), *map(str, words)], **how)
 
     def run(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
         """Runs `stage` with `words` to its end; answers its status, stdout and stderr."""
@@ -52,11 +77,7 @@ class Caller:
         if given is not None:
             how["stdin"] = subprocess.PIPE
         with self.start(stage, *words, **how) as process:
-            try:
-                out, err = process.communicate(given, timeout=TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            out, err = process.communicate(given, timeout=TIMEOUT)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def output(self, stage: str, *words: str | os.PathLike, **how) -> str:
@@ -166,7 +187,7 @@ class Stage:
     def output(self, *words, **how) -> str:
         return self.caller.output(self.name, *words, **how)
 
-    def start(self, *words, **how) -> subprocess.Popen:
+    def start(self, *words, **how) -> Started:
         return self.caller.start(self.name, *words, **how)
 
 

@@ -1,0 +1,148 @@
+"""Stage 04: PID, UTS, mount and IPC namespaces."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import processes_with, wait_until
+
+STAGE = "04_namespaces"
+
+
+def test_the_namespaces_are_its_own(root):
+    with root.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        own = {kind: os.readlink(f"/proc/{process.pid_1()}/ns/{kind}")
+               != os.readlink(f"/proc/self/ns/{kind}")
+               for kind in ("pid", "uts", "mnt", "ipc", "net", "user")}
+        process.communicate("\n", timeout=30)
+    assert own == {"pid": True, "uts": True, "mnt": True, "ipc": True, "net": False, "user": False}
+
+
+def test_the_host_name_is_its_own(root):
+    before = socket.gethostname()
+    assert root.output(STAGE, "hostname") == STAGE
+    name = "x" * 64
+    assert root.output(STAGE, "--hostname", name, "hostname") == name
+    assert root.output(STAGE, "sh", "-c", "hostname other; hostname") == "other"
+    assert socket.gethostname() == before
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65])
+def test_a_host_name_that_is_none_is_refused(root, name):
+    result = root.run(STAGE, "--hostname", name, "sh")
+    assert result.returncode == 125
+    assert result.stderr == (f"{STAGE}: --hostname {name}: "
+                             f"a host name has 1 to 64 characters, not {len(name)}\n")
+
+
+def test_proc_shows_the_containers_processes(root):
+    shown = root.output(STAGE, "sh", "-c", "echo $$; for p in /proc/[0-9]*; do echo $p; done")
+    assert shown.split() == ["1", "/proc/1"]
+
+
+def test_mounts_stay_inside(root):
+    before = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    script = "mount -t tmpfs inside /mnt && touch /mnt/x && grep -c inside /proc/mounts"
+    assert root.output(STAGE, "sh", "-c", script) == "1"
+    assert pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8") == before
+
+
+def test_mounts_are_private_even_where_the_host_shares_them(root):
+    """systemd makes / shared. Here that is arranged in a mount namespace of the test's own."""
+    script = f"""
+        mount --make-rshared /
+        {root.program(STAGE)} sh -c 'mount -t tmpfs inside /mnt; echo inside $?'
+        grep -c inside /proc/self/mountinfo
+        true"""
+    result = subprocess.run(["unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+                             "mount --make-rprivate / && unshare --mount sh -c \"$0\"", script],
+                            capture_output=True, text=True, check=True)
+    assert result.stdout == "inside 0\n0\n"
+
+
+def test_init_reaps_orphans(root):
+    # The orphan's parent ends at once; PID 1 must reap it when it ends.
+    script = """
+        sh -c 'sleep 0.1 & exit'
+        sleep 0.3
+        grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"""
+    assert root.output(STAGE, "--init", "sh", "-c", script) == "0"
+
+
+def test_init_is_pid_1_and_the_command_2(root):
+    assert root.output(STAGE, "--init", "sh", "-c", "echo $$ $PPID") == "2 1"
+    assert root.run(STAGE, "--init", "sh", "-c", "exit 3").returncode == 3
+    assert root.run(STAGE, "--init", "sh", "-c", "kill -KILL $$").returncode == 137
+    assert root.run(STAGE, "--init", "no-such").returncode == 127
+
+
+def test_init_does_not_show_its_program_to_the_container(root):
+    script = "readlink /proc/1/exe; head -c 1 /proc/1/exe"
+    # As root of the host it may look; from stage 05 on it may not. Its fds are closed in any case.
+    assert root.output(STAGE, "--init", "sh", "-c", "ls /proc/1/fd | wc -l; true") == "4"
+    assert root.run(STAGE, "--init", "sh", "-c", script).returncode == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--init"]], ids=["direct", "init"])
+def test_the_container_dies_with_a_killed_parent(root, options):
+    mark = f"31{secrets.randbelow(10**9)}"
+    with root.start(STAGE, *options, "sh", "-c", f"sleep {mark} & echo ready; wait") as process:
+        assert process.stdout.readline() == "ready\n"
+        assert processes_with(mark)
+        process.kill()
+    assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
+
+
+def test_the_container_dies_with_a_parent_killed_at_any_system_call(root):
+    """strace kills the parent as it enters its first call, its second, and so on to its last."""
+    mark = f"32{secrets.randbelow(10**9)}"
+    for number in range(1, 400):
+        result = subprocess.run(
+            ["strace", "-o", "/dev/null", "-e", f"inject=all:signal=KILL:when={number}",
+             root.program(STAGE), "sh", "-c", f"sleep 0.{mark}"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+        assert wait_until(lambda: not processes_with(mark)), f"left alive by kill {number}"
+        if result.returncode == 0:
+                assert number > 20, "strace killed it too seldom"
+            return
+    pytest.fail("never got to the end")
+
+
+def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
+    with root.start(STAGE, "sleep", "1000") as process:
+        pid_1 = process.pid_1()
+        assert wait_until(lambda: "sleep" in pathlib.Path(f"/proc/{pid_1}/comm").read_text())
+        for count in range(3):
+            process.send_signal(signal.SIGTERM)
+            if count == 0:
+                assert process.stderr.readline() == (
+                    f"{STAGE}: PID 1 has no handler for SIGTERM, so the kernel discards it\n")
+                assert "--init" in process.stderr.readline()
+            time.sleep(0.05)
+        assert process.wait(30) == 137
+
+
+def test_init_makes_the_same_signal_end_the_command(root):
+    with root.start(STAGE, "--init", "sleep", "1000") as process:
+        init = process.pid_1()
+        children = pathlib.Path(f"/proc/{init}/task/{init}/children")
+        assert wait_until(children.read_text)
+        assert wait_until(lambda: "sleep" in pathlib.Path(
+            f"/proc/{children.read_text().strip()}/comm").read_text())
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (128 + signal.SIGTERM, "")
+
+
+def test_an_ordinary_user_is_told_what_to_do(user):
+    result = user.run(STAGE, "sh")
+    assert result.returncode == 125
+    assert "needs root" in result.stderr
