@@ -111,7 +111,7 @@ def test_the_container_dies_with_a_parent_killed_at_any_system_call(root):
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
         assert wait_until(lambda: not processes_with(mark)), f"left alive by kill {number}"
         if result.returncode == 0:
-                assert number > 20, "strace killed it too seldom"
+            assert number > 20, "strace killed it too seldom"
             return
     pytest.fail("never got to the end")
 
