@@ -1,0 +1,48 @@
+#include "stages/04_namespaces/init.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/check.h"
+#include "stages/01_exec/process.h"
+
+namespace box {
+namespace {
+
+[[noreturn]] void run_init(pid_t command, const sigset_t& signals) {
+  // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
+  // open.
+  (void)close_range(STDERR_FILENO + 1, ~0U, 0);
+  while (true) {
+    siginfo_t info = {};
+    const int signal = sigwaitinfo(&signals, &info);
+    if (signal == -1) continue;  // EINTR, after a stop
+    if (signal != SIGCHLD) {
+      forward_signal(command, signal, info.si_code);
+      continue;
+    }
+    // Several children may have ended, but signals of one kind do not queue: reap all.
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
+      if (ended == command) _exit(exit_status_of(status));
+    }
+  }
+}
+
+}  // namespace
+
+void become_init() {
+  const sigset_t signals = forwarded_signals_and_sigchld();
+  sigset_t before;
+  check_quietly(sigprocmask(SIG_BLOCK, &signals, &before), "sigprocmask()");
+  const pid_t command = check(fork(), "fork()");
+  if (command != 0) run_init(command, signals);
+  trace_as("PID 2");
+  check_quietly(sigprocmask(SIG_SETMASK, &before, nullptr), "sigprocmask()");
+}
+
+}  // namespace box
