@@ -1,6 +1,7 @@
 #include "stages/04_namespaces/init.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,9 @@ namespace box {
 namespace {
 
 [[noreturn]] void run_init(pid_t command, const sigset_t& signals) {
+  // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
+  // in the container, see prctl(2) and proc(5).
+  check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
   // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
   // open.
   (void)close_range(STDERR_FILENO + 1, ~0U, 0);
