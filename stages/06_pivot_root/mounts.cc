@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <filesystem>
 #include <string>
 
@@ -32,6 +33,13 @@ constexpr const char* kMasked[] = {
 constexpr const char* kReadOnly[] = {
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 };
+
+// Where the host has the terminal that is our stdin; "" if it is none. Its number in the host's /dev/pts
+// means nothing in the container's own one.
+std::string terminal_path() {
+  char path[PATH_MAX];
+  return ttyname_r(STDIN_FILENO, path, sizeof path) == 0 ? path : "";
+}
 
 // A copy of the mount at `path`, and of those below it, that is attached nowhere.
 UniqueFd copy_mount(const std::string& path, unsigned attributes) {
@@ -167,6 +175,10 @@ HostMounts take_from_host(const MountOptions& mounts) {
   for (const char* name : kDevices) {
     host.devices.emplace_back(
         name, copy_mount(std::string("/dev/") + name, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  }
+  if (const std::string terminal = terminal_path(); !terminal.empty()) {
+    host.devices.emplace_back("console",
+                              copy_mount(terminal, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   }
   for (const Volume& volume : mounts.volumes) {
     host.volumes.emplace_back(
