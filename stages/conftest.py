@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import pwd
+import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -69,7 +71,7 @@ class Caller:
     def start(self, stage: str, *words: str | os.PathLike, **how) -> Started:
         how = {"cwd": "/", "env": self.environment(), "text": True, "stdin": subprocess.DEVNULL,
                "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **self._as_this_user(), **how}
-        return Started([self.program(stage), *map(str, words)], **how)
+        return Started([*how.pop("before", []), self.program(stage), *map(str, words)], **how)
 
     def run(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
         """Runs `stage` with `words` to its end; answers its status, stdout and stderr."""
@@ -207,3 +209,24 @@ def processes_with(mark: str) -> list[int]:
         except OSError:
             pass  # it has just ended
     return found
+
+
+def check_that_no_kill_of_the_parent_leaves_the_container(
+        caller: Caller, stage: str, scratch: pathlib.Path) -> None:
+    """strace kills the parent as it enters its first system call, its second, ... its last."""
+    mark = f"0.3{secrets.randbelow(10**9)}"
+
+    def trace(*inject: str) -> None:
+        # strace follows the parent alone; it dies of the same signal, so its status tells nothing.
+        with caller.start(stage, "sh", "-c", f"sleep {mark}; true",
+                          before=["strace", "-o", str(scratch / "trace"), *inject]) as process:
+            process.communicate(timeout=TIMEOUT)
+
+    trace()
+    names = re.findall(r"^(\w+)\(", (scratch / "trace").read_text(), re.MULTILINE)
+    assert "clone3" in names and len(names) > 20, names
+    for number, name in enumerate(names):
+        occurrence = names[:number + 1].count(name)  # strace counts each call by itself
+        trace("-e", f"inject={name}:signal=KILL:when={occurrence}")
+        assert "+++ killed by SIGKILL +++" in (scratch / "trace").read_text()
+        assert wait_until(lambda: not processes_with(mark)), f"alive after a kill at {name}"

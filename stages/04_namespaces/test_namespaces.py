@@ -11,7 +11,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import processes_with, wait_until
+from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, processes_with,
+                      wait_until)
 
 STAGE = "04_namespaces"
 
@@ -101,19 +102,8 @@ def test_the_container_dies_with_a_killed_parent(root, options):
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
 
-def test_the_container_dies_with_a_parent_killed_at_any_system_call(root):
-    """strace kills the parent as it enters its first call, its second, and so on to its last."""
-    mark = f"32{secrets.randbelow(10**9)}"
-    for number in range(1, 400):
-        result = subprocess.run(
-            ["strace", "-o", "/dev/null", "-e", f"inject=all:signal=KILL:when={number}",
-             root.program(STAGE), "sh", "-c", f"sleep 0.{mark}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
-        assert wait_until(lambda: not processes_with(mark)), f"left alive by kill {number}"
-        if result.returncode == 0:
-            assert number > 20, "strace killed it too seldom"
-            return
-    pytest.fail("never got to the end")
+def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_path):
+    check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
 
 
 def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
