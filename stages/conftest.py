@@ -30,11 +30,26 @@ class Started(subprocess.Popen):
         self.kill()
         super().__exit__(*exception)
 
-    def pid_1(self) -> int:
-        """The stage's child, which is PID 1 of the container, by its number on the host."""
-        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        assert wait_until(children.read_text), "it has started no child"
-        return int(children.read_text())
+    def child(self) -> int:
+        """The stage's child, from stage 04 on PID 1 of the container, by its number on the host."""
+        assert wait_until(lambda: children_of(self.pid)), "it has started no child"
+        return children_of(self.pid)[0]
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [int(child) for child in text.split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
+
+
+def name_of(pid: int) -> str:
+    """The name of the program that `pid` executes, or "" if it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:

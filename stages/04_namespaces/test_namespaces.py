@@ -11,8 +11,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, processes_with,
-                      wait_until)
+from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, children_of, name_of,
+                      processes_with, wait_until)
 
 STAGE = "04_namespaces"
 
@@ -20,7 +20,7 @@ STAGE = "04_namespaces"
 def test_the_namespaces_are_its_own(root):
     with root.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE) as process:
         assert process.stdout.readline() == "ready\n"
-        own = {kind: os.readlink(f"/proc/{process.pid_1()}/ns/{kind}")
+        own = {kind: os.readlink(f"/proc/{process.child()}/ns/{kind}")
                != os.readlink(f"/proc/self/ns/{kind}")
                for kind in ("pid", "uts", "mnt", "ipc", "net", "user")}
         process.communicate("\n", timeout=30)
@@ -106,10 +106,23 @@ def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_pa
     check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
 
 
+def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for_it(root):
+    """strace holds the child just before prctl(PR_SET_PDEATHSIG), and the parent is killed then."""
+    mark = f"0.4{secrets.randbelow(10**9)}"
+    delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=300000"]
+    with root.start(STAGE, "sh", "-c", f"sleep {mark}; sleep 1{mark}", before=delay) as strace:
+        assert wait_until(lambda: STAGE in map(name_of, children_of(strace.pid)))
+        parent, = children_of(strace.pid)
+        assert wait_until(lambda: children_of(parent))
+        time.sleep(0.1)
+        os.kill(parent, signal.SIGKILL)
+        strace.communicate(timeout=30)
+    assert wait_until(lambda: not processes_with(mark), 0.9), processes_with(mark)
+
+
 def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
     with root.start(STAGE, "sleep", "1000") as process:
-        pid_1 = process.pid_1()
-        assert wait_until(lambda: "sleep" in pathlib.Path(f"/proc/{pid_1}/comm").read_text())
+        assert wait_until(lambda: name_of(process.child()) == "sleep")
         for count in range(3):
             process.send_signal(signal.SIGTERM)
             if count == 0:
@@ -122,11 +135,7 @@ def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
 
 def test_init_makes_the_same_signal_end_the_command(root):
     with root.start(STAGE, "--init", "sleep", "1000") as process:
-        init = process.pid_1()
-        children = pathlib.Path(f"/proc/{init}/task/{init}/children")
-        assert wait_until(children.read_text)
-        assert wait_until(lambda: "sleep" in pathlib.Path(
-            f"/proc/{children.read_text().strip()}/comm").read_text())
+        assert wait_until(lambda: "sleep" in map(name_of, children_of(process.child())))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (128 + signal.SIGTERM, "")
