@@ -1,5 +1,6 @@
 #include "stages/05_userns/user_namespace_hint.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,8 +32,15 @@ std::vector<std::string> mount_points() {
   return points;
 }
 
-// In a chroot no mount is mounted on "/".
+// Whether our root directory is another than that of PID 1. Whoever may not look there (an ordinary
+// user) sees at least whether some mount is mounted on "/": in a chroot to a plain directory none
+// is.
 bool is_in_chroot() {
+  struct stat ours;
+  struct stat theirs;
+  if (stat("/", &ours) == 0 && stat("/proc/1/root/.", &theirs) == 0) {
+    return ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino;
+  }
   for (const auto& point : mount_points()) {
     if (point == "/") return false;
   }
