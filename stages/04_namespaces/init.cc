@@ -2,12 +2,12 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 #include "common/check.h"
+#include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
 
 namespace box {
@@ -20,12 +20,12 @@ namespace {
   // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
   // open.
   (void)close_range(STDERR_FILENO + 1, ~0U, 0);
+  const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
   while (true) {
-    siginfo_t info = {};
-    const int signal = sigwaitinfo(&signals, &info);
-    if (signal == -1) continue;  // EINTR, after a stop
-    if (signal != SIGCHLD) {
-      forward_signal(command, signal, info.si_code);
+    signalfd_siginfo info = {};
+    if (read(fd.get(), &info, sizeof info) != sizeof info) continue;  // EINTR, after a stop
+    if (info.ssi_signo != SIGCHLD) {
+      forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);
       continue;
     }
     // Several children may have ended, but signals of one kind do not queue: reap all.

@@ -36,16 +36,18 @@ std::string names_of(std::uint64_t namespaces) {
   return names;
 }
 
-// PID 1 gets no signal that it has no handler for, so that nothing inside can kill it by accident,
-// see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
-bool has_handler(pid_t process, int signal) {
+// PID 1 gets no signal that it neither catches nor blocks, so that nothing can end it by accident, see
+// pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
+bool takes_signal(pid_t process, int signal) {
   std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  std::uint64_t taken = 0;
   for (std::string line; std::getline(status, line);) {
-    if (line.rfind("SigCgt:", 0) == 0) {
-      return (std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1) != 0;
+    if (line.rfind("State:\tZ", 0) == 0) return true;  // it has, and has ended
+    if (line.rfind("SigCgt:", 0) == 0 || line.rfind("SigBlk:", 0) == 0) {
+      taken |= std::stoull(line.substr(7), nullptr, 16);
     }
   }
-  return true;  // it has ended
+  return (taken >> (signal - 1) & 1) != 0;
 }
 
 }  // namespace
@@ -109,7 +111,7 @@ void die_with(const UniqueFd& parent) {
 int wait_for_pid_1(Child& child) {
   int discarded = 0;
   return wait_for(child, [&](int signal) {
-    if (has_handler(child.pid(), signal)) return;
+    if (takes_signal(child.pid(), signal)) return;
     ++discarded;
     if (discarded == 1) {
       warn(fmt::format("PID 1 has no handler for SIG{}, so the kernel discards it",
