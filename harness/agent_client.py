@@ -7,6 +7,7 @@ import json
 import os
 import select
 import subprocess
+import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -36,8 +37,9 @@ class Agent:
         if own_host is None:
             own_host = os.geteuid() == 0
         words = [program] + (["--own-host"] + list(keep) if own_host else [])
+        self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         bufsize=0)
+                                         stderr=self._complaints, bufsize=0)
         self._numbers = itertools.count(1)
         self._buffer = b""
         self.about = self.ask("hello")
@@ -66,7 +68,7 @@ class Agent:
             while data:
                 data = data[self._process.stdin.write(data):]
         except OSError as error:
-            raise AgentLost(f"the agent is gone: {error}") from error
+            raise self._lost(f"the agent is gone: {error}") from error
         while True:
             answer = json.loads(self._read_line(time.monotonic() + answer_within))
             if answer.get("id") == number:
@@ -81,13 +83,18 @@ class Agent:
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise AgentLost("the agent does not answer")
+                raise self._lost("the agent does not answer")
             part = os.read(fd, 1 << 20)
             if not part:
-                raise AgentLost("the agent has ended")
+                raise self._lost("the agent has ended")
             self._buffer += part
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def _lost(self, what: str) -> AgentLost:
+        self._complaints.seek(0)
+        said = self._complaints.read().decode(errors="replace").strip()
+        return AgentLost(f"{what}: {said}" if said else what)
 
     def close(self) -> None:
         """Ends the agent, and with it every program that it has started."""
@@ -99,6 +106,7 @@ class Agent:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+        self._complaints.close()
 
     # What is asked for most, by name.
 

@@ -12,8 +12,10 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
 from harness import scenes
 from harness.agent_client import Agent, AgentError, AgentLost
-from harness.model import (CONTROL, PROMISE, ROOT, USER, Case, Control, NotStarted, NotTestable,
-                           Outcome, ProbeBroke, Property, Result, case_for, stage_number)
+from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Control, NotStarted,
+                           NotTestable, Outcome, ProbeBroke, Property, Result, case_for,
+                           stage_number)
+from harness.properties import PROPERTIES
 from harness.scenes import Look, Stage, Tools
 
 TRIED_AT_ONCE = 6
@@ -100,8 +102,9 @@ class Grader:
         """Runs the scenes of the cases, several at a time: each has an agent of its own."""
         wanted: Dict[SceneKey, set] = {}
         for case in cases:
-            if key_of(case) not in self.seen:
-                wanted.setdefault(key_of(case), set()).update(case.property.asks)
+            for key in keys_of(case):
+                if key not in self.seen:
+                    wanted.setdefault(key, set()).update(case.property.asks)
         with concurrent.futures.ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
             jobs = {key: pool.submit(self.look, key, frozenset(asks))
                     for key, asks in wanted.items()}
@@ -141,8 +144,20 @@ class Grader:
                     agent.ask("finish_all")
                     agent.ask("remove", paths=[stage.folder])
 
+    def seen_by(self, case: Case) -> Seen:
+        """What the case looks at. For a row of all scenes: what any of them left."""
+        seen = [self.seen[key] for key in keys_of(case)]
+        if case.property.scene != ALL_SCENES:
+            return seen[0]
+        looks = [(key, one.look) for key, one in zip(keys_of(case), seen) if one.look is not None]
+        if not looks:
+            return seen[0]
+        leaks = [f"{leak} (in the scene {key.scene})" for key, look in looks
+                 for leak in look.left + look.leaks]
+        return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[]))
+
     def judge(self, case: Case) -> Result:
-        seen = self.seen[key_of(case)]
+        seen = self.seen_by(case)
         row = case.property
         expected = row.holds if case.kind == PROMISE else row.violated
         command = row.command.format(stage=case.program, root="ROOT")
@@ -170,5 +185,17 @@ class Grader:
         return result(Outcome.FAILED, observed.got, why)
 
 
-def key_of(case: Case) -> SceneKey:
-    return SceneKey(case.program, case.stage, case.identity, case.scene)
+def keys_of(case: Case) -> List[SceneKey]:
+    """The starts that a case looks at: one, or all that the stage's promises look at."""
+    scenes_of_case = [case.scene]
+    if case.property.scene == ALL_SCENES:
+        scenes_of_case = ([case.property.control_scene] if case.kind == CONTROL
+                          else scenes_of_promises(case.stage, case.identity))
+    return [SceneKey(case.program, case.stage, case.identity, name) for name in scenes_of_case]
+
+
+def scenes_of_promises(stage: str, identity: str) -> List[str]:
+    """The scenes in which a stage that keeps its promises can run."""
+    rows = [row for row in PROPERTIES if row.scene != ALL_SCENES
+            and case_for(row, stage, "", "", identity, PROMISE) is not None]
+    return sorted({row.scene for row in rows})

@@ -15,6 +15,8 @@ STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c")
 ROOT = "root"
 USER = "user"
 
+ALL_SCENES = "*"  # a row that looks at whatever the other rows look at
+
 
 def stage_number(stage: str) -> int:
     """The place of "05" or "05_userns" in the order of the stages."""

@@ -7,12 +7,12 @@ error and never a pass. What the host can see is read from the host.
 
 from __future__ import annotations
 
-from typing import Dict, List
+import signal
+from typing import Callable, Dict, List
 
-from harness.model import (ROOT, USER, Control, NotTestable, ProbeBroke, Property, Seen, holds,
-                           violated)
-from harness.scenes import (DEVPTS_MAGIC, PROC_MAGIC, STRANGER, SYSFS_MAGIC, TMPFS_MAGIC, Look,
-                            tell_run)
+from harness.model import (ALL_SCENES, ROOT, USER, Control, NotStarted, NotTestable, ProbeBroke,
+                           Property, Seen, holds, violated)
+from harness.scenes import FORWARDED, PROC_MAGIC, STRANGER, Look, tell_run
 
 # --- Observations that several rows share -------------------------------------------------------
 
@@ -169,7 +169,7 @@ def host_processes_are_hidden(look: Look) -> Seen:
 
 def host_processes_are_safe(look: Look) -> Seen:
     answer = look.answer("kill")
-    if not look.fact("after")["victim_lives"]:
+    if not look.fact("victim_lives"):
         return violated(f"process {look.names['victim_pid']} of the host was killed")
     if answer.get("errno") in ("ESRCH", "EPERM"):
         return holds(f"kill(2) said {answer['errno']}, and the host's process lives")
@@ -321,16 +321,10 @@ def old_root_is_gone(look: Look) -> Seen:
     mounts = look.fact("all_mounts")
     if not mounts:
         raise ProbeBroke("the mounts of its namespace cannot be read")
-    # A mount of the host's that no container has: where the agent keeps its new /dev/mqueue.
-    points = [line.split()[4] for line in mounts.splitlines()]
-    root = look.names["root"]
-    below = [line for line in mounts.splitlines() if line.split()[4] == f"{root}/mnt/mark"]
-    if below:
-        return violated(f"its mount namespace still has the host's: {below[0]}")
-    if any(look.names["nonce"] in line for line in mounts.splitlines()
-           if " tmpfs " in line and line.split()[4] != "/mnt/own"):
-        return violated("its mount namespace still has the mount that the host had before")
-    return holds(f"its mount namespace has {len(points)} mounts, none of them the host's mark")
+    mark = [line for line in mounts.splitlines() if f"mark-{look.names['nonce']}" in line]
+    if mark:
+        return violated(f"its mount namespace still has a mount of the host's: {mark[0]}")
+    return holds(f"none of the {len(mounts.splitlines())} mounts in its namespace is the host's mark")
 
 
 def dev_is_minimal(look: Look) -> Seen:
@@ -367,6 +361,346 @@ def planted_device_is_dead(look: Look) -> Seen:
     if answer.get("ok"):
         return violated("the probe opened a device node that came with the root")
     raise ProbeBroke(str(answer))
+
+
+def kernel_files_are_masked(look: Look) -> Seen:
+    host = look.fact("host")
+    asked = {"/proc/keys": "keys", "/proc/timer_list": "timers", "/proc/interrupts": "interrupts"}
+    there = [path for path in asked if host[path].get("text")]
+    if not there:
+        raise NotTestable(f"this kernel has none of {', '.join(asked)}")
+    answers = {path: look.answer(asked[path]) for path in there}
+    shown = [path for path, answer in answers.items() if answer.get("text")]
+    if shown:
+        return violated(f"the probe reads what the host has in {', '.join(shown)}")
+    if all(answer.get("text") == "" or "errno" in answer for answer in answers.values()):
+        return holds(f"{', '.join(there)}, which the host has, are empty")
+    raise ProbeBroke(str(answers))
+
+
+def firmware_is_masked(look: Look) -> Seen:
+    if not look.fact("host_firmware").get("entries"):
+        raise NotTestable("this machine has nothing in /sys/firmware")
+    answer = look.answer("firmware")
+    if answer.get("names"):
+        return violated(f"the probe sees {answer['names']}")
+    if answer.get("names") == [] or answer.get("errno") == "ENOENT":
+        return holds("it is empty, though the host has something there")
+    raise ProbeBroke(str(answer))
+
+
+def mount_options(look: Look, point: str) -> List[str]:
+    """The options of what is mounted at `point`, or [] if nothing is, as the host sees it."""
+    options: List[str] = []
+    for line in look.fact("mountinfo").splitlines():
+        fields = line.split()
+        if fields[4] == point:
+            options = fields[5].split(",")
+    return options
+
+
+def proc_paths_are_read_only(look: Look) -> Seen:
+    options = {path: mount_options(look, path) for path in ("/proc/sys", "/proc/irq", "/proc/fs")}
+    if all("ro" in mode for mode in options.values()):
+        return holds(f"mountinfo on the host: {', '.join(options)} are mounted read-only")
+    writable = [path for path, mode in options.items() if "ro" not in mode]
+    return violated(f"mountinfo on the host: no read-only mount at {', '.join(writable)}")
+
+
+def sys_is_read_only(look: Look) -> Seen:
+    options = mount_options(look, "/sys")
+    if "ro" in options:
+        return holds(f"/sys is mounted {','.join(options)}")
+    if "rw" in options:
+        return violated(f"/sys is mounted {','.join(options)}")
+    raise ProbeBroke(f"nothing is mounted at /sys: {look.fact('mountinfo')}")
+
+
+def mask_is_clean(look: Look) -> Seen:
+    blocked = look.fact("status").get("SigBlk", "")
+    if not blocked:
+        raise ProbeBroke("there is no SigBlk")
+    # That of system(3) adds SIGCHLD, which is blocked only for its parent.
+    if int(blocked, 16) == 0:
+        return holds("SigBlk is 0, as the caller's")
+    return violated(f"SigBlk is {blocked}")
+
+
+def given_variable_arrives(look: Look) -> Seen:
+    environ = look.fact("environ")
+    if f"GIVEN=given-{look.names['nonce']}" in environ:
+        return holds("--env's variable is in /proc/PID/environ")
+    if any(environ):
+        return violated(f"it is not in /proc/PID/environ: {[word for word in environ if word]}")
+    raise ProbeBroke("/proc/PID/environ is empty")
+
+
+def workdir_is_used(look: Look) -> Seen:
+    if "cwd" not in look.answers:
+        raise NotStarted(look.tell_runs())
+    path = look.answer("cwd").get("path")
+    if path == look.names["workdir"]:
+        return holds(f"getcwd(2) says {path}")
+    if path:
+        return violated(f"getcwd(2) says {path}, not {look.names['workdir']}")
+    raise ProbeBroke(str(look.answers))
+
+
+def exit_status_is(run_name: str, status: int):
+    """The status that the program has to leave with, whatever the command said."""
+    def observe(look: Look) -> Seen:
+        if look.problem:
+            raise NotStarted(look.problem)
+        run = look.run(run_name)
+        if run["why"] != "ended":
+            raise NotStarted(tell_run(run))
+        if run.get("exit") == status:
+            return holds(f"exit status {status}")
+        return violated(tell_run(run))
+    return observe
+
+
+def wrong_option_stops(look: Look) -> Seen:
+    run = look.run("wrong option")
+    if run["why"] != "ended":
+        raise NotStarted(tell_run(run))
+    if "hello" in look.answers:
+        return violated(f"the command ran all the same: {tell_run({**run, 'stdout': ''})}")
+    if run.get("exit") == 125:
+        return holds("exit status 125, and the command did not run")
+    return violated(tell_run(run))
+
+
+def errors_are_told(look: Look) -> Seen:
+    run = look.run("wrong option")
+    if run["why"] != "ended":
+        raise NotStarted(tell_run(run))
+    lines = run["stderr"].splitlines()
+    told = [line for line in lines if not line.startswith("hint: ")]
+    if not lines:
+        return violated("stderr is empty")
+    if len(told) == 1 and ": " in told[0]:
+        return holds(f"{lines}")
+    return violated(f"stderr is {lines}")
+
+
+def signals_are_forwarded(look: Look) -> Seen:
+    look.answer("hello")
+    numbers = {int(getattr(signal, f"SIG{name}")): name for name in FORWARDED}
+    told = [answer["signal"] for answer in look.answers.get("signal", [])]
+    missing = [name for number, name in numbers.items() if number not in told]
+    twice = [name for number, name in numbers.items() if told.count(number) > 1]
+    if missing:
+        return violated(f"the command never got {', '.join(missing)};"
+                        f" {tell_run({**look.run('signals'), 'stdout': ''})}")
+    if twice:
+        return violated(f"the command got {', '.join(twice)} more than once")
+    return holds(f"the command got each of {', '.join(FORWARDED)} once")
+
+
+def ctrl_c_arrives_once(look: Look) -> Seen:
+    look.answer("hello")
+    count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
+    if count == 1:
+        return holds("one SIGINT")
+    return violated(f"{count} SIGINT")
+
+
+def terminal_is_given_back(look: Look) -> Seen:
+    if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
+        look.answer("hello")
+        raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
+    modes = look.fact("terminal")
+    if modes["echo"] and modes["canonical"]:
+        return holds("it echoes and takes lines again")
+    return violated(f"its modes are as the command left them: {modes}")
+
+
+def ran_with_status(look: Look) -> Seen:
+    """Whoever started it, did the command run?"""
+    run = look.run("run")
+    if look.answers.get("hello") and run.get("exit") == 37:
+        return holds("the command ran, and its exit status 37 is the program's")
+    if not look.answers.get("hello") and run["why"] == "ended" and run.get("exit") != 0:
+        return violated(f"it was refused: {tell_run(run)}")
+    raise ProbeBroke(tell_run(run))
+
+
+def refusal_is_explained(look: Look) -> Seen:
+    run = look.run("run")
+    if look.answers.get("hello"):
+        return violated("it runs without root")
+    if run.get("exit") == 125 and "root" in run["stderr"]:
+        return holds(tell_run(run))
+    raise NotStarted(tell_run(run))
+
+
+def status_survives(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise NotStarted(tell_run(run))
+    if run.get("exit") == 37:
+        return holds("exit status 37")
+    return violated(tell_run({**run, "stdout": ""}))
+
+
+def nothing_outlives(look: Look) -> Seen:
+    """Is any process of the container left?"""
+    if look.problem:
+        raise NotStarted(look.problem)
+    left = look.fact("left")
+    if left:
+        return violated(f"still there: {left}")
+    if look.runs["run"]["why"] not in ("ended", "killed"):
+        raise ProbeBroke(look.tell_runs())
+    return holds("no process is left")
+
+
+def orphans_are_reaped(look: Look) -> Seen:
+    zombies = look.fact("zombies")
+    if zombies:
+        return violated(f"zombies: {zombies}")
+    return holds("the orphan has ended, and there is no zombie")
+
+
+def init_is_pid_1(look: Look) -> Seen:
+    numbers = look.fact("status").get("NSpid", "").split()
+    parents = look.fact("parents").get("NSpid", "").split()
+    if numbers[-1:] == ["2"] and parents[-1:] == ["1"] and len(numbers) == len(parents):
+        return holds(f"the command's NSpid is {' '.join(numbers)}, its parent's {' '.join(parents)}")
+    if numbers:
+        return violated(f"the command's NSpid is {' '.join(numbers)}")
+    raise ProbeBroke("there is no NSpid")
+
+
+def term_ends_the_command(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    run = look.run("run")
+    if run["why"] == "ended" and run.get("exit") == 143:
+        return holds("exit status 143, which is 128 + SIGTERM")
+    return violated(f"after 0.4 s: {tell_run({**run, 'stdout': ''})}")
+
+
+def maps_are_the_given(look: Look) -> Seen:
+    maps = look.fact("uid_map"), look.fact("gid_map")
+    if maps == (["0", "100000", "10"], ["0", "200000", "10"]):
+        return holds("uid_map is 0 100000 10, gid_map is 0 200000 10")
+    if maps[0] and maps[1]:
+        return violated(f"uid_map is {' '.join(maps[0])}, gid_map is {' '.join(maps[1])}")
+    raise ProbeBroke("the maps cannot be read")
+
+
+def command_runs_as_given_user(look: Look) -> Seen:
+    status = look.fact("status")
+    ids = status.get("Uid", "").split(), status.get("Gid", "").split()
+    if ids == (["100005"] * 4, ["200006"] * 4):
+        return holds("for the host its uids are 100005, its gids 200006")
+    if ids[0] and ids[1]:
+        return violated(f"for the host its uids are {ids[0]}, its gids {ids[1]}")
+    raise ProbeBroke("there is no Uid")
+
+
+def has_no_capabilities(look: Look) -> Seen:
+    capabilities = look.fact("status").get("CapEff", "")
+    if not capabilities:
+        raise ProbeBroke("there is no CapEff")
+    if int(capabilities, 16) == 0:
+        return holds("CapEff is 0")
+    return violated(f"CapEff is {capabilities}")
+
+
+def volume_is_shown(look: Look) -> Seen:
+    wanted = f"volume-{look.names['nonce']}"
+    answers = [look.answers.get(f"read={path}", [{}])[0] for path in ("/data/file", "/etc/single")]
+    return files_are_shown(look, answers, wanted)
+
+
+def files_are_shown(look: Look, answers: List[Dict], wanted: str) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    if all(answer.get("text") == wanted for answer in answers):
+        return holds("the probe reads the host's file in the directory and on its own")
+    if any(answer.get("errno") == "ENOENT" for answer in answers):
+        return violated(f"the probe got {answers}")
+    raise ProbeBroke(str(answers))
+
+
+def volume_can_be_written(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    new = look.fact("new")
+    answer = look.answers.get(f"write=/data/new-{look.names['nonce']}", [{}])[0]
+    if answer.get("ok") and new.get("uid") == look.uid:
+        return holds(f"the host has the new file, and it belongs to {look.uid}")
+    if new.get("errno") == "ENOENT":
+        return violated(f"the host does not have it: {answer}")
+    return violated(f"on the host it belongs to {new.get('uid')}")
+
+
+def volume_is_read_only(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get(f"write=/fixed/no-{look.names['nonce']}", [{}])[0]
+    if "ino" in look.fact("fixed"):
+        return violated("the host has the file that was written there")
+    if answer.get("errno") == "EROFS":
+        return holds("open(2) said EROFS, and the host has no new file")
+    raise ProbeBroke(str(answer))
+
+
+def volume_brings_no_device(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get("read=/data/device", [{}])[0]
+    if answer.get("ok"):
+        return violated("a device node in the volume was opened")
+    if answer.get("errno") == "EACCES" and "nosuid" in mount_options(look, "/data"):
+        return holds("open(2) said EACCES, and the mount is nosuid")
+    return violated(f"{answer}, mounted {mount_options(look, '/data')}")
+
+
+def volume_stays_inside(look: Look) -> Seen:
+    outside = look.fact("outside")
+    if outside:
+        return violated(f"on the host there is now {list(outside)} in the folder outside")
+    run = look.run("run")
+    if outside == {} and (look.fact("held") or run.get("exit", 0) != 0):
+        return holds("nothing was made outside; " + ("it started" if look.facts["held"]
+                                                     else tell_run(run)))
+    raise ProbeBroke(look.tell_runs())
+
+
+def proc_stays_inside(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.facts["held"]:
+        if run["why"] == "ended" and run.get("exit", 0) != 0:
+            return holds(f"it does not start: {tell_run(run)}")
+        raise ProbeBroke(tell_run(run))
+    outside = look.names["secret"][:-len("secret")] + "outside"
+    points = [line.split()[4] for line in (look.fact("all_mounts") or "").splitlines()]
+    if outside in points:
+        return violated(f"its mount namespace has a mount at {outside}")
+    return holds(f"it started, and nothing is mounted at {outside}")
+
+
+def stops_or(inner: Callable[[Look], Seen]):
+    """When a call of the set-up fails, the command must not run, or be isolated all the same."""
+    def observe(look: Look) -> Seen:
+        run = look.run("run")
+        if not look.answers.get("hello"):
+            if run["why"] == "ended" and run.get("exit", 0) != 0:
+                return holds(f"it does not start: {tell_run(run)}")
+            raise ProbeBroke(tell_run(run))
+        seen = inner(look)
+        return Seen(seen.holds, f"the command runs; {seen.got}")
+    return observe
+
+
+def nothing_is_left(look: Look) -> Seen:
+    if look.leaks:
+        return violated("; ".join(look.leaks))
+    return holds("mounts, cgroups, links, rules, processes, files, IPC and host name are as before")
 
 
 def ended_with_its_status(look: Look) -> Seen:
@@ -406,6 +740,144 @@ def stdin_arrives(look: Look) -> Seen:
 SHELL = "{stage} --rootfs {root} -- /bin/sh -c"
 
 PROPERTIES: List[Property] = [
+    Property(
+        name="exit_status_is_the_commands", since="01", scene="inside",
+        observe=ended_with_its_status,
+        holds="37, when the command leaves with 37", violated="another status",
+        lesson="Scripts and CI decide by the exit status alone.",
+        man="2 wait", mistake="The wait status was returned: the exit status is in its second byte.",
+        command="{stage} -- /bin/sh -c 'exit 37'; echo $?"),
+    Property(
+        name="killed_is_128_plus_signal", since="01", scene="killed",
+        observe=exit_status_is("killed", 137),
+        holds="137, when SIGKILL ended the command", violated="another status",
+        lesson="Shells tell of a signal by 128 + its number; 137 is how one sees the OOM killer.",
+        man="1 bash", mistake="Only WIFEXITED was asked for, not WIFSIGNALED.",
+        command="{stage} -- /bin/sh -c 'kill -9 $$'; echo $?"),
+    Property(
+        name="not_found_is_127", since="01", scene="statuses",
+        observe=exit_status_is("no command", 127),
+        holds="127, when there is no such command", violated="another status",
+        lesson="A wrong name is told apart from a command that fails.",
+        man="1 bash", mistake="The errno of a failed exec(3) did not reach the parent.",
+        command="{stage} -- /no-such-command; echo $?"),
+    Property(
+        name="not_executable_is_126", since="01", scene="statuses",
+        observe=exit_status_is("not executable", 126),
+        holds="126, when the command cannot be executed", violated="another status",
+        lesson="126 says: it is there, look at its mode.",
+        man="1 bash", mistake="ENOENT and EACCES were treated alike.",
+        command="{stage} -- /etc/passwd; echo $?"),
+    Property(
+        name="wrong_option_is_125", since="01", scene="statuses", observe=wrong_option_stops,
+        holds="125 for an option that there is not, and the command does not run",
+        violated="the command runs, or another status",
+        lesson="125 is the container's own failure, which no command should be blamed for.",
+        man="1 docker-run", mistake="Unknown options are ignored.",
+        command="{stage} --no-such-option -- /bin/true; echo $?"),
+    Property(
+        name="errors_are_told", since="01", scene="statuses", observe=errors_are_told,
+        holds="one line on stderr, perhaps a hint", violated="silence, or a flood",
+        lesson="Who cannot see what failed, guesses.",
+        man="3 err", mistake="A failed call was not reported.",
+        command="{stage} --no-such-option -- /bin/true"),
+    Property(
+        name="arguments_are_kept", since="01", scene="inside", asks=("arguments",),
+        observe=arguments_are_kept,
+        holds="the words arrive as they were given", violated="other words arrive",
+        lesson="Spaces, quotes and stars in a word are nobody's business on the way.",
+        man="2 execve", mistake="The words were joined and given to a shell.",
+        command="{stage} -- /bin/echo 'a  b' '*'"),
+    Property(
+        name="stdin_arrives", since="01", scene="inside", observe=stdin_arrives,
+        holds="the command reads what is written to stdin", violated="it reads nothing",
+        lesson="Containers are used in pipes.",
+        man="7 pipe", mistake="stdin was closed or replaced.",
+        command="echo hello | {stage} -- /bin/cat",
+        control=Control.NONE, seen_failing="stdin_from_null of harness/test_any_binary.py"),
+    Property(
+        name="env_option_works", since="01", scene="inside", observe=given_variable_arrives,
+        holds="--env's variable is in the environment", violated="it is not",
+        lesson="The environment is how containers are configured.",
+        man="7 environ", mistake="--env is ignored, or set in the parent only.",
+        command="{stage} -e A=1 -- /bin/sh -c 'echo $A'"),
+    Property(
+        name="workdir_option_works", since="01", scene="workdir", observe=workdir_is_used,
+        holds="--workdir is the working directory", violated="another directory is",
+        lesson="A relative path means something only from a known directory.",
+        man="2 chdir", mistake="--workdir is ignored, or was entered before the root changed.",
+        command="{stage} -w /tmp -- /bin/sh -c pwd"),
+    Property(
+        name="descriptors_are_closed", since="01", scene="inside", observe=descriptors_are_closed,
+        holds="the command has the descriptors 0, 1 and 2", violated="it has more",
+        lesson="A descriptor is a key: it opens a file of the host, past every root directory.",
+        man="2 close_range", mistake="What the caller left open was inherited.",
+        command="{stage} -- /bin/sh -c 'ls -l /proc/self/fd' 7</etc/passwd"),
+    Property(
+        name="inherited_directory_is_closed", since="01", scene="inside", asks=("secret_by_fd",),
+        observe=hidden("secret_by_fd", "secret-{nonce}"),
+        holds="a directory that the caller had open leads nowhere",
+        violated="a file of the host is read through it",
+        lesson="openat(2) from an inherited directory of the host walks the host.",
+        man="2 openat", mistake="What the caller left open was inherited.",
+        command="{stage} -- /bin/sh -c 'cat /proc/self/fd/8/etc/hostname' 8</"),
+    Property(
+        name="signal_mask_is_the_callers", since="01", scene="inside", observe=mask_is_clean,
+        holds="no signal is blocked, as for the caller", violated="some are",
+        lesson="The mask is inherited over exec(2): a command that cannot be stopped by SIGTERM.",
+        man="2 sigprocmask", mistake="Signals were blocked in the parent, and never unblocked in the"
+        " child.",
+        command="{stage} -- /bin/grep SigBlk /proc/self/status"),
+    Property(
+        name="signals_are_forwarded", since="01", scene="signals", observe=signals_are_forwarded,
+        holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
+        violated="it misses some, or gets some twice",
+        lesson="Whoever stops a container signals the process that he started.",
+        man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
+        command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
+    Property(
+        name="ignored_sigchld_does_no_harm", since="01", scene="sigchld_ignored",
+        observe=status_survives,
+        holds="the status arrives though the caller ignores SIGCHLD", violated="it is lost",
+        lesson="With SIGCHLD ignored, the kernel reaps children itself, and their status is gone.",
+        man="2 wait", mistake="The disposition that the caller left was trusted.",
+        command="(trap '' CHLD; {stage} -- /bin/sh -c 'exit 37'; echo $?)"),
+    Property(
+        name="ctrl_c_arrives_once", since="01", scene="terminal", observe=ctrl_c_arrives_once,
+        holds="Ctrl-C is one SIGINT for the command", violated="none, or two",
+        lesson="The terminal signals its whole foreground process group: the command has it already.",
+        man="7 signal", mistake="The parent forwards what the terminal has sent to both.",
+        command="{stage} -- /bin/sh -c 'trap \"echo once\" INT; sleep 9'"),
+    Property(
+        name="terminal_is_given_back", since="01", scene="terminal",
+        observe=terminal_is_given_back,
+        holds="the terminal is as it was before", violated="it is as the command left it",
+        lesson="An editor that dies leaves the terminal without echo.",
+        man="3 termios", mistake="The terminal's modes were not saved.",
+        command="{stage} -- /bin/sh -c 'stty raw -echo'"),
+    Property(
+        name="nothing_is_left", since="01", scene=ALL_SCENES, observe=nothing_is_left,
+        control_scene="inside",
+        holds="the host is as it was before", violated="something is new, or gone",
+        lesson="A container that leaves something behind fills the host, one start after another.",
+        man="7 namespaces", mistake="Not all was undone on every way out.",
+        command="mount > before; {stage} -- /bin/true; mount | diff before -"),
+    Property(
+        name="needs_root_and_says_so", since="02", until="05", scene="anybody",
+        observe=refusal_is_explained, identities=(USER,), control_identity=USER,
+        holds="an ordinary user gets 125 and is told of root", violated="it runs",
+        lesson="chroot(2) needs CAP_SYS_CHROOT: else a set-user-ID program could be fed a root of"
+               " one's own.",
+        man="2 chroot", mistake="The failure of a call was ignored, or not explained.",
+        command="sudo -u nobody " + "{stage} --rootfs {root} -- /bin/true"),
+    Property(
+        name="no_chroot_no_start", since="02", scene="chroot_fails", asks=("secret",),
+        observe=stops_or(hidden("secret", "secret-{nonce}")),
+        holds="when the root cannot be changed, the command does not run",
+        violated="it runs, and sees the host",
+        lesson="A container that starts with less isolation than asked for is worse than none.",
+        man="2 chroot", mistake="The result of chroot(2) was not looked at.",
+        command="strace -f -e inject=chroot,pivot_root:error=EPERM {stage} --rootfs {root} -- /bin/ls"),
     Property(
         name="host_file_is_hidden", since="02", scene="inside", asks=("secret",),
         observe=hidden("secret", "secret-{nonce}"),
@@ -583,7 +1055,121 @@ PROPERTIES: List[Property] = [
         lesson="/proc/PID/mountinfo tells of each mount whether it propagates.",
         man="7 mount_namespaces", mistake="Not all mounts were made private: MS_REC is needed.",
         command=SHELL + " 'grep -E \"shared|master\" /proc/self/mountinfo'"),
+    Property(
+        name="container_dies_with_its_parent", since="04", scene="parent_killed",
+        observe=nothing_outlives,
+        holds="SIGKILL for the program ends all of the container",
+        violated="the command goes on alone",
+        lesson="Nobody can forward SIGKILL; the kernel can send one when a parent dies.",
+        man="2 prctl", mistake="No PR_SET_PDEATHSIG, or it was set before a change of user cleared"
+        " it.",
+        command=SHELL + " 'sleep 99' & kill -9 $!; ps -ef | grep sleep"),
+    Property(
+        name="early_death_is_noticed", since="04", scene="parent_killed_early",
+        observe=nothing_outlives,
+        holds="no container remains of a program that is killed while it sets up",
+        violated="the command starts all the same",
+        lesson="A parent that dies before the child asks for its signal sends none.",
+        man="2 prctl", mistake="After PR_SET_PDEATHSIG nobody asked whether the parent still lives.",
+        command="strace -f -e inject=prctl:delay_enter=1000000 " + SHELL + " 'sleep 99'"),
+    Property(
+        name="daemons_end_with_pid_1", since="04", scene="daemon", observe=nothing_outlives,
+        holds="what the command left in the background ends with it", violated="it runs on",
+        lesson="When PID 1 of a namespace ends, the kernel kills all the others.",
+        man="7 pid_namespaces", mistake="There is no PID namespace, or its PID 1 goes on.",
+        command=SHELL + " 'setsid sleep 99 &'; ps -ef | grep sleep"),
+    Property(
+        name="init_reaps_orphans", since="04", scene="with_init", observe=orphans_are_reaped,
+        control=Control.OTHER_SCENE, control_scene="without_init",
+        holds="with --init no zombie stays", violated="a zombie stays",
+        lesson="Orphans become children of PID 1; if it does not wait for them, they stay.",
+        man="2 wait", mistake="Only the command is waited for, not whoever ends.",
+        command="{stage} --rootfs {root} --init -- /bin/sh -c '(sleep 1 &); sleep 2; ps'"),
+    Property(
+        name="init_is_pid_1", since="04", scene="with_init", observe=init_is_pid_1,
+        control=Control.OTHER_SCENE, control_scene="without_init",
+        holds="with --init the command is PID 2, and PID 1 its parent",
+        violated="the command is PID 1",
+        lesson="Most programs are not written to be PID 1.",
+        man="7 pid_namespaces", mistake="--init is ignored.",
+        command="{stage} --rootfs {root} --init -- /bin/sh -c 'echo $$ $PPID'"),
+    Property(
+        name="init_passes_signals_and_status", since="04", scene="terminated_with_init",
+        observe=term_ends_the_command, control=Control.OTHER_SCENE,
+        control_scene="terminated_without_init",
+        holds="with --init SIGTERM ends a command without handlers, with 143",
+        violated="nothing happens, or another status",
+        lesson="The kernel discards what PID 1 has no handler for.",
+        man="7 pid_namespaces", mistake="PID 1 does not forward, or leaves with its own status.",
+        command="{stage} --rootfs {root} --init -- /bin/sleep 99 & kill $!; wait $!; echo $?"),
+    Property(
+        name="no_namespaces_no_start", since="04", scene="namespaces_fail", asks=("hostname",),
+        observe=stops_or(hostname_is_own),
+        holds="when namespaces cannot be made, the command does not run",
+        violated="it runs in the host's",
+        lesson="A container that starts with less isolation than asked for is worse than none.",
+        man="2 clone", mistake="The result of the call was not looked at.",
+        command="strace -f -e inject=clone3,unshare:error=EPERM " + SHELL + " hostname"),
+    Property(
+        name="hostile_proc_stays_inside", since="04", scene="hostile_proc",
+        observe=proc_stays_inside, control=Control.NONE,
+        seen_failing="stage 04 with mount_proc() before change_root(), on root + /proc",
+        holds="a root whose /proc is a link to the host's folder mounts nothing there",
+        violated="procfs is mounted on the host's folder",
+        lesson="A path below a root that a stranger made leads wherever he wants, for who is outside"
+               " of it.",
+        man="7 symlink", mistake="The root's /proc was named from outside of the root.",
+        command="ln -sfn /srv {root}/proc; " + SHELL + " 'cat /proc/self/mountinfo'"),
 
+    Property(
+        name="no_root_needed", since="05", scene="anybody", observe=ran_with_status,
+        identities=(USER,), control_identity=USER,
+        holds="an ordinary user can start it", violated="he is refused",
+        lesson="In a user namespace of one's own one may do what else only root may.",
+        man="7 user_namespaces", mistake="Something still asks for root, or is done before the user"
+        " namespace.",
+        command="sudo -u nobody {stage} --rootfs {root} -- /bin/id"),
+    Property(
+        name="is_root_inside", since="05", scene="inside", observe=is_root_inside,
+        control=Control.OTHER_SCENE, control_scene="without_container", control_identity=USER,
+        holds="uid 0 and gid 0 inside", violated="another id",
+        lesson="Programs that ask for uid 0 find it.",
+        man="7 user_namespaces", mistake="The maps were written too late: ids without a map are"
+        " 65534.",
+        command=SHELL + " id"),
+    Property(
+        name="root_inside_has_capabilities", since="05", scene="inside", observe=has_capabilities,
+        control=Control.OTHER_SCENE, control_scene="without_container", control_identity=USER,
+        holds="CapEff has what root needs inside", violated="CapEff is 0",
+        lesson="The first process of a user namespace has all capabilities in it; exec(2) keeps them"
+               " only for uid 0.",
+        man="7 capabilities", mistake="The command was executed before the maps made it uid 0.",
+        command=SHELL + " 'grep CapEff /proc/self/status'"),
+    Property(
+        name="given_maps_are_used", since="05", scene="other_user", observe=maps_are_the_given,
+        identities=(ROOT,),
+        holds="uid_map and gid_map are what the options say", violated="they are others",
+        lesson="A range of ids gives a container users of its own.",
+        man="7 user_namespaces", mistake="--uid-map is ignored, or its columns are swapped.",
+        command="{stage} --rootfs {root} --uid-map 0:100000:10 -- /bin/cat /proc/self/uid_map"),
+    Property(
+        name="given_user_runs_the_command", since="05", scene="other_user",
+        observe=command_runs_as_given_user, identities=(ROOT,),
+        holds="for the host the command runs as the ids that the maps give --user",
+        violated="it runs as somebody else",
+        lesson="--user names an id inside; the host sees the one outside.",
+        man="2 setresuid", mistake="--user is ignored, or the gid was changed after the uid.",
+        command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
+                " /bin/id"),
+    Property(
+        name="given_user_has_no_capabilities", since="05", scene="other_user",
+        observe=has_no_capabilities, identities=(ROOT,), control=Control.OTHER_SCENE,
+        control_scene="inside",
+        holds="CapEff is 0 for who is not root inside", violated="it is not",
+        lesson="exec(2) drops all capabilities of who is not uid 0.",
+        man="7 capabilities", mistake="The command runs as uid 0 all the same.",
+        command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
+                " /bin/grep CapEff /proc/self/status"),
     Property(
         name="own_user_namespace", since="05", scene="inside", observe=own_namespace("user"),
         holds="another user namespace than the host's", violated="the host's user namespace",
@@ -654,6 +1240,158 @@ PROPERTIES: List[Property] = [
         lesson="Who can make a device node can read the host's disk, past all permissions.",
         man="2 mknod", mistake="The container has CAP_MKNOD on the host.",
         command=SHELL + " 'mknod /tmp/disk b 8 0'"),
+
+    Property(
+        name="old_root_is_gone", since="06", scene="inside", observe=old_root_is_gone,
+        holds="no mount of the host's is in its mount namespace", violated="they still are",
+        lesson="chroot(2) hides the host's mounts; only pivot_root(2) and umount2(2) let them go.",
+        man="2 pivot_root", mistake="The old root was not unmounted.",
+        command=SHELL + " 'cat /proc/self/mountinfo'"),
+    Property(
+        name="second_chroot_leads_nowhere", since="06", scene="inside", asks=("by_chroot",),
+        observe=hidden("by_chroot", "secret-{nonce}"),
+        holds="root inside does not get out by a second chroot(2)",
+        violated="it reads the host's file",
+        lesson="A process outside of its root directory is stopped by no '..'; who may call"
+               " chroot(2) can become one.",
+        man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
+        command=SHELL + " 'mkdir /x; chroot /x ...'"),
+    Property(
+        name="kept_directory_leads_nowhere", since="06", scene="inside", asks=("by_descriptor",),
+        observe=hidden("by_descriptor", "secret-{nonce}"),
+        holds="root inside does not get out by a descriptor of '/' and a second chroot(2)",
+        violated="it reads the host's file",
+        lesson="A directory that is held open stays reachable when the root moves below it.",
+        man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
+        command=SHELL + " 'exec 9</; ...'"),
+    Property(
+        name="kernel_files_are_masked", since="06", scene="inside",
+        asks=("keys", "timers", "interrupts"), observe=kernel_files_are_masked,
+        holds="/proc/keys, timer_list and interrupts are empty", violated="they tell of the host",
+        lesson="Not all of /proc is about processes: some of it tells of the whole machine.",
+        man="5 proc", mistake="The masks are missing, or were covered by /proc mounted later.",
+        command=SHELL + " 'wc /proc/keys /proc/timer_list'"),
+    Property(
+        name="firmware_is_masked", since="06", scene="inside", asks=("firmware",),
+        observe=firmware_is_masked,
+        holds="/sys/firmware is empty", violated="it tells of the machine",
+        lesson="/sys is the machine's, whoever mounts it.",
+        man="5 sysfs", mistake="The masks are missing, or were covered by /sys mounted later.",
+        command=SHELL + " 'ls /sys/firmware'"),
+    Property(
+        name="proc_paths_are_read_only", since="06", scene="inside",
+        observe=proc_paths_are_read_only,
+        holds="/proc/sys, /proc/irq and /proc/fs are mounted read-only", violated="they are not",
+        lesson="Whoever is root outside too may change the whole machine through /proc/sys.",
+        man="5 proc", mistake="The paths were not mounted once more, read-only.",
+        command=SHELL + " 'grep /proc/ /proc/self/mountinfo'"),
+    Property(
+        name="sysctls_cannot_be_opened", since="06", scene="inside", asks=("sysctl",),
+        observe=refused("sysctl", "EROFS"), identities=(ROOT,),
+        holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
+        lesson="core_pattern names a program that the kernel runs as root of the host.",
+        man="5 core", mistake="/proc/sys can be written.",
+        command=SHELL + " 'true >> /proc/sys/kernel/core_pattern'"),
+    Property(
+        name="sys_is_read_only", since="06", scene="inside", observe=sys_is_read_only,
+        holds="/sys is mounted read-only", violated="it can be written",
+        lesson="Files of /sys switch the machine's hardware.",
+        man="5 sysfs", mistake="/sys was mounted without MS_RDONLY.",
+        command=SHELL + " 'grep /sys /proc/self/mountinfo'"),
+    Property(
+        name="dev_is_minimal", since="06", scene="inside", asks=("dev",), observe=dev_is_minimal,
+        holds="/dev has what programs need, and no more", violated="it has more, or less",
+        lesson="The host's /dev names its disks.",
+        man="4 null", mistake="The root's own /dev is used, or the host's.",
+        command=SHELL + " 'ls /dev'"),
+    Property(
+        name="dev_null_works", since="06", scene="inside", asks=("dev_null", "dev_null_write"),
+        observe=dev_null_works,
+        holds="/dev/null is the device 1:3", violated="it is missing, or a file",
+        lesson="In a user namespace nobody may make a device node; but one may bind the host's.",
+        man="4 null", mistake="/dev/null was made with open(2).",
+        command=SHELL + " 'ls -l /dev/null'"),
+    Property(
+        name="planted_device_is_dead", since="06", scene="inside", asks=("planted",),
+        observe=planted_device_is_dead, identities=(ROOT,),
+        holds="a device node that came with the root cannot be opened", violated="it is opened",
+        lesson="A stranger's root may bring a node of the host's disk.",
+        man="2 mount", mistake="The root is mounted without MS_NODEV.",
+        command="mknod {root}/disk b 8 0; " + SHELL + " 'head -c 1 /disk'"),
+    Property(
+        name="terminals_are_own", since="06", scene="inside", asks=("new_terminal",),
+        observe=allowed("new_terminal", "ENOENT", "EACCES", "ENXIO", "ENODEV", "EIO"),
+        holds="a new terminal can be opened", violated="there is no /dev/ptmx",
+        lesson="A devpts of one's own numbers from 0 and shows no terminal of the host.",
+        man="4 pts", mistake="No devpts was mounted, or there is no /dev/ptmx.",
+        command=SHELL + " 'ls /dev/pts'"),
+    Property(
+        name="shared_memory_works", since="06", scene="inside", asks=("shm",),
+        observe=allowed("shm", "ENOENT", "EACCES", "EROFS"),
+        holds="/dev/shm can be written", violated="there is none",
+        lesson="shm_open(3) makes its files there.",
+        man="7 shm_overview", mistake="No tmpfs was mounted at /dev/shm.",
+        command=SHELL + " 'echo 1 > /dev/shm/x'"),
+    Property(
+        name="dev_stdin_is_there", since="06", scene="inside", asks=("dev_fd",),
+        observe=allowed("dev_fd", "ENOENT"),
+        holds="/dev/stdin leads to descriptor 0", violated="there is none",
+        lesson="Shell scripts name their descriptors as files.",
+        man="4 fd", mistake="The links in /dev are missing.",
+        command="echo hello | " + SHELL + " 'cat /dev/stdin'"),
+    Property(
+        name="volume_is_shown", since="06", scene="volumes", observe=volume_is_shown,
+        holds="--volume shows a directory and a file of the host", violated="they are not there",
+        lesson="A bind mount shows one thing in two places.",
+        man="2 mount", mistake="--volume is ignored, or was mounted below the old root.",
+        command="{stage} --rootfs {root} -v /srv:/data -- /bin/ls /data"),
+    Property(
+        name="volume_can_be_written", since="06", scene="volumes", observe=volume_can_be_written,
+        holds="what is written there is on the host, and the caller's", violated="it is not",
+        lesson="Volumes are how a container keeps something.",
+        man="2 mount", mistake="The volume is read-only, or a copy.",
+        command="{stage} --rootfs {root} -v $PWD:/data -- /bin/touch /data/new; ls -l new"),
+    Property(
+        name="read_only_volume_cannot_be_written", since="06", scene="volumes",
+        observe=volume_is_read_only, control=Control.OTHER_SCENE,
+        control_scene="volumes_writable",
+        holds="a volume with :ro cannot be written", violated="it is written",
+        lesson="MS_BIND ignores MS_RDONLY: it takes a second call.",
+        man="2 mount", mistake="Read-only was asked for in the call that binds.",
+        command="{stage} --rootfs {root} -v $PWD:/data:ro -- /bin/touch /data/new"),
+    Property(
+        name="volume_brings_no_device", since="06", scene="volumes",
+        observe=volume_brings_no_device, identities=(ROOT,), control=Control.NONE,
+        seen_failing="stage 06 with kNoDevices = 0",
+        holds="a device node in a volume is dead, and set-user-ID has no effect",
+        violated="it can be opened",
+        lesson="A volume is for data: nodev and nosuid take the rest away.",
+        man="2 mount", mistake="The volume is mounted without MS_NODEV and MS_NOSUID.",
+        command="{stage} --rootfs {root} -v /dev:/data -- /bin/head -c 1 /data/zero"),
+    Property(
+        name="volume_stays_inside", since="06", scene="hostile_volume",
+        observe=volume_stays_inside, control=Control.NONE,
+        seen_failing="stage 06 with make_mount_point() before pivot_into(), on root + target",
+        holds="a link in the root leads no volume out of it", violated="something is made outside",
+        lesson="A path below a stranger's root leads wherever he wants, for who is outside of it.",
+        man="7 symlink", mistake="The mount point was made from outside of the root.",
+        command="ln -s /srv {root}/x; {stage} --rootfs {root} -v /tmp:/x/y -- /bin/true; ls /srv"),
+    Property(
+        name="read_only_root_cannot_be_written", since="06", scene="read_only",
+        asks=("root_write",), observe=refused("root_write", "EROFS"),
+        control=Control.OTHER_SCENE, control_scene="inside",
+        holds="with --read-only nothing can be written to /", violated="a file is made",
+        lesson="A container that cannot change its root leaves an attacker no place to stay.",
+        man="2 mount_setattr", mistake="--read-only is ignored.",
+        command="{stage} --rootfs {root} --read-only -- /bin/touch /new"),
+    Property(
+        name="no_pivot_no_start", since="06", scene="pivot_root_fails", asks=("by_chroot",),
+        observe=stops_or(hidden("by_chroot", "secret-{nonce}")),
+        holds="when pivot_root(2) fails, the command does not run",
+        violated="it runs in what a second chroot leads out of",
+        lesson="A container that starts with less isolation than asked for is worse than none.",
+        man="2 pivot_root", mistake="The result of pivot_root(2) was not looked at.",
+        command="strace -f -e inject=pivot_root:error=EPERM " + SHELL + " ls"),
 ]
 
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import os
 import secrets
+import signal as signal_numbers
+import time
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from harness.agent_client import Agent, AgentError, Json
@@ -39,6 +41,7 @@ class Ask:
 
 # In the order in which the probe does them. {in} is where the root directory is for the probe.
 ASKS: Dict[str, Ask] = {
+    "hello": Ask("hello"),  # which every scene begins with
     "arguments": Ask("arguments"),
     "cwd": Ask("cwd"),
     "hostname": Ask("hostname"),
@@ -63,8 +66,12 @@ ASKS: Dict[str, Ask] = {
     "dev_fd": Ask("stat=/dev/stdin"),
     "shm": Ask("write=/dev/shm/{nonce}"),
     "new_terminal": Ask("new_terminal"),
-    "sys": Ask("stat=/sys"),
     "sysctl": Ask("open_to_write=/proc/sys/kernel/core_pattern"),
+    "keys": Ask("read=/proc/keys"),
+    "timers": Ask("read=/proc/timer_list"),
+    "interrupts": Ask("read=/proc/interrupts"),
+    "firmware": Ask("list={in}/sys/firmware"),
+    "root_write": Ask("write={in}/written-{nonce}"),
     "by_chroot": Ask("escape_by_chroot={secret},{in}/tmp/a"),
     "by_descriptor": Ask("escape_by_descriptor={secret},{in}/tmp/b"),
     # After the host was looked at, and has changed its name and mounted something.
@@ -88,7 +95,8 @@ class Look:
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
     problem: str = ""  # why the program never ran the command
-    leaks: List[str] = dataclasses.field(default_factory=list)
+    left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
+    leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
 
     @property
     def uid(self) -> int:
@@ -196,7 +204,8 @@ class Stage:
 
         folders = [entry("", "directory", mode=0o755)]
         folders += [entry(name, "directory", mode=0o755) for name in (
-            "root", "home", "temporary", "cwd", "volume", "bin", "root/bin", "root/dev",
+            "root", "home", "temporary", "cwd", "volume", "outside", "mark", "bin", "root/bin",
+            "root/dev",
             "root/etc", "root/mnt", "root/mnt/host", "root/mnt/own", "root/proc", "root/root",
             "root/run", "root/sbin", "root/sys", "root/usr", "root/usr/bin")]
         folders.append(entry("root/tmp", "directory", mode=0o1777))
@@ -298,16 +307,20 @@ class Stage:
 
     def run(self, command: Sequence[str], *options: str, **more: Any) -> Json:
         """Runs the program to its end."""
-        given = {**self.circumstances(), **more}
+        return self.run_words(self.words(command, *options), **more)
+
+    def run_words(self, words: Sequence[str], **more: Any) -> Json:
         try:
-            return self.agent.run(self.words(command, *options), self.time_limit, **given)
+            return self.agent.run(words, self.time_limit, **{**self.circumstances(), **more})
         except AgentError as error:
             return not_startable(error)
 
     def start(self, command: Sequence[str], *options: str, **more: Any) -> Json:
-        given = {"close_stdin": False, **self.circumstances(), **more}
+        return self.start_words(self.words(command, *options), close_stdin=False, **more)
+
+    def start_words(self, words: Sequence[str], **more: Any) -> Json:
         try:
-            return self.agent.start(self.words(command, *options), 2 * self.time_limit, **given)
+            return self.agent.start(words, 2 * self.time_limit, **{**self.circumstances(), **more})
         except AgentError as error:
             raise NotStarted(f"it cannot be executed: {error}") from error
 
@@ -320,38 +333,90 @@ class Stage:
         found: Dict[str, List[Json]] = {}
         for line in output.splitlines():
             try:
-                answer = json.loads(line)
+                answer = json.loads(line[line.find("{"):])  # a terminal echoes "^C" before it
             except ValueError:
                 continue
             if isinstance(answer, dict) and answer.get("nonce") == self.nonce:
                 found.setdefault(str(answer.get("verb")), []).append(answer)
         return found
 
+    def wait_for_hold(self, look: Look, run: Json, name: str) -> bool:
+        """Whether the probe came to its "hold=1". If not, the run is over, and looked at."""
+        seen = self.expect(run, '"verb":"hold=1","held":"waiting"')
+        if not seen["found"]:
+            self.end(look, run, name, 0.0)
+            look.problem = f"the container never ran the command: {tell_run(look.runs[name])}"
+        return seen["found"]
+
+    def end(self, look: Look, run: Json, name: str, time_limit: Optional[float] = None) -> None:
+        """Waits for the end of a run, keeps what came of it, and kills what is left."""
+        limit = self.time_limit if time_limit is None else time_limit
+        ended = self.agent.wait(run["run"], limit)
+        if not ended["over"]:
+            ended = self.agent.finish(run["run"])
+        else:
+            look.left += self.left_processes()
+            self.agent.finish(run["run"])
+        look.runs[name] = ended
+        for verb, answers in self.answers(ended["stdout"]).items():
+            look.answers.setdefault(verb, []).extend(answers)
+
+    def left_processes(self, patience: float = 0.3) -> List[str]:
+        """Whatever still runs though the program under test is over, but for the victim."""
+        end = time.monotonic() + patience
+        while True:
+            left = [f"process: new: {' '.join(process['argv']) or process['name']}"
+                    for process in self.agent.processes()
+                    if process["argv"][:1] != [self.names["victim"]] and process["state"] != "Z"]
+            if not left or time.monotonic() > end:
+                return left
+            time.sleep(0.01)
+
     # --- What the host sees of it -------------------------------------------------------------
 
-    def find_probe(self) -> Json:
-        """The first process of the probe, by its nonce and its file."""
-        matching = [process for process in self.agent.processes()
-                    if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
-                    and os.path.basename(process["argv"][0]) == "probe"]
-        pids = {process["pid"] for process in matching}
-        first = [process for process in matching if process["ppid"] not in pids]
-        if len(first) != 1:
-            raise ProbeBroke(f"the probe is not one process of the host, but {len(first)}")
-        return first[0]
+    def wait_for_family(self, starter: int) -> Optional[int]:
+        """The child of `starter`, once it has a child itself."""
+        end = time.monotonic() + self.time_limit
+        while time.monotonic() < end:
+            processes = self.agent.processes()
+            parents = {process["pid"]: process["ppid"] for process in processes
+                       if process["state"] != "Z"}
+            for process in processes:
+                parent = parents.get(process["ppid"])
+                if process["pid"] in parents and parent == starter:
+                    return process["ppid"]
+            time.sleep(0.005)
+        return None
 
-    def facts_of(self, pid: int, starter: int) -> Dict[str, Any]:
-        """What /proc on the host tells of a process, and of the one that started it."""
+    def status_of(self, pid: int) -> Dict[str, str]:
+        """/proc/PID/status, taken apart."""
+        text = self.agent.read(f"/proc/{pid}/status")[f"/proc/{pid}/status"].get("text", "")
+        fields = (line.partition(":") for line in text.splitlines())
+        return {key: value.strip() for key, _, value in fields}
+
+    def find_probe(self) -> Json:
+        """The process of the probe, by its nonce. What it has forked ends before it holds."""
+        end = time.monotonic() + self.time_limit
+        while True:
+            found = [process for process in self.agent.processes()
+                     if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
+                     and os.path.basename(process["argv"][0]) == "probe"]
+            if len(found) == 1:
+                return found[0]
+            if time.monotonic() > end:
+                raise ProbeBroke(f"the probe is not one process of the host, but {len(found)}")
+            time.sleep(0.005)
+
+    def facts_of(self, pid: int) -> Dict[str, Any]:
+        """What /proc on the host tells of a process, and of the host."""
         base = f"/proc/{pid}"
         kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
         links = self.agent.readlink(
-            *[f"/proc/{who}/ns/{kind}" for who in (pid, starter, "self") for kind in kinds],
+            *[f"/proc/{who}/ns/{kind}" for who in (pid, "self") for kind in kinds],
             f"{base}/root", f"{base}/cwd", f"{base}/exe")
         texts = self.agent.read(*[f"{base}/{name}" for name in (
-            "status", "uid_map", "gid_map", "setgroups", "mountinfo", "environ")],
+            "uid_map", "gid_map", "setgroups", "mountinfo", "environ")],
             f"{base}/root/.marker")
-        status = dict(line.split(":", 1) for line in
-                      texts[f"{base}/status"].get("text", "").splitlines() if ":" in line)
         places = self.agent.stat(f"{base}/root", f"{base}/cwd", f"{base}/root/.", "/", self.root,
                                  f"{self.folder}/cwd")
         descriptors = self.agent.list(f"{base}/fd")[f"{base}/fd"]
@@ -366,7 +431,7 @@ class Stage:
                                 for kind in kinds},
             "root": links[f"{base}/root"].get("text"),
             "cwd": links[f"{base}/cwd"].get("text"),
-            "status": {key: value.strip() for key, value in status.items()},
+            "status": self.status_of(pid),
             "uid_map": texts[f"{base}/uid_map"].get("text", "").split(),
             "gid_map": texts[f"{base}/gid_map"].get("text", "").split(),
             "setgroups": texts[f"{base}/setgroups"].get("text", "").strip(),
@@ -419,10 +484,6 @@ def make_host_ipc(stage: Stage) -> None:
         raise ProbeBroke(f"the host's own IPC cannot be made: {tell_run(done)}")
 
 
-def why_not_started(stage: Stage, run: Json) -> str:
-    return f"the container never ran the command: {tell_run(run)}"
-
-
 @scene
 def inside(stage: Stage) -> Look:
     """Most of the rows: a container that does what it is asked for, is looked at, and goes on."""
@@ -430,33 +491,36 @@ def inside(stage: Stage) -> Look:
     victim = start_victim(stage)
     stage.names["victim_pid"] = str(victim["pid"])
     make_host_ipc(stage)
+    look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
+    look.facts["host_firmware"] = stage.agent.list("/sys/firmware")["/sys/firmware"]
+    if stage.agent.has_own_host:
+        # A mount that only the host shall have, and what people do as long as no stage does it.
+        stage.busybox("mount", "-t", "tmpfs", f"mark-{stage.nonce}", f"{stage.folder}/mark")
+        if not stage.at_least("06"):
+            stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
     stage.watch()
     files = [{"fd": 7, "path": stage.names["secret"]}, {"fd": 8, "path": "/"}]
-    early = [ask.verb.format_map(stage.names) for key, ask in ASKS.items()
-             if key in stage.asks and not ask.late]
-    late = [ask.verb.format_map(stage.names) for key, ask in ASKS.items()
-            if key in stage.asks and ask.late]
-    command = stage.probe("hello", *early, "hold=1", *late, "hold=2", "exit=37",
+    wanted = [(ask, ask.verb.format_map(stage.names)) for key, ask in ASKS.items()
+              if key in stage.asks | {"hello"}]
+    early = [verb for ask, verb in wanted if not ask.late]
+    late = [verb for ask, verb in wanted if ask.late]
+    command = stage.probe(*early, "hold=1", *late, "hold=2", "exit=37",
                           words=["two words", "", "$HOME", "quote\"'", "*", "new\nline"])
-    run = stage.start(command, files=files)
-    seen = stage.expect(run, '"held":"waiting"')
-    if not seen["found"]:
-        look.runs["inside"] = stage.agent.finish(run["run"])
-        look.answers = stage.answers(look.runs["inside"]["stdout"])
-        look.problem = why_not_started(stage, look.runs["inside"])
+    run = stage.start(command, "-e", f"GIVEN=given-{stage.nonce}", files=files)
+    if not stage.wait_for_hold(look, run, "inside"):
         return look
     probe = stage.find_probe()
-    look.facts = stage.facts_of(probe["pid"], run["pid"])
+    look.facts.update(stage.facts_of(probe["pid"]))
     look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
     if stage.agent.has_own_host:
         change_host(stage)
     stage.agent.write(run["run"], f"line-{stage.nonce}\n")
     seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
-    look.facts["after"] = look_at_host(stage, probe["pid"], victim)
+    look.facts["after"] = look_at_host(stage)
+    killed = stage.answers(seen["stdout"]).get(f"kill={victim['pid']},9", [{}])[0].get("ok")
+    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], 1.0 if killed else 0)["over"]
     stage.agent.write(run["run"], "\n", close=True)
-    look.runs["inside"] = stage.agent.wait(run["run"], stage.time_limit)
-    stage.agent.finish(run["run"])
-    look.answers = stage.answers(look.runs["inside"]["stdout"])
+    stage.end(look, run, "inside")
     undo_on_host(stage)
     return look
 
@@ -468,7 +532,7 @@ def change_host(stage: Stage) -> None:
     stage.agent.make([{"path": f"{stage.root}/mnt/host/seen", "text": f"mount-{stage.nonce}"}])
 
 
-def look_at_host(stage: Stage, probe: int, victim: Json) -> Json:
+def look_at_host(stage: Stage) -> Json:
     """What the container must not have reached."""
     host = stage.agent.ask("snapshot")
     return {
@@ -476,9 +540,6 @@ def look_at_host(stage: Stage, probe: int, victim: Json) -> Json:
         "sysv": any(line.split()[1] == stage.names["own_sysv_key"] for line in host["sysvipc"]),
         "queue": f"/dev/mqueue/own-{stage.nonce}" in host["posixipc"],
         "mounts": [line for line in host["mounts"] if f" {stage.root}/mnt/own " in line],
-        "container_mounts": stage.agent.read(f"/proc/{probe}/mountinfo")[
-            f"/proc/{probe}/mountinfo"].get("text", ""),
-        "victim_lives": stage.agent.wait(victim["run"], 0.0)["over"] is False,
         "theirs": stage.agent.stat(f"{stage.root}/theirs").get(f"{stage.root}/theirs"),
         "node": stage.agent.stat(f"{stage.root}/tmp/node").get(f"{stage.root}/tmp/node"),
     }
@@ -489,11 +550,376 @@ def undo_on_host(stage: Stage) -> None:
     if not stage.agent.has_own_host:
         return
     stage.busybox("hostname", stage.names["host_hostname"])
-    points = [line.split()[2] for line in stage.agent.ask("snapshot")["mounts"]]
-    for point in reversed(points):
-        if point.startswith(stage.root + "/"):
+    for kind in ("host", "own"):
+        point = f"{stage.root}/mnt/{kind}"
+        if any(f" {point} " in line for line in stage.agent.ask("snapshot")["mounts"]):
             stage.busybox("umount", "-l", point)
+    if any(f" {stage.root}/tmp/proc " in line for line in stage.agent.ask("snapshot")["mounts"]):
+        stage.busybox("umount", "-l", f"{stage.root}/tmp/proc")
     # Only where there is no IPC namespace are these on the host.
     stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}"],
                     program=stage.tools.probe)
     stage.agent.ask("remove", paths=[f"/dev/mqueue/own-{stage.nonce}"])
+
+
+@scene
+def without_container(stage: Stage) -> Look:
+    """A control: the probe, started by the same caller, in no container at all."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.tools.probe,
+                            close_stdin=False, **stage.circumstances())
+    if stage.wait_for_hold(look, run, "probe"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "probe")
+    return look
+
+
+@scene
+def statuses(stage: Stage) -> Look:
+    """What the program's exit status tells when the command's does not."""
+    look = look_of(stage)
+    inside = stage.names["in"]
+    stage.watch()
+    look.runs["no command"] = stage.run([f"{inside}/no-such-command"])
+    look.runs["not executable"] = stage.run([f"{inside}/not-executable"])
+    words = [stage.program, "--no-such-option", *stage.options(), "--",
+             *stage.probe("hello", "exit=37")]
+    look.runs["wrong option"] = stage.run_words(words)
+    look.answers = stage.answers(look.runs["wrong option"]["stdout"])
+    look.left += stage.left_processes()
+    return look
+
+
+@scene
+def killed(stage: Stage) -> Look:
+    """The command is killed from outside."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    if stage.wait_for_hold(look, run, "killed"):
+        stage.agent.signal("KILL", pid=stage.find_probe()["pid"])
+        stage.end(look, run, "killed")
+    return look
+
+
+@scene
+def sigchld_ignored(stage: Stage) -> Look:
+    """The caller ignores SIGCHLD: the kernel would then throw the command's status away."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), ignore=["CHLD"])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def workdir(stage: Stage) -> Look:
+    look = look_of(stage)
+    directory = "/tmp" if stage.at_least("02") else f"{stage.root}/tmp"
+    stage.names["workdir"] = directory
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("cwd"), "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
+
+
+@scene
+def signals(stage: Stage) -> Look:
+    """Each signal that stops or tells something, sent to the program under test."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.end(look, run, "signals", 0.0)
+        look.problem = f"the container never ran the command: {tell_run(look.runs['signals'])}"
+        return look
+    for name in FORWARDED:
+        try:
+            stage.agent.signal(name, run=run["run"])
+        except AgentError:
+            break  # it has died of the one before
+    for name in FORWARDED:
+        number = getattr(signal_numbers, f"SIG{name}")
+        if not stage.expect(run, f'"signal":{number}}}', 0.4)["found"]:
+            break
+    stage.agent.write(run["run"], "x", close=True)
+    stage.end(look, run, "signals", 0.5)
+    return look
+
+
+@scene
+def terminal(stage: Stage) -> Look:
+    """In a terminal: Ctrl-C, and a command that leaves the terminal in a bad state."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "spoil_terminal", "exit=37"),
+                      terminal={"rows": 33, "columns": 77})
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.end(look, run, "terminal", 0.0)
+        look.problem = f"the container never ran the command: {tell_run(look.runs['terminal'])}"
+        return look
+    stage.agent.write(run["run"], "\x03")
+    stage.expect(run, '"verb":"signal"', 0.3)
+    time.sleep(0.05)  # a second one, if there is, comes at once
+    stage.agent.write(run["run"], "\n")
+    ended = stage.agent.wait(run["run"], stage.time_limit)
+    if ended["over"]:
+        look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
+    stage.end(look, run, "terminal", 0.0)
+    return look
+
+
+@scene
+def anybody(stage: Stage) -> Look:
+    """Simply started, by whoever it is: with root or without."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def parent_killed(stage: Stage) -> Look:
+    """The program under test is killed with SIGKILL while the command runs."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    if stage.wait_for_hold(look, run, "run"):
+        stage.find_probe()
+        stage.agent.signal("KILL", run=run["run"])
+        stage.end(look, run, "run")
+        look.facts["left"] = look.left
+        look.left = []
+    return look
+
+
+@scene
+def parent_killed_early(stage: Stage) -> Look:
+    """The same, before the command runs: strace holds the child where it asks to die with us."""
+    look = look_of(stage)
+    need_strace(stage)
+    stage.watch()
+    words = stage.words(stage.probe("hello", "hold=1"))
+    run = stage.start_words(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e",
+                             "inject=prctl:delay_enter=300000", *words],
+                            program="/usr/bin/strace", close_stdin=False)
+    parent = stage.wait_for_family(run["pid"])
+    if parent is None:
+        stage.end(look, run, "run", 0.0)
+        look.problem = f"it never had a child: {tell_run(look.runs['run'])}"
+        return look
+    time.sleep(0.1)
+    stage.agent.signal("KILL", pid=parent)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        # What is a child of strace's is what has survived; strace itself stays as long.
+        left = [process for process in stage.agent.processes()
+                if process["pid"] not in (run["pid"], parent) and process["state"] != "Z"]
+        if not left:
+            break
+        time.sleep(0.01)
+    look.facts["left"] = [f"{' '.join(process['argv'])}" for process in left]
+    stage.end(look, run, "run", 0.0)
+    look.left = []
+    return look
+
+
+@scene
+def daemon(stage: Stage) -> Look:
+    """The command leaves a process that ignores all signals and belongs to no session."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
+    stage.end(look, run, "run")
+    look.facts["left"] = look.left
+    look.left = []
+    return look
+
+
+def orphan_in(stage: Stage, *options: str) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "orphan=1", "hold=1", "exit=37"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        time.sleep(0.05)
+        probe = stage.find_probe()
+        look.facts.update(stage.facts_of(probe["pid"]))
+        processes = stage.agent.processes()
+        look.facts["parents"] = stage.status_of(probe["ppid"])
+        look.facts["zombies"] = [process["name"] for process in processes
+                                 if process["state"] == "Z"
+                                 and process["ppid"] != stage.agent.about["pid"]]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+@scene
+def with_init(stage: Stage) -> Look:
+    """An orphan ends, with --init."""
+    return orphan_in(stage, "--init")
+
+
+@scene
+def without_init(stage: Stage) -> Look:
+    """An orphan ends, and PID 1 is the probe, which does not reap."""
+    return orphan_in(stage)
+
+
+def terminated_in(stage: Stage, *options: str) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        stage.agent.signal("TERM", run=run["run"])
+        stage.end(look, run, "run", 0.4)
+        look.left = []
+    return look
+
+
+@scene
+def terminated_with_init(stage: Stage) -> Look:
+    """A command without handlers is asked to end, with --init."""
+    return terminated_in(stage, "--init")
+
+
+@scene
+def terminated_without_init(stage: Stage) -> Look:
+    """The same without: for PID 1 the kernel discards what it has no handler for."""
+    return terminated_in(stage)
+
+
+@scene
+def other_user(stage: Stage) -> Look:
+    """Root maps ranges of ids, and lets another one run the command."""
+    look = look_of(stage)
+    options = (["--uid-map", "0:100000:10", "--gid-map", "0:200000:10", "-u", "5:6"]
+               if stage.at_least("05") else [])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def volumes_in(stage: Stage, mode: str) -> Look:
+    look = look_of(stage)
+    volume = f"{stage.folder}/volume"
+    if stage.agent.is_root:
+        stage.agent.make([{"kind": "device", "path": f"{volume}/device", "major": 1, "minor": 5,
+                           "mode": 0o666, **stage.owner}])
+    options = (["-v", f"{volume}:/data", "-v", f"{volume}:/fixed{mode}",
+                "-v", f"{volume}/file:/etc/single"] if stage.at_least("06") else [])
+    stage.watch()
+    run = stage.start(stage.probe(
+        "hello", "read=/data/file", "read=/etc/single", f"write=/data/new-{stage.nonce}",
+        f"write=/fixed/no-{stage.nonce}", "read=/data/device", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        new, fixed = f"{volume}/new-{stage.nonce}", f"{volume}/no-{stage.nonce}"
+        places = stage.agent.stat(new, fixed)
+        look.facts["new"], look.facts["fixed"] = places[new], places[fixed]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+        stage.agent.ask("remove", paths=[new, fixed])  # which the probe wrote, as it was told
+    return look
+
+
+@scene
+def volumes(stage: Stage) -> Look:
+    """Files of the host, shown in the container: one place may be written, one may not."""
+    return volumes_in(stage, ":ro")
+
+
+@scene
+def volumes_writable(stage: Stage) -> Look:
+    """The same, but both places may be written."""
+    return volumes_in(stage, "")
+
+
+@scene
+def read_only(stage: Stage) -> Look:
+    """--read-only"""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe(ASKS["root_write"].verb.format_map(stage.names)),
+                                 "--read-only")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def hostile_volume(stage: Stage) -> Look:
+    """A root in which a folder is a link to the host's, and a volume that goes there."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), "-v",
+                      f"{stage.folder}/volume:/escape/made-{stage.nonce}")
+    look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+@scene
+def hostile_proc(stage: Stage) -> Look:
+    """A root in which /proc is a link to a folder of the host."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.ask("remove", paths=[f"{stage.root}/proc"])
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/proc", "text": outside}])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
+    if look.facts["held"]:
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+def need_strace(stage: Stage) -> None:
+    if "errno" in stage.agent.stat("/usr/bin/strace")["/usr/bin/strace"]:
+        raise NotTestable("it needs strace: apt-get install strace")
+
+
+def failing(stage: Stage, calls: str, *asks: str) -> Look:
+    """The kernel refuses `calls`: does the container start all the same?"""
+    look = look_of(stage)
+    need_strace(stage)
+    verbs = [ASKS[ask].verb.format_map(stage.names) for ask in asks]
+    words = stage.words(stage.probe("hello", *verbs, "exit=37"))
+    stage.watch()
+    look.runs["run"] = stage.run_words(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def chroot_fails(stage: Stage) -> Look:
+    return failing(stage, "chroot,pivot_root", "secret")
+
+
+@scene
+def namespaces_fail(stage: Stage) -> Look:
+    return failing(stage, "clone3,unshare", "hostname")
+
+
+@scene
+def pivot_root_fails(stage: Stage) -> Look:
+    return failing(stage, "pivot_root", "by_chroot")

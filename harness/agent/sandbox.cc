@@ -31,7 +31,9 @@ void make_mount_point(const std::string& path, const UniqueFd& tree) {
   check_quietly(fstat(tree.get(), &st), "fstat()");
   const std::filesystem::path point(path);
   std::filesystem::create_directories(S_ISDIR(st.st_mode) ? point : point.parent_path());
-  if (!S_ISDIR(st.st_mode)) check_quietly(mknod(path.c_str(), S_IFREG, 0), "mknod({})", path);
+  if (!S_ISDIR(st.st_mode) && !std::filesystem::exists(point)) {
+    check_quietly(mknod(path.c_str(), S_IFREG, 0), "mknod({})", path);
+  }
 }
 
 // Covers /tmp and /var/tmp, where everybody leaves files, and shows in them again what is `kept`.

@@ -381,8 +381,8 @@ constexpr KnownVerb kVerbs[] = {
 
 // --- Verbs of this process itself --------------------------------------------------------------
 
-// Says what it read from stdin up to the end of a line. At end-of-file it waits half a second: time
-// for the harness to look at us.
+// Says what it read from stdin up to the end of a line. At end-of-file it waits a moment: time for
+// the harness to look at us.
 void hold(const Verb& verb) {
   {
     Answer ready(verb);
@@ -394,7 +394,7 @@ void hold(const Verb& verb) {
   while (size < sizeof line - 1) {
     const ssize_t got = read(STDIN_FILENO, line + size, 1);
     if (got <= 0) {
-      usleep(500 * 1000);
+      usleep(300 * 1000);
       break;
     }
     if (line[size] == '\n') break;
