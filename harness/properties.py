@@ -12,7 +12,7 @@ from typing import Callable, Dict, List
 
 from harness.model import (ALL_SCENES, ROOT, USER, Control, NotStarted, NotTestable, ProbeBroke,
                            Property, Seen, holds, violated)
-from harness.scenes import FORWARDED, PROC_MAGIC, STRANGER, Look, tell_run
+from harness.scenes import FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, tell_run
 
 # --- Observations that several rows share -------------------------------------------------------
 
@@ -716,8 +716,7 @@ def ended_with_its_status(look: Look) -> Seen:
 
 def arguments_are_kept(look: Look) -> Seen:
     words = look.answer("arguments").get("words")
-    right = ["two words", "", "$HOME", "quote\"'", "*", "new\nline"]
-    if words == right:
+    if words == WORDS:
         return holds(f"{words}")
     if words is not None:
         return violated(f"{words}")

@@ -22,6 +22,10 @@ ORDINARY = 12345  # who starts containers without being root
 PROC_MAGIC, TMPFS_MAGIC, SYSFS_MAGIC, DEVPTS_MAGIC = 0x9FA0, 0x01021994, 0x62656572, 0x1CD1
 
 
+# Words that a shell, or a split at spaces, would change.
+WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Tools:
     """Where the harness' own programs are, for the agent."""
@@ -505,7 +509,7 @@ def inside(stage: Stage) -> Look:
     early = [verb for ask, verb in wanted if not ask.late]
     late = [verb for ask, verb in wanted if ask.late]
     command = stage.probe(*early, "hold=1", *late, "hold=2", "exit=37",
-                          words=["two words", "", "$HOME", "quote\"'", "*", "new\nline"])
+                          words=WORDS)
     run = stage.start(command, "-e", f"GIVEN=given-{stage.nonce}", files=files)
     if not stage.wait_for_hold(look, run, "inside"):
         return look
