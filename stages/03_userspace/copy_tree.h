@@ -25,7 +25,7 @@ struct Copied {
 
 // Kept: links as links, hard links, modes, times to the nanosecond, owners, extended attributes
 // (also security.capability), holes. As an ordinary user, owners stay ours, and with them go the
-// setuid, setgid and sticky bits: a setuid program would become us for everybody else.
+// setuid and setgid bits: a setuid program would become us for everybody else.
 //
 // Every path within the root is looked up as in a container that has it for its root, see
 // RESOLVE_IN_ROOT in openat2(2): no link in there, however hostile, leads out of it.

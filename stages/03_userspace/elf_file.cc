@@ -88,9 +88,9 @@ bool is_native(const ElfW(Ehdr) & header) {
 std::uint64_t offset_of(std::uint64_t address, const std::vector<ElfW(Phdr)>& segments,
                         const Bytes& file) {
   for (const auto& segment : segments) {
-    if (segment.p_type == PT_LOAD && address >= segment.p_vaddr &&
-        address - segment.p_vaddr < segment.p_filesz) {
-      return address - segment.p_vaddr + segment.p_offset;  // wraps at worst: read() will refuse
+    if (segment.p_type == PT_LOAD && segment.p_offset <= file.size() &&
+        address >= segment.p_vaddr && address - segment.p_vaddr < segment.p_filesz) {
+      return segment.p_offset + (address - segment.p_vaddr);
     }
   }
   file.fail("has an address outside of its segments");

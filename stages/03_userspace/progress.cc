@@ -72,8 +72,9 @@ std::string format_bytes(std::uint64_t bytes) {
 }
 
 std::string summarize(const Copied& copied, std::chrono::duration<double> time) {
-  std::string text = fmt::format("copied {} files, {} in {:.1f} s", copied.files,
-                                 format_bytes(copied.bytes), time.count());
+  std::string text =
+      fmt::format("copied {} files, {} in {:.{}f} s", copied.files, format_bytes(copied.bytes),
+                  time.count(), time.count() < 1 ? 2 : 1);
   if (copied.skipped > 0) {
     text += fmt::format("; skipped {}, the first: {}", copied.skipped, copied.first_skipped);
   }
