@@ -163,7 +163,7 @@ TEST(ElfFile, RefusesHeadersThatLie) {
       {[](Elf& e) {
          e.segment(0, {PT_LOAD, kHuge, kAddress, 0x1000});
        },
-       "has a bad string"},
+       "has an address outside of its segments"},
       {[](Elf& e) {
          e.segment(0, {PT_LOAD, 0, 0, 0x100});
        },
