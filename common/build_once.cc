@@ -42,6 +42,7 @@ class Partial {
   explicit Partial(std::string path) : path_(std::move(path)) {
     remove_tree(path_);  // what a killed process left
     check_quietly(mkdir(path_.c_str(), 0755), "mkdir({})", path_);
+    check_quietly(chmod(path_.c_str(), 0755), "chmod({})", path_);  // mkdir() obeys the umask
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;

@@ -9,7 +9,7 @@ namespace {
 
 struct Tracer {
   bool on = false;
-  std::string program;
+  std::string program = "box";
   std::string process = "parent";
 };
 
@@ -18,12 +18,17 @@ Tracer& tracer() {
   return tracer;
 }
 
+// One write(2), so that the lines of two processes do not mix. That stderr is closed or full is no
+// reason to stop.
+void write_to_stderr(const std::string& text) {
+  (void)!write(STDERR_FILENO, text.data(), text.size());
+}
+
 }  // namespace
 
-void start_tracing(const std::string& program) {
-  tracer().on = true;
-  tracer().program = program;
-}
+void name_program(const std::string& program) { tracer().program = program; }
+
+void start_tracing() { tracer().on = true; }
 
 bool tracing() { return tracer().on; }
 
@@ -31,10 +36,13 @@ void trace_as(const std::string& process) { tracer().process = process; }
 
 void trace(const std::string& line) {
   if (!tracing()) return;
-  const std::string text = fmt::format("{}: {:<6}  {}\n", tracer().program, tracer().process, line);
-  // One write(2), so that the lines of two processes do not mix. That stderr is closed or full
-  // is no reason to stop.
-  (void)!write(STDERR_FILENO, text.data(), text.size());
+  write_to_stderr(fmt::format("{}: {:<6}  {}\n", tracer().program, tracer().process, line));
+}
+
+void warn(const std::string& message, const std::string& hint) {
+  std::string text = tracer().program + ": " + message + "\n";
+  if (!hint.empty()) text += "hint: " + hint + "\n";
+  write_to_stderr(text);
 }
 
 namespace check_internal {

@@ -10,9 +10,12 @@
 
 namespace box {
 
+// The program's name, for the lines below.
+void name_program(const std::string& program);
+
 // --verbose: from now on check() writes each call and its result to stderr, in this process and
 // in the children that it forks.
-void start_tracing(const std::string& program);
+void start_tracing();
 [[nodiscard]] bool tracing();
 
 // After fork() or clone(2): the lines that follow say "child".
@@ -20,6 +23,9 @@ void trace_as(const std::string& process);
 
 // Writes one line, for what is worth seeing and is no single system call.
 void trace(const std::string& line);
+
+// "program: message" on stderr, and a hint: for what the user should know though all goes on.
+void warn(const std::string& message, const std::string& hint);
 
 namespace check_internal {
 [[noreturn]] void fail(int error, fmt::string_view call, fmt::format_args arguments);

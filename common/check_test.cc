@@ -23,7 +23,8 @@ TEST(Check, NamesTheCallAndTheReason) {
 
 // What check() does once tracing has begun, seen from a child: tracing cannot be stopped.
 void trace_a_call_and_exit() {
-  start_tracing("05_userns");
+  name_program("05_userns");
+  start_tracing();
   trace_as("child");
   check(7, "dup({})", 3);
   check_quietly(8, "dup({})", 4);

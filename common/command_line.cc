@@ -27,6 +27,7 @@ struct CommandLine::Parser {
   CLI::App app;
   bool verbose = false;
   std::vector<std::string>* command = nullptr;
+  std::vector<std::function<void()>> checks;
   std::vector<Hint> hints;
 
   Parser(int count, char** words)
@@ -52,14 +53,15 @@ CommandLine::CommandLine(int argc, char** argv) : parser_(std::make_unique<Parse
   CLI::App& app = parser_->app;
   app.name(parser_->program);
   app.prefix_command();  // the first word that is no option, and all after it, is the command's
-  app.set_version_flag("--version", parser_->program + " " + kVersion);
+  app.set_help_flag("-h,--help", "show this help");
+  app.set_version_flag("--version", parser_->program + " " + kVersion, "show the version");
   app.add_flag("--verbose", parser_->verbose,
                "show each system call that builds the container, with its result");
   app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(36);
   app.footer(
       "Exit status: the command's own; 128+n when signal n ended it; 125 when the container\n"
-      "could not be set up; 126 when COMMAND cannot be executed; 127 when it is not found.");
+      "could not be set up; 126 when COMMAND cannot be executed; 127 when it is not found.\n");
 }
 
 CommandLine::~CommandLine() = default;
@@ -96,6 +98,10 @@ void CommandLine::add_option(const std::string& names, const std::string& value_
 
 void CommandLine::add_command(std::vector<std::string>& command) { parser_->command = &command; }
 
+void CommandLine::add_check(std::function<void()> check) {
+  parser_->checks.push_back(std::move(check));
+}
+
 void CommandLine::add_hint(Hint hint) { parser_->hints.push_back(std::move(hint)); }
 
 void CommandLine::parse() {
@@ -110,7 +116,8 @@ void CommandLine::parse() {
     throw Failure(error.what(), parser_->see_help());
   }
   parser_->take_command(app.remaining());
-  if (parser_->verbose) start_tracing(parser_->program);
+  for (const auto& check : parser_->checks) check();
+  if (parser_->verbose) start_tracing();
 }
 
 const std::string& CommandLine::program() const { return parser_->program; }

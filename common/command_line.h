@@ -30,6 +30,8 @@ class CommandLine {
                   std::string& value);
   // COMMAND [ARG...]: all from the first word that is no option.
   void add_command(std::vector<std::string>& command);
+  // Called when all options have been read, to refuse what they cannot mean together.
+  void add_check(std::function<void()> check);
   void add_hint(Hint hint);
 
   // Reads argv into the declared variables. Throws Failure for a wrong command line; after --help

@@ -26,16 +26,11 @@ void go_where_the_user_is() {
   if (directory != nullptr) check_quietly(chdir(directory), "chdir({})", directory);
 }
 
-void complain(const CommandLine& line, const std::string& what, const std::string& hint) {
-  std::string text = line.program() + ": " + what + "\n";
-  if (!hint.empty()) text += "hint: " + hint + "\n";
-  (void)!write(STDERR_FILENO, text.data(), text.size());  // nothing is left to tell it to
-}
-
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run) {
   CommandLine line(argc, argv);
+  name_program(line.program());
   try {
     open_standard_files();
     go_where_the_user_is();
@@ -43,10 +38,10 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
   } catch (const CommandLine::Answered&) {
     return 0;
   } catch (const Failure& failure) {
-    complain(line, failure.what(), line.hint_for(failure));
+    warn(failure.what(), line.hint_for(failure));
     return failure.exit_status();
   } catch (const std::exception& e) {
-    complain(line, e.what(), "");
+    warn(e.what(), "");
     return kExitSetupFailed;
   }
 }

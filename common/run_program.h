@@ -1,0 +1,13 @@
+// Other people's programs, run to their end: tar, newuidmap.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace box {
+
+// Looks `words[0]` up in PATH, runs it with /dev/null as its input, and waits. Throws Failure if it
+// is not there (ENOENT) or ends otherwise than with 0; then with what it wrote to stderr.
+void run_program(const std::vector<std::string>& words);
+
+}  // namespace box

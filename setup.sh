@@ -1,0 +1,166 @@
+#!/bin/bash
+# Installs what building, running and testing this toolkit needs, from the distribution's own
+# packages. Run it as often as you like: when nothing is missing it changes nothing and needs no
+# network.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+usage() {
+  cat <<'END'
+Usage: ./setup.sh [--dry-run | --list | --help]
+
+Installs what this toolkit needs, on Debian 12 or 13 or Ubuntu 24.04, as root or with sudo.
+
+  --dry-run   says what is missing, and installs nothing
+  --list      lists the packages that are needed, installed or not
+  --help      prints this
+END
+}
+
+# What for|packages
+groups() {
+  if needs_packaged_bazel; then
+    echo 'Bazel, and the rules that it would download|bazel-bootstrap bazel-rules-cc bazel-rules-java'
+  fi
+  # g++ brings the static libc and the sanitizers; busybox-static replaces the package busybox.
+  cat <<'END'
+the compiler|g++
+libraries of the stages|libcli11-dev libfmt-dev libseccomp-dev
+the default root file system|busybox-static
+tests in C++ and in Python|libgtest-dev python3 python3-pexpect python3-pytest
+more than one user in a container|uidmap
+looking into containers from outside|attr iproute2 procps strace tmux util-linux
+a container tool to compare with|bubblewrap
+tools/lint|clang-format clang-tidy git pycodestyle python3-pyflakes shellcheck
+END
+}
+
+# Any other Bazel brings or downloads its own rules.
+needs_packaged_bazel() {
+  [[ -v installed[bazel-bootstrap] ]] || ! { have bazel || have bazelisk; }
+}
+
+have() { command -v "$1" >/dev/null; }
+
+# Complains with the first argument, shows the others as they are, and leaves.
+die() {
+  local line
+  printf 'setup.sh: %s\n' "$1" >&2
+  shift
+  for line in "$@"; do
+    [[ -z $line ]] || printf '%s\n' "$line" >&2
+  done
+  exit 1
+}
+
+# Sets `distribution`, and `supported` if it is one that we know or is derived from one.
+recognise_distribution() {
+  local field value
+  local -A release=()
+  while IFS='=' read -r field value || [[ -n $field ]]; do
+    value=${value#[\"\']}
+    release[${field:-none}]=${value%[\"\']}
+  done < <(cat "${OS_RELEASE:-/etc/os-release}" 2>/dev/null)
+  distribution=${release[PRETTY_NAME]:-this distribution}
+
+  case " ${release[ID]:-} ${release[ID_LIKE]:-} " in
+    *' debian '* | *' ubuntu '*) ;;
+    *) return ;;
+  esac
+  case ${release[UBUNTU_CODENAME]:-${release[DEBIAN_CODENAME]:-${release[VERSION_CODENAME]:-}}} in
+    bookworm | trixie | noble) supported=yes ;;
+  esac
+}
+
+# Fills `needed` and `missing`, and writes one line for each group that misses something.
+take_stock() {
+  local what packages package state
+  while read -r state package; do
+    [[ $state != installed ]] || installed[$package]=yes
+  done < <(dpkg-query --show --showformat='${db:Status-Status} ${Package}\n')
+
+  while IFS='|' read -r what packages; do
+    local absent=()
+    for package in $packages; do
+      needed+=("$package")
+      [[ -v installed[$package] ]] || absent+=("$package")
+    done
+    ((${#absent[@]} == 0)) || stock+="  $what: ${absent[*]}"$'\n'
+    missing+=("${absent[@]}")
+  done < <(groups)
+}
+
+# Sets `as_root` to what makes a command root's.
+become_root() {
+  if [[ $(id -u) == 0 ]]; then
+    as_root=()
+  elif have sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; }; }; then
+    as_root=(sudo)
+  else
+    die "packages are missing, and you are neither root nor can you use sudo." \
+      "Ask an administrator to run:" "  $administrators_command"
+  fi
+}
+
+apt_get() {
+  "${as_root[@]}" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+    apt-get --quiet --yes --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1
+}
+
+install_missing() {
+  local package complaints unknown=()
+  log=$(mktemp)
+  # shellcheck disable=SC2064  # main's variables are gone at EXIT
+  trap "rm -f '$log'" EXIT
+
+  # An unreachable third-party repository need not matter: what counts is whether we can install.
+  apt_get update || true
+  complaints=$(sed -n '/^[EW]:/p' "$log")
+  for package in "${missing[@]}"; do
+    [[ -n $(apt-cache show "$package" 2>/dev/null) ]] || unknown+=("$package")
+  done
+  if ((${#unknown[@]})); then
+    die "apt-get knows no package ${unknown[*]}." "$complaints" \
+      "On Ubuntu some of them are in universe:  sudo add-apt-repository universe"
+  fi
+  apt_get install "${missing[@]}" || die "apt-get failed." "$complaints" "$(tail -n 30 "$log")"
+}
+
+main() {
+  local mode=install
+  case ${1:-} in
+    '') ;;
+    --dry-run | --list) mode=${1#--} ;;
+    -h | --help) usage && exit ;;
+    *) die "unknown argument $1; see ./setup.sh --help" ;;
+  esac
+
+  declare -A installed=()
+  local distribution='' supported='' stock='' log needed=() missing=() as_root=()
+  recognise_distribution
+  if [[ -z $supported ]]; then
+    die "$distribution is none of Debian 12, Debian 13 and Ubuntu 24.04. Nothing was changed." \
+      "What to install by hand, by its name on Debian:" \
+      "$(groups | sed 's/^/  /; s/|/: /')"
+  fi
+
+  take_stock
+  if [[ $mode == list ]]; then
+    printf '%s\n' "${needed[@]}"
+  elif ((${#missing[@]} == 0)); then
+    echo 'setup.sh: everything is installed'
+  else
+    local administrators_command="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+    if [[ $mode == dry-run ]]; then
+      printf 'setup.sh: would install\n%s' "$stock"
+    else
+      become_root
+      printf 'setup.sh: installing, which takes a few minutes\n%s' "$stock"
+      install_missing
+      echo 'setup.sh: done'
+    fi
+  fi
+}
+
+main "$@"

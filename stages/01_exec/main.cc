@@ -1,0 +1,25 @@
+// Stage 01: a container is a process, and every process starts like this: fork, exec, wait.
+//
+//   bazel run //stages/01_exec -- /bin/sh
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  line.parse();
+
+  Child child = start_child([&] {
+    // In the child, until it becomes the command.
+    exec_command(process, host_environment());
+  });
+  return wait_for(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }

@@ -1,0 +1,85 @@
+#include "stages/01_exec/not_found.h"
+
+#include <elf.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace box {
+namespace {
+
+// The file that execvp(3) has found: the command itself if it has a slash, else one in PATH.
+std::string find_in_path(const std::string& command) {
+  if (command.find('/') != std::string::npos) {
+    return access(command.c_str(), F_OK) == 0 ? command : "";
+  }
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path != nullptr ? path : "/bin:/usr/bin");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string candidate = (folder.empty() ? "." : folder) + "/" + command;
+    if (access(candidate.c_str(), F_OK) == 0) return candidate;
+  }
+  return "";
+}
+
+// All zeros where the file is too short.
+template <typename Record>
+Record read_at(const std::string& file, std::size_t offset) {
+  Record record{};
+  if (offset <= file.size() && file.size() - offset >= sizeof record) {
+    std::memcpy(&record, file.data() + offset, sizeof record);
+  }
+  return record;
+}
+
+// What the kernel starts in the file's place: the loader that an ELF program names in PT_INTERP, or
+// the interpreter in the first line of a script. "" for neither.
+std::string interpreter_of(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string start(64 * 1024, '\0');
+  in.read(start.data(), static_cast<std::streamsize>(start.size()));
+  start.resize(static_cast<std::size_t>(in.gcount()));
+
+  if (start.rfind("#!", 0) == 0) {
+    std::istringstream line(start.substr(2));
+    std::string interpreter;
+    line >> interpreter;
+    return interpreter;
+  }
+  if (start.rfind(ELFMAG, 0) != 0) return "";
+  const auto header = read_at<Elf64_Ehdr>(start, 0);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    const auto segment = read_at<Elf64_Phdr>(start, header.e_phoff + i * sizeof(Elf64_Phdr));
+    if (segment.p_type == PT_INTERP && segment.p_offset < start.size()) {
+      return start.c_str() + segment.p_offset;  // ends in a 0, at the latest in that of `start`
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Failure exec_failure(const std::string& command, int error) {
+  if (command.empty()) return {0, "the command's name is empty", kExitNotFound};
+  if (error != ENOENT) return {error, command, kExitCannotExecute};
+
+  const std::string file = find_in_path(command);
+  if (file.empty()) {
+    const bool searched = command.find('/') == std::string::npos;
+    const char* path = std::getenv("PATH");
+    return {0,
+            command + (searched ? std::string(": not found in PATH=") + (path ? path : "")
+                                : ": No such file or directory"),
+            kExitNotFound};
+  }
+  const std::string interpreter = interpreter_of(file);
+  if (interpreter.empty()) return {error, command, kExitNotFound};
+  return {0, file + " is there, but what runs it is not: " + interpreter, kExitNotFound,
+          "a program needs its loader and its libraries too; stage 03 copies them (--with)"};
+}
+
+}  // namespace box

@@ -1,0 +1,57 @@
+#include "stages/02_chroot/chroot.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "common/check.h"
+#include "rootfs/builtin_rootfs.h"
+
+namespace box {
+
+RootOptions::RootOptions(CommandLine& line) {
+  line.add_option("--rootfs", "DIR", "the container's root directory (default: the built-in one)",
+                  [this](const std::string& word) {
+                    std::error_code error;
+                    directory = std::filesystem::canonical(word, error);
+                    struct stat st;
+                    if (!error && stat(directory.c_str(), &st) == 0 && !S_ISDIR(st.st_mode)) {
+                      error = std::make_error_code(std::errc::not_a_directory);
+                    }
+                    if (error) throw Failure(error.message());
+                  });
+}
+
+void require_root() {
+  if (geteuid() == 0) return;
+  throw Failure(
+      "this stage needs root: only CAP_SYS_CHROOT may call chroot(2)",
+      "bazel run --config=root //stages/..., or sudo; from stage 05 on no root is needed");
+}
+
+std::string find_root(const RootOptions& rootfs) {
+  return rootfs.directory.empty() ? builtin_rootfs() : rootfs.directory;
+}
+
+void change_root(const std::string& root) {
+  // chroot(2) does not touch the working directory. Left outside, it would be a way out, and
+  // getcwd(2) would answer "(unreachable)/...". Going in first closes it: "." is `root` before and
+  // after.
+  check(chdir(root.c_str()), "chdir({})", root);
+  check(chroot("."), "chroot(.)");
+}
+
+Environment container_environment(const std::string& stage) {
+  Environment environment = {
+      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+      {"HOME", "/root"},
+      {"container", stage},
+      {"ENV", "/etc/profile"},  // what an interactive sh reads when it is no login shell
+  };
+  if (const char* term = std::getenv("TERM")) environment["TERM"] = term;
+  return environment;
+}
+
+}  // namespace box

@@ -1,0 +1,30 @@
+// Stage 02: the command gets another root directory, and cannot name files outside of it.
+//
+//   bazel run --config=root //stages/02_chroot -- /bin/sh
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  line.parse();
+
+  require_root();
+  const std::string root = find_root(rootfs);
+  Child child = start_child([&] {
+    // In the child, until it becomes the command.
+    change_root(root);
+    exec_command(process, container_environment(line.program()));
+  });
+  return wait_for(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }

@@ -1,0 +1,52 @@
+#include "stages/04_namespaces/init.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/unique_fd.h"
+#include "stages/01_exec/process.h"
+
+namespace box {
+namespace {
+
+[[noreturn]] void run_init(pid_t command, const sigset_t& signals) {
+  // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
+  // in the container, see prctl(2) and proc(5).
+  check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
+  // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
+  // open.
+  (void)close_range(STDERR_FILENO + 1, ~0U, 0);
+  const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
+  while (true) {
+    signalfd_siginfo info = {};
+    if (read(fd.get(), &info, sizeof info) != sizeof info) continue;  // EINTR, after a stop
+    if (info.ssi_signo != SIGCHLD) {
+      forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);
+      continue;
+    }
+    // Several children may have ended, but signals of one kind do not queue: reap all.
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
+      if (ended == command) _exit(exit_status_of(status));
+    }
+  }
+}
+
+}  // namespace
+
+void become_init() {
+  const sigset_t signals = forwarded_signals_and_sigchld();
+  sigset_t before;
+  check_quietly(sigprocmask(SIG_BLOCK, &signals, &before), "sigprocmask()");
+  const pid_t command = check(fork(), "fork()");
+  if (command != 0) run_init(command, signals);
+  trace_as("PID 2");
+  check_quietly(sigprocmask(SIG_SETMASK, &before, nullptr), "sigprocmask()");
+}
+
+}  // namespace box

@@ -1,0 +1,43 @@
+// Stage 04: the command gets its own processes, host name, mounts and System V IPC.
+//
+//   bazel run --config=root //stages/04_namespaces -- /bin/sh
+
+#include <sched.h>
+
+#include "common/run_main.h"
+#include "common/unique_fd.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/04_namespaces/init.h"
+#include "stages/04_namespaces/namespaces.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  NamespaceOptions own(line);
+  line.parse();
+
+  require_root();
+  const std::string root = find_root(rootfs);
+  const UniqueFd parent = open_this_process();
+  const auto namespaces = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Child child = start_child_in(namespaces, [&] {
+    // In the child, until it becomes the command.
+    make_mounts_private();
+    set_hostname(own.hostname);
+    change_root(root);
+    mount_proc();
+    die_with(parent);
+    if (own.init) become_init();
+    exec_command(process, container_environment(line.program()));
+  });
+  return wait_for_pid_1(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }

@@ -1,0 +1,181 @@
+#include "stages/05_userns/id_map.h"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <string>
+
+#include "common/check.h"
+#include "common/run_program.h"
+#include "common/write_file.h"
+#include "stages/05_userns/user_namespace_hint.h"
+
+namespace box {
+namespace {
+
+// Reads all of `text` as an id or a count; 2^32-1 is no id, it means "none", see setresuid(2).
+bool parse_number(std::string_view text, std::uint32_t& number) {
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && stop == end && number != UINT32_MAX;
+}
+
+std::vector<std::string_view> split_at_colons(std::string_view text) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const auto colon = text.find(':');
+    parts.push_back(text.substr(0, colon));
+    if (colon == std::string_view::npos) return parts;
+    text.remove_prefix(colon + 1);
+  }
+}
+
+void parse_user(const std::string& text, IdOptions& ids) {
+  const auto parts = split_at_colons(text);
+  if (parts.size() > 2 || !parse_number(parts[0], ids.user) ||
+      (parts.size() == 2 && !parse_number(parts[1], ids.group))) {
+    throw Failure("is not UID or UID:GID");
+  }
+  ids.user_given = true;
+}
+
+bool overlap(std::uint64_t a, std::uint64_t b, const IdRange& x, const IdRange& y) {
+  return a < b + y.count && b < a + x.count;
+}
+
+// The text of /proc/PID/uid_map: a line a range.
+std::string lines_of(const IdMap& map) {
+  std::string lines;
+  for (const auto& [inside, outside, count] : map) {
+    lines += fmt::format("{}{} {} {}", lines.empty() ? "" : "\n", inside, outside, count);
+  }
+  return lines;
+}
+
+// The one map that the kernel lets anybody write: his own id, alone.
+bool is_own_id(const IdMap& map, std::uint32_t own) {
+  return map.size() == 1 && map[0].count == 1 && map[0].outside == own;
+}
+
+void run_map_helper(const std::string& helper, pid_t child, const IdMap& map) {
+  std::vector<std::string> words = {helper, std::to_string(child)};
+  for (const auto& [inside, outside, count] : map) {
+    words.insert(words.end(),
+                 {std::to_string(inside), std::to_string(outside), std::to_string(count)});
+  }
+  try {
+    run_program(words);
+  } catch (const Failure& failure) {
+    if (failure.error() == ENOENT) {
+      throw Failure(
+          ENOENT, helper, kExitSetupFailed,
+          "more than one's own id is mapped by " + helper + "(1): sudo apt-get install uidmap");
+    }
+    throw Failure(failure.what(), "the ids that you may map are in /etc/subuid and /etc/subgid");
+  }
+}
+
+}  // namespace
+
+IdRange parse_id_range(const std::string& text) {
+  IdRange range = {};
+  const auto parts = split_at_colons(text);
+  if (parts.size() != 3 || !parse_number(parts[0], range.inside) ||
+      !parse_number(parts[1], range.outside) || !parse_number(parts[2], range.count) ||
+      range.count == 0) {
+    throw Failure("is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1");
+  }
+  constexpr std::uint64_t kIds = UINT32_MAX;  // the ids are 0 to 2^32 - 2
+  if (std::uint64_t{range.inside} + range.count > kIds ||
+      std::uint64_t{range.outside} + range.count > kIds) {
+    throw Failure("goes beyond the last id, 4294967294");
+  }
+  return range;
+}
+
+void check_that_ranges_are_disjoint(const IdMap& map) {
+  for (std::size_t i = 0; i < map.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (overlap(map[i].inside, map[j].inside, map[i], map[j]) ||
+          overlap(map[i].outside, map[j].outside, map[i], map[j])) {
+        throw Failure(fmt::format("{}:{}:{} overlaps {}:{}:{}", map[i].inside, map[i].outside,
+                                  map[i].count, map[j].inside, map[j].outside, map[j].count));
+      }
+    }
+  }
+}
+
+bool maps(const IdMap& map, std::uint32_t inside) {
+  for (const IdRange& range : map) {
+    if (inside >= range.inside && inside - range.inside < range.count) return true;
+  }
+  return false;
+}
+
+IdOptions::IdOptions(CommandLine& line) {
+  const auto add_map = [&line](const std::string& name, IdMap& map, const std::string& help) {
+    line.add_option(name, "IN:OUT:N", help, [&map](const std::string& text) {
+      map.push_back(parse_id_range(text));
+      check_that_ranges_are_disjoint(map);
+    });
+  };
+  add_map("--uid-map", uid_map, "uids IN.. inside are OUT.. outside, N of them (default: 0:you:1)");
+  add_map("--gid-map", gid_map, "the same for gids");
+  line.add_option("-u,--user", "UID[:GID]", "who runs the command (default: 0:0)",
+                  [this](const std::string& text) { parse_user(text, *this); });
+  line.add_check([this] {
+    if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};
+    if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};
+    if (!user_given) return;
+    const auto refuse = [](const std::string& kind, std::uint32_t id, const std::string& option) {
+      throw Failure(fmt::format("--user: {} {} is not mapped", kind, id),
+                    fmt::format("map it: {} INSIDE:OUTSIDE:COUNT with {} in it", option, id));
+    };
+    if (!maps(uid_map, user)) refuse("uid", user, "--uid-map");
+    if (!maps(gid_map, group)) refuse("gid", group, "--gid-map");
+  });
+  line.add_hint(user_namespace_hint);
+}
+
+void write_id_maps(pid_t child, const IdOptions& ids) {
+  const std::string process = fmt::format("/proc/{}/", child);
+  const bool root = geteuid() == 0;
+
+  if (root || is_own_id(ids.uid_map, geteuid())) {
+    write_file(process + "uid_map", lines_of(ids.uid_map));
+  } else {
+    run_map_helper("newuidmap", child, ids.uid_map);
+  }
+
+  if (root || is_own_id(ids.gid_map, getegid())) {
+    // A group can be a denial: mode 0604 keeps the group's members out. Who could drop his groups
+    // in his own namespace would get in. So the kernel takes gid_map from an ordinary user only
+    // after setgroups(2) has been denied for good; and with one gid nobody misses it.
+    if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {
+      write_file(process + "setgroups", "deny");
+    }
+    write_file(process + "gid_map", lines_of(ids.gid_map));
+  } else {
+    run_map_helper("newgidmap", child, ids.gid_map);
+  }
+}
+
+void become_root(const IdOptions& ids) {
+  // Until the maps were written we were 65534, whom all unmapped ids are shown as. setgroups(2)
+  // fails where it is denied: the groups of the caller stay, and are shown as 65534, too.
+  if (setgroups(0, nullptr) == -1 && errno != EPERM) check(-1, "setgroups(0)");
+  if (maps(ids.gid_map, 0)) check(setresgid(0, 0, 0), "setresgid(0, 0, 0)");
+  if (maps(ids.uid_map, 0)) check(setresuid(0, 0, 0), "setresuid(0, 0, 0)");
+}
+
+void become_user(const IdOptions& ids) {
+  if (!ids.user_given) return;
+  // The uid last: it takes the right to change the others with it.
+  check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);
+  check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);
+}
+
+}  // namespace box

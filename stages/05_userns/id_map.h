@@ -1,0 +1,56 @@
+// Stage 05: a user namespace, and which ids inside mean which outside, see user_namespaces(7).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/command_line.h"
+
+namespace box {
+
+// The ids inside, inside + 1, ... mean outside, outside + 1, ... on the host: `count` of them.
+struct IdRange {
+  std::uint32_t inside;
+  std::uint32_t outside;
+  std::uint32_t count;
+};
+
+using IdMap = std::vector<IdRange>;
+
+// Reads "INSIDE:OUTSIDE:COUNT". Throws Failure.
+[[nodiscard]] IdRange parse_id_range(const std::string& text);
+
+// Throws Failure if two ranges share an id on either side, as the kernel would with EINVAL.
+void check_that_ranges_are_disjoint(const IdMap& map);
+
+[[nodiscard]] bool maps(const IdMap& map, std::uint32_t inside);
+
+// --uid-map, --gid-map and -u/--user
+struct IdOptions {
+  explicit IdOptions(CommandLine& line);
+
+  IdMap uid_map;
+  IdMap gid_map;
+  uid_t user = 0;
+  gid_t group = 0;
+  bool user_given = false;
+};
+
+// In the parent, while the child waits: gives the child's user namespace its ids. One's own id
+// anybody may map; ranges are written by newuidmap(1) and newgidmap(1), which look into
+// /etc/subuid and /etc/subgid, unless we are root.
+void write_id_maps(pid_t child, const IdOptions& ids);
+
+// In the child, with the maps written and the root changed: becomes uid and gid 0 of the namespace,
+// to build the container. Not before: root of a namespace whose 0 is 100000 outside may not walk
+// through its caller's private home. Stays who it is if the maps have no 0: it has all capabilities
+// in the namespace in any case.
+void become_root(const IdOptions& ids);
+
+// In the child, with the container built: becomes who --user says. Does nothing without --user.
+void become_user(const IdOptions& ids);
+
+}  // namespace box

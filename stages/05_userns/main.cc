@@ -1,0 +1,51 @@
+// Stage 05: root inside, nobody special outside; root is no longer needed to start it.
+//
+//   bazel run //stages/05_userns -- /bin/sh
+
+#include <sched.h>
+
+#include "common/run_main.h"
+#include "common/unique_fd.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/04_namespaces/init.h"
+#include "stages/04_namespaces/namespaces.h"
+#include "stages/05_userns/handshake.h"
+#include "stages/05_userns/id_map.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  NamespaceOptions own(line);
+  IdOptions ids(line);
+  line.parse();
+
+  const std::string root = find_root(rootfs);
+  const UniqueFd parent = open_this_process();
+  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Handshake handshake;
+  Child child = start_child_in(namespaces, [&] {
+    // In the child, until it becomes the command.
+    handshake.wait_for_parent();
+    make_mounts_private();
+    set_hostname(own.hostname);
+    change_root(root);
+    become_root(ids);
+    mount_proc();
+    become_user(ids);
+    die_with(parent);
+    if (own.init) become_init();
+    exec_command(process, container_environment(line.program()));
+  });
+  write_id_maps(child.pid(), ids);
+  handshake.let_child_go_on();
+  return wait_for_pid_1(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }

@@ -1,0 +1,100 @@
+#include "stages/05_userns/user_namespace_hint.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "common/unique_fd.h"
+
+namespace box {
+namespace {
+
+// The number in a file of /proc/sys, or -1 if this kernel has no such setting.
+long read_sysctl(const std::string& name) {
+  long value = -1;
+  std::ifstream("/proc/sys/" + name) >> value;
+  return value;
+}
+
+// The mount points of this process, see proc_pid_mountinfo(5).
+std::vector<std::string> mount_points() {
+  std::vector<std::string> points;
+  std::ifstream mountinfo("/proc/self/mountinfo");
+  for (std::string line; std::getline(mountinfo, line);) {
+    std::istringstream fields(line);
+    std::string id, parent, device, root, point;
+    fields >> id >> parent >> device >> root >> point;
+    points.push_back(point);
+  }
+  return points;
+}
+
+// Whether our root directory is not that of our mount namespace. Root finds out by joining the
+// namespace that it is in, which resets the root, see setns(2); we are about to leave in any case.
+// An ordinary user sees at least whether some mount is on "/": in a chroot to a plain directory
+// none is.
+bool is_in_chroot() {
+  struct stat ours;
+  struct stat real;
+  const UniqueFd own(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+  if (stat("/", &ours) == 0 && setns(own.get(), CLONE_NEWNS) == 0 && stat("/", &real) == 0) {
+    return ours.st_dev != real.st_dev || ours.st_ino != real.st_ino;
+  }
+  for (const auto& point : mount_points()) {
+    if (point == "/") return false;
+  }
+  return true;
+}
+
+// What covers a part of /proc: Docker and Podman mask /proc/kcore and others. "" if nothing does.
+std::string first_mount_below_proc() {
+  for (const auto& point : mount_points()) {
+    if (point.rfind("/proc/", 0) == 0) return point;
+  }
+  return "";
+}
+
+bool mentions(const Failure& failure, const std::string& call) {
+  return std::string(failure.what()).find(call) != std::string::npos;
+}
+
+}  // namespace
+
+std::string user_namespace_hint(const Failure& failure) {
+  if (read_sysctl("user/max_user_namespaces") == 0) {
+    return "user namespaces are switched off here: sudo sysctl -w user.max_user_namespaces=10000";
+  }
+  if (failure.error() != EPERM && failure.error() != EACCES) return "";
+
+  if (geteuid() != 0 && read_sysctl("kernel/unprivileged_userns_clone") == 0) {
+    return "ordinary users may have no user namespace here: "
+           "sudo sysctl -w kernel.unprivileged_userns_clone=1";
+  }
+  // Ubuntu 24.04: clone(2) succeeds, but AppArmor takes the new namespace's capabilities, and a
+  // later call fails with EPERM or EACCES.
+  if (geteuid() != 0 && read_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1) {
+    return "AppArmor restricts user namespaces here (Ubuntu 23.10 and later): "
+           "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+  }
+  if (mentions(failure, "CLONE_NEWUSER") && is_in_chroot()) {
+    return "the kernel makes no user namespace inside a chroot, see clone(2); "
+           "stage 06's pivot_root leaves none";
+  }
+  if (mentions(failure, "proc")) {
+    if (const std::string cover = first_mount_below_proc(); !cover.empty()) {
+      return cover +
+             " is covered here, as Docker does: a user namespace may mount no fuller /proc; "
+             "docker run --security-opt systempaths=unconfined leaves it open";
+    }
+  }
+  return "";
+}
+
+}  // namespace box

@@ -1,0 +1,249 @@
+"""Runs the stages as a person would: as root, as an ordinary user, in a terminal."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pwd
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pexpect
+import pytest
+
+NEEDS_ROOT = "needs root: bazel test --config=root //..."
+STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root")
+UID = 12345  # an ordinary user that is in no passwd file
+TIMEOUT = 30  # seconds; reached only when something hangs
+
+
+class Started(subprocess.Popen):
+    """A stage that runs. Leaving its `with` block ends it: no test waits for ever."""
+
+    def __exit__(self, *exception) -> None:
+        self.kill()
+        super().__exit__(*exception)
+
+    def child(self) -> int:
+        """The stage's child, from stage 04 on PID 1 of the container, by its number on the host."""
+        assert wait_until(lambda: children_of(self.pid)), "it has started no child"
+        return children_of(self.pid)[0]
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [int(child) for child in text.split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
+
+
+def name_of(pid: int) -> str:
+    """The name of the program that `pid` executes, or "" if it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:
+    """Whether `condition` came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who starts the stage."""
+
+    name: str
+    uid: int
+    home: pathlib.Path
+    programs: pathlib.Path  # holds stages/NN_x/NN_x and rootfs/rootfs.tar, as bazel-bin does
+
+    def environment(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+                "TERM": "xterm", "LANG": "C.UTF-8"}
+
+    def _as_this_user(self) -> dict:
+        if os.geteuid() == self.uid:
+            return {}
+        return {"user": self.uid, "group": self.uid, "extra_groups": []}
+
+    def program(self, stage: str) -> str:
+        return str(self.programs / "stages" / stage / stage)
+
+    def start(self, stage: str, *words: str | os.PathLike, **how) -> Started:
+        how = {"cwd": "/", "env": self.environment(), "text": True, "stdin": subprocess.DEVNULL,
+               "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **self._as_this_user(), **how}
+        return Started([*how.pop("before", []), self.program(stage), *map(str, words)], **how)
+
+    def run(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
+        """Runs `stage` with `words` to its end; answers its status, stdout and stderr."""
+        given = how.pop("input", None)
+        if given is not None:
+            how["stdin"] = subprocess.PIPE
+        with self.start(stage, *words, **how) as process:
+            out, err = process.communicate(given, timeout=TIMEOUT)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def output(self, stage: str, *words: str | os.PathLike, **how) -> str:
+        """stdout of a run that must succeed, without the last line feed."""
+        result = self.run(stage, *words, **how)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.rstrip("\n")
+
+    def terminal(self, stage: str, *words: str) -> pexpect.spawn:
+        """A stage started by a shell with job control, in a terminal of 30 rows and 100 columns.
+
+        The outer shell's prompt is `host$ `.
+        """
+
+        def become_user() -> None:
+            if os.geteuid() != self.uid:
+                os.setgroups([])
+                os.setresgid(self.uid, self.uid, self.uid)
+                os.setresuid(self.uid, self.uid, self.uid)
+
+        shell = pexpect.spawn(
+            "/bin/bash", ["--norc", "--noprofile", "-i"], dimensions=(30, 100), cwd="/",
+            env={**self.environment(), "PS1": "host$ "}, preexec_fn=become_user, encoding="utf-8",
+            timeout=TIMEOUT)
+        shell.expect_exact("host$ ")
+        if stage:
+            shell.sendline(" ".join([self.program(stage), *words]))
+        return shell
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[pathlib.Path]:
+    """The programs under test where every user may read them, laid out as in bazel-bin."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="stages-", dir="/tmp"))
+    for stage in stages_under_test():
+        (folder / "stages" / stage).mkdir(parents=True)
+        shutil.copy(f"stages/{stage}/{stage}", folder / "stages" / stage / stage)
+    (folder / "rootfs").mkdir()
+    shutil.copy("rootfs/rootfs.tar", folder / "rootfs" / "rootfs.tar")
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def root(programs: pathlib.Path) -> Caller:
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
+    return Caller("root", 0, pathlib.Path(pwd.getpwuid(0).pw_dir), programs)
+
+
+@pytest.fixture(scope="session")
+def user(programs: pathlib.Path) -> Iterator[Caller]:
+    """Whoever runs the tests, or, if that is root, somebody else."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="home-", dir="/tmp"))
+    uid = os.geteuid() or UID
+    os.chown(home, uid, uid if os.geteuid() == 0 else -1)
+    yield Caller("user", uid, home, programs)
+    subprocess.run(["rm", "-rf", home], check=True)
+
+
+@pytest.fixture(params=["root", "user"])
+def caller(request: pytest.FixtureRequest) -> Caller:
+    """Once as root, once as an ordinary user."""
+    return request.getfixturevalue(request.param)
+
+
+def stages_under_test() -> list[str]:
+    """Those that the test's Bazel target names as its data."""
+    return [stage for stage in STAGES if pathlib.Path("stages", stage, stage).exists()]
+
+
+def callers_of(stage: str) -> list[str]:
+    """Who can start `stage`: 02 to 04 need root."""
+    return ["root"] if stage[:2] in ("02", "03", "04") else ["root", "user"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stages_from(n): `any_stage` begins with stage n")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`any_stage`: each stage with each caller who can start it."""
+    if "any_stage" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("stages_from")
+        first = mark.args[0] if mark else 1
+        cases = [(stage, who) for stage in stages_under_test() if int(stage[:2]) >= first
+                 for who in callers_of(stage)]
+        metafunc.parametrize("any_stage", cases, ids=[f"{s}-{who}" for s, who in cases],
+                             indirect=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage and who starts it."""
+
+    name: str
+    caller: Caller
+
+    @property
+    def number(self) -> int:
+        return int(self.name[:2])
+
+    def run(self, *words, **how) -> subprocess.CompletedProcess:
+        return self.caller.run(self.name, *words, **how)
+
+    def output(self, *words, **how) -> str:
+        return self.caller.output(self.name, *words, **how)
+
+    def start(self, *words, **how) -> Started:
+        return self.caller.start(self.name, *words, **how)
+
+
+@pytest.fixture
+def any_stage(request: pytest.FixtureRequest) -> Stage:
+    name, who = request.param
+    return Stage(name, request.getfixturevalue(who))
+
+
+def processes_with(mark: str) -> list[int]:
+    """The processes on this machine that have `mark` in their command line."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            pass  # it has just ended
+    return found
+
+
+def check_that_no_kill_of_the_parent_leaves_the_container(
+        caller: Caller, stage: str, scratch: pathlib.Path) -> None:
+    """strace kills the parent as it enters its first system call, its second, ... its last."""
+    mark = f"0.3{secrets.randbelow(10**9)}"
+
+    def trace(*inject: str) -> None:
+        # strace follows the parent alone; it dies of the same signal, so its status tells nothing.
+        with caller.start(stage, "sh", "-c", f"sleep {mark}; true",
+                          before=["strace", "-o", str(scratch / "trace"), *inject]) as process:
+            process.communicate(timeout=TIMEOUT)
+
+    trace()
+    names = re.findall(r"^(\w+)\(", (scratch / "trace").read_text(), re.MULTILINE)
+    assert names[0] == "execve" and "clone3" in names and len(names) > 20, names
+    killed = 0
+    for number, name in enumerate(names[1:], start=1):
+        occurrence = names[:number + 1].count(name)  # strace counts each call by itself
+        trace("-e", f"inject={name}:signal=KILL:when={occurrence}")
+        killed += "+++ killed by SIGKILL +++" in (scratch / "trace").read_text()
+        assert wait_until(lambda: not processes_with(mark)), f"alive after a kill at {name}"
+    assert killed >= len(names) - 5  # a run may do with one poll() or read() less

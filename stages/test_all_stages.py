@@ -1,0 +1,192 @@
+"""What every stage keeps of the stages before it: the command, its status, signals, descriptors."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+
+import pytest
+
+FORWARDED = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 125, 126, 127, 128, 130, 255])
+def test_the_commands_status_is_ours(any_stage, status):
+    result = any_stage.run("sh", "-c", f"exit {status}")
+    assert (result.returncode, result.stdout, result.stderr) == (status, "", "")
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV"])
+def test_a_signal_that_ends_the_command_becomes_128_plus_its_number(any_stage, name):
+    # A process below sh, since PID 1 of a namespace cannot kill itself; sh answers 128+n, too.
+    result = any_stage.run("sh", "-c", f"sh -c 'kill -{name} $$'; exit $?")
+    assert result.returncode == 128 + getattr(signal, f"SIG{name}")
+
+
+def test_kill_from_outside_becomes_137(any_stage):
+    with any_stage.start("sh", "-c", "echo ready; while :; do sleep 0.1; done") as process:
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.child(), signal.SIGKILL)
+        assert process.wait(30) == 137
+
+
+def check_that_a_signal_is_forwarded(stage, name, *options):
+    script = f"trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
+    with stage.start(*options, "sh", "-c", script) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (7, f"got {name}\n", "")
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_signals_are_forwarded(any_stage, name):
+    check_that_a_signal_is_forwarded(any_stage, name)
+
+
+@pytest.mark.stages_from(4)
+@pytest.mark.parametrize("name", FORWARDED)
+def test_signals_are_forwarded_by_init(any_stage, name):
+    check_that_a_signal_is_forwarded(any_stage, name, "--init")
+
+
+def test_input_and_output_are_the_commands(any_stage):
+    result = any_stage.run("sh", "-c", "cat; echo to stderr >&2", input="to stdin\n")
+    assert (result.stdout, result.stderr) == ("to stdin\n", "to stderr\n")
+
+
+def test_no_descriptor_but_0_1_2_gets_in(any_stage):
+    leaked = [os.open("/etc/passwd", os.O_RDONLY) for _ in range(3)]
+    os.dup2(leaked[0], 251)
+    try:
+        # Stages 02 and 03 have no /proc: sh tells by redirecting from each number.
+        script = "for n in $(seq 3 255); do (true <&$n) 2>/dev/null && echo $n; done; true"
+        assert any_stage.output("sh", "-c", script, pass_fds=[*leaked, 251]) == ""
+    finally:
+        for fd in [*leaked, 251]:
+            os.close(fd)
+
+
+def test_closed_standard_files_do_not_become_ours(any_stage):
+    def close_all() -> None:
+        for fd in (0, 1):
+            os.close(fd)
+
+    script = "test ! -t 0 && cat && echo written >&2"
+    result = any_stage.run("sh", "-c", script, preexec_fn=close_all, stdin=None, stdout=None)
+    assert (result.returncode, result.stderr) == (0, "written\n")
+
+
+def test_a_caller_that_ignores_sigchld_still_gets_the_status(any_stage):
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    assert any_stage.run("sh", "-c", "exit 9", preexec_fn=ignore).returncode == 9
+
+
+@pytest.mark.stages_from(4)  # 02 and 03 have no /proc to read it from
+def test_the_callers_signal_mask_reaches_the_command_unchanged(any_stage):
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    line = any_stage.output("grep", "SigBlk", "/proc/self/status", preexec_fn=block)
+    assert int(line.split()[1], 16) == 1 << (signal.SIGUSR1 - 1)
+
+
+def test_env_sets_variables(any_stage):
+    out = any_stage.output("-e", "A=1", "--env", "B=two words", "-e", "C=", "sh", "-c",
+                           'echo "$A/$B/${C-unset}"')
+    assert out == "1/two words/"
+
+
+def test_env_without_value_takes_the_callers(any_stage):
+    environment = {**any_stage.caller.environment(), "TOKEN": "secret"}
+    assert any_stage.output("-e", "TOKEN", "-e", "ABSENT", "sh", "-c",
+                            "echo $TOKEN ${ABSENT-unset}", env=environment) == "secret unset"
+
+
+def test_workdir(any_stage):
+    assert any_stage.output("-w", "/tmp", "pwd") == "/tmp"
+    result = any_stage.run("--workdir", "/no/such", "pwd")
+    assert result.returncode == 125
+    assert result.stderr == f"{any_stage.name}: chdir(/no/such): No such file or directory\n"
+
+
+def test_a_missing_command_is_127(any_stage):
+    result = any_stage.run("no-such-command")
+    assert result.returncode == 127
+    assert re.fullmatch(rf"{any_stage.name}: no-such-command: not found in PATH=\S*\n",
+                        result.stderr)
+    result = any_stage.run("/no/such/command")
+    assert result.returncode == 127
+    assert result.stderr == f"{any_stage.name}: /no/such/command: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["/etc/passwd", "/etc"])
+def test_what_cannot_be_executed_is_126(any_stage, command):
+    result = any_stage.run(command)
+    assert result.returncode == 126
+    assert result.stderr == f"{any_stage.name}: {command}: Permission denied\n"
+
+
+@pytest.mark.parametrize("words, message", [
+    ((), "no COMMAND given"),
+    (("--",), "no COMMAND given"),
+    (("--no-such-option", "sh"), "unknown option --no-such-option"),
+    (("-e", "=x", "sh"), "--env =x: is not KEY=VALUE"),
+])
+def test_a_wrong_command_line_is_125(any_stage, words, message):
+    result = any_stage.run(*words)
+    assert result.returncode == 125
+    first, *hint = result.stderr.splitlines()
+    assert first == f"{any_stage.name}: {message}"
+    assert len(hint) <= 1 and all(line.startswith("hint: ") for line in hint)
+
+
+def test_options_end_at_the_command(any_stage):
+    assert any_stage.output("echo", "--help", "-e", "--", "x") == "--help -e -- x"
+    assert any_stage.output("--", "echo", "--", "x") == "-- x"
+
+
+def test_help_and_version(any_stage):
+    shown = any_stage.run("--help")
+    assert shown.returncode == 0
+    assert f"Usage: {any_stage.name} [OPTIONS] [--] COMMAND [ARG...]" in shown.stdout
+    assert re.fullmatch(rf"{any_stage.name} \d+\.\d+\.\d+",
+                        any_stage.output("--version"))
+
+
+def test_verbose_shows_calls_on_stderr_only(any_stage):
+    result = any_stage.run("--verbose", "echo", "hello")
+    assert result.stdout == "hello\n"
+    lines = result.stderr.splitlines()
+    child = [line for line in lines if line.startswith(f"{any_stage.name}: child ")]
+    assert child[-1] == f"{any_stage.name}: child   execve(echo)"
+    assert all(re.match(rf"{any_stage.name}: (parent|child ) +\S", line) for line in lines), lines
+
+
+def test_the_output_goes_on_when_stderr_is_closed(any_stage):
+    def close() -> None:
+        os.close(2)
+
+    result = any_stage.run("--verbose", "echo", "hello", preexec_fn=close, stderr=None)
+    assert (result.returncode, result.stdout) == (0, "hello\n")
+
+
+def test_megabytes_pass_through(any_stage):
+    assert len(any_stage.output("sh", "-c", "yes | head -c 3000000")) == 2_999_999
+
+
+def test_the_terminal_is_no_less_ours_without_one(any_stage):
+    """No controlling terminal, as from cron: nothing to lend, nothing to complain about."""
+    result = any_stage.run("sh", "-c", "exit 4", start_new_session=True)
+    assert (result.returncode, result.stderr) == (4, "")
+
+
+def test_a_pipe_that_closes_early_ends_the_command(any_stage):
+    with any_stage.start("yes") as process:
+        select.select([process.stdout], [], [], 30)
+        process.stdout.close()
+        assert process.wait(30) in (1, 128 + signal.SIGPIPE)

@@ -1,0 +1,157 @@
+"""setup.sh on machines that this is not: other distributions, packages, users and failures."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+SETUP = pathlib.Path("setup.sh").resolve()
+
+FAKES = {
+    "dpkg-query": 'for p in $INSTALLED; do echo "installed $p"; done\n',
+    "apt-cache": 'case " $UNKNOWN " in *" $2 "*) ;; *) echo "Package: $2" ;; esac\n',
+    "apt-get": 'echo "$*" >>"$APT_LOG"\n'
+               'case "$*" in *"$APT_FAILS"*) echo "E: no such luck" >&2; exit 100 ;; esac\n',
+    "id": 'echo "$USER_ID"\n',
+}
+TOOLS = ["bash", "cat", "env", "mktemp", "rm", "sed", "tail"]
+
+
+class Machine:
+    """A folder of fake programs, the only ones on PATH."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.apt_log = folder / "apt.log"
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name, text in FAKES.items():
+            self.add_program(name, text)
+        for name in TOOLS:
+            (self.bin / name).symlink_to(f"/usr/bin/{name}")
+        self.release = folder / "os-release"
+        self.release.write_text("ID=debian\nVERSION_CODENAME=bookworm\n")
+
+    def add_program(self, name, text=""):
+        (self.bin / name).write_text(f"#!/bin/sh\n{text}")
+        (self.bin / name).chmod(0o755)
+
+    def setup(self, *arguments, **variables):
+        environment = {"INSTALLED": "", "UNKNOWN": "", "APT_FAILS": "nothing at all",
+                       "USER_ID": "0"} | variables
+        return subprocess.run(
+            ["/bin/bash", SETUP, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False, env=environment | {
+                "PATH": str(self.bin), "OS_RELEASE": str(self.release),
+                "APT_LOG": str(self.apt_log)})
+
+    def packages(self):
+        return self.setup("--list").stdout.split()
+
+    def apt_calls(self):
+        return self.apt_log.read_text().splitlines() if self.apt_log.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_changes_nothing_when_all_is_there(machine):
+    done = machine.setup(INSTALLED=" ".join(machine.packages()))
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0, "setup.sh: everything is installed\n", "")
+    assert not machine.apt_calls()
+
+
+def test_installs_what_is_missing_and_only_that(machine):
+    there = set(machine.packages()) - {"g++", "tmux"}
+    done = machine.setup(INSTALLED=" ".join(there))
+    assert done.returncode == 0, done.stderr
+    assert "the compiler: g++\n" in done.stdout
+    update, install = machine.apt_calls()
+    assert update.endswith(" update")
+    assert install.endswith(" install g++ tmux")
+
+
+def test_dry_run_installs_nothing(machine):
+    done = machine.setup("--dry-run")
+    assert done.returncode == 0
+    assert "g++" in done.stdout
+    assert not machine.apt_calls()
+
+
+@pytest.mark.parametrize("release", [
+    "ID=debian\nVERSION_CODENAME=trixie\n",
+    "ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n",
+    'ID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_CODENAME=wilma\nUBUNTU_CODENAME=noble\n',
+])
+def test_knows_supported_releases_and_what_is_derived_from_them(machine, release):
+    machine.release.write_text(release)
+    assert machine.setup("--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize("release", [
+    'ID=fedora\nPRETTY_NAME="Other"',
+    'ID=debian\nVERSION_CODENAME=bullseye\nPRETTY_NAME="Other"\n',
+    'ID=alpine\nVERSION_CODENAME=bookworm\nPRETTY_NAME=Other\n',
+])
+def test_refuses_other_releases_with_the_list_of_what_to_install(machine, release):
+    machine.release.write_text(release)
+    done = machine.setup()
+    assert done.returncode == 1
+    assert done.stderr.startswith("setup.sh: Other is none of Debian 12")
+    assert "the compiler: g++\n" in done.stderr
+    assert not machine.apt_calls()
+
+
+@pytest.mark.parametrize("there, needed", [
+    ([], True),
+    (["bazel"], False),
+    (["bazelisk"], False),
+])
+def test_takes_the_bazel_that_is_there(machine, there, needed):
+    for name in there:
+        machine.add_program(name)
+    assert ("bazel-rules-cc" in machine.packages()) == needed
+
+
+def test_completes_a_packaged_bazel(machine):
+    machine.add_program("bazel")
+    done = machine.setup("--dry-run", INSTALLED="bazel-bootstrap")
+    assert " bazel-rules-cc bazel-rules-java\n" in done.stdout
+
+
+def test_shows_the_errors_of_apt(machine):
+    done = machine.setup(APT_FAILS="install")
+    assert done.returncode == 1
+    assert "E: no such luck" in done.stderr
+
+
+def test_goes_on_when_a_third_party_repository_is_out_of_reach(machine):
+    assert machine.setup(APT_FAILS="update").returncode == 0
+
+
+def test_names_unknown_packages(machine):
+    done = machine.setup(UNKNOWN="bazel-bootstrap bazel-rules-cc")
+    assert done.returncode == 1
+    assert "no package bazel-bootstrap bazel-rules-cc." in done.stderr
+    assert "universe" in done.stderr
+
+
+def test_uses_sudo(machine):
+    machine.add_program("sudo", 'echo "sudo $*" >>"$APT_LOG"; [ "$1" = -n ] || exec "$@"\n')
+    assert machine.setup(USER_ID="1000").returncode == 0
+    calls = machine.apt_calls()
+    assert [call for call in calls if call.startswith("sudo env")]
+    assert " install bazel-bootstrap" in calls[-1]
+
+
+@pytest.mark.parametrize("sudo", ["", "exit 1\n"])
+def test_says_what_to_ask_for_without_sudo(machine, sudo):
+    if sudo:
+        machine.add_program("sudo", sudo)
+    done = machine.setup(USER_ID="1000")
+    assert done.returncode == 1
+    assert "apt-get install --no-install-recommends bazel-bootstrap" in done.stderr
+    assert not machine.apt_calls()
