@@ -34,8 +34,8 @@ constexpr const char* kReadOnly[] = {
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 };
 
-// Where the host has the terminal that is our stdin; "" if it is none. Its number in the host's /dev/pts
-// means nothing in the container's own one.
+// Where the host has the terminal that is our stdin; "" if it is none. Its number in the host's
+// /dev/pts means nothing in the container's own one.
 std::string terminal_path() {
   char path[PATH_MAX];
   return ttyname_r(STDIN_FILENO, path, sizeof path) == 0 ? path : "";
