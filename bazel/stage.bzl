@@ -1,6 +1,7 @@
-"""`stage_binary`: one stage's program."""
+"""`stage_binary`: one stage's program; `stage_test`: what it must do."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary")
+load("//bazel:pytest.bzl", "pytest_test")
 
 def stage_binary(name, deps):
     """A static program of main.cc, with the built-in root file system at hand.
@@ -17,4 +18,17 @@ def stage_binary(name, deps):
             "//conditions:default": [],
         }),
         deps = deps + ["//common:run_main"],
+    )
+
+def stage_test(name, srcs, stages, data = [], size = "medium"):
+    """A pytest of `stages`, run one at a time and on the real machine, as whoever runs Bazel."""
+    pytest_test(
+        name = name,
+        size = size,
+        srcs = srcs + ["//stages:conftest.py"],
+        data = data + ["//rootfs"] + ["//stages/" + stage for stage in stages],
+        tags = [
+            "exclusive",
+            "no-sandbox",
+        ],
     )

@@ -77,7 +77,7 @@ def main(busybox: str, output: str, id_header: str) -> None:
         for name, text in FILES.items():
             add(name, content=text.encode())
         add("bin/busybox", mode=0o755, content=pathlib.Path(busybox).read_bytes())
-        applets = subprocess.run([busybox, "--list-full"], check=True, stdout=subprocess.PIPE,
+        applets = subprocess.run([busybox, "--list-full"], check=True, capture_output=True,
                                  text=True)
         for path in sorted(set(applets.stdout.split()) - {"bin/busybox", "linuxrc"}):
             add(path, tarfile.SYMTYPE, 0o777, linkname="../" * path.count("/") + "bin/busybox")

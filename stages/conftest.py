@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 import pwd
+import re
+import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pexpect
@@ -18,6 +21,45 @@ NEEDS_ROOT = "needs root: bazel test --config=root //..."
 STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root")
 UID = 12345  # an ordinary user that is in no passwd file
 TIMEOUT = 30  # seconds; reached only when something hangs
+
+
+class Started(subprocess.Popen):
+    """A stage that runs. Leaving its `with` block ends it: no test waits for ever."""
+
+    def __exit__(self, *exception) -> None:
+        self.kill()
+        super().__exit__(*exception)
+
+    def child(self) -> int:
+        """The stage's child, from stage 04 on PID 1 of the container, by its number on the host."""
+        assert wait_until(lambda: children_of(self.pid)), "it has started no child"
+        return children_of(self.pid)[0]
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [int(child) for child in text.split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
+
+
+def name_of(pid: int) -> str:
+    """The name of the program that `pid` executes, or "" if it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:
+    """Whether `condition` came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 @dataclass(frozen=True)
@@ -41,10 +83,10 @@ class Caller:
     def program(self, stage: str) -> str:
         return str(self.programs / "stages" / stage / stage)
 
-    def start(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.Popen:
+    def start(self, stage: str, *words: str | os.PathLike, **how) -> Started:
         how = {"cwd": "/", "env": self.environment(), "text": True, "stdin": subprocess.DEVNULL,
                "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **self._as_this_user(), **how}
-        return subprocess.Popen([self.program(stage), *map(str, words)], **how)
+        return Started([*how.pop("before", []), self.program(stage), *map(str, words)], **how)
 
     def run(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
         """Runs `stage` with `words` to its end; answers its status, stdout and stderr."""
@@ -52,11 +94,7 @@ class Caller:
         if given is not None:
             how["stdin"] = subprocess.PIPE
         with self.start(stage, *words, **how) as process:
-            try:
-                out, err = process.communicate(given, timeout=TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            out, err = process.communicate(given, timeout=TIMEOUT)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def output(self, stage: str, *words: str | os.PathLike, **how) -> str:
@@ -166,7 +204,7 @@ class Stage:
     def output(self, *words, **how) -> str:
         return self.caller.output(self.name, *words, **how)
 
-    def start(self, *words, **how) -> subprocess.Popen:
+    def start(self, *words, **how) -> Started:
         return self.caller.start(self.name, *words, **how)
 
 
@@ -186,3 +224,26 @@ def processes_with(mark: str) -> list[int]:
         except OSError:
             pass  # it has just ended
     return found
+
+
+def check_that_no_kill_of_the_parent_leaves_the_container(
+        caller: Caller, stage: str, scratch: pathlib.Path) -> None:
+    """strace kills the parent as it enters its first system call, its second, ... its last."""
+    mark = f"0.3{secrets.randbelow(10**9)}"
+
+    def trace(*inject: str) -> None:
+        # strace follows the parent alone; it dies of the same signal, so its status tells nothing.
+        with caller.start(stage, "sh", "-c", f"sleep {mark}; true",
+                          before=["strace", "-o", str(scratch / "trace"), *inject]) as process:
+            process.communicate(timeout=TIMEOUT)
+
+    trace()
+    names = re.findall(r"^(\w+)\(", (scratch / "trace").read_text(), re.MULTILINE)
+    assert names[0] == "execve" and "clone3" in names and len(names) > 20, names
+    killed = 0
+    for number, name in enumerate(names[1:], start=1):
+        occurrence = names[:number + 1].count(name)  # strace counts each call by itself
+        trace("-e", f"inject={name}:signal=KILL:when={occurrence}")
+        killed += "+++ killed by SIGKILL +++" in (scratch / "trace").read_text()
+        assert wait_until(lambda: not processes_with(mark)), f"alive after a kill at {name}"
+    assert killed >= len(names) - 5  # a run may do with one poll() or read() less

@@ -28,8 +28,7 @@ def test_a_signal_that_ends_the_command_becomes_128_plus_its_number(any_stage, n
 def test_kill_from_outside_becomes_137(any_stage):
     with any_stage.start("sh", "-c", "echo ready; while :; do sleep 0.1; done") as process:
         assert process.stdout.readline() == "ready\n"
-        children = f"/proc/{process.pid}/task/{process.pid}/children"
-        os.kill(int(open(children, encoding="ascii").read()), signal.SIGKILL)
+        os.kill(process.child(), signal.SIGKILL)
         assert process.wait(30) == 137
 
 

@@ -1,0 +1,149 @@
+"""Stage 04: PID, UTS, mount and IPC namespaces."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, children_of, name_of,
+                      processes_with, wait_until)
+
+STAGE = "04_namespaces"
+
+
+def test_the_namespaces_are_its_own(root):
+    with root.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        own = {kind: os.readlink(f"/proc/{process.child()}/ns/{kind}")
+               != os.readlink(f"/proc/self/ns/{kind}")
+               for kind in ("pid", "uts", "mnt", "ipc", "net", "user")}
+        process.communicate("\n", timeout=30)
+    assert own == {"pid": True, "uts": True, "mnt": True, "ipc": True, "net": False, "user": False}
+
+
+def test_the_host_name_is_its_own(root):
+    before = socket.gethostname()
+    assert root.output(STAGE, "hostname") == STAGE
+    name = "x" * 64
+    assert root.output(STAGE, "--hostname", name, "hostname") == name
+    assert root.output(STAGE, "sh", "-c", "hostname other; hostname") == "other"
+    assert socket.gethostname() == before
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65])
+def test_a_host_name_that_is_none_is_refused(root, name):
+    result = root.run(STAGE, "--hostname", name, "sh")
+    assert result.returncode == 125
+    assert result.stderr == (f"{STAGE}: --hostname {name}: "
+                             f"a host name has 1 to 64 characters, not {len(name)}\n")
+
+
+def test_proc_shows_the_containers_processes(root):
+    shown = root.output(STAGE, "sh", "-c", "echo $$; for p in /proc/[0-9]*; do echo $p; done")
+    assert shown.split() == ["1", "/proc/1"]
+
+
+def test_mounts_stay_inside(root):
+    before = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    script = "mount -t tmpfs inside /mnt && touch /mnt/x && grep -c inside /proc/mounts"
+    assert root.output(STAGE, "sh", "-c", script) == "1"
+    assert pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8") == before
+
+
+def test_mounts_are_private_even_where_the_host_shares_them(root):
+    """systemd makes / shared. Here that is arranged in a mount namespace of the test's own."""
+    script = f"""
+        mount --make-rshared /
+        {root.program(STAGE)} sh -c 'mount -t tmpfs inside /mnt; echo inside $?'
+        grep -c inside /proc/self/mountinfo
+        true"""
+    result = subprocess.run(["unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+                             "mount --make-rprivate / && unshare --mount sh -c \"$0\"", script],
+                            capture_output=True, text=True, check=True)
+    assert result.stdout == "inside 0\n0\n"
+
+
+def test_init_reaps_orphans(root):
+    # The orphan's parent ends at once; PID 1 must reap it when it ends.
+    script = """
+        sh -c 'sleep 0.1 & exit'
+        sleep 0.3
+        grep -l 'State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"""
+    assert root.output(STAGE, "--init", "sh", "-c", script) == "0"
+
+
+def test_init_is_pid_1_and_the_command_2(root):
+    assert root.output(STAGE, "--init", "sh", "-c", "echo $$ $PPID") == "2 1"
+    assert root.run(STAGE, "--init", "sh", "-c", "exit 3").returncode == 3
+    assert root.run(STAGE, "--init", "sh", "-c", "kill -KILL $$").returncode == 137
+    assert root.run(STAGE, "--init", "no-such").returncode == 127
+
+
+def test_init_does_not_show_its_program_to_the_container(root):
+    script = "readlink /proc/1/exe; head -c 1 /proc/1/exe"
+    # As root of the host it may look; from stage 05 on it may not. Its fds are closed in any case.
+    assert root.output(STAGE, "--init", "sh", "-c", "ls /proc/1/fd | wc -l; true") == "4"
+    assert root.run(STAGE, "--init", "sh", "-c", script).returncode == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--init"]], ids=["direct", "init"])
+def test_the_container_dies_with_a_killed_parent(root, options):
+    mark = f"31{secrets.randbelow(10**9)}"
+    with root.start(STAGE, *options, "sh", "-c", f"sleep {mark} & echo ready; wait") as process:
+        assert process.stdout.readline() == "ready\n"
+        assert processes_with(mark)
+        process.kill()
+    assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
+
+
+def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_path):
+    check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
+
+
+def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for_it(root):
+    """strace holds the child just before prctl(PR_SET_PDEATHSIG), and the parent is killed then."""
+    delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=300000"]
+    with root.start(STAGE, "sh", "-c", "sleep 20; true", before=delay) as strace:
+        assert wait_until(lambda: STAGE in map(name_of, children_of(strace.pid)))
+        parent, = children_of(strace.pid)
+        assert wait_until(lambda: children_of(parent))
+        pid_1, = children_of(parent)
+        time.sleep(0.1)
+        os.kill(parent, signal.SIGKILL)
+        ended = wait_until(lambda: not name_of(pid_1))
+        if not ended:
+            os.kill(pid_1, signal.SIGKILL)
+        assert ended
+
+
+def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
+    with root.start(STAGE, "sleep", "1000") as process:
+        assert wait_until(lambda: name_of(process.child()) == "sleep")
+        for count in range(3):
+            process.send_signal(signal.SIGTERM)
+            if count == 0:
+                assert process.stderr.readline() == (
+                    f"{STAGE}: PID 1 has no handler for SIGTERM, so the kernel discards it\n")
+                assert "--init" in process.stderr.readline()
+            time.sleep(0.05)
+        assert process.wait(30) == 137
+
+
+def test_init_makes_the_same_signal_end_the_command(root):
+    with root.start(STAGE, "--init", "sleep", "1000") as process:
+        assert wait_until(lambda: "sleep" in map(name_of, children_of(process.child())))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (128 + signal.SIGTERM, "")
+
+
+def test_an_ordinary_user_is_told_what_to_do(user):
+    result = user.run(STAGE, "sh")
+    assert result.returncode == 125
+    assert "needs root" in result.stderr

@@ -1,0 +1,83 @@
+"""The code keeps the shape that makes it a story: short main.cc files, layers that only add."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import re
+import subprocess
+
+import pytest
+from conftest import STAGES
+
+MAX_LINES = 60
+MAX_CHANGED = 15
+MAX_BYTES = 2_500_000
+PAIRS = list(zip(STAGES, STAGES[1:]))
+
+# What isolates belongs to a stage, never to common/.
+ISOLATING = re.compile(r"\b(CLONE_\w+|mount\(|chroot\(|unshare\(|prctl\(|pivot_root|setns\()")
+
+
+def main_lines(stage: str) -> list[str]:
+    return pathlib.Path("stages", stage, "main.cc").read_text(encoding="utf-8").splitlines()
+
+
+def sources(folder: str) -> list[pathlib.Path]:
+    found = sorted(p for p in pathlib.Path(folder).glob("*")
+                   if p.suffix in (".h", ".cc") and not p.stem.endswith("_test"))
+    assert found, f"no sources in {folder}"
+    return found
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r"//.*", "", text)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_main_is_short(stage):
+    assert len(main_lines(stage)) < MAX_LINES
+
+
+@pytest.mark.parametrize("before, after", PAIRS)
+def test_a_step_changes_few_lines_of_main(before, after):
+    """As git counts: a line that was changed counts once, as do those that are only new or gone."""
+    changed = []
+    matcher = difflib.SequenceMatcher(None, main_lines(before), main_lines(after), autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind != "equal":
+            changed += main_lines(after)[c:d] or main_lines(before)[a:b]
+    # The head of the file tells what the stage is about; includes and blank lines tell nothing.
+    story = [line for line in changed
+             if line.strip() and not line.startswith(("//", "#include"))]
+    assert len(story) <= MAX_CHANGED, "\n".join(story)
+
+
+def test_common_never_isolates():
+    for path in sources("common"):
+        found = ISOLATING.search(without_comments(path.read_text(encoding="utf-8")))
+        assert found is None, f"{path}: {found.group()}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_includes_no_later_stage(stage):
+    for path in sources(f"stages/{stage}"):
+        for used in re.findall(r'#include "stages/(\w+)/', path.read_text(encoding="utf-8")):
+            assert used <= stage, f"{path} includes {used}"
+
+
+def test_no_stage_asks_which_stage_it_is():
+    for stage in STAGES:
+        for path in sources(f"stages/{stage}"):
+            text = without_comments(path.read_text(encoding="utf-8"))
+            assert not re.search(r"if \(.*\bstage\b", text), path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_program_is_static_and_small(stage):
+    program = pathlib.Path("stages", stage, stage)
+    assert program.stat().st_size < MAX_BYTES
+    headers = subprocess.run(["readelf", "--program-headers", program], check=True,
+                             capture_output=True, text=True).stdout
+    assert "LOAD" in headers
+    assert "INTERP" not in headers, "it needs a loader"
