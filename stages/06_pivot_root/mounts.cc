@@ -68,13 +68,23 @@ UniqueFd new_mount(const char* type, unsigned attributes,
   return UniqueFd(check(fsmount(context.get(), FSMOUNT_CLOEXEC, attributes), "fsmount({})", type));
 }
 
-void attach_at(const UniqueFd& mount, const std::string& path) {
-  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+// `flags` are those of move_mount(2): it follows no symbolic link in `path` unless told to.
+void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags = 0) {
+  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH | flags),
         "move_mount({})", path);
 }
 
 void make_directory(const std::string& path) {
   if (mkdir(path.c_str(), 0755) == -1 && errno != EEXIST) check(-1, "mkdir({})", path);
+}
+
+// A place for /proc, /sys or /dev. Where a hostile root has a symbolic link there, what we hide
+// below /proc would be hidden elsewhere.
+void make_real_directory(const std::string& path) {
+  make_directory(path);
+  struct stat st = {};
+  check_quietly(lstat(path.c_str(), &st), "lstat({})", path);
+  if (!S_ISDIR(st.st_mode)) throw Failure(ENOTDIR, "the root's " + path);
 }
 
 // By mknod(2), which needs no privilege for a regular file: open(2) would wait at a FIFO.
@@ -101,7 +111,7 @@ void make_mount_point(const std::string& path, bool directory) {
 }
 
 void attach_dev(const std::vector<std::pair<std::string, UniqueFd>>& devices) {
-  make_directory("/dev");
+  make_real_directory("/dev");
   attach_at(new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                       {{"mode", "0755"}, {"size", "64k"}}),
             "/dev");
@@ -202,14 +212,14 @@ void pivot_into(const std::string& root) {
 }
 
 void attach(const HostMounts& host) {
-  make_directory("/proc");
+  make_real_directory("/proc");
   attach_at(host.proc, "/proc");
-  make_directory("/sys");
+  make_real_directory("/sys");
   attach_at(host.sys, "/sys");
   attach_dev(host.devices);
   for (const auto& [volume, mount] : host.volumes) {
     make_mount_point(volume.target, is_directory(mount.get()));
-    attach_at(mount, volume.target);
+    attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);  // /var/run may be a link: to ours
   }
 }
 

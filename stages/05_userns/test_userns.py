@@ -1,0 +1,216 @@
+"""Stage 05: root inside, nobody special outside; as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+from conftest import (TIMEOUT, check_that_no_kill_of_the_parent_leaves_the_container,
+                      processes_with)
+
+STAGE = "05_userns"
+
+
+def test_root_inside_is_the_caller_outside(caller):
+    with caller.start(STAGE, "sh", "-c", "id -u; id -g; read wait",
+                      stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() + process.stdout.readline() == "0\n0\n"
+        proc = pathlib.Path(f"/proc/{process.child()}")
+        assert proc.joinpath("uid_map").read_text().split() == ["0", str(caller.uid), "1"]
+        assert proc.joinpath("gid_map").read_text().split() == ["0", str(caller.uid), "1"]
+        assert proc.joinpath("setgroups").read_text() == "deny\n"
+        status = proc.joinpath("status").read_text()
+        assert re.search(rf"^Uid:(\t{caller.uid}){{4}}$", status, re.MULTILINE)
+        assert re.search(r"^CapEff:\t0*1f{9,}$", status, re.MULTILINE), "all, in its namespace"
+        assert proc.joinpath("ns/user").readlink() != pathlib.Path("/proc/self/ns/user").readlink()
+
+
+def test_the_capabilities_do_not_reach_the_host(user):
+    # The container's root has CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_SYS_TIME, over what is its own.
+    assert user.run(STAGE, "--rootfs", "/", "cat", "/etc/shadow").returncode != 0
+    assert user.run(STAGE, "--rootfs", "/", "touch", "/etc/x").returncode != 0
+    assert user.run(STAGE, "--rootfs", "/", "date", "--set", "2000-01-01").returncode != 0
+
+
+def test_no_device_node_can_be_made(caller):
+    result = caller.run(STAGE, "mknod", "/tmp/disk", "b", "8", "0")
+    assert result.returncode == 1
+    assert "Operation not permitted" in result.stderr
+
+
+def test_what_it_writes_belongs_to_the_caller(caller):
+    assert caller.run(STAGE, "touch", "/tmp/mark").returncode == 0
+    cache = caller.home / ".cache" if caller.name == "user" else pathlib.Path("/var/cache")
+    mark, = cache.glob("containers-under-the-hood/rootfs-*/tmp/mark")
+    assert (mark.stat().st_uid, mark.stat().st_gid) == (caller.uid, caller.uid)
+    mark.unlink()
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--uid-map", "abc"], "--uid-map abc: is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1"),
+    (["--gid-map", "0:1:0"], "--gid-map 0:1:0: is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1"),
+    (["--uid-map", "0:0:4294967295"],
+     "--uid-map 0:0:4294967295: is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1"),
+    (["--uid-map", "0:1:2", "--uid-map", "1:7:1"], "--uid-map 1:7:1: 1:7:1 overlaps 0:1:2"),
+    (["--user", "me"], "--user me: is not UID or UID:GID"),
+    (["--user", "7"], "--user: uid 7 is not mapped"),
+    (["--user", "0:7"], "--user: gid 7 is not mapped"),
+])
+def test_a_wrong_map_is_refused(caller, words, message):
+    result = caller.run(STAGE, *words, "sh")
+    assert result.returncode == 125
+    assert result.stderr.splitlines()[0] == f"{STAGE}: {message}"
+
+
+def test_root_maps_what_it_likes(root):
+    out = root.output(STAGE, "--uid-map", "0:100000:1000", "--gid-map", "0:200000:1000",
+                      "--user", "33:44", "sh", "-c", "id -u; id -g; cat /proc/self/setgroups")
+    assert out.split() == ["33", "44", "allow"]
+    out = root.output(STAGE, "--uid-map", "0:100000:10", "--uid-map", "10:5:1", "cat",
+                      "/proc/self/uid_map")
+    assert out.split() == ["0", "100000", "10", "10", "5", "1"]
+
+
+def test_a_map_without_root_works(caller):
+    maps = ["--uid-map", f"1000:{caller.uid}:1", "--gid-map", f"1000:{caller.uid}:1"]
+    assert caller.output(STAGE, *maps, "-u", "1000:1000", "id").startswith("uid=1000(guest)")
+
+
+@pytest.fixture
+def subordinate_ids(user):
+    """The ordinary user may map 1000 ids from 300000, until the test ends."""
+    if os.geteuid() != 0:
+        pytest.skip("writes /etc/subuid: needs root")
+    kept = {}
+    for path in map(pathlib.Path, ("/etc/subuid", "/etc/subgid")):
+        kept[path] = path.read_text() if path.exists() else ""
+        path.write_text(f"{kept[path]}{user.uid}:300000:1000\n")
+    passwd = pathlib.Path("/etc/passwd")
+    kept[passwd] = passwd.read_text()
+    passwd.write_text(f"{kept[passwd]}stage-test:x:{user.uid}:{user.uid}::/:/bin/false\n")
+    yield
+    for path, text in kept.items():
+        path.write_text(text)
+
+
+def test_an_ordinary_user_maps_ranges_through_newuidmap(user, subordinate_ids):
+    maps = ["--uid-map", f"0:{user.uid}:1", "--uid-map", "1:300000:1000",
+            "--gid-map", "0:300000:1000"]
+    out = user.output(STAGE, *maps, "-u", "5:6", "sh", "-c",
+                      "id -u; id -g; cat /proc/self/uid_map")
+    assert out.split() == ["5", "6", "0", str(user.uid), "1", "1", "300000", "1000"]
+
+
+def test_ids_that_are_not_ones_own_are_refused(user, subordinate_ids):
+    result = user.run(STAGE, "--uid-map", "0:0:10", "sh")
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: newuidmap: uid range [0-10) -> [0-10) not allowed")
+    assert "/etc/subuid" in hint
+
+
+def test_without_newuidmap_the_package_is_named(user):
+    environment = {**user.environment(), "PATH": "/no/such/folder"}
+    result = user.run(STAGE, "--rootfs", "/", "--uid-map", "0:100000:10", "sh", env=environment)
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: newuidmap: No such file or directory",
+        "hint: more than one's own id is mapped by newuidmap(1): sudo apt-get install uidmap"]
+
+
+def test_it_runs_inside_itself(caller):
+    program = caller.program(STAGE)
+    out = caller.output(STAGE, "--rootfs", "/", program, "--rootfs", "/", program, "--rootfs", "/",
+                        "sh", "-c", "id -u; cat /proc/self/uid_map; echo $$")
+    assert out.split() == ["0", "0", "0", "1", "1"]
+
+
+def in_user_namespace(script: str) -> subprocess.CompletedProcess:
+    """Runs `script` as root of a user namespace, whose sysctls under /proc/sys/user are its own."""
+    return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+                          capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def test_without_user_namespaces_the_switch_is_named(root):
+    result = in_user_namespace(f"""echo 0 >/proc/sys/user/max_user_namespaces
+                                   {root.program(STAGE)} --rootfs / true""")
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: clone3(CLONE_NEWUSER|CLONE_NEWPID|")
+    assert message.endswith("No space left on device")
+    assert hint == ("hint: user namespaces are switched off here: "
+                    "sudo sysctl -w user.max_user_namespaces=10000")
+
+
+@pytest.mark.parametrize("call", ["sethostname", "chroot", "mount"])
+@pytest.mark.parametrize("error", ["EPERM", "EACCES"])
+def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
+    """Ubuntu's AppArmor lets clone3() succeed and refuses a later call.
+
+    This kernel has no AppArmor: its sysctl is a file bound over another, and strace refuses.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("binds a file over /proc/sys/kernel: needs root")
+    sysctls = tmp_path / "kernel"
+    sysctls.mkdir()
+    (sysctls / "apparmor_restrict_unprivileged_userns").write_text("1\n")
+    for folder in [tmp_path, *tmp_path.parents[:-1]]:
+        if folder.owner() == "root" and folder != pathlib.Path("/tmp"):
+            folder.chmod(0o755)
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"""
+            mount --bind {sysctls} /proc/sys/kernel
+            exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
+                strace -f -o /dev/null -e inject={call}:error={error} \
+                {user.program(STAGE)} --rootfs / true"""],
+        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: {call}(")
+    assert hint == ("hint: AppArmor restricts user namespaces here (Ubuntu 23.10 and later): "
+                    "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
+
+
+@pytest.mark.parametrize("prepare", ["mount --bind {0} {0} && ", ""], ids=["mount", "directory"])
+def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
+    shutil.copy(root.program(STAGE), tmp_path)
+    tmp_path.joinpath("proc").mkdir()
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", f"""
+        {prepare.format(tmp_path)} mount -t proc proc {tmp_path}/proc &&
+        exec /usr/sbin/chroot {tmp_path} /{STAGE} --rootfs / true"""],
+        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: clone3(CLONE_NEWUSER|") and message.endswith("permitted")
+    assert hint.startswith("hint: the kernel makes no user namespace inside a chroot")
+
+
+def test_where_a_part_of_proc_is_covered_that_is_named(user):
+    """As in docker run without --security-opt systempaths=unconfined."""
+    if os.geteuid() != 0:
+        pytest.skip("covers a part of /proc: needs root")
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", f"""
+        mount -t tmpfs cover /proc/fs
+        exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
+            {user.program(STAGE)} --rootfs / true"""],
+        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    message, hint = result.stderr.splitlines()
+    assert message == f"{STAGE}: mount(proc, /proc): Operation not permitted"
+    assert hint.startswith("hint: /proc/fs is covered here, as Docker does: ")
+
+
+def test_the_container_dies_with_a_parent_killed_at_any_system_call(user):
+    check_that_no_kill_of_the_parent_leaves_the_container(user, STAGE, user.home)
+
+
+def test_a_parent_that_cannot_write_the_maps_leaves_no_child(user):
+    before = ["strace", "-o", "/dev/null", "-e", "inject=write:error=EIO:when=1"]
+    result = user.run(STAGE, "sleep", "1234567", before=before)
+    assert result.returncode == 125
+    assert re.fullmatch(rf'{STAGE}: write\(/proc/\d+/uid_map, "0 {user.uid} 1"\): '
+                        "Input/output error\n", result.stderr)
+    assert processes_with("1234567") == []
