@@ -118,7 +118,7 @@ class Caller:
         shell = pexpect.spawn(
             "/bin/bash", ["--norc", "--noprofile", "-i"], dimensions=(30, 100), cwd="/",
             env={**self.environment(), "PS1": "host$ "}, preexec_fn=become_user, encoding="utf-8",
-            timeout=TIMEOUT)
+            timeout=5)
         shell.expect_exact("host$ ")
         if stage:
             shell.sendline(" ".join([self.program(stage), *words]))

@@ -36,8 +36,8 @@ std::string names_of(std::uint64_t namespaces) {
   return names;
 }
 
-// PID 1 gets no signal that it neither catches nor blocks, so that nothing can end it by accident, see
-// pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
+// PID 1 gets no signal that it neither catches nor blocks, so that nothing can end it by accident,
+// see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
 bool takes_signal(pid_t process, int signal) {
   std::ifstream status("/proc/" + std::to_string(process) + "/status");
   std::uint64_t taken = 0;

@@ -1,0 +1,58 @@
+#include "stages/03_userspace/ld_so_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace box {
+namespace {
+
+// ldconfig(8) is the one who knows how to write a cache.
+class Cache : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = testing::TempDir() + "/cache";
+    std::filesystem::remove_all(folder_);
+    const std::string library = "/lib64/ld-linux-x86-64.so.2";
+    if (!std::filesystem::exists(library)) GTEST_SKIP() << "made for x86-64";
+    for (const char* variant : {"", "glibc-hwcaps/x86-64-v2/", "glibc-hwcaps/x86-64-v4/"}) {
+      std::filesystem::create_directories(folder_ + "/lib/" + variant);
+      std::filesystem::copy_file(library, folder_ + "/lib/" + variant + "ld-linux-x86-64.so.2");
+    }
+    std::ofstream(folder_ + "/conf") << folder_ << "/lib\n";
+    const std::string command =
+        "/sbin/ldconfig -X -f " + folder_ + "/conf -C " + folder_ + "/cache";
+    ASSERT_EQ(std::system(command.c_str()), 0);
+  }
+
+  std::string folder_;
+};
+
+TEST_F(Cache, PrefersTheBestVariant) {
+  const LdSoCache cache(folder_ + "/cache");
+  const std::string name = "ld-linux-x86-64.so.2";
+  const std::string lib = folder_ + "/lib/";
+  EXPECT_EQ(cache.find(name, {}), lib + name);
+  EXPECT_EQ(cache.find(name, {"x86-64-v3"}), lib + name);
+  EXPECT_EQ(cache.find(name, {"x86-64-v3", "x86-64-v2"}), lib + "glibc-hwcaps/x86-64-v2/" + name);
+  EXPECT_EQ(cache.find(name, {"x86-64-v4", "x86-64-v3", "x86-64-v2"}),
+            lib + "glibc-hwcaps/x86-64-v4/" + name);
+  EXPECT_EQ(cache.find("libnone.so", {}), "");
+}
+
+TEST_F(Cache, SurvivesEveryTruncation) {
+  std::ifstream file(folder_ + "/cache", std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  const std::string damaged = folder_ + "/damaged";
+  for (std::size_t size = 0; size < bytes.size(); size += size < 600 ? 1 : 97) {
+    std::ofstream(damaged, std::ios::binary) << bytes.substr(0, size);
+    (void)LdSoCache(damaged).find("ld-linux-x86-64.so.2", {"x86-64-v2"});
+  }
+  EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", {}), "");
+}
+
+}  // namespace
+}  // namespace box

@@ -1,0 +1,264 @@
+#include "stages/03_userspace/libraries.h"
+
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <set>
+#include <sstream>
+
+#include "common/check.h"
+#include "common/failure.h"
+#include "stages/03_userspace/elf_file.h"
+#include "stages/03_userspace/ld_so_cache.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The loader of libraries, which do not name one.
+#if defined(__x86_64__)
+constexpr char kDefaultLoader[] = "/lib64/ld-linux-x86-64.so.2";
+#elif defined(__aarch64__)
+constexpr char kDefaultLoader[] = "/lib/ld-linux-aarch64.so.1";
+#else
+constexpr char kDefaultLoader[] = "";
+#endif
+
+// A folder may have variants of its libraries for better processors, in glibc-hwcaps/x86-64-v3 and
+// so on, see "glibc-hwcaps" in ld.so(8). Each level has all features of the levels below it.
+struct CpuLevel {
+  const char* name;
+  std::vector<std::string> flags;  // as in /proc/cpuinfo
+};
+const CpuLevel kCpuLevels[] = {
+    {"x86-64-v2", {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}},
+    {"x86-64-v3", {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"}},
+    {"x86-64-v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}},
+};
+
+std::vector<std::string> read_cpu_levels() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(cpuinfo, line) && !line.starts_with("flags")) {
+  }
+  std::istringstream words(line);
+  std::set<std::string> flags;
+  for (std::string word; words >> word;) flags.insert(word);
+
+  std::vector<std::string> best_first;
+  for (const auto& level : kCpuLevels) {
+    const bool has_all = std::all_of(level.flags.begin(), level.flags.end(),
+                                     [&](const auto& flag) { return flags.contains(flag); });
+    if (!has_all) break;
+    best_first.insert(best_first.begin(), level.name);
+  }
+  return best_first;
+}
+
+const std::vector<std::string>& cpu_levels() {
+  static const std::vector<std::string> levels = read_cpu_levels();
+  return levels;
+}
+
+void replace_all(std::string& text, const std::string& what, const std::string& by) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+}
+
+// What the loader keeps about each file that it has loaded.
+struct Loaded {
+  std::string path;  // where it was found
+  ElfFile elf;
+  const Loaded* because_of;     // the object whose need brought it, nullptr for the program
+  std::set<std::string> names;  // for which it has been the answer
+  dev_t device;
+  ino_t inode;
+};
+
+class Loader {
+ public:
+  explicit Loader(const std::string& program);
+
+  [[nodiscard]] std::vector<std::string> paths() const;
+
+ private:
+  using Found = std::optional<Loaded>;
+
+  void load_interpreter();
+  void load(const std::string& name, const Loaded& needed_by);
+  [[nodiscard]] Loaded* find_loaded(const std::string& name);
+  [[nodiscard]] Found find(const std::string& name, const Loaded& needed_by) const;
+  [[nodiscard]] Found find_in(const std::vector<std::string>& folders,
+                              const std::string& name) const;
+  [[nodiscard]] Found try_to_open(const std::string& path) const;
+  [[nodiscard]] std::vector<std::string> split(const std::string& folders, const Loaded& of) const;
+  [[nodiscard]] std::string expand(std::string text, const Loaded& of) const;
+
+  std::deque<Loaded> loaded_;  // the program first; a deque, because its elements stay in place
+  std::string lib_;            // $LIB: lib/x86_64-linux-gnu on Debian, lib64 on Fedora
+  bool is_musl_ = false;       // the program's C library is not glibc
+};
+
+Loader::Loader(const std::string& program) {
+  // $ORIGIN of a program is where /proc/self/exe leads: all links on the way are followed.
+  std::error_code error;
+  const fs::path path = fs::canonical(program, error);
+  if (error) throw Failure(error.value(), program);
+  if (access(path.c_str(), R_OK) == -1) throw Failure(errno, program);
+  Found found = try_to_open(path);
+  if (!found) throw Failure(program + ": not a program for this kind of machine");
+  if (found->elf.interpreter.empty()) found->path = fs::absolute(program);  // a library
+  loaded_.push_back(std::move(*found));
+  const ElfFile& elf = loaded_.front().elf;
+  if (elf.interpreter.empty() && elf.needed.empty()) return;
+
+  load_interpreter();
+  // By breadth first: what is nearer to the program comes earlier, and its choice of a file holds
+  // for all that need the same name later.
+  for (std::size_t i = 0; i < loaded_.size(); ++i) {
+    for (const auto& name : loaded_[i].elf.needed) load(expand(name, loaded_[i]), loaded_[i]);
+  }
+}
+
+void Loader::load_interpreter() {
+  const Loaded& program = loaded_.front();
+  const bool is_program = !program.elf.interpreter.empty();
+  const std::string path = is_program ? program.elf.interpreter : kDefaultLoader;
+  is_musl_ = path.find("/ld-musl-") != std::string::npos;
+  std::error_code error;
+  // The loader is installed beside libc.
+  lib_ = fs::canonical(path, error).parent_path().string();
+  if (lib_.starts_with("/usr/")) lib_.erase(0, 4);
+  if (lib_.starts_with("/")) lib_.erase(0, 1);
+  if (!is_program) return;  // comes with libc, which needs it
+
+  Found found = try_to_open(path);
+  if (!found) throw Failure(ENOENT, program.path + " needs the loader " + path);
+  found->names.insert(path);
+  loaded_.push_back(std::move(*found));
+}
+
+void Loader::load(const std::string& name, const Loaded& needed_by) {
+  if (find_loaded(name) != nullptr) return;
+  Found found = find(name, needed_by);
+  if (!found) {
+    const std::string& program = loaded_.front().path;
+    const std::string by = &needed_by == &loaded_.front() ? "" : " (for " + needed_by.path + ")";
+    throw Failure(ENOENT, program + " needs the library " + name + by);
+  }
+  for (auto& other : loaded_) {
+    if (other.device == found->device && other.inode == found->inode) {
+      other.names.insert(name);  // the same file, by another path
+      return;
+    }
+  }
+  found->names.insert(name);
+  found->because_of = &needed_by;
+  loaded_.push_back(std::move(*found));
+}
+
+Loaded* Loader::find_loaded(const std::string& name) {
+  const auto it = std::find_if(loaded_.begin(), loaded_.end(), [&](const Loaded& object) {
+    return object.elf.soname == name || object.path == name || object.names.contains(name);
+  });
+  return it == loaded_.end() ? nullptr : &*it;
+}
+
+// "If a shared object dependency does not contain a slash, then it is searched for in the following
+// order", ld.so(8).
+Loader::Found Loader::find(const std::string& name, const Loaded& needed_by) const {
+  if (name.find('/') != std::string::npos) return try_to_open(name);
+  // musl's loader is its libc as well, under whatever name.
+  if (is_musl_ && name.starts_with("libc.")) return try_to_open(loaded_.front().elf.interpreter);
+
+  // DT_RPATH serves all that is loaded because of the object, DT_RUNPATH its own needs only. An
+  // object that has the latter is not interested in anybody's DT_RPATH, even its own.
+  if (!needed_by.elf.has_runpath) {
+    for (const Loaded* object = &needed_by; object != nullptr; object = object->because_of) {
+      if (object->elf.has_runpath) continue;
+      if (Found found = find_in(split(object->elf.rpath, *object), name)) return found;
+    }
+  }
+  if (Found found = find_in(split(needed_by.elf.runpath, needed_by), name)) return found;
+  if (needed_by.elf.only_own_folders) return std::nullopt;
+
+  if (is_musl_) return find_in({"/lib", "/usr/local/lib", "/usr/lib"}, name);  // it has no cache
+  static const LdSoCache cache("/etc/ld.so.cache");
+  if (const std::string path = cache.find(name, cpu_levels()); !path.empty()) {
+    if (Found found = try_to_open(path)) return found;
+  }
+  return find_in({"/" + lib_, "/usr/" + lib_, "/lib", "/usr/lib"}, name);
+}
+
+Loader::Found Loader::find_in(const std::vector<std::string>& folders,
+                              const std::string& name) const {
+  for (const auto& folder : folders) {
+    const std::string variants = folder + "/glibc-hwcaps/";
+    if (access(variants.c_str(), F_OK) == 0) {
+      for (const auto& level : cpu_levels()) {
+        if (Found found = try_to_open(variants + level + "/" + name)) return found;
+      }
+    }
+    if (Found found = try_to_open(folder + "/" + name)) return found;
+  }
+  return std::nullopt;
+}
+
+// As the loader, passes over what cannot be opened and what is for another kind of machine, such as
+// the 32-bit library of the same name, but not over garbage.
+Loader::Found Loader::try_to_open(const std::string& path) const {
+  struct stat st;
+  if (stat(path.c_str(), &st) == -1 || access(path.c_str(), R_OK) == -1) return std::nullopt;
+  std::optional<ElfFile> elf = read_elf_file(path);
+  if (!elf) throw Failure(path + ": not an ELF file");
+  if (!elf->native) return std::nullopt;
+  return Loaded{path, std::move(*elf), nullptr, {}, st.st_dev, st.st_ino};
+}
+
+std::vector<std::string> Loader::split(const std::string& folders, const Loaded& of) const {
+  std::vector<std::string> result;
+  if (folders.empty()) return result;
+  std::istringstream parts(folders + ":");
+  for (std::string part; std::getline(parts, part, ':');) {
+    result.push_back(part.empty() ? "." : expand(part, of));
+  }
+  return result;
+}
+
+// See "Dynamic string tokens" in ld.so(8).
+std::string Loader::expand(std::string text, const Loaded& of) const {
+  if (text.find('$') == std::string::npos) return text;
+  const char* platform = reinterpret_cast<const char*>(getauxval(AT_PLATFORM));
+  const std::pair<std::string, std::string> tokens[] = {
+      {"ORIGIN", fs::path(of.path).parent_path()},
+      {"LIB", lib_},
+      {"PLATFORM", platform == nullptr ? "" : platform},
+  };
+  for (const auto& [token, value] : tokens) {
+    replace_all(text, "${" + token + "}", value);
+    replace_all(text, "$" + token, value);
+  }
+  return text;
+}
+
+std::vector<std::string> Loader::paths() const {
+  std::vector<std::string> paths;
+  for (std::size_t i = 1; i < loaded_.size(); ++i) paths.push_back(fs::absolute(loaded_[i].path));
+  return paths;
+}
+
+}  // namespace
+
+std::vector<std::string> libraries_of(const std::string& program) {
+  return Loader(program).paths();
+}
+
+}  // namespace box

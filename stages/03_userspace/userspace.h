@@ -1,0 +1,35 @@
+// Stage 03: a root made of the host's own programs.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/command_line.h"
+
+namespace box {
+
+// --userspace and --with
+struct UserspaceOptions {
+  explicit UserspaceOptions(CommandLine& line);
+
+  std::string kind = "none";      // or "full", "minimal"
+  std::vector<std::string> with;  // absolute paths of programs and folders
+  std::string program;            // the stage, for its messages
+};
+
+// In the parent, before the child starts: answers the directory that shall become the root.
+//
+//   none     `rootfs`, what --rootfs says; if that is "", the built-in root
+//   full     a copy of the host's /usr and what belongs to it
+//   minimal  a few of the host's programs, with the libraries that they need
+//
+// --with PROGRAM adds to it: with none, to a copy of the built-in root. Nothing of the host's users
+// gets in: passwd, group, hosts and so on are those of the built-in root.
+//
+// What has to be built is built at `rootfs`; if that is "", in the cache, under a name that changes
+// with the files. What has been built once is used again. Failures leave nothing behind.
+std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,
+                            const std::function<std::string()>& builtin_rootfs);
+
+}  // namespace box

@@ -1,0 +1,163 @@
+"""An interactive shell is pleasant: what a person meets who types at one, in every stage."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import signal
+import time
+
+import pytest
+from conftest import children_of, name_of, wait_until
+
+PROMPTS = {"01_exec": "inner[$] "}  # the host's sh; from 02 on the built-in root's says the stage
+
+
+@pytest.fixture
+def shell(any_stage):
+    """A shell in the stage, in a terminal; it has shown its prompt."""
+    words = ["-e", "PS1=inner$\\ ", "/bin/sh"] if any_stage.number == 1 else ["/bin/sh"]
+    terminal = any_stage.caller.terminal(any_stage.name, *words)
+    terminal.inner = PROMPTS.get(any_stage.name, rf"{any_stage.name}:/[#$] ")
+    terminal.expect(terminal.inner)
+    yield terminal
+    terminal.close(force=True)
+
+
+@pytest.mark.stages_from(2)  # in 01 it is the host's own shell
+def test_the_prompt_shows_the_stage_and_the_folder(any_stage, shell):
+    shell.sendline("cd /tmp")
+    shell.expect(rf"{any_stage.name}:/tmp[#$] ")
+
+
+def test_exit_gives_its_status_and_the_outer_shell_back(shell):
+    shell.sendline("exit 3")
+    shell.expect_exact("host$ ")
+    shell.sendline("echo status $?")
+    shell.expect_exact("status 3\r\n")
+
+
+def test_end_of_input_leaves_the_shell(shell):
+    shell.sendeof()
+    shell.expect_exact("host$ ")
+
+
+def test_ctrl_c_ends_the_command_and_not_the_container(shell):
+    shell.sendline("sleep 1000")
+    shell.expect_exact("sleep 1000\r\n")
+    foreground_is(shell, "sleep")
+    shell.sendintr()
+    shell.expect(shell.inner)
+    shell.sendline("echo status $?")
+    shell.expect_exact("status 130\r\n")
+
+
+def test_the_window_has_its_size_and_learns_of_a_new_one(shell):
+    shell.sendline("stty size")
+    shell.expect_exact("30 100\r\n")
+    shell.setwinsize(40, 120)
+    shell.expect(shell.inner)
+    shell.sendline("stty size")
+    shell.expect_exact("40 120\r\n")
+
+
+@pytest.mark.stages_from(2)  # in 01 it is the host's sh, which may be one without
+def test_job_control_works(shell):
+    shell.sendline("sleep 1000")
+    shell.expect_exact("sleep 1000\r\n")
+    foreground_is(shell, "sleep")
+    shell.send("\x1a")  # Ctrl-Z
+    shell.expect("Stopped")
+    shell.expect(shell.inner)
+    shell.sendline("jobs")
+    shell.expect("Stopped +sleep 1000")
+    shell.expect(shell.inner)
+    shell.sendline("fg")
+    foreground_is(shell, "sleep")
+    shell.sendintr()
+    shell.expect(shell.inner)
+
+
+def foreground_is(shell, name: str) -> None:
+    """Waits until a program called `name` runs in the terminal's foreground."""
+
+    def runs() -> bool:
+        foreground = os.tcgetpgrp(shell.child_fd)
+        return any(name_of(pid) == name and group_and_state_of(pid) == (foreground, "S")
+                   for pid in descendants_of(shell.pid))
+
+    assert wait_until(runs)
+
+
+def group_and_state_of(pid: int) -> tuple[int, str]:
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, "X"
+    state, _, group = stat.rpartition(")")[2].split()[:3]
+    return int(group), state
+
+
+def descendants_of(pid: int) -> list[int]:
+    children = children_of(pid)
+    return children + [below for child in children for below in descendants_of(child)]
+
+
+def test_the_terminal_is_sane_after_the_container_was_killed(any_stage, shell):
+    shell.sendline("stty raw -echo; echo set")
+    shell.expect("set")
+    stage, = children_of(shell.pid)
+    os.kill(children_of(stage)[0], signal.SIGKILL)
+    shell.expect_exact("host$ ")
+    shell.sendline("echo status $?; stty -a")
+    shell.expect_exact("status 137\r\n")
+    shell.expect(r"\sicanon\s.*\secho\s")
+
+
+def test_ctrl_c_ends_a_command_that_is_no_shell(any_stage):
+    """From stage 04 on it is PID 1, which the kernel shields: the third Ctrl-C kills it."""
+    terminal = any_stage.caller.terminal(any_stage.name, "sleep", "1000")
+    foreground_is(terminal, "sleep")
+    terminal.sendintr()
+    if any_stage.number >= 4:
+        terminal.expect("PID 1 has no handler for SIGINT")
+        for _ in range(2):
+            time.sleep(0.1)  # two that wait are one: signals of a kind do not queue
+            terminal.sendintr()
+    terminal.expect_exact("host$ ")
+    terminal.sendline("echo status $?")
+    terminal.expect(r"status (\d+)\r\n")
+    assert int(terminal.match.group(1)) == (137 if any_stage.number >= 4 else 130)
+    terminal.close(force=True)
+
+
+@pytest.mark.stages_from(4)
+def test_with_init_one_ctrl_c_is_enough(any_stage):
+    terminal = any_stage.caller.terminal(any_stage.name, "--init", "sleep", "1000")
+    foreground_is(terminal, "sleep")
+    terminal.sendintr()
+    terminal.expect_exact("host$ ")
+    assert "handler" not in terminal.before
+    terminal.sendline("echo status $?")
+    terminal.expect_exact("status 130\r\n")
+    terminal.close(force=True)
+
+
+def test_a_pager_behind_it_keeps_the_terminal(any_stage):
+    """`stage -- command | less`: the reader of the keys is somebody else of our group."""
+    terminal = any_stage.caller.terminal("")
+    program = any_stage.caller.program(any_stage.name)
+    terminal.sendline(f"{program} echo hello | (cat; read -r key </dev/tty; echo got $key)")
+    terminal.expect_exact("hello\r\n")
+    terminal.sendline("k")
+    terminal.expect_exact("got k\r\n")
+    terminal.close(force=True)
+
+
+def test_nothing_is_printed_but_what_the_command_prints(any_stage):
+    terminal = any_stage.caller.terminal(any_stage.name, "echo", "hello")
+    terminal.expect_exact("host$ ")
+    shown = re.sub(r"\x1b\[[?0-9;]*\w", "", terminal.before)  # bash's bracketed paste
+    assert shown.replace("\r", "").strip("\n").split("\n")[1:] == ["hello"]
+    terminal.close(force=True)
