@@ -33,13 +33,13 @@ class Agent:
     """
 
     def __init__(self, program: str, own_host: Optional[bool] = None,
-                 keep: Sequence[str] = ()) -> None:
+                 keep: Sequence[str] = (), user: Optional[int] = None) -> None:
         if own_host is None:
-            own_host = os.geteuid() == 0
+            own_host = os.geteuid() == 0 and user is None
         words = [program] + (["--own-host"] + list(keep) if own_host else [])
         self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._complaints, bufsize=0)
+                                         stderr=self._complaints, bufsize=0, user=user)
         self._numbers = itertools.count(1)
         self._buffer = b""
         self.about = self.ask("hello")

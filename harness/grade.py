@@ -18,7 +18,7 @@ from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Contr
 from harness.properties import PROPERTIES
 from harness.scenes import Look, Stage, Tools
 
-TRIED_AT_ONCE = 6
+TRIED_AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)

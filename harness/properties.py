@@ -90,6 +90,10 @@ def text_is(got: str, right: Dict[str, str], wrong: Dict[str, str]) -> Seen:
     raise ProbeBroke(f"{got!r} is none of {sorted(right) + sorted(wrong)}")
 
 
+def never_ran(run: Dict) -> NotStarted:
+    return NotStarted(f"the container never ran the command: {tell_run(run)}")
+
+
 # --- Observations of one row each ---------------------------------------------------------------
 
 
@@ -204,6 +208,14 @@ def sysv_made_inside_stays_inside(look: Look) -> Seen:
     if look.fact("after")["sysv"]:
         return violated("the host's /proc/sysvipc/msg lists the container's queue")
     return holds("the host's /proc/sysvipc/msg does not list it")
+
+
+def queue_made_inside_stays_inside(look: Look) -> Seen:
+    if not look.answer("make_queue").get("ok"):
+        raise ProbeBroke(f"mq_open(3): {look.answer('make_queue')}")
+    if look.fact("after")["queue"]:
+        return violated("the host's /dev/mqueue lists the container's queue")
+    return holds("the host's /dev/mqueue does not list it")
 
 
 def mount_stays_inside(look: Look) -> Seen:
@@ -420,7 +432,6 @@ def mask_is_clean(look: Look) -> Seen:
     blocked = look.fact("status").get("SigBlk", "")
     if not blocked:
         raise ProbeBroke("there is no SigBlk")
-    # That of system(3) adds SIGCHLD, which is blocked only for its parent.
     if int(blocked, 16) == 0:
         return holds("SigBlk is 0, as the caller's")
     return violated(f"SigBlk is {blocked}")
@@ -437,7 +448,7 @@ def given_variable_arrives(look: Look) -> Seen:
 
 def workdir_is_used(look: Look) -> Seen:
     if "cwd" not in look.answers:
-        raise NotStarted(look.tell_runs())
+        raise never_ran(look.run("run"))
     path = look.answer("cwd").get("path")
     if path == look.names["workdir"]:
         return holds(f"getcwd(2) says {path}")
@@ -453,7 +464,7 @@ def exit_status_is(run_name: str, status: int):
             raise NotStarted(look.problem)
         run = look.run(run_name)
         if run["why"] != "ended":
-            raise NotStarted(tell_run(run))
+            raise never_ran(run)
         if run.get("exit") == status:
             return holds(f"exit status {status}")
         return violated(tell_run(run))
@@ -463,7 +474,7 @@ def exit_status_is(run_name: str, status: int):
 def wrong_option_stops(look: Look) -> Seen:
     run = look.run("wrong option")
     if run["why"] != "ended":
-        raise NotStarted(tell_run(run))
+        raise never_ran(run)
     if "hello" in look.answers:
         return violated(f"the command ran all the same: {tell_run({**run, 'stdout': ''})}")
     if run.get("exit") == 125:
@@ -474,7 +485,7 @@ def wrong_option_stops(look: Look) -> Seen:
 def errors_are_told(look: Look) -> Seen:
     run = look.run("wrong option")
     if run["why"] != "ended":
-        raise NotStarted(tell_run(run))
+        raise never_ran(run)
     lines = run["stderr"].splitlines()
     told = [line for line in lines if not line.startswith("hint: ")]
     if not lines:
@@ -532,13 +543,13 @@ def refusal_is_explained(look: Look) -> Seen:
         return violated("it runs without root")
     if run.get("exit") == 125 and "root" in run["stderr"]:
         return holds(tell_run(run))
-    raise NotStarted(tell_run(run))
+    raise never_ran(run)
 
 
 def status_survives(look: Look) -> Seen:
     run = look.run("run")
     if not look.answers.get("hello"):
-        raise NotStarted(tell_run(run))
+        raise never_ran(run)
     if run.get("exit") == 37:
         return holds("exit status 37")
     return violated(tell_run({**run, "stdout": ""}))
@@ -1033,6 +1044,13 @@ PROPERTIES: List[Property] = [
         lesson="POSIX queues belong to the IPC namespace too, though they look like files.",
         man="7 mq_overview", mistake="CLONE_NEWIPC is missing.",
         command=SHELL + " 'ls /dev/mqueue'"),
+    Property(
+        name="posix_queue_stays_inside", since="04", scene="inside", asks=("make_queue",),
+        observe=queue_made_inside_stays_inside,
+        holds="the host does not list the container's POSIX queue", violated="the host lists it",
+        lesson="Queues hold memory of the machine until somebody removes them.",
+        man="7 mq_overview", mistake="CLONE_NEWIPC is missing.",
+        command=SHELL + " 'touch /dev/mqueue/x'; ls /dev/mqueue"),
     Property(
         name="mount_stays_inside", since="04", scene="inside", asks=("mount",),
         observe=mount_stays_inside,

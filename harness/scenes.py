@@ -138,6 +138,8 @@ def tell_run(run: Json) -> str:
         end = "did not end within the time limit"
     elif run["why"] == "output limit":
         end = "wrote more than the output limit"
+    elif run["why"] == "killed":
+        end = "still ran, and was killed"
     elif not run["over"]:
         end = "still runs"
     else:
@@ -348,9 +350,16 @@ class Stage:
         """Whether the probe came to its "hold=1". If not, the run is over, and looked at."""
         seen = self.expect(run, '"verb":"hold=1","held":"waiting"')
         if not seen["found"]:
-            self.end(look, run, name, 0.0)
-            look.problem = f"the container never ran the command: {tell_run(look.runs[name])}"
+            self.tell_why_not_started(look, run, name)
         return seen["found"]
+
+    def tell_why_not_started(self, look: Look, run: Json, name: str) -> None:
+        """Ends a run in which the probe did not come as far as it should."""
+        ended = self.agent.wait(run["run"], 0.0)["over"]
+        self.end(look, run, name, 0.0)
+        told = tell_run(look.runs[name])
+        look.problem = (f"the container never ran the command: {told}" if ended else
+                        f"the command did not run within {self.time_limit:g} s: {told}")
 
     def end(self, look: Look, run: Json, name: str, time_limit: Optional[float] = None) -> None:
         """Waits for the end of a run, keeps what came of it, and kills what is left."""
@@ -640,8 +649,7 @@ def signals(stage: Stage) -> Look:
     run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
     ready = stage.expect(run, '"trap":"ready"')
     if not ready["found"]:
-        stage.end(look, run, "signals", 0.0)
-        look.problem = f"the container never ran the command: {tell_run(look.runs['signals'])}"
+        stage.tell_why_not_started(look, run, "signals")
         return look
     for name in FORWARDED:
         try:
@@ -666,8 +674,7 @@ def terminal(stage: Stage) -> Look:
                       terminal={"rows": 33, "columns": 77})
     ready = stage.expect(run, '"trap":"ready"')
     if not ready["found"]:
-        stage.end(look, run, "terminal", 0.0)
-        look.problem = f"the container never ran the command: {tell_run(look.runs['terminal'])}"
+        stage.tell_why_not_started(look, run, "terminal")
         return look
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', 0.3)

@@ -153,13 +153,15 @@ Json json_of(const FileStatus& status) {
           {"mount_point", status.is_mount_point}};
 }
 
+std::vector<std::string> paths_of(const Json& request) {
+  return request.at("paths").get<std::vector<std::string>>();
+}
+
 // Asks `question` for each of the request's paths.
 template <typename Question>
 Json for_each_path(const Json& request, const Question& question) {
   Json answers = Json::object();
-  for (const Json& path : request.at("paths")) {
-    answers[path.get<std::string>()] = question(path.get<std::string>());
-  }
+  for (const auto& path : paths_of(request)) answers[path] = question(path);
   return answers;
 }
 
@@ -289,7 +291,7 @@ void Requests::take(const std::string& line) {
     } else if (verb == "make") {
       for (const Json& file : request.at("files")) make_file(new_file_of(file));
     } else if (verb == "remove") {
-      for (const Json& path : request.at("paths")) remove_all(path.get<std::string>());
+      for (const auto& path : paths_of(request)) remove_all(path);
     } else if (verb == "snapshot") {
       ok = take_snapshot(request.value("folders", std::vector<std::string>{}));
     } else {
