@@ -2,12 +2,15 @@
 
 load("//bazel:pytest.bzl", "pytest_test")
 
-# The harness' own programs -> the environment variables in which it looks for them.
-PROGRAMS = {
-    "//harness/agent": "HARNESS_AGENT",
-    "//harness/probe": "HARNESS_PROBE",
-    "@busybox//:program": "HARNESS_BUSYBOX",
-}
+def harness_programs(more = {}):
+    """The harness' own programs -> the environment variables in which it looks for them."""
+    programs = {
+        "//harness/agent": "HARNESS_AGENT",
+        "//harness/probe": "HARNESS_PROBE",
+        "@busybox//:program": "HARNESS_BUSYBOX",
+    }
+    programs.update(more)
+    return programs
 
 def property_test(name, stage, before, size = "medium"):
     """Tests that are called as 05_userns-hostname_is_own-holds, to be chosen by --test_filter.
@@ -18,15 +21,15 @@ def property_test(name, stage, before, size = "medium"):
       before: the program at which the new ones have to be seen broken.
       size: as of any test.
     """
-    programs = dict(PROGRAMS)
-    programs[stage] = "HARNESS_STAGE"
-    programs[before] = "HARNESS_STAGE_BEFORE"
     pytest_test(
         name = name,
         size = size,
         srcs = ["//harness:test_stage.py"],
         data = ["//harness:library"],
-        programs = programs,
+        programs = harness_programs({
+            stage: "HARNESS_STAGE",
+            before: "HARNESS_STAGE_BEFORE",
+        }),
         tags = [
             "exclusive",
             "no-sandbox",

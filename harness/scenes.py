@@ -194,6 +194,11 @@ class Stage:
         return f"{self.folder}/root"
 
     @property
+    def host_probe(self) -> str:
+        """The probe where it can be started on the host, by everybody."""
+        return f"{self.folder}/probe"
+
+    @property
     def owner(self) -> Json:
         if not self.agent.is_root:
             return {}
@@ -220,6 +225,7 @@ class Stage:
             entry("volume/file", text=f"volume-{self.nonce}", mode=0o644),
             entry("cwd/file", text="", mode=0o644),
             entry("root/.marker", text=self.nonce, mode=0o644),
+            entry("probe", copy_from=self.tools.probe, mode=0o755),
             entry("root/probe", copy_from=self.tools.probe, mode=0o755),
             entry("root/bin/busybox", copy_from=self.tools.busybox, mode=0o755),
             entry("root/bin/sh", "link", text="busybox"),
@@ -481,7 +487,7 @@ def start_victim(stage: Stage) -> Json:
     """A process of the host, with a name that nothing else has."""
     given = stage.circumstances()
     victim = stage.agent.start([stage.names["victim"], "-", "hold=victim"], 60.0,
-                               program=stage.tools.probe, close_stdin=False, **given)
+                               program=stage.host_probe, close_stdin=False, **given)
     stage.agent.expect(victim["run"], "waiting", 2.0)
     return victim
 
@@ -490,7 +496,7 @@ def make_host_ipc(stage: Stage) -> None:
     """System V and POSIX queues of the host, which are then proved to be there."""
     verbs = [f"make_sysv={stage.names['sysv_key']}", f"make_queue=/{stage.nonce}",
              f"sysv={stage.names['sysv_key']}", f"queue=/{stage.nonce}"]
-    done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.tools.probe,
+    done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
                            **stage.circumstances())
     answers = [json.loads(line) for line in done["stdout"].splitlines()]
     if len(answers) != 4 or not all(answer.get("ok") for answer in answers):
@@ -571,7 +577,7 @@ def undo_on_host(stage: Stage) -> None:
         stage.busybox("umount", "-l", f"{stage.root}/tmp/proc")
     # Only where there is no IPC namespace are these on the host.
     stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}"],
-                    program=stage.tools.probe)
+                    program=stage.host_probe)
     stage.agent.ask("remove", paths=[f"/dev/mqueue/own-{stage.nonce}"])
 
 
@@ -580,7 +586,7 @@ def without_container(stage: Stage) -> Look:
     """A control: the probe, started by the same caller, in no container at all."""
     look = look_of(stage)
     stage.watch()
-    run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.tools.probe,
+    run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.host_probe,
                             close_stdin=False, **stage.circumstances())
     if stage.wait_for_hold(look, run, "probe"):
         look.facts.update(stage.facts_of(stage.find_probe()["pid"]))

@@ -66,8 +66,8 @@ void remove_entry(int folder, const char* name, const std::string& path) {
     return;
   }
   (void)fchmodat(folder, name, 0700, 0);  // else an ordinary user could not empty it
-  UniqueFd fd(check_quietly(
-      openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open({})", path));
+  UniqueFd fd(check_quietly(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                            "open({})", path));
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(fdopendir(dup(fd.get())), closedir);
   if (entries == nullptr) check_quietly(-1, "opendir({})", path);
   while (const dirent* entry = readdir(entries.get())) {
@@ -104,15 +104,14 @@ void copy_file(const std::string& from, int to) {
 }
 
 void write_regular(const NewFile& file) {
-  const UniqueFd fd(
-      check_quietly(open(file.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                         0644),
-                    "open({}, O_CREAT)", file.path));
+  const UniqueFd fd(check_quietly(
+      open(file.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644),
+      "open({}, O_CREAT)", file.path));
   if (!file.copy_from.empty()) return copy_file(file.copy_from, fd.get());
   std::string_view rest = file.text;
   while (!rest.empty()) {
-    const auto size = check_quietly(write(fd.get(), rest.data(), rest.size()), "write({})",
-                                    file.path);
+    const auto size =
+        check_quietly(write(fd.get(), rest.data(), rest.size()), "write({})", file.path);
     rest.remove_prefix(static_cast<std::size_t>(size));
   }
 }

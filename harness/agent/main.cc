@@ -1,5 +1,5 @@
-// The agent: does on a host what the harness asks for, which stays elsewhere: starts programs, kills
-// all that is left of them, reads what the host knows. JSON lines in on stdin, out on stdout.
+// The agent: does on a host what the harness asks for, which stays elsewhere: starts programs,
+// kills all that is left of them, reads what the host knows. JSON lines in on stdin, out on stdout.
 //
 //   echo '{"id": 1, "do": "run", "argv": ["/bin/echo", "hello"]}' | agent --own-host
 

@@ -51,9 +51,9 @@ std::vector<int> signals_of(const Json& request, const char* key) {
 
 Limit limit_of(const std::string& name, const Json& value) {
   const std::map<std::string, int> kResources = {
-      {"as", RLIMIT_AS},         {"core", RLIMIT_CORE},     {"cpu", RLIMIT_CPU},
-      {"data", RLIMIT_DATA},     {"fsize", RLIMIT_FSIZE},   {"memlock", RLIMIT_MEMLOCK},
-      {"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC},   {"stack", RLIMIT_STACK},
+      {"as", RLIMIT_AS},         {"core", RLIMIT_CORE},   {"cpu", RLIMIT_CPU},
+      {"data", RLIMIT_DATA},     {"fsize", RLIMIT_FSIZE}, {"memlock", RLIMIT_MEMLOCK},
+      {"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"stack", RLIMIT_STACK},
   };
   const auto resource = kResources.find(name);
   if (resource == kResources.end()) throw Failure("no limit is called " + name);
@@ -143,14 +143,10 @@ Json json_of(const FileText& file) {
 
 Json json_of(const FileStatus& status) {
   if (status.error != 0) return {{"errno", name_of_errno(status.error)}};
-  return {{"dev", status.device},
-          {"ino", status.inode},
-          {"mode", status.mode},
-          {"uid", status.uid},
-          {"gid", status.gid},
-          {"rdev", {status.rdev_major, status.rdev_minor}},
-          {"size", status.size},
-          {"mount_point", status.is_mount_point}};
+  return {{"dev", status.device}, {"ino", status.inode},
+          {"mode", status.mode},  {"uid", status.uid},
+          {"gid", status.gid},    {"rdev", {status.rdev_major, status.rdev_minor}},
+          {"size", status.size},  {"mount_point", status.is_mount_point}};
 }
 
 std::vector<std::string> paths_of(const Json& request) {
@@ -201,8 +197,8 @@ NewFile new_file_of(const Json& json) {
 Json hello() {
   utsname system = {};
   check_quietly(uname(&system), "uname()");
-  return {{"protocol", kProtocol}, {"pid", getpid()},          {"uid", geteuid()},
-          {"own_host", getpid() == 1}, {"kernel", system.release}, {"machine", system.machine},
+  return {{"protocol", kProtocol},      {"pid", getpid()},          {"uid", geteuid()},
+          {"own_host", getpid() == 1},  {"kernel", system.release}, {"machine", system.machine},
           {"hostname", system.nodename}};
 }
 
@@ -277,7 +273,8 @@ void Requests::take(const std::string& line) {
             {"foreground", tcgetpgrp(run().input_fd.get())}};
     } else if (verb == "read") {
       const auto limit = request.value("limit", std::size_t{1} << 20);
-      ok = for_each_path(request, [&](const auto& path) { return json_of(read_text(path, limit)); });
+      ok =
+          for_each_path(request, [&](const auto& path) { return json_of(read_text(path, limit)); });
     } else if (verb == "readlink") {
       ok = for_each_path(request, [](const auto& path) { return json_of(read_link(path)); });
     } else if (verb == "stat") {

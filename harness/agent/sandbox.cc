@@ -40,10 +40,10 @@ void make_mount_point(const std::string& path, const UniqueFd& tree) {
 void mount_new_tmp(const std::vector<std::string>& kept) {
   std::vector<std::pair<std::string, UniqueFd>> mounts;
   for (const auto& path : kept) {
-    mounts.emplace_back(path, UniqueFd(check_quietly(
-                                  open_tree(AT_FDCWD, path.c_str(),
-                                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
-                                  "open_tree({})", path)));
+    mounts.emplace_back(
+        path, UniqueFd(check_quietly(open_tree(AT_FDCWD, path.c_str(),
+                                               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+                                     "open_tree({})", path)));
   }
   for (const char* folder : {"/tmp", "/var/tmp"}) {
     check_quietly(mount("tmpfs", folder, "tmpfs", 0, "mode=1777"), "mount(tmpfs, {})", folder);

@@ -92,7 +92,8 @@ std::string in_child(const Body& body) {
       const std::string text = body();
       std::string_view rest = text;
       while (!rest.empty()) {
-        const auto size = check_quietly(write(write_end.get(), rest.data(), rest.size()), "write()");
+        const auto size =
+            check_quietly(write(write_end.get(), rest.data(), rest.size()), "write()");
         rest.remove_prefix(static_cast<std::size_t>(size));
       }
       _exit(0);
@@ -137,7 +138,8 @@ std::vector<std::string> sysv_ipc() {
   std::vector<std::string> lines;
   for (const char* kind : {"msg", "sem", "shm"}) {
     bool heading = true;
-    for (const auto& line : lines_of(read_text(std::string("/proc/sysvipc/") + kind, 1 << 20).text)) {
+    for (const auto& line :
+         lines_of(read_text(std::string("/proc/sysvipc/") + kind, 1 << 20).text)) {
       std::istringstream fields(line);
       std::string key, id;
       fields >> key >> id;
@@ -183,8 +185,8 @@ Snapshot take_snapshot(const std::vector<std::string>& folders) {
 std::string mounts_of(int process) {
   return in_child([process] {
     // Once in the other namespace, /proc is another one, or none.
-    const UniqueFd proc(check_quietly(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC),
-                                      "open(/proc)"));
+    const UniqueFd proc(
+        check_quietly(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(/proc)"));
     const auto open_namespace = [&](const char* name) {
       const std::string path = fmt::format("{}/ns/{}", process, name);
       return UniqueFd(check_quietly(openat(proc.get(), path.c_str(), O_RDONLY | O_CLOEXEC),

@@ -7,8 +7,8 @@
 
 namespace box {
 
-// "mounts", "cgroups", "links", "nft", "processes", "files", "hostname", "sysvipc", "posixipc": each
-// a list of lines that stays the same while the host does.
+// "mounts", "cgroups", "links", "nft", "processes", "files", "hostname", "sysvipc", "posixipc":
+// each a list of lines that stays the same while the host does.
 using Snapshot = std::map<std::string, std::vector<std::string>>;
 
 // `folders` are those whose files are listed.

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +79,12 @@ Streams open_streams(const StartRequest& request, Run& run) {
 void place(int from, int to) { check_quietly(dup2(from, to), "dup2({}, {})", from, to); }
 
 void set_signals(const StartRequest& request) {
-  for (int signal = 1; signal < NSIG; ++signal) (void)::signal(signal, SIG_DFL);
+  // Not by signal(2), which in glibc leaves alone the two signals that it keeps for threads; our
+  // caller may ignore these as well. All zeros is SIG_DFL, no flag, and no mask.
+  const unsigned long by_default[4] = {};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    (void)syscall(SYS_rt_sigaction, signal, by_default, nullptr, _NSIG / 8);
+  }
   for (const int signal : request.ignored) (void)::signal(signal, SIG_IGN);
   sigset_t blocked;
   sigemptyset(&blocked);
@@ -89,8 +95,10 @@ void set_signals(const StartRequest& request) {
 void become(const StartRequest& request) {
   if (!request.uid && !request.gid) return;
   check_quietly(setgroups(request.groups.size(), request.groups.data()), "setgroups()");
-  if (request.gid) check_quietly(setresgid(*request.gid, *request.gid, *request.gid), "setresgid()");
-  if (request.uid) check_quietly(setresuid(*request.uid, *request.uid, *request.uid), "setresuid()");
+  if (request.gid)
+    check_quietly(setresgid(*request.gid, *request.gid, *request.gid), "setresgid()");
+  if (request.uid)
+    check_quietly(setresuid(*request.uid, *request.uid, *request.uid), "setresuid()");
 }
 
 // In the child: everything that the request asks for, up to the exec.
@@ -166,7 +174,8 @@ Supervisor::Supervisor() {
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   check_quietly(sigprocmask(SIG_BLOCK, &child, nullptr), "sigprocmask()");
-  signals_ = UniqueFd(check_quietly(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd()"));
+  signals_ =
+      UniqueFd(check_quietly(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd()"));
 }
 
 Supervisor::~Supervisor() { (void)finish_all(); }
@@ -254,8 +263,8 @@ std::vector<Process> Supervisor::kill_until_gone(Run* run) {
   for (int round = 0;; ++round) {
     reap();
     const auto everybody = all_processes();
-    auto targets = run == nullptr ? descendants_of(getpid(), everybody)
-                                  : descendants_of(run->pid, everybody);
+    auto targets =
+        run == nullptr ? descendants_of(getpid(), everybody) : descendants_of(run->pid, everybody);
     for (const Process& process : everybody) {
       if (process.parent != getpid()) continue;
       bool other = false;

@@ -6,7 +6,8 @@
 // (its root, its user) does so in a child of its own, so that no verb spoils the next. No verdict
 // rests on this program alone: what the host can see, the harness reads on the host.
 //
-// It is written against libc only: it is copied into every root file system, and has to start in any.
+// It is written against libc only: it is copied into every root file system, and has to start in
+// any.
 
 #include <dirent.h>
 #include <errno.h>
@@ -35,7 +36,8 @@ namespace {
 
 constexpr int kMostArguments = 4;
 constexpr const char* kUp =
-    "../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../..";
+    "../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../"
+    "..";
 
 const char* nonce = "";
 char** words_after = nullptr;  // those behind "--"
@@ -209,8 +211,8 @@ void do_hostname(const Verb&, Answer& answer) {
   answer.add("name", name);
 }
 
-// processes=NAME,DIRECTORY: how many are called NAME, in argv[0]? Seen through /proc, or, where there
-// is none, through one that is mounted on DIRECTORY.
+// processes=NAME,DIRECTORY: how many are called NAME, in argv[0]? Seen through /proc, or, where
+// there is none, through one that is mounted on DIRECTORY.
 void do_processes(const Verb& verb, Answer& answer) {
   const char* folder = "/proc";
   struct statfs fs = {};
@@ -273,7 +275,8 @@ void do_set_hostname(const Verb& verb, Answer& answer) {
 }
 
 void do_kill(const Verb& verb, Answer& answer) {
-  answer.add_result(kill(static_cast<pid_t>(verb.number(0)), static_cast<int>(verb.number(1))) == 0);
+  answer.add_result(kill(static_cast<pid_t>(verb.number(0)), static_cast<int>(verb.number(1))) ==
+                    0);
 }
 
 void do_make_sysv(const Verb& verb, Answer& answer) {
@@ -296,14 +299,14 @@ void do_mount(const Verb& verb, Answer& answer) {
 }
 
 void do_mknod(const Verb& verb, Answer& answer) {
-  const auto device = makedev(static_cast<unsigned>(verb.number(1)),
-                              static_cast<unsigned>(verb.number(2)));
+  const auto device =
+      makedev(static_cast<unsigned>(verb.number(1)), static_cast<unsigned>(verb.number(2)));
   answer.add_result(mknod(verb.argument(0), S_IFCHR | 0600, device) == 0);
 }
 
 void do_chown(const Verb& verb, Answer& answer) {
-  answer.add_result(lchown(verb.argument(0), static_cast<uid_t>(verb.number(1)),
-                           static_cast<gid_t>(-1)) == 0);
+  answer.add_result(
+      lchown(verb.argument(0), static_cast<uid_t>(verb.number(1)), static_cast<gid_t>(-1)) == 0);
 }
 
 void do_setuid(const Verb& verb, Answer& answer) {
