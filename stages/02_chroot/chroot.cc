@@ -1,10 +1,10 @@
 #include "stages/02_chroot/chroot.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <system_error>
 
 #include "common/check.h"
 #include "rootfs/builtin_rootfs.h"
@@ -13,15 +13,7 @@ namespace box {
 
 RootOptions::RootOptions(CommandLine& line) {
   line.add_option("--rootfs", "DIR", "the container's root directory (default: the built-in one)",
-                  [this](const std::string& word) {
-                    std::error_code error;
-                    directory = std::filesystem::canonical(word, error);
-                    struct stat st;
-                    if (!error && stat(directory.c_str(), &st) == 0 && !S_ISDIR(st.st_mode)) {
-                      error = std::make_error_code(std::errc::not_a_directory);
-                    }
-                    if (error) throw Failure(error.message());
-                  });
+                  directory);
 }
 
 void require_root() {
@@ -32,7 +24,14 @@ void require_root() {
 }
 
 std::string find_root(const RootOptions& rootfs) {
-  return rootfs.directory.empty() ? builtin_rootfs() : rootfs.directory;
+  if (rootfs.directory.empty()) return builtin_rootfs();
+  std::error_code error;
+  std::string path = std::filesystem::canonical(rootfs.directory, error);
+  if (!error && !std::filesystem::is_directory(path)) {
+    error = std::make_error_code(std::errc::not_a_directory);
+  }
+  if (error) throw Failure(error.value(), "--rootfs " + rootfs.directory);
+  return path;
 }
 
 void change_root(const std::string& root) {

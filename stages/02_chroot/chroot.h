@@ -12,14 +12,14 @@ namespace box {
 struct RootOptions {
   explicit RootOptions(CommandLine& line);
 
-  std::string directory;  // "" for the built-in one
+  std::string directory;  // as given; "" for the built-in one
 };
 
 // In the parent: refuses to go on for an ordinary user, before anything is made.
 void require_root();
 
 // In the parent: the absolute path of the directory that --rootfs names, or of the built-in root,
-// which is unpacked at the first call.
+// which is unpacked at the first call. Throws Failure if there is no such directory.
 [[nodiscard]] std::string find_root(const RootOptions& rootfs);
 
 // In the child: makes `root` the root directory, and the working directory too.

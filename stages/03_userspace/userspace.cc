@@ -16,6 +16,7 @@
 #include "common/check.h"
 #include "common/failure.h"
 #include "common/unique_fd.h"
+#include "rootfs/builtin_rootfs.h"
 #include "stages/03_userspace/copy_tree.h"
 #include "stages/03_userspace/elf_file.h"
 #include "stages/03_userspace/libraries.h"
@@ -369,6 +370,11 @@ UserspaceOptions::UserspaceOptions(CommandLine& line) : program(line.program()) 
   line.add_option("--with", "PROGRAM",
                   "add a program of the host's with its libraries, or a folder (repeatable)",
                   [this](const std::string& word) { with.push_back(find_program(word)); });
+}
+
+std::string build_userspace(const UserspaceOptions& userspace, const RootOptions& rootfs) {
+  if (userspace.kind == "none" && userspace.with.empty()) return find_root(rootfs);
+  return build_userspace(userspace, rootfs.directory, builtin_rootfs);
 }
 
 std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,

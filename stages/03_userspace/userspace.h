@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "stages/02_chroot/chroot.h"
 
 namespace box {
 
@@ -29,6 +30,10 @@ struct UserspaceOptions {
 //
 // What has to be built is built at `rootfs`; if that is "", in the cache, under a name that changes
 // with the files. What has been built once is used again. Failures leave nothing behind.
+[[nodiscard]] std::string build_userspace(const UserspaceOptions& userspace,
+                                          const RootOptions& rootfs);
+
+// The same; `builtin_rootfs` is called for the built-in root.
 std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,
                             const std::function<std::string()>& builtin_rootfs);
 

@@ -2,13 +2,10 @@
 //
 //   bazel run --config=root //stages/04_namespaces -- /bin/sh
 
-#include <sched.h>
-
 #include "common/run_main.h"
-#include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
 #include "stages/02_chroot/chroot.h"
-#include "stages/04_namespaces/init.h"
+#include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 
 namespace box {
@@ -17,11 +14,12 @@ namespace {
 int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
   NamespaceOptions own(line);
   line.parse();
 
   require_root();
-  const std::string root = find_root(rootfs);
+  const std::string root = build_userspace(userspace, rootfs);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Child child = start_child_in(namespaces, [&] {

@@ -1,6 +1,8 @@
 // Stage 04: PID, UTS, mount and IPC namespaces, see namespaces(7).
 #pragma once
 
+#include <sched.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -8,6 +10,7 @@
 #include "common/command_line.h"
 #include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
+#include "stages/04_namespaces/init.h"
 
 namespace box {
 

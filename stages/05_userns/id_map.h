@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "stages/05_userns/handshake.h"
 
 namespace box {
 

@@ -2,15 +2,11 @@
 //
 //   bazel run //stages/06_pivot_root -- /bin/sh
 
-#include <sched.h>
-
 #include "common/run_main.h"
-#include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
 #include "stages/02_chroot/chroot.h"
-#include "stages/04_namespaces/init.h"
+#include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
-#include "stages/05_userns/handshake.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/06_pivot_root/mounts.h"
 
@@ -20,12 +16,13 @@ namespace {
 int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
   NamespaceOptions own(line);
   IdOptions ids(line);
   MountOptions mounts(line);
   line.parse();
 
-  const std::string root = find_root(rootfs);
+  const std::string root = build_userspace(userspace, rootfs);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Handshake handshake;

@@ -1,0 +1,32 @@
+// Stage 03: the new root is made of the host's own programs, with the libraries that they need.
+//
+//   bazel run --config=root //stages/03_userspace -- --userspace minimal bash
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/03_userspace/userspace.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
+  line.parse();
+
+  require_root();
+  const std::string root = build_userspace(userspace, rootfs);
+  Child child = start_child([&] {
+    // In the child, until it becomes the command.
+    change_root(root);
+    exec_command(process, container_environment(line.program()));
+  });
+  return wait_for(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
