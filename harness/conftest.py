@@ -10,7 +10,7 @@ import pytest
 from harness import matrix, report
 from harness.agent_client import Agent
 from harness.grade import Grader
-from harness.model import Case, Outcome, Result
+from harness.model import Case, Result
 from harness.scenes import Tools
 
 # What else happens on this machine does not change these.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-import threading
 import time
 import traceback
-from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
 from harness import scenes
 from harness.agent_client import Agent, AgentError, AgentLost
@@ -175,7 +174,8 @@ class Grader:
             outcome = Outcome.FAILED if case.kind == PROMISE else Outcome.ERROR
             return result(outcome, "nothing", str(reason))
         except ProbeBroke as reason:
-            return result(Outcome.ERROR, str(reason), "the probe broke: neither observation was made")
+            return result(Outcome.ERROR, str(reason),
+                          "the probe broke: neither observation was made")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             return result(Outcome.ERROR, traceback.format_exc(), f"the row broke: {error!r}")
         if observed.holds == (case.kind == PROMISE):

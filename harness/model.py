@@ -158,7 +158,8 @@ class Result:
                          " cannot fail proves nothing")
         else:
             lines.append(f"mistake    {row.mistake}")
-        lines += [f"lesson     {row.lesson}", f"read       man {row.man}", f"try        {self.command}"]
+        lines += [f"lesson     {row.lesson}", f"read       man {row.man}",
+                  f"try        {self.command}"]
         return "\n".join(lines)
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pathlib
 import secrets
 import signal as signal_numbers
 import time
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
 
 from harness.agent_client import Agent, AgentError, Json
 from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
 ORDINARY = 12345  # who starts containers without being root
-PROC_MAGIC, TMPFS_MAGIC, SYSFS_MAGIC, DEVPTS_MAGIC = 0x9FA0, 0x01021994, 0x62656572, 0x1CD1
+PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
 
 
 # Words that a shell, or a split at spaces, would change.
@@ -249,10 +250,22 @@ class Stage:
                 self.show_program_to_user()
 
     def show_program_to_user(self) -> None:
-        """An ordinary user need not be able to walk to where the program was built."""
-        directory, name = os.path.split(self.program)
-        self.busybox("mount", "--bind", directory, f"{self.folder}/bin")
-        self.program = f"{self.folder}/bin/{name}"
+        """An ordinary user need not be able to walk to where the program was built: he is shown all
+        that lies below the last directory that he cannot enter, in another place."""
+        parents = [str(path) for path in reversed(pathlib.PurePath(self.program).parents)]
+        places = self.agent.stat(*parents)
+        closed = [path for path in parents if places[path].get("mode", 0) & 0o001 == 0]
+        if not closed:
+            return
+        inside = pathlib.PurePath(self.program).relative_to(closed[-1])
+        start = f"{closed[-1]}/{inside.parts[0]}"
+        if len(inside.parts) == 1:
+            self.agent.make([{"path": f"{self.folder}/bin/{inside}"}])
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin/{inside}")
+        else:
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin")
+            inside = inside.relative_to(inside.parts[0])
+        self.program = f"{self.folder}/bin/{inside}"
 
     def busybox(self, *words: str) -> Json:
         """Runs an applet on the host, as root if the agent is."""
@@ -270,7 +283,8 @@ class Stage:
         if self.agent.has_own_host:
             watched += ["/tmp", "/var/tmp"]
         snapshot = self.agent.ask("snapshot", folders=watched)
-        own = f"{self.root}/"  # the container's root may change, it is the container's
+        # The container's root is the container's, and a cache is there to be filled.
+        own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
         return snapshot
 
@@ -291,7 +305,7 @@ class Stage:
 
     def options(self, *more: str) -> List[str]:
         words: List[str] = []
-        if self.at_least("02"):
+        if self.at_least("02") and "--rootfs" not in more:
             words += ["--rootfs", self.root]
         if self.at_least("04"):
             words += ["--hostname", self.names["hostname"]]
@@ -940,3 +954,36 @@ def namespaces_fail(stage: Stage) -> Look:
 @scene
 def pivot_root_fails(stage: Stage) -> Look:
     return failing(stage, "pivot_root", "by_chroot")
+
+
+@scene
+def userspace(stage: Stage) -> Look:
+    """A root of the host's programs; before stage 03, one that was copied by hand, as people do."""
+    look = look_of(stage)
+    new, folder = f"{stage.folder}/new", f"{stage.folder}/with"
+    text = f"file-{stage.nonce}"
+    stage.agent.make([{"kind": "directory", "path": folder, "mode": 0o755, **stage.owner},
+                      {"path": f"{folder}/file", "text": text, "mode": 0o644, **stage.owner},
+                      {"kind": "link", "path": f"{folder}/link", "text": stage.names["secret"]}])
+    loaded = stage.agent.run(["ls"], program="/bin/ls", env={"LD_TRACE_LOADED_OBJECTS": "1"})
+    look.facts["libraries"] = [line.split()[0] for line in loaded["stdout"].splitlines()]
+    options = ["--rootfs", new]
+    if stage.at_least("03"):
+        options += ["--userspace", "minimal", "--with", stage.host_probe, "--with", folder]
+    else:
+        for path in (new, f"{new}/bin", f"{new}/tmp", new + stage.folder, new + folder):
+            stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}])
+        stage.busybox("cp", "/bin/ls", f"{new}/bin/ls")
+        stage.busybox("cp", stage.host_probe, new + stage.host_probe)
+        stage.busybox("cp", "-L", f"{folder}/link", f"{new}{folder}/link")
+        stage.busybox("ln", f"{folder}/file", f"{new}{folder}/file")
+    stage.watch()
+    probe = [stage.host_probe, stage.nonce, "hello", f"write={folder}/file"]
+    look.runs["run"] = stage.run(probe, *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.runs["ls"] = stage.run(["/bin/ls", "/"], *options)
+    look.runs["sh"] = stage.run(["sh", "-c", "exit 37"], *options)
+    look.facts["link"] = stage.agent.stat(f"{new}{folder}/link", follow=False)
+    look.facts["host_file"] = stage.agent.read(f"{folder}/file")[f"{folder}/file"].get("text")
+    look.facts["host_file_was"] = text
+    return look

@@ -41,16 +41,19 @@ def test_it_tells_the_signal(any_agent):
 
 
 @pytest.mark.parametrize("line", [
-    "", "garbage", "[]", "1", "null", '{"id": 1}', '{"id": 1, "do": 5}', '{"id": 1, "do": "nothing"}',
+    "", "garbage", "[]", "1", "null", '{"id": 1}', '{"id": 1, "do": 5}',
+    '{"id": 1, "do": "nothing"}',
     '{"id": 1, "do": "run"}', '{"id": 1, "do": "run", "argv": []}', '{"id": 1, "do": "wait"}',
     '{"id": 1, "do": "run", "argv": ["/bin/true"], "user": 5}',
     '{"id": 1, "do": "run", "argv": [{}]}', '{"id": 1, "do": "read", "paths": "x"}',
     '{"id": 1, "do": "start", "argv": ["/bin/true"], "files": [{"fd": 1000, "path": "/"}]}',
-    '{"id": 1, "do": "signal", "pid": -1, "signal": 9}', '{"id": 1, "do": "remove", "paths": ["/"]}',
+    '{"id": 1, "do": "signal", "pid": -1, "signal": 9}',
+    '{"id": 1, "do": "remove", "paths": ["/"]}',
     "\x00\x01\xff", '{"id": 1, "do": "run", "argv": ["/bin/true"], "env": {"A": 1}}', "[" * 5000])
 def test_garbage_is_answered_with_an_error_and_the_next_request_as_ever(tools, line):
-    result = subprocess.run([tools.agent], input=line.encode("latin-1") + b'\n{"id":9,"do":"hello"}\n',
-                            stdout=subprocess.PIPE, check=True, timeout=20)
+    lines = line.encode("latin-1") + b'\n{"id":9,"do":"hello"}\n'
+    result = subprocess.run([tools.agent], input=lines, stdout=subprocess.PIPE, check=True,
+                            timeout=20)
     answers = result.stdout.decode().splitlines()
     assert len(answers) == (1 if line == "" else 2)
     assert '"error"' in answers[0] or line == ""
@@ -94,18 +97,19 @@ def test_nothing_of_a_run_stays(any_agent, script):
 
 
 RUNNERS = """
-import os, sys
+import os, time
 for _ in range(8):                    # eight at a time, each for ever: forks, and is gone
     if os.fork() == 0:
         while True:
             if os.fork() != 0:
                 os._exit(0)
             os.setsid()
+time.sleep(100)
 """
 
 
 def test_who_forks_without_end_is_caught(any_agent):
-    done = any_agent.run(["/usr/bin/python3", "-c", RUNNERS + "import time; time.sleep(100)"], 0.5)
+    done = any_agent.run(["/usr/bin/python3", "-c", RUNNERS], 0.5)
     assert done["why"] == "time limit" and done["unkillable"] == []
     assert any_agent.processes() == []
 
@@ -162,7 +166,8 @@ def test_what_happens_on_its_own_host_stays_there(agent, watcher):
     if not agent.has_own_host:
         pytest.skip("a host of its own needs root")
     before = watcher.ask("snapshot", folders=["/dev/shm"])
-    script = "hostname other; mount -t tmpfs x /mnt; ipcmk -Q; echo > /tmp/left; echo > /dev/shm/left"
+    script = """
+        hostname other; mount -t tmpfs x /mnt; ipcmk -Q; echo > /tmp/left; echo > /dev/shm/left"""
     assert shell(agent, script)["exit"] == 0
     inside = agent.ask("snapshot", folders=["/tmp"])
     assert inside["hostname"] == ["other"] and len(inside["sysvipc"]) == 1
@@ -198,7 +203,7 @@ def test_an_ordinary_user_can_run_one(tools, tmp_path):
     try:
         with Agent(program, user=12345) as agent:
             assert agent.about["uid"] == 12345 and not agent.has_own_host
-            done = agent.run(["/usr/bin/python3", "-c", RUNNERS + "import time; time.sleep(9)"], 0.5)
+            done = agent.run(["/usr/bin/python3", "-c", RUNNERS], 0.5)
             assert done["unkillable"] == [] and agent.processes() == []
     finally:
         os.unlink(program)

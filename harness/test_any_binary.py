@@ -1,4 +1,4 @@
-"""Programs that are no container, or worse: their rows fail, in time, and for a reason one can read.
+"""Programs that are no container, or worse: their rows fail, in time, and for a clear reason.
 
 Each is a few lines that a student might hand in. The rows are those of stage 01: a program that
 cannot run a command cannot do more.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, Sequence
 
 import pytest
 
@@ -190,9 +190,9 @@ time.sleep(3)
 def run_matrix(tools: Tools, program: str, *words: str, **how) -> subprocess.CompletedProcess:
     environment = {**os.environ, "HARNESS_AGENT": tools.agent, "HARNESS_PROBE": tools.probe,
                    "HARNESS_BUSYBOX": tools.busybox, **how.pop("env", {})}
-    return subprocess.run([sys.executable, "-B", "-m", "harness.matrix", "--binary", program, *words],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100,
-                          env=environment, check=False, **how)
+    command = [sys.executable, "-B", "-m", "harness.matrix", "--binary", program, *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=environment, check=False, timeout=100, **how)
 
 
 def test_the_matrix_says_what_fails_and_leaves_with_1(tools, folder):
@@ -203,7 +203,8 @@ def test_the_matrix_says_what_fails_and_leaves_with_1(tools, folder):
 
 
 def test_the_matrix_can_name_what_fails(tools, folder):
-    done = run_matrix(tools, script(folder, GOOD), "--stage", "01", "--time-limit", "2", "--failing")
+    done = run_matrix(tools, script(folder, GOOD), "--stage", "01", "--time-limit", "2",
+                      "--failing")
     failing = done.stdout.split()
     assert "descriptors_are_closed" in failing
     assert "exit_status_is_the_commands" not in failing

@@ -9,8 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
 #include "common/check.h"
@@ -36,8 +38,16 @@ void make_mount_point(const std::string& path, const UniqueFd& tree) {
   }
 }
 
-// Covers /tmp and /var/tmp, where everybody leaves files, and shows in them again what is `kept`.
-void mount_new_tmp(const std::vector<std::string>& kept) {
+constexpr const char* kScratch[] = {"/tmp", "/var/tmp", "/var/cache"};
+
+bool is_scratch(const std::string& path) {
+  return std::any_of(std::begin(kScratch), std::end(kScratch), [&](const std::string& folder) {
+    return path.rfind(folder + "/", 0) == 0;
+  });
+}
+
+// Covers the folders in which everybody leaves files, and shows in them again what is `kept`.
+void mount_new_scratch(const std::vector<std::string>& kept) {
   std::vector<std::pair<std::string, UniqueFd>> mounts;
   for (const auto& path : kept) {
     mounts.emplace_back(
@@ -45,11 +55,11 @@ void mount_new_tmp(const std::vector<std::string>& kept) {
                                                OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
                                      "open_tree({})", path)));
   }
-  for (const char* folder : {"/tmp", "/var/tmp"}) {
+  for (const char* folder : kScratch) {
     check_quietly(mount("tmpfs", folder, "tmpfs", 0, "mode=1777"), "mount(tmpfs, {})", folder);
   }
   for (const auto& [path, tree] : mounts) {
-    if (path.rfind("/tmp/", 0) != 0 && path.rfind("/var/tmp/", 0) != 0) continue;
+    if (!is_scratch(path)) continue;
     make_mount_point(path, tree);
     check_quietly(move_mount(tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
                   "move_mount({})", path);
@@ -73,7 +83,7 @@ void enter_own_host(const std::vector<std::string>& kept) {
   mount_new("proc", "/proc", nullptr);
   mount_new("mqueue", "/dev/mqueue", nullptr);
   mount_new("tmpfs", "/dev/shm", "mode=1777");
-  mount_new_tmp(kept);
+  mount_new_scratch(kept);
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr), "mount(/, SHARED)");
   // A number of a process here shall be nobody's number in a container, whose first ones are small.
   write_file("/proc/sys/kernel/ns_last_pid", "20000");
