@@ -79,6 +79,13 @@ class Seen:
     seconds: float = 0.0
 
 
+def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIES,
+            identities: Sequence[str] = (ROOT, USER), time_limit: float = 5.0) -> List[Result]:
+    """Which promises of its stage does this program break? For mutants and submissions."""
+    cases = cases_for(program, rows, PROMISE, identities)
+    return [result for result in Grader(tools, time_limit).grade(cases) if result.is_bad]
+
+
 class Grader:
     """Looks at each scene once. May be asked by several threads."""
 
@@ -104,7 +111,9 @@ class Grader:
             for key in keys_of(case):
                 if key not in self.seen:
                     wanted.setdefault(key, set()).update(case.property.asks)
-        with concurrent.futures.ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
+        # Where all scenes are on one host, this machine, one would see what another does.
+        at_once = TRIED_AT_ONCE if os.geteuid() == 0 else 1
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             jobs = {key: pool.submit(self.look, key, frozenset(asks))
                     for key, asks in wanted.items()}
             for key, job in jobs.items():
@@ -125,10 +134,9 @@ class Grader:
         return seen
 
     def look_with_agent(self, key: SceneKey, asks: FrozenSet[str]) -> Look:
-        folder = os.path.dirname(key.program)
-        keep = {key.program if folder in ("/tmp", "/var/tmp") else folder,
-                self.tools.probe, self.tools.busybox}
-        with Agent(self.tools.agent, keep=sorted(keep)) as agent:
+        programs = (key.program, self.tools.probe, self.tools.busybox)
+        keep = sorted({kept for kept in map(what_to_keep, programs) if os.path.exists(kept)})
+        with Agent(self.tools.agent, keep=keep) as agent:
             if key.identity == ROOT and not agent.is_root:
                 raise NotTestable("it needs root, and the harness was started by an ordinary user")
             stage = Stage(agent, self.tools, key.program, key.stage, key.identity, asks,
@@ -139,9 +147,7 @@ class Grader:
                 look.leaks = stage.leaks()
                 return look
             finally:
-                if not agent.has_own_host:
-                    agent.ask("finish_all")
-                    agent.ask("remove", paths=[stage.folder])
+                stage.clean_up()
 
     def seen_by(self, case: Case) -> Seen:
         """What the case looks at. For a row of all scenes: what any of them left."""
@@ -183,6 +189,14 @@ class Grader:
         why = (f"not so: {row.violated}" if case.kind == PROMISE
                else "it holds already, where it must not")
         return result(Outcome.FAILED, observed.got, why)
+
+
+def what_to_keep(program: str) -> str:
+    """What of /tmp and the like a program needs: all that came with it."""
+    for folder in ("/var/tmp/", "/var/cache/", "/tmp/"):
+        if program.startswith(folder):
+            return folder + program[len(folder):].split("/")[0]
+    return program
 
 
 def keys_of(case: Case) -> List[SceneKey]:

@@ -16,7 +16,7 @@ from typing import Dict, List, Optional, Sequence
 
 from harness import report
 from harness.grade import Grader, Program, cases_for, cases_of_stage
-from harness.model import PROMISE, Case, Outcome, stage_number
+from harness.model import PROMISE, ROOT, USER, Case, stage_number
 from harness.properties import PROPERTIES
 from harness.scenes import Tools
 
@@ -57,14 +57,16 @@ def stage_before(stage: str, programs: Dict[str, Program]) -> Optional[Program]:
 def choose(arguments: argparse.Namespace) -> List[Case]:
     rows = [row for row in PROPERTIES
             if not arguments.property or row.name in arguments.property]
+    identities = arguments.identities or (ROOT, USER)
     if arguments.binary:
         program = Program.of(arguments.binary, arguments.stage)
-        return cases_for(program, rows, PROMISE)
+        return cases_for(program, rows, PROMISE, identities)
     programs = stages_of_this_toolkit()
     cases: List[Case] = []
     for stage, program in sorted(programs.items(), key=lambda item: stage_number(item[0])):
         if stage != "00" and (not arguments.stage or arguments.stage.split("_")[0] == stage):
-            cases += cases_of_stage(program, stage_before(stage, programs), rows)
+            before = stage_before(stage, programs)
+            cases += cases_of_stage(program, before, rows, identities)
     return cases
 
 
@@ -73,6 +75,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--binary", help="the program; default: the stages of this toolkit")
     parser.add_argument("--stage", default="", help="such as 05: the stage that it claims to be")
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
+    parser.add_argument("--as", dest="identities", action="append", choices=(ROOT, USER),
+                        help="started by whom; default: both")
     parser.add_argument("--failing", action="store_true",
                         help="print only the names of the properties that fail")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
@@ -88,7 +92,7 @@ def main(words: Sequence[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     start = time.monotonic()
     results = Grader(own, arguments.time_limit).grade(choose(arguments))
-    bad = [result for result in results if result.outcome in (Outcome.FAILED, Outcome.ERROR)]
+    bad = [result for result in results if result.is_bad]
     if arguments.failing:
         print("\n".join(sorted({result.case.property.name for result in bad})))
     else:

@@ -142,6 +142,10 @@ class Result:
         is_earned = self.outcome is Outcome.PASSED and self.case.kind == PROMISE
         return self.case.property.points if is_earned else 0
 
+    @property
+    def is_bad(self) -> bool:
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR)
+
     def explain(self) -> str:
         """The text of a failure: never the solution."""
         row = self.case.property

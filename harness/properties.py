@@ -33,21 +33,21 @@ PROPERTIES: List[Property] = [
         observe=seen.exit_status_is("no command", 127),
         holds="127, when there is no such command", violated="another status",
         lesson="A wrong name is told apart from a command that fails.",
-        man="1 chroot", mistake="The errno of a failed exec(3) did not reach the parent.",
+        man="8 chroot", mistake="The errno of a failed exec(3) did not reach the parent.",
         command="{stage} -- /no-such-command; echo $?"),
     Property(
         name="not_executable_is_126", since="01", scene="statuses",
         observe=seen.exit_status_is("not executable", 126),
         holds="126, when the command cannot be executed", violated="another status",
         lesson="126 says: it is there, look at its mode.",
-        man="1 chroot", mistake="ENOENT and EACCES were treated alike.",
+        man="8 chroot", mistake="ENOENT and EACCES were treated alike.",
         command="{stage} -- /etc/passwd; echo $?"),
     Property(
         name="wrong_option_is_125", since="01", scene="statuses", observe=seen.wrong_option_stops,
         holds="125 for an option that there is not, and the command does not run",
         violated="the command runs, or another status",
         lesson="125 is the container's own failure, which no command should be blamed for.",
-        man="1 chroot", mistake="Unknown options are ignored.",
+        man="8 chroot", mistake="Unknown options are ignored.",
         command="{stage} --no-such-option -- /bin/true; echo $?"),
     Property(
         name="errors_are_told", since="01", scene="statuses", observe=seen.errors_are_told,
@@ -655,7 +655,7 @@ PROPERTIES: List[Property] = [
         observe=seen.allowed("dev_fd", "ENOENT"),
         holds="/dev/stdin leads to descriptor 0", violated="there is none",
         lesson="Shell scripts name their descriptors as files.",
-        man="4 fd", mistake="The links in /dev are missing.",
+        man="5 proc", mistake="The links in /dev are missing.",
         command="echo hello | " + SHELL + " 'cat /dev/stdin'"),
     Property(
         name="volume_is_shown", since="06", scene="volumes", observe=seen.volume_is_shown,

@@ -50,7 +50,7 @@ def failures(results: Sequence[Result]) -> str:
     """Each failure; where a whole start failed for one reason, only once."""
     groups: Dict[Tuple[str, str, str], List[Result]] = {}
     for result in results:
-        if result.outcome in (Outcome.FAILED, Outcome.ERROR):
+        if result.is_bad:
             start = f"{result.case.label} {result.case.identity} {result.case.scene}"
             groups.setdefault((start, result.why, result.got), []).append(result)
     told = []

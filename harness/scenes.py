@@ -100,6 +100,7 @@ class Look:
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
     problem: str = ""  # why the program never ran the command
+    missing: Dict[str, str] = dataclasses.field(default_factory=dict)  # ask -> why it is no test
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
 
@@ -109,6 +110,7 @@ class Look:
 
     def answer(self, ask: str) -> Json:
         """What the probe answered to a key of ASKS."""
+        self.check_that_it_is_there(ask)
         if self.problem:
             raise NotStarted(self.problem)
         given = self.answers.get(ASKS[ask].verb.format_map(self.names), [])
@@ -116,6 +118,11 @@ class Look:
         if len(given) <= index or "died" in given[index] or "unknown" in given[index]:
             raise ProbeBroke(f"no answer to {ask}; answered: {self.answers}; {self.tell_runs()}")
         return given[index]
+
+    def check_that_it_is_there(self, ask: str) -> None:
+        """What the container must not see has to be on the host: else it proves nothing."""
+        if ask in self.missing:
+            raise NotTestable(self.missing[ask])
 
     def fact(self, name: str) -> Any:
         if self.problem:
@@ -278,6 +285,29 @@ class Stage:
         """From here on, what changes on the host is the program's doing."""
         self.before = self.snapshot()
 
+    def missing(self) -> Dict[str, str]:
+        """The questions that prove nothing on this host: what they are about is not there."""
+        files = {"secret": self.names["secret"], "private": f"{self.root}/private",
+                 "stranger": f"{self.root}/theirs", "chown": f"{self.root}/theirs",
+                 "planted": f"{self.root}/etc/planted"}
+        places = self.agent.stat(*files.values())
+        why = "needs root on the host: "
+        missing = {ask: f"{why}{os.path.relpath(path, self.folder)} cannot be made" for ask, path in files.items()
+                   if "errno" in places[path]}
+        if not self.agent.has_own_host:
+            missing["hostname_again"] = why + "its name must change"
+            missing["host_mount"] = missing["mark"] = why + "something must be mounted"
+        if not self.is_shared(self.root):
+            missing["mount"] = missing["shared"] = why + "the mounts are not shared"
+        return missing
+
+    def is_shared(self, path: str) -> bool:
+        """Whether a mount at `path` would propagate to the peers of the host's."""
+        text = self.agent.read("/proc/self/mountinfo")["/proc/self/mountinfo"]["text"]
+        lines = [line for line in text.splitlines()
+                 if (path + "/").startswith(line.split()[4].rstrip("/") + "/")]
+        return " shared:" in max(lines, key=lambda line: len(line.split()[4]))
+
     def snapshot(self) -> Json:
         watched = [f"{self.folder}/{name}" for name in ("home", "temporary", "cwd", "volume")]
         if self.agent.has_own_host:
@@ -287,6 +317,16 @@ class Stage:
         own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
         return snapshot
+
+    def clean_up(self) -> None:
+        """Where the host is this machine itself, nothing of the harness' own may stay either."""
+        self.agent.ask("finish_all")
+        if self.agent.has_own_host:
+            return  # which ends with its agent
+        if "errno" not in self.agent.stat(self.host_probe)[self.host_probe]:
+            self.agent.run(["probe", self.nonce, f"remove_sysv={self.names['sysv_key']}",
+                            f"remove_queue=/{self.nonce}"], program=self.host_probe)
+        self.agent.ask("remove", paths=[self.folder])
 
     def leaks(self) -> List[str]:
         """What is on the host that was not there before, or is no more."""
@@ -524,6 +564,7 @@ def inside(stage: Stage) -> Look:
     victim = start_victim(stage)
     stage.names["victim_pid"] = str(victim["pid"])
     make_host_ipc(stage)
+    look.missing = stage.missing()
     look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
     look.facts["host_firmware"] = stage.agent.list("/sys/firmware")["/sys/firmware"]
     if stage.agent.has_own_host:
@@ -545,8 +586,10 @@ def inside(stage: Stage) -> Look:
     probe = stage.find_probe()
     look.facts.update(stage.facts_of(probe["pid"]))
     look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
+    look.facts["hostname"] = stage.agent.about["hostname"]
     if stage.agent.has_own_host:
         change_host(stage)
+        look.facts["hostname"] = stage.names["host_hostname"] + "-new"
     stage.agent.write(run["run"], f"line-{stage.nonce}\n")
     seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
     look.facts["after"] = look_at_host(stage)
@@ -580,6 +623,9 @@ def look_at_host(stage: Stage) -> Json:
 
 def undo_on_host(stage: Stage) -> None:
     """Removes what the scene itself did to the host, so that what then remains is a leak."""
+    # The probe's own queues are on the host only where there is no IPC namespace.
+    stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}",
+                     f"remove_queue=/own-{stage.nonce}"], program=stage.host_probe)
     if not stage.agent.has_own_host:
         return
     stage.busybox("hostname", stage.names["host_hostname"])
@@ -589,10 +635,6 @@ def undo_on_host(stage: Stage) -> None:
             stage.busybox("umount", "-l", point)
     if any(f" {stage.root}/tmp/proc " in line for line in stage.agent.ask("snapshot")["mounts"]):
         stage.busybox("umount", "-l", f"{stage.root}/tmp/proc")
-    # Only where there is no IPC namespace are these on the host.
-    stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}"],
-                    program=stage.host_probe)
-    stage.agent.ask("remove", paths=[f"/dev/mqueue/own-{stage.nonce}"])
 
 
 @scene

@@ -293,6 +293,10 @@ void do_make_queue(const Verb& verb, Answer& answer) {
                     static_cast<mqd_t>(-1));
 }
 
+void do_remove_queue(const Verb& verb, Answer& answer) {
+  answer.add_result(mq_unlink(verb.argument(0)) == 0);
+}
+
 void do_mount(const Verb& verb, Answer& answer) {
   (void)mkdir(verb.argument(0), 0755);
   answer.add_result(mount(nonce, verb.argument(0), "tmpfs", 0, nullptr) == 0);
@@ -373,6 +377,7 @@ constexpr KnownVerb kVerbs[] = {
     {"make_sysv", do_make_sysv},
     {"remove_sysv", do_remove_sysv},
     {"make_queue", do_make_queue},
+    {"remove_queue", do_remove_queue},
     {"mount", do_mount},
     {"mknod", do_mknod},
     {"chown", do_chown},
