@@ -292,8 +292,8 @@ class Stage:
                  "planted": f"{self.root}/etc/planted"}
         places = self.agent.stat(*files.values())
         why = "needs root on the host: "
-        missing = {ask: f"{why}{os.path.relpath(path, self.folder)} cannot be made" for ask, path in files.items()
-                   if "errno" in places[path]}
+        missing = {ask: f"{why}{os.path.relpath(path, self.folder)} cannot be made"
+                   for ask, path in files.items() if "errno" in places[path]}
         if not self.agent.has_own_host:
             missing["hostname_again"] = why + "its name must change"
             missing["host_mount"] = missing["mark"] = why + "something must be mounted"
