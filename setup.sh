@@ -29,7 +29,7 @@ libraries of the stages|libcli11-dev libfmt-dev libseccomp-dev
 the default root file system|busybox-static
 tests in C++ and in Python|libgtest-dev python3 python3-pexpect python3-pytest
 more than one user in a container|uidmap
-looking into containers from outside|attr iproute2 procps strace tmux util-linux
+looking into containers from outside|attr debootstrap iproute2 procps strace tmux util-linux
 a container tool to compare with|bubblewrap
 tools/lint|clang-format clang-tidy git pycodestyle python3-pyflakes shellcheck
 END

@@ -21,14 +21,14 @@ def stage_binary(name, deps):
         deps = deps + ["//common:run_main"],
     )
 
-def stage_test(name, srcs, stages, data = [], size = "medium"):
+def stage_test(name, srcs, stages, data = [], size = "medium", tags = []):
     """A pytest of `stages`, run one at a time and on the real machine, as whoever runs Bazel."""
     pytest_test(
         name = name,
         size = size,
         srcs = srcs + ["//stages:conftest.py"],
         data = data + ["//rootfs"] + ["//stages/" + stage for stage in stages],
-        tags = [
+        tags = tags + [
             "exclusive",
             "no-sandbox",
         ],

@@ -129,15 +129,17 @@ def test_it_runs_inside_itself(caller):
     assert out.split() == ["0", "0", "0", "1", "1"]
 
 
-def in_user_namespace(script: str) -> subprocess.CompletedProcess:
-    """Runs `script` as root of a user namespace, whose sysctls under /proc/sys/user are its own."""
-    return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+def in_mount_namespace(script: str, *options: str) -> subprocess.CompletedProcess:
+    """Runs `script` in a mount namespace of its own, and perhaps a user namespace."""
+    return subprocess.run(["unshare", "--mount", *options, "sh", "-c", script],
                           capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
 def test_without_user_namespaces_the_switch_is_named(root):
-    result = in_user_namespace(f"""echo 0 >/proc/sys/user/max_user_namespaces
-                                   {root.program(STAGE)} --rootfs / true""")
+    # The sysctls under /proc/sys/user are those of the user namespace of whoever looks.
+    result = in_mount_namespace(f"""
+        echo 0 >/proc/sys/user/max_user_namespaces
+        {root.program(STAGE)} --rootfs / true""", "--user", "--map-root-user")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: clone3(CLONE_NEWUSER|CLONE_NEWPID|")
@@ -161,13 +163,11 @@ def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
     for folder in [tmp_path, *tmp_path.parents[:-1]]:
         if folder.owner() == "root" and folder != pathlib.Path("/tmp"):
             folder.chmod(0o755)
-    result = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", f"""
-            mount --bind {sysctls} /proc/sys/kernel
-            exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
-                strace -f -o /dev/null -e inject={call}:error={error} \
-                {user.program(STAGE)} --rootfs / true"""],
-        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    result = in_mount_namespace(f"""
+        mount --bind {sysctls} /proc/sys/kernel
+        exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
+            strace -f -o /dev/null -e inject={call}:error={error} \
+            {user.program(STAGE)} --rootfs / true""")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: {call}(")
@@ -179,10 +179,9 @@ def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
 def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
     shutil.copy(root.program(STAGE), tmp_path)
     tmp_path.joinpath("proc").mkdir()
-    result = subprocess.run(["unshare", "--mount", "sh", "-c", f"""
+    result = in_mount_namespace(f"""
         {prepare.format(tmp_path)} mount -t proc proc {tmp_path}/proc &&
-        exec /usr/sbin/chroot {tmp_path} /{STAGE} --rootfs / true"""],
-        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        exec /usr/sbin/chroot {tmp_path} /{STAGE} --rootfs / true""")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: clone3(CLONE_NEWUSER|") and message.endswith("permitted")
@@ -193,11 +192,10 @@ def test_where_a_part_of_proc_is_covered_that_is_named(user):
     """As in docker run without --security-opt systempaths=unconfined."""
     if os.geteuid() != 0:
         pytest.skip("covers a part of /proc: needs root")
-    result = subprocess.run(["unshare", "--mount", "sh", "-c", f"""
+    result = in_mount_namespace(f"""
         mount -t tmpfs cover /proc/fs
         exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
-            {user.program(STAGE)} --rootfs / true"""],
-        capture_output=True, text=True, timeout=TIMEOUT, check=False)
+            {user.program(STAGE)} --rootfs / true""")
     message, hint = result.stderr.splitlines()
     assert message == f"{STAGE}: mount(proc, /proc): Operation not permitted"
     assert hint.startswith("hint: /proc/fs is covered here, as Docker does: ")

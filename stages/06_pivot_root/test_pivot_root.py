@@ -175,8 +175,9 @@ def test_a_hostile_root_touches_nothing_outside(caller, folder, programs, name, 
     assert fingerprint(victim) == before
     assert result.returncode == 125, "a root whose link leads nowhere inside cannot be set up"
     assert result.stdout == ""
-    expected = rf"\w+\(/data.*\): (No such file or directory|Too many levels of symbolic links)" \
-        if name == "data" else f"the root's /{name}: Not a directory"
+    expected = f"the root's /{name}: Not a directory"
+    if name == "data":
+        expected = r"\w+\(/data.*\): (No such file or directory|Too many levels of symbolic links)"
     assert re.fullmatch(f"{STAGE}: {expected}\n", result.stderr), result.stderr
 
 
