@@ -738,8 +738,12 @@ def terminal(stage: Stage) -> Look:
     if not ready["found"]:
         stage.tell_why_not_started(look, run, "terminal")
         return look
+    # Stopped, the program cannot forward it before the command has its own: of two that wait for
+    # the same process, the kernel delivers one.
+    stage.agent.signal("STOP", run=run["run"])
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', 0.3)
+    stage.agent.signal("CONT", run=run["run"])
     time.sleep(0.05)  # a second one, if there is, comes at once
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
