@@ -177,14 +177,27 @@ def host_processes_are_safe(look: Look) -> Seen:
 
 
 def hostname_is_own(look: Look) -> Seen:
-    return text_is(look.answer("hostname").get("name", ""),
-                   {look.names["hostname"]: "what --hostname said"},
-                   {look.names["host_hostname"]: "the host's name"})
+    name = look.answer("hostname").get("name", "")
+    if name == look.names["hostname"]:
+        return holds(f"{name!r}: what --hostname said")
+    if name:
+        return violated(f"{name!r}, not {look.names['hostname']!r}, which --hostname said")
+    raise ProbeBroke("the name is empty")
+
+
+def hosts_name_is_kept(look: Look) -> Seen:
+    before, during = look.fact("hostname_before"), look.fact("hostname_during")
+    if not before or not during:
+        raise ProbeBroke(f"the host's name cannot be read: {before!r}, {during!r}")
+    if before == during:
+        return holds(f"the host is still called {before}")
+    return violated(f"the host was called {before}, and is called {during} now")
 
 
 def hosts_new_name_is_hidden(look: Look) -> Seen:
+    own = look.answer("hostname").get("name", "")
     return text_is(look.answer("hostname_again").get("name", ""),
-                   {look.names["hostname"]: "its own name, though the host has another now"},
+                   {own: "the name that it had, though the host has another now"},
                    {look.names["host_hostname"] + "-new": "the name that the host has taken"})
 
 
@@ -452,6 +465,19 @@ def workdir_is_used(look: Look) -> Seen:
     if path:
         return violated(f"getcwd(2) says {path}, not {look.names['workdir']}")
     raise ProbeBroke(str(look.answers))
+
+
+def workdir_stays_inside(look: Look) -> Seen:
+    run, outside = look.run("run"), look.fact("outside")
+    if outside:
+        return violated(f"the command works in the host's folder: there is now {list(outside)}")
+    if not look.answers.get("hello"):
+        if run["why"] == "ended" and run.get("exit", 0) != 0:
+            return holds(f"it does not start: {tell_run(run)}")
+        raise never_ran(run)
+    if outside == {} and look.answer("cwd").get("ok"):
+        return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's folder")
+    raise ProbeBroke(look.tell_runs())
 
 
 def exit_status_is(run_name: str, status: int):
@@ -783,3 +809,15 @@ def copies_are_copies(look: Look) -> Seen:
     if text == was:
         return holds("the host's file is as it was")
     return violated(f"the host's file is now {text!r}")
+
+
+def copied_links_stay_inside(look: Look) -> Seen:
+    if not look.fact("same_file") or list(look.fact("outside") or []) != ["kept"]:
+        return violated(f"the host's file was replaced, or there is another: {look.fact('outside')}")
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    answer = next((given[0] for verb, given in look.answers.items() if verb.startswith("read=")),
+                  {})
+    if answer.get("text") == look.fact("text"):
+        return holds("the link leads to a copy in the new root, and the host's file is as it was")
+    raise ProbeBroke(f"{answer}; {look.tell_runs()}")

@@ -586,9 +586,12 @@ def inside(stage: Stage) -> Look:
     probe = stage.find_probe()
     look.facts.update(stage.facts_of(probe["pid"]))
     look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
-    look.facts["hostname"] = stage.agent.about["hostname"]
+    name = "/proc/sys/kernel/hostname"
+    look.facts["hostname_during"] = stage.agent.read(name)[name].get("text", "").strip()
+    look.facts["hostname"] = look.facts["hostname_before"] = stage.agent.about["hostname"]
     if stage.agent.has_own_host:
         change_host(stage)
+        look.facts["hostname_before"] = stage.names["host_hostname"]
         look.facts["hostname"] = stage.names["host_hostname"] + "-new"
     stage.agent.write(run["run"], f"line-{stage.nonce}\n")
     seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
@@ -697,6 +700,22 @@ def workdir(stage: Stage) -> Look:
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("cwd"), "-w", directory)
     look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def workdir_link(stage: Stage) -> Look:
+    """--workdir names a link in the root, which leads to a folder of the host."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    directory = "/escape" if stage.at_least("02") else f"{stage.root}/escape"
+    look.runs["run"] = stage.run(stage.probe("hello", "cwd", f"write=made-{stage.nonce}"),
+                                 "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.ask("remove", paths=[f"{outside}/made-{stage.nonce}"])
     return look
 
 
@@ -1032,4 +1051,26 @@ def userspace(stage: Stage) -> Look:
     look.facts["link"] = stage.agent.stat(f"{new}{folder}/link", follow=False)
     look.facts["host_file"] = stage.agent.read(f"{folder}/file")[f"{folder}/file"].get("text")
     look.facts["host_file_was"] = text
+    return look
+
+
+@scene
+def userspace_link(stage: Stage) -> Look:
+    """Copied are a folder with a link in it, and a file whose path leads over that link."""
+    look = look_of(stage)
+    new, folder, outside = f"{stage.folder}/new", f"{stage.folder}/with", f"{stage.folder}/outside"
+    kept, text = f"{outside}/kept", f"kept-{stage.nonce}"
+    stage.agent.make([{"kind": "directory", "path": folder, "mode": 0o755, **stage.owner},
+                      {"kind": "link", "path": f"{folder}/way", "text": outside},
+                      {"path": kept, "text": text, "mode": 0o644, **stage.owner}])
+    before = stage.agent.stat(kept)[kept]
+    look.runs["run"] = stage.run(
+        [stage.host_probe, stage.nonce, "hello", f"read={folder}/way/kept"], "--rootfs", new,
+        "--userspace", "minimal", "--with", stage.host_probe, "--with", folder,
+        "--with", f"{folder}/way/kept")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    after = stage.agent.stat(kept)[kept]
+    look.facts["same_file"] = before.get("ino") == after.get("ino")
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    look.facts["text"] = text
     return look
