@@ -212,6 +212,21 @@ MUTANTS = [
         changes = [change(_ROOT, """if (const char* term""", """for (const auto& [key, value] : host_environment()) environment.emplace(key, value);
   if (const char* term""")],
     ),
+    mutant(
+        name = "workdir_before_root",
+        stage = "02_chroot",
+        caught_by = "workdir_stays_inside",
+        why = "root + workdir is a fine path as long as the root is one's own",
+        changes = [
+            change("02_chroot/main.cc", "#include \"common/run_main.h\"", "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\""),
+            change("02_chroot/main.cc", "    change_root(root);\n", """    const std::string path = root + process.workdir;
+    const UniqueFd workdir(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    change_root(root);
+    if (!process.workdir.empty() && fchdir(workdir.get()) == -1) throw Failure(errno, path);
+    process.workdir.clear();
+"""),
+        ],
+    ),
 
     # 03: a root of the host's programs
     mutant(
@@ -343,7 +358,6 @@ MUTANTS = [
         caught_by = "hostname_is_own",
         why = "--hostname was read, and then forgotten",
         changes = [change("04_namespaces/main.cc", "set_hostname(own.hostname);", "set_hostname(line.program());")],
-        also = ["no_namespaces_no_start"],
     ),
     mutant(
         name = "no_uts_namespace",
