@@ -7,6 +7,7 @@ read from the host.
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Callable, Dict, List
 
@@ -182,6 +183,15 @@ def hostname_is_own(look: Look) -> Seen:
         return holds(f"{name!r}: what --hostname said")
     if name:
         return violated(f"{name!r}, not {look.names['hostname']!r}, which --hostname said")
+    raise ProbeBroke("the name is empty")
+
+
+def hostname_is_not_the_hosts(look: Look) -> Seen:
+    name, host = look.answer("hostname").get("name", ""), look.fact("hostname")
+    if name == host:
+        return violated(f"{name!r}, which is the host's")
+    if name:
+        return holds(f"{name!r}, and the host is called {host!r}")
     raise ProbeBroke("the name is empty")
 
 
@@ -564,7 +574,8 @@ def refusal_is_explained(look: Look) -> Seen:
     run = look.run("run")
     if look.answers.get("hello"):
         return violated("it runs without root")
-    if run.get("exit") == 125 and "root" in run["stderr"]:
+    # The word, and neither chroot() nor a path.
+    if run.get("exit") == 125 and re.search(r"(?<![\w/])root\b", run["stderr"]):
         return holds(tell_run(run))
     raise never_ran(run)
 
@@ -605,6 +616,17 @@ def init_is_pid_1(look: Look) -> Seen:
     if numbers:
         return violated(f"the command's NSpid is {' '.join(numbers)}")
     raise ProbeBroke("there is no NSpid")
+
+
+def inits_program_is_hidden(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get("stat=/proc/1/exe", [{}])[0]
+    if answer.get("ok"):
+        return violated("stat(2) follows it")
+    if answer.get("errno") in ("EACCES", "EPERM", "ENOENT"):
+        return holds(f"stat(2) says {answer['errno']}")
+    raise ProbeBroke(str(answer))
 
 
 def term_ends_the_command(look: Look) -> Seen:
@@ -655,7 +677,7 @@ def files_are_shown(look: Look, answers: List[Dict], wanted: str) -> Seen:
         raise NotStarted(look.problem)
     if all(answer.get("text") == wanted for answer in answers):
         return holds("the probe reads the host's file in the directory and on its own")
-    if any(answer.get("errno") == "ENOENT" for answer in answers):
+    if any(answer.get("errno") == "ENOENT" or answer.get("text") == "" for answer in answers):
         return violated(f"the probe got {answers}")
     raise ProbeBroke(str(answers))
 
@@ -680,6 +702,8 @@ def volume_is_read_only(look: Look) -> Seen:
         return violated("the host has the file that was written there")
     if answer.get("errno") == "EROFS":
         return holds("open(2) said EROFS, and the host has no new file")
+    if answer.get("errno") == "ENOENT" or answer.get("ok"):
+        return violated("there is no volume, or it is not the host's folder")
     raise ProbeBroke(str(answer))
 
 

@@ -783,6 +783,20 @@ def anybody(stage: Stage) -> Look:
 
 
 @scene
+def default_hostname(stage: Stage) -> Look:
+    """Started without --hostname."""
+    look = look_of(stage)
+    stage.watch()
+    look.facts["hostname"] = (stage.names["host_hostname"] if stage.agent.has_own_host
+                              else stage.agent.about["hostname"])
+    root = ["--rootfs", stage.root] if stage.at_least("02") else []
+    look.runs["run"] = stage.run_words(
+        [stage.program, *root, "--", *stage.probe("hello", "hostname")])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
 def parent_killed(stage: Stage) -> Look:
     """The program under test is killed with SIGKILL while the command runs."""
     look = look_of(stage)
@@ -843,7 +857,8 @@ def daemon(stage: Stage) -> Look:
 def orphan_in(stage: Stage, *options: str) -> Look:
     look = look_of(stage)
     stage.watch()
-    run = stage.start(stage.probe("hello", "orphan=1", "hold=1", "exit=37"), *options)
+    run = stage.start(stage.probe("hello", "orphan=1", "stat=/proc/1/exe", "hold=1", "exit=37"),
+                      *options)
     if stage.wait_for_hold(look, run, "run"):
         time.sleep(0.05)
         probe = stage.find_probe()
@@ -997,12 +1012,19 @@ def failing(stage: Stage, calls: str, *asks: str) -> Look:
     look = look_of(stage)
     need_strace(stage)
     verbs = [ASKS[ask].verb.format_map(stage.names) for ask in asks]
-    words = stage.words(stage.probe("hello", *verbs, "exit=37"))
+    # At the same path in the root and on the host: the command is found wherever it then runs.
+    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
+                       **stage.owner}])
+    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+    words = stage.words([stage.host_probe, stage.nonce, "hello", *verbs, "hold=1", "exit=37"])
     stage.watch()
-    look.runs["run"] = stage.run_words(
+    run = stage.start_words(
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
-         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace")
-    look.answers = stage.answers(look.runs["run"]["stdout"])
+         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace", close_stdin=False)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
     return look
 
 
@@ -1013,7 +1035,7 @@ def chroot_fails(stage: Stage) -> Look:
 
 @scene
 def namespaces_fail(stage: Stage) -> Look:
-    return failing(stage, "clone3,unshare", "hostname")
+    return failing(stage, "clone3,unshare")
 
 
 @scene
