@@ -190,6 +190,13 @@ MUTANTS = [
         because = "from a working directory outside of the root, '..' never comes past the root",
     ),
     mutant(
+        name = "root_not_asked_for",
+        stage = "02_chroot",
+        caught_by = "needs_root_and_says_so",
+        why = "the kernel says what is wrong: Operation not permitted",
+        changes = [change("02_chroot/main.cc", "  require_root();\n", "")],
+    ),
+    mutant(
         name = "chroot_unchecked",
         stage = "02_chroot",
         caught_by = "no_chroot_no_start",
@@ -360,6 +367,13 @@ MUTANTS = [
         changes = [change("04_namespaces/main.cc", "set_hostname(own.hostname);", "set_hostname(line.program());")],
     ),
     mutant(
+        name = "hostname_only_if_given",
+        stage = "04_namespaces",
+        caught_by = "hostname_is_never_the_hosts",
+        why = "a new UTS namespace starts as a copy, and so with a name",
+        changes = [change("04_namespaces/main.cc", "    set_hostname(own.hostname);", "    if (own.hostname != line.program()) set_hostname(own.hostname);")],
+    ),
+    mutant(
         name = "no_uts_namespace",
         stage = "04_namespaces",
         caught_by = "own_uts_namespace",
@@ -400,6 +414,8 @@ MUTANTS = [
         why = "as a convenience for hosts on which it fails",
         changes = [change(_OWN, "return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));", """const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
     return pid == -1 ? fork() : pid;""")],
+        also = ["nothing_is_left"],
+        because = "what is then set up is set up on the host",
     ),
     mutant(
         name = "no_death_signal",
@@ -488,8 +504,8 @@ MUTANTS = [
         caught_by = "no_user_beyond_the_map",
         why = "so that files of the host have their owners inside, too",
         changes = [change(_IDS, "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};", "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? UINT32_MAX : 1U}};")],
-        also = ["root_inside_is_caller_outside", "strangers_are_nobody", "hosts_files_keep_their_owner"],
-        because = "who has an id inside is seen, may be become, and may lose his files",
+        also = ["root_inside_is_caller_outside", "strangers_are_nobody"],
+        because = "who has an id inside is in the map, and is seen by it",
     ),
     mutant(
         name = "group_of_others",
@@ -501,14 +517,28 @@ MUTANTS = [
     mutant(
         name = "maps_written_late",
         stage = "05_userns",
-        caught_by = "root_inside_has_capabilities",
-        why = "the child did not wait, and failed to become root before it had a map",
+        caught_by = "given_user_runs_the_command",
+        why = "the child did not wait, and could not become a user who had no id yet",
         changes = [
             change("05_userns/main.cc", "#include \"common/run_main.h\"", "#include <unistd.h>\n#include \"common/run_main.h\""),
             change("05_userns/main.cc", "    handshake.wait_for_parent();\n", ""),
-            change("05_userns/main.cc", "    become_root(ids);\n", ""),
-            change("05_userns/main.cc", "  write_id_maps(child.pid(), ids);\n", "  usleep(50 * 1000);\n  write_id_maps(child.pid(), ids);\n"),
+            change("05_userns/main.cc", "    become_root(ids);\n    mount_proc();\n    become_user(ids);\n", """    mount_proc();
+    try {
+      become_root(ids);
+      become_user(ids);
+    } catch (const Failure&) {
+    }
+    handshake.wait_for_parent();
+"""),
+            change("05_userns/main.cc", "  write_id_maps(child.pid(), ids);\n", "  usleep(20 * 1000);\n  write_id_maps(child.pid(), ids);\n"),
         ],
+    ),
+    mutant(
+        name = "init_shows_itself",
+        stage = "05_userns",
+        caught_by = "init_hides_the_hosts_program",
+        why = "that PID 1 is a program of the host is easily forgotten",
+        changes = [change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", "")],
     ),
     mutant(
         name = "user_ignored",
@@ -538,7 +568,7 @@ MUTANTS = [
             change("05_userns/main.cc", "const auto namespaces = CLONE_NEWUSER | ", "const auto namespaces = (geteuid() == 0 ? 0 : CLONE_NEWUSER) | "),
             change("05_userns/main.cc", "  write_id_maps(child.pid(), ids);\n", "  if (geteuid() != 0) write_id_maps(child.pid(), ids);\n"),
         ],
-        also = ["root_inside_is_caller_outside", "group_inside_is_callers_outside", "setgroups_is_denied", "hosts_files_keep_their_owner", "hosts_permissions_hold", "strangers_are_nobody", "no_user_beyond_the_map", "no_device_nodes", "given_maps_are_used", "given_user_runs_the_command"],
+        also = ["root_inside_is_caller_outside", "group_inside_is_callers_outside", "setgroups_is_denied", "hosts_files_keep_their_owner", "hosts_permissions_hold", "strangers_are_nobody", "no_user_beyond_the_map", "no_device_nodes", "given_maps_are_used", "given_user_runs_the_command", "init_hides_the_hosts_program"],
         because = "root without a user namespace is the host's root: each row asks one thing that he may",
     ),
 
@@ -549,8 +579,8 @@ MUTANTS = [
         caught_by = "old_root_is_gone",
         why = "the command does not see it any more",
         changes = [change(_MOUNTS, """check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", "")],
-        also = ["second_chroot_leads_nowhere", "kept_directory_leads_nowhere"],
-        because = "what is mounted can be climbed into",
+        also = ["second_chroot_leads_nowhere", "kept_directory_leads_nowhere", "dotdot_stops_at_the_root"],
+        because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
     ),
     mutant(
         name = "old_root_kept_open",
@@ -645,6 +675,8 @@ MUTANTS = [
             "/dev");""", """attach_at(devices[0].second, "/dev");
   return;"""),
         ],
+        also = ["nothing_is_left"],
+        because = "what the command writes to /dev/shm is the host's",
     ),
     mutant(
         name = "no_random",
@@ -661,6 +693,8 @@ MUTANTS = [
         changes = [change(_MOUNTS, """    make_file("/dev/" + name);
     attach_at(mount, "/dev/" + name);""", """    make_file("/dev/" + name);
     if (name != "null") attach_at(mount, "/dev/" + name);""")],
+        also = ["kernel_files_are_masked"],
+        because = "the masks are /dev/null, and who reads them reads what was written there",
     ),
     mutant(
         name = "no_devpts",
@@ -694,13 +728,20 @@ MUTANTS = [
         changes = [change(_MOUNTS, "copy_mount(root, MOUNT_ATTR_NODEV)", "copy_mount(root, 0)")],
     ),
     mutant(
+        name = "volumes_are_folders",
+        stage = "06_pivot_root",
+        caught_by = "volume_is_shown",
+        why = "that one may bind a single file is little known",
+        changes = [change(_MOUNTS, "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);", "if (is_directory(mount.get())) attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);")],
+    ),
+    mutant(
         name = "volumes_ignored",
         stage = "06_pivot_root",
         caught_by = "volume_is_shown",
         why = "they were attached below the old root, and went with it",
         changes = [change(_MOUNTS, "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);", "(void)mount;")],
-        also = ["volume_can_be_written"],
-        because = "there is nothing to write to",
+        also = ["volume_can_be_written", "read_only_volume_cannot_be_written", "volume_brings_no_device"],
+        because = "of a volume that is not there nothing is known",
     ),
     mutant(
         name = "volume_never_read_only",
@@ -739,6 +780,8 @@ MUTANTS = [
     pivot_into(root);
 """),
         ],
+        also = ["nothing_is_left"],
+        because = "what is made outside stays there",
     ),
     mutant(
         name = "read_only_ignored",
