@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from conftest import (TIMEOUT, check_that_no_kill_of_the_parent_leaves_the_container,
-                      processes_with)
+                      needs_static, processes_with)
 
 STAGE = "05_userns"
 
@@ -132,7 +132,8 @@ def test_it_runs_inside_itself(caller):
 def in_mount_namespace(script: str, *options: str) -> subprocess.CompletedProcess:
     """Runs `script` in a mount namespace of its own, and perhaps a user namespace."""
     return subprocess.run(["unshare", "--mount", *options, "sh", "-c", script],
-                          capture_output=True, text=True, timeout=TIMEOUT, check=False)
+                          capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                          env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
 
 
 def test_without_user_namespaces_the_switch_is_named(root):
@@ -177,6 +178,7 @@ def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
 
 @pytest.mark.parametrize("prepare", ["mount --bind {0} {0} && ", ""], ids=["mount", "directory"])
 def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
+    needs_static(root.program(STAGE))
     shutil.copy(root.program(STAGE), tmp_path)
     tmp_path.joinpath("proc").mkdir()
     result = in_mount_namespace(f"""
