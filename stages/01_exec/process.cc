@@ -127,20 +127,29 @@ int wait_for(Child& child, const std::function<void(int)>& after_signal) {
   const sigset_t watched = forwarded_signals_and_sigchld();
   const UniqueFd signals(
       check_quietly(signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd()"));
-  bool started = false;  // the error pipe has told that the command runs
+  bool started = false;
+  // Whether the error pipe has told that the command runs. Asked again at a signal: the command may
+  // have begun, and told somebody to send it, since poll() returned.
+  const auto command_runs = [&] {
+    pollfd pipe = {child.errors_.get(), POLLIN, 0};
+    if (!started && poll(&pipe, 1, 0) == 1) {
+      child.errors_.rethrow_child_error();
+      started = true;
+    }
+    return started;
+  };
   while (true) {
     pollfd events[] = {{signals.get(), POLLIN, 0}, {started ? -1 : child.errors_.get(), POLLIN, 0}};
     if (poll(events, 2, -1) == -1 && errno != EINTR) check_quietly(-1, "poll()");
 
-    if (!started && events[1].revents != 0) {
-      child.errors_.rethrow_child_error();
-      started = true;
-    }
+    if (events[1].revents != 0) (void)command_runs();
     signalfd_siginfo info;
     while (read(signals.get(), &info, sizeof info) == sizeof info) {
       if (info.ssi_signo != SIGCHLD) {
         // A child that still builds the container has no handlers yet: our end is its end.
-        if (!started) throw Failure(0, "interrupted", 128 + static_cast<int>(info.ssi_signo));
+        if (!command_runs()) {
+          throw Failure(0, "interrupted", 128 + static_cast<int>(info.ssi_signo));
+        }
         const auto signal = static_cast<int>(info.ssi_signo);
         forward_signal(child.pid_, signal, info.ssi_code);
         if (after_signal) after_signal(signal);
