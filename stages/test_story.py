@@ -68,6 +68,7 @@ def test_no_stage_asks_which_stage_it_is():
 
 
 @pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.as_shipped
 def test_the_program_is_static_and_small(stage):
     program = pathlib.Path("stages", stage, stage)
     assert program.stat().st_size < MAX_BYTES

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, children_of, name_of,
+from conftest import (TIMEOUT, check_that_no_kill_of_the_parent_leaves_the_container, children_of, name_of,
                       processes_with, wait_until)
 
 STAGE = "04_namespaces"
@@ -102,6 +102,7 @@ def test_the_container_dies_with_a_killed_parent(root, options):
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
 
+@pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_path):
     check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
 
@@ -147,3 +148,16 @@ def test_an_ordinary_user_is_told_what_to_do(user):
     result = user.run(STAGE, "sh")
     assert result.returncode == 125
     assert "needs root" in result.stderr
+
+
+@pytest.mark.as_shipped
+def test_a_signal_reaches_a_command_that_has_just_begun(root):
+    """strace holds PID 1 back before it closes the error pipe: the command must not begin yet."""
+    delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=300000:when=2"]
+    script = "trap 'echo got TERM; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    with root.start(STAGE, "--init", "sh", "-c", script, before=delay) as strace:
+        assert strace.stdout.readline() == "ready\n"
+        parent, = children_of(strace.pid)
+        os.kill(parent, signal.SIGTERM)
+        out, err = strace.communicate(timeout=TIMEOUT)
+    assert (strace.returncode, out, err) == (7, "got TERM\n", "")
