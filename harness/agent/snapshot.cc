@@ -108,7 +108,7 @@ std::string in_child(const Body& body) {
     text.append(part, static_cast<std::size_t>(size));
   }
   (void)TEMP_FAILURE_RETRY(waitpid(child, nullptr, 0));
-  errors.rethrow_child_error();
+  (void)errors.child_has_started(-1);
   return text;
 }
 
