@@ -33,7 +33,7 @@ def test_a_row_says_all_that_it_has_to(row):
     for text in (row.holds, row.violated, row.lesson, row.mistake, row.command):
         assert text and "\n" not in text
     assert row.holds != row.violated
-    assert re.fullmatch(r"[1-8] [a-z0-9_-]+", row.man)
+    assert re.fullmatch(r"[1-8] [a-z0-9_.-]+", row.man)
     assert "{stage}" in row.command
     row.command.format(stage="X", root="Y")
     assert row.scene in SCENES or row.scene == ALL_SCENES
