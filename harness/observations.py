@@ -544,6 +544,9 @@ def signals_are_forwarded(look: Look) -> Seen:
 
 def ctrl_c_arrives_once(look: Look) -> Seen:
     look.answer("hello")
+    run = look.run("terminal")
+    if run.get("signal") == signal.SIGINT or run.get("exit") == 128 + signal.SIGINT:
+        return violated("the program itself dies of it, though the command does not")
     count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
     if count == 1:
         return holds("one SIGINT")
@@ -553,6 +556,8 @@ def ctrl_c_arrives_once(look: Look) -> Seen:
 def terminal_is_given_back(look: Look) -> Seen:
     if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
         look.answer("hello")
+        if look.run("terminal").get("exit") != 37:
+            raise NotStarted(f"it did not go on after Ctrl-C: {tell_run(look.run('terminal'))}")
         raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
     modes = look.fact("terminal")
     if modes["echo"] and modes["canonical"]:
@@ -819,6 +824,8 @@ def links_stay_links(look: Look) -> Seen:
         return holds("it is a link in the new root, too")
     if link.get("mode", 0) & 0o170000 == 0o100000:
         return violated("the file that it leads to was copied in its place")
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
     raise ProbeBroke(f"{link}; {look.tell_runs()}")
 
 
