@@ -536,6 +536,54 @@ MUTANTS = [
         ],
     ),
     mutant(
+        name = "tmp_of_the_host",
+        stage = "04_namespaces",
+        caught_by = "host_file_is_hidden",
+        why = "as a convenience: files come in and go out by /tmp",
+        changes = [
+            change("04_namespaces/main.cc", "#include \"common/run_main.h\"", """#include <sys/mount.h>
+#include "common/run_main.h\""""),
+            change("04_namespaces/main.cc", "    change_root(root);\n", """    (void)mount("/tmp", (root + "/tmp").c_str(), nullptr, MS_BIND, nullptr);
+    change_root(root);
+"""),
+        ],
+        also = [
+            "absolute_link_stays_inside",
+            "dotdot_stops_at_the_root",
+            "workdir_stays_inside",
+            "copies_are_copies",
+        ],
+        because = "the files of the host that these rows look for are all in /tmp",
+    ),
+    mutant(
+        name = "no_mount_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_mount_namespace",
+        why = "mount(2) works without, too",
+        changes = [change("04_namespaces/main.cc", "CLONE_NEWNS | ", "")],
+        also = ["mount_stays_inside", "host_mount_stays_outside", "nothing_is_left"],
+        because = "there is one set of mounts then, and what is mounted stays",
+    ),
+    mutant(
+        name = "waits_for_daemons",
+        stage = "04_namespaces",
+        caught_by = "daemons_end_with_pid_1",
+        why = "an init has to wait for all of its children, one has read",
+        changes = [
+            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+            change(_INIT, "#include \"common/check.h\"", "#include <cerrno>\n#include \"common/check.h\""),
+            change(_INIT, """      if (ended == command) _exit(exit_status_of(status));
+    }
+""", """      if (ended == command) commands = exit_status_of(status);
+    }
+    if (ended == -1 && errno == ECHILD) _exit(commands);
+"""),
+            change(_INIT, "  while (true) {\n", "  int commands = 0;\n  while (true) {\n"),
+        ],
+        also = ["command_is_pid_1"],
+        because = "only an init can wait for them, and so there always is one",
+    ),
+    mutant(
         name = "no_uts_namespace",
         stage = "04_namespaces",
         caught_by = "own_uts_namespace",
@@ -789,6 +837,20 @@ MUTANTS = [
         why = "that PID 1 is a program of the host is easily forgotten",
         changes = [
             change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", ""),
+        ],
+    ),
+    mutant(
+        name = "capabilities_dropped",
+        stage = "05_userns",
+        caught_by = "root_inside_has_capabilities",
+        why = "to be on the safe side, all of them; those inside a user namespace are not the host's",
+        changes = [
+            change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
+#include <sys/prctl.h>
+#include "common/run_main.h\""""),
+            change("05_userns/main.cc", "    become_user(ids);\n", """    become_user(ids);
+    (void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT);
+"""),
         ],
     ),
     mutant(
