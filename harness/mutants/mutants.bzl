@@ -825,7 +825,7 @@ MUTANTS = [
     handshake.wait_for_parent();
 """),
             change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
-""", """  usleep(20 * 1000);
+""", """  usleep(300 * 1000);
   write_id_maps(child.pid(), ids);
 """),
         ],
