@@ -1,6 +1,7 @@
 #include "common/error_pipe.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <climits>
@@ -62,12 +63,13 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
   _exit(kExitSetupFailed);  // not exit(): the parent's buffers and handlers are not ours
 }
 
-void ErrorPipe::rethrow_child_error() {
-  write_end_.close();
+bool ErrorPipe::child_has_started(int milliseconds) {
+  pollfd event = {read_end_.get(), POLLIN, 0};
+  if (check_quietly(TEMP_FAILURE_RETRY(poll(&event, 1, milliseconds)), "poll()") == 0) return false;
   Report report;
   const auto size = check_quietly(TEMP_FAILURE_RETRY(read(read_end_.get(), &report, sizeof report)),
                                   "read(the child's error pipe)");
-  if (size == 0) return;
+  if (size == 0) return true;
   throw Failure::reported(report.error, report.what, report.exit_status, report.hint);
 }
 

@@ -20,10 +20,11 @@ class ErrorPipe {
 
   // In the parent, after fork(): from now on only the child can write.
   void close_child_end() { write_end_.close(); }
-  // In the parent: to poll(2) for.
+  // In the parent: readable when there is something to learn from child_has_started().
   [[nodiscard]] int get() const { return read_end_.get(); }
-  // In the parent: waits for the child's execve() or _exit(), and throws what the child threw.
-  void rethrow_child_error();
+  // In the parent: whether the child has reached its execve(), or has ended without a word; waits
+  // at most so many milliseconds, or for ever if that is -1. Throws what the child threw.
+  [[nodiscard]] bool child_has_started(int milliseconds);
 
  private:
   UniqueFd read_end_;

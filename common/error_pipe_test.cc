@@ -1,5 +1,6 @@
 #include "common/error_pipe.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ Outcome outcome_of(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) errors.run_child(body);
   try {
-    errors.rethrow_child_error();
+    errors.close_child_end();
+    EXPECT_TRUE(errors.child_has_started(-1));
   } catch (const Failure& failure) {
     outcome = {failure.what(), failure.error(), failure.exit_status(), failure.hint()};
   }
@@ -59,6 +61,17 @@ TEST(ErrorPipe, CutsWhatIsTooLong) {
   const std::string what = outcome_of([] { throw Failure(std::string(100'000, 'x')); }).what;
   EXPECT_GT(what.size(), 1000U);
   EXPECT_EQ(what.find_first_not_of('x'), std::string::npos);
+}
+
+TEST(ErrorPipe, ADelayIsNoStart) {
+  ErrorPipe errors;
+  const pid_t child = fork();
+  if (child == 0) errors.run_child([] { pause(); });
+  errors.close_child_end();
+  EXPECT_FALSE(errors.child_has_started(10));
+  kill(child, SIGKILL);
+  EXPECT_TRUE(errors.child_has_started(-1));
+  waitpid(child, nullptr, 0);
 }
 
 TEST(ErrorPipe, AChildThatReturnsDoesNotRunOn) {

@@ -194,7 +194,7 @@ Run& Supervisor::start(const StartRequest& request) {
   errors.close_child_end();
   streams.close();
   try {
-    errors.rethrow_child_error();
+    (void)errors.child_has_started(-1);
   } catch (const Failure&) {
     (void)TEMP_FAILURE_RETRY(waitpid(run->pid, nullptr, 0));
     throw;

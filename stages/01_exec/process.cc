@@ -132,19 +132,17 @@ int wait_for(Child& child, const std::function<void(int)>& after_signal) {
     pollfd events[] = {{signals.get(), POLLIN, 0}, {started ? -1 : child.errors_.get(), POLLIN, 0}};
     if (poll(events, 2, -1) == -1 && errno != EINTR) check_quietly(-1, "poll()");
 
-    if (!started && events[1].revents != 0) {
-      child.errors_.rethrow_child_error();
-      started = true;
-    }
+    started = started || child.errors_.child_has_started(0);
     signalfd_siginfo info;
     while (read(signals.get(), &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo != SIGCHLD) {
-        // A child that still builds the container has no handlers yet: our end is its end.
-        if (!started) throw Failure(0, "interrupted", 128 + static_cast<int>(info.ssi_signo));
-        const auto signal = static_cast<int>(info.ssi_signo);
-        forward_signal(child.pid_, signal, info.ssi_code);
-        if (after_signal) after_signal(signal);
-      }
+      if (info.ssi_signo == SIGCHLD) continue;
+      const auto signal = static_cast<int>(info.ssi_signo);
+      // While it builds the container the child cannot handle a signal. That takes milliseconds; if
+      // it takes longer, our end is its end.
+      started = started || child.errors_.child_has_started(1000);
+      if (!started) throw Failure(0, "interrupted", 128 + signal);
+      forward_signal(child.pid_, signal, info.ssi_code);
+      if (after_signal) after_signal(signal);
     }
     int status = 0;
     if (started &&

@@ -185,7 +185,7 @@ def test_no_space_left(scratch):
     assert result.stderr.strip().endswith("No space left on device")
 
 
-def test_an_error_that_is_no_matter_of_rights_is_not_skipped(scratch):
+def test_what_is_in_the_way_is_not_skipped(scratch):
     (scratch / "source").mkdir()
     (scratch / "copy/folder").mkdir()
     (scratch / "source/folder").write_text("a file where the copy has a folder")
@@ -193,6 +193,20 @@ def test_an_error_that_is_no_matter_of_rights_is_not_skipped(scratch):
                             capture_output=True, text=True, check=False)
     assert result.returncode == 125
     assert "Is a directory" in result.stderr
+
+
+@needs_root
+def test_only_what_is_closed_is_skipped(scratch):
+    """An ordinary user's copy that runs out of descriptors has failed."""
+    deep = scratch / "source" / "/".join("d" * 30)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("x")
+    os.chown(scratch / "copy", 12345, 12345)
+    result = subprocess.run(["prlimit", "--nofile=20", *NOBODY, COPY_TREE, "--",
+                             scratch / "source", scratch / "copy"],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 125
+    assert result.stderr.endswith("Too many open files\n")
 
 
 def test_interrupted_in_the_middle_of_a_file(scratch):

@@ -1,5 +1,6 @@
 """The roots that --userspace and --with build, from the outside."""
 
+import fcntl
 import os
 import pathlib
 import pty
@@ -46,8 +47,6 @@ class Builder:
             return run
         over = f"mount --bind {self.cache} /var/cache && {self.prepare or ':'}"
         if self.usr is not None:
-            # What the test itself needs is copied first: env, setpriv and our program are static or
-            # have been started by then.
             over += f" && mount --bind {self.usr} /usr"
         return ["unshare", "-m", "sh", "-c", over + ' && exec "$@"', "sh", *run]
 
@@ -79,7 +78,8 @@ def fixture_builder(tmp_path):
 def fixture_usr(builder):
     """A small /usr, that has a shell and what env(1) needs for the rest of the way."""
     usr = builder.scratch / "usr"
-    needed = {path for name in ("env", "setpriv", "sh") for path in libraries_and(name)}
+    needed = {path for name in ("env", "setpriv", "sh")
+              for path in libraries_and(name)}
     with tarfile.open(builder.scratch / "usr.tar", "w") as tar:
         for path in needed:
             tar.add(path)
@@ -94,16 +94,13 @@ def fixture_usr(builder):
 
 
 def libraries_and(name: str) -> list[str]:
-    """The program's real files, all below /usr."""
+    """The program's files that are below /usr, by all their names."""
     path = subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, text=True,
                           check=True).stdout.strip()
-    out = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-    files = {os.path.realpath(path), path if path.startswith("/usr/") else "/usr" + path}
-    for line in out.splitlines():
-        word = line.split("=>")[-1].split()[0]
-        if word.startswith("/"):
-            files |= {os.path.realpath(word), "/usr" + word.removeprefix("/usr")}
-    return sorted(files)
+    ldd = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+    found = [path] + [line.split("=>")[-1].split()[0] for line in ldd.splitlines()]
+    names = {name for file in found for name in (file, "/usr" + file, os.path.realpath(file))}
+    return sorted(name for name in names if name.startswith("/usr/") and os.path.exists(name))
 
 
 def chroot(root: pathlib.Path, *command: str) -> str:
@@ -129,8 +126,8 @@ def test_minimal_has_what_it_needs(builder):
     assert (root / "etc/userspace").read_text() == "--userspace minimal\n"
     assert not (root / "etc/shadow").exists()
     if ROOT:
-        assert chroot(root, "/bin/sh", "-c", "ls / && cp /etc/hosts /tmp/x && cat /tmp/x "
-                      "&& id && mount --version && bash -c 'echo from bash'").endswith("from bash\n")
+        assert chroot(root, "/bin/sh", "-c", "ls / && cp /etc/hosts /tmp/x && cat /tmp/x && id "
+                      "&& mount --version && bash -c 'echo from bash'").endswith("from bash\n")
 
 
 def test_minimal_dangles_nowhere(builder):
@@ -245,6 +242,7 @@ def test_bad_input_makes_nothing(builder):
 
 
 @needs_root
+@pytest.mark.as_shipped
 def test_full(builder, usr):
     root = builder.build("--userspace", "full")
     assert describe(root / "usr") == describe(usr)
@@ -266,17 +264,20 @@ def test_full(builder, usr):
 
 
 @needs_root
+@pytest.mark.as_shipped
 def test_full_with_more(builder, usr):
     (builder.scratch / "opt").mkdir()
     program = builder.scratch / "opt/program"
     program.write_text("#!/bin/sh\n")
     (usr / "bin/linked").symlink_to(program)
-    root = builder.build("--userspace", "full", "--with", "/usr/bin/sh", "--with", "/usr/bin/linked")
+    root = builder.build("--userspace", "full", "--with", "/usr/bin/sh",
+                         "--with", "/usr/bin/linked")
     assert (root / str(program)[1:]).read_text() == "#!/bin/sh\n"
     assert os.readlink(root / "usr/bin/linked") == str(program)
 
 
 @needs_root
+@pytest.mark.as_shipped
 def test_an_ordinary_user_goes_on_without_what_is_closed(builder, usr):
     (usr / "share/secret").write_text("x")
     (usr / "share/secret").chmod(0o600)
@@ -345,14 +346,22 @@ def test_two_at_once(builder):
 
 
 def test_two_at_once_that_want_different_things(builder):
-    """Whoever comes second is told."""
-    place = builder.scratch / "place"
-    processes = [subprocess.Popen(builder.command("--rootfs", place, "--with", program),
+    """Whoever comes second is told, even if at the start there was nothing yet."""
+    folder = builder.scratch / "folder"
+    folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as if somebody was building there
+    processes = [subprocess.Popen(builder.command("--rootfs", folder / "place", "--with", program),
                                   stderr=subprocess.PIPE, text=True)
                  for program in ("/bin/ls", "/bin/cat")]
-    for process in processes:
-        process.communicate()
+    inode = f":{folder.stat().st_ino} "
+    while sum("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")) < 2:
+        assert [process.poll() for process in processes] == [None, None]
+        time.sleep(0.01)
+    os.close(lock)
+    errors = [process.communicate()[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 125]
+    assert sum("was not built by" in error for error in errors) == 1
 
 
 def test_the_summary_is_one_line(builder):
@@ -379,6 +388,6 @@ def test_progress_on_a_terminal(builder):
     os.close(master)
     assert process.returncode == 0
     drawn = shown.split(b"\r\x1b[K")
-    assert drawn[1].startswith(b"[") and b"% " in drawn[1]
+    assert drawn[1].startswith(b"[") and b"% " in drawn[1] and drawn[1].endswith(b" of 400 MB")
     assert all(len(bar) < 80 for bar in drawn[1:-1])
     assert drawn[-1].startswith(b"build_userspace_for_test: copied ")  # the bar is gone
