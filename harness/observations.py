@@ -212,6 +212,8 @@ def hosts_new_name_is_hidden(look: Look) -> Seen:
 
 
 def hostname_change_stays_inside(look: Look) -> Seen:
+    if look.answer("set_hostname").get("errno") == "EPERM":
+        return holds("sethostname(2) said EPERM")
     if not look.answer("set_hostname").get("ok"):
         raise ProbeBroke(f"sethostname(2): {look.answer('set_hostname')}")
     return text_is(look.fact("after")["hostname"],
@@ -237,6 +239,8 @@ def queue_made_inside_stays_inside(look: Look) -> Seen:
 
 def mount_stays_inside(look: Look) -> Seen:
     answer = look.answer("mount")
+    if answer.get("errno") == "EPERM":
+        return holds("mount(2) said EPERM")
     if not answer.get("ok"):
         raise ProbeBroke(f"the probe could not mount: {answer}")
     lines = look.fact("after")["mounts"]

@@ -868,6 +868,8 @@ def daemon(stage: Stage) -> Look:
     run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
     stage.end(look, run, "run")
     look.facts["left"] = look.left
+    if look.runs["run"]["why"] != "ended":
+        look.facts["left"] = [f"the program itself: {tell_run({**look.runs['run'], 'stdout': ''})}"]
     look.left = []
     return look
 
