@@ -333,10 +333,23 @@ class Stage:
         self.agent.ask("finish_all")
         if not self.before:
             return []
-        after = self.snapshot()
+        lines = self.differences(self.snapshot())
+        # Others on this machine make cgroups, too: theirs are filled, or go, within moments.
+        patience = time.monotonic() + 2
+        while any(line.startswith("cgroups") for line in lines) and time.monotonic() < patience:
+            time.sleep(0.1)
+            lines = self.differences(self.snapshot())
+        return lines
+
+    def differences(self, after: Json) -> List[str]:
+        """What `after` has and `before` has not, and, where nobody else takes away, the reverse."""
         lines = []
         for kind, old in self.before.items():
-            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in old]
+            known = set(old)
+            if kind == "cgroups":  # in use then, empty now: it was there
+                known |= {line.replace(" in use", " empty") for line in old}
+                after = {**after, kind: [line for line in after[kind] if line.endswith(" empty")]}
+            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in known]
             if kind not in ("processes", "cgroups"):  # which end with others' and the scene's own
                 lines += [f"{kind}: gone: {line}" for line in old if line not in after[kind]]
         return lines
