@@ -31,7 +31,7 @@ tests in C++ and in Python|libgtest-dev python3 python3-pexpect python3-pytest
 more than one user in a container|uidmap
 looking into containers from outside|attr debootstrap iproute2 procps strace tmux util-linux
 a container tool to compare with|bubblewrap
-tools/lint|clang-format clang-tidy git pycodestyle python3-pyflakes shellcheck
+tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
 }
 

@@ -145,7 +145,8 @@ def test_runpath_of_a_library_switches_rpath_off(build, tmp_path):
     """liba has a RUNPATH: the program's RPATH, where there is a libb too, is not for its needs."""
     build("wrong/libb.so", "-Wl,-soname,libb.so")
     right = build("right/libb.so", "-Wl,-soname,libb.so")
-    a = build("a/liba.so", "-Wl,-soname,liba.so", RUNPATH + str(tmp_path / "right"), "-Lright", "-lb")
+    a = build("a/liba.so", "-Wl,-soname,liba.so", RUNPATH + str(tmp_path / "right"), "-Lright",
+              "-lb")
     check(build("main", RPATH + "$ORIGIN/a:$ORIGIN/wrong", "-La", "-la"), a, right)
 
 
@@ -167,7 +168,8 @@ def test_breadth_first_the_first_of_a_name_holds_for_all(build, tmp_path):
 def test_a_soname_answers_for_a_later_need(build, tmp_path):
     """The file libx.so says that it is liby.so: it is what liba gets when it needs liby.so."""
     build("other/liby.so", "-Wl,-soname,liby.so")
-    a = build("a/liba.so", "-Wl,-soname,liba.so", RUNPATH + str(tmp_path / "other"), "-Lother", "-ly")
+    a = build("a/liba.so", "-Wl,-soname,liba.so", RUNPATH + str(tmp_path / "other"), "-Lother",
+              "-ly")
     build("x/libx.so")
     program = build("main", RUNPATH + "$ORIGIN/a:$ORIGIN/x", "-Lx", "-lx", "-La", "-la")
     build("x/libx.so", "-Wl,-soname,liby.so")

@@ -8,7 +8,8 @@ import subprocess
 from typing import Any
 
 
-def describe(top: pathlib.Path, *, owners: bool = True, special_bits: bool = True) -> dict[str, Any]:
+def describe(top: pathlib.Path, *, owners: bool = True,
+             special_bits: bool = True) -> dict[str, Any]:
     entries = {}
     first_of: dict[tuple[int, int], str] = {}
     paths = [top] + sorted(p for p in top.rglob("*"))
