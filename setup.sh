@@ -25,7 +25,7 @@ groups() {
   # g++ brings the static libc and the sanitizers; busybox-static replaces the package busybox.
   cat <<'END'
 the compiler|g++
-libraries of the stages|libcli11-dev libfmt-dev libseccomp-dev
+libraries of the stages and of the harness|libcli11-dev libfmt-dev libseccomp-dev nlohmann-json3-dev
 the default root file system|busybox-static
 tests in C++ and in Python|libgtest-dev python3 python3-pexpect python3-pytest
 more than one user in a container|uidmap

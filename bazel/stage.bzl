@@ -17,6 +17,7 @@ def stage_binary(name, deps):
             "//bazel:optimised": ["-s"],  # no symbol table; --strip=always leaves it
             "//conditions:default": [],
         }),
+        visibility = ["//visibility:public"],
         deps = deps + ["//common:run_main"],
     )
 

@@ -27,6 +27,20 @@ std::string find_tar() {
   return tar;
 }
 
+void unpack(const std::string& tar, const std::string& directory) {
+  try {
+    run_program(
+        {"tar", "--extract", "--preserve-permissions", "--file", tar, "--directory", directory});
+  } catch (const Failure&) {
+    // tar says "Wrote only 4608 of 10240 bytes", and not why.
+    std::error_code error;
+    if (fs::space(directory, error).available < fs::file_size(tar, error)) {
+      throw Failure(ENOSPC, "tar --extract --directory " + directory);
+    }
+    throw;
+  }
+}
+
 // Only root of the host may make device nodes, see mknod(2). For everybody else /dev stays empty
 // until stage 06 mounts one.
 void make_device_nodes(const std::string& directory) {
@@ -51,8 +65,7 @@ void make_device_nodes(const std::string& directory) {
 std::string builtin_rootfs() {
   const std::string path = cache_directory() + "/rootfs-" + kRootfsId;
   build_once(path, [](const std::string& partial) {
-    run_program({"tar", "--extract", "--preserve-permissions", "--file", find_tar(), "--directory",
-                 partial});
+    unpack(find_tar(), partial);
     make_device_nodes(partial);
   });
   return path;

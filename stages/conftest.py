@@ -73,8 +73,7 @@ class Caller:
 
     def environment(self) -> dict[str, str]:
         return {"HOME": str(self.home), "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-                "TERM": "xterm", "LANG": "C.UTF-8",
-                "ASAN_OPTIONS": "detect_leaks=0"}  # with --config=asan: not below strace
+                "TERM": "xterm", "LANG": "C.UTF-8"}
 
     def _as_this_user(self) -> dict:
         if os.geteuid() == self.uid:
@@ -213,15 +212,6 @@ class Stage:
 def any_stage(request: pytest.FixtureRequest) -> Stage:
     name, who = request.param
     return Stage(name, request.getfixturevalue(who))
-
-
-def needs_static(program: str) -> None:
-    """Skips a test in which `program` has no libraries around it."""
-    headers = subprocess.run(["readelf", "--program-headers", program], check=True,
-                             capture_output=True, text=True).stdout
-    assert "LOAD" in headers
-    if "INTERP" in headers:
-        pytest.skip("the program is not static: --config=asan cannot make it so")
 
 
 def processes_with(mark: str) -> list[int]:

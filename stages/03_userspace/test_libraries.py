@@ -220,6 +220,11 @@ def test_a_static_program_has_none(build):
     assert by_us(str(build("pie", "-static-pie"))) == set()
 
 
+@pytest.mark.as_shipped
+def test_a_stage_has_none():
+    assert by_us(PRINT_LIBRARIES) == set()
+
+
 def test_an_unknown_loader_is_named(build):
     program = build("main", "-Wl,--dynamic-linker,/no/ld.so")
     result = subprocess.run([PRINT_LIBRARIES, "--", program], capture_output=True, text=True,

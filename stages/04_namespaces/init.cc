@@ -14,9 +14,6 @@ namespace box {
 namespace {
 
 [[noreturn]] void run_init(pid_t command, const sigset_t& signals) {
-  // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
-  // in the container, see prctl(2) and proc(5).
-  check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
   // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
   // open.
   (void)close_range(STDERR_FILENO + 1, ~0U, 0);
@@ -43,6 +40,9 @@ void become_init() {
   const sigset_t signals = forwarded_signals_and_sigchld();
   sigset_t before;
   check_quietly(sigprocmask(SIG_BLOCK, &signals, &before), "sigprocmask()");
+  // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
+  // in the container, see prctl(2) and proc(5).
+  check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
   const pid_t command = check(fork(), "fork()");
   if (command != 0) run_init(command, signals);
   trace_as("PID 2");

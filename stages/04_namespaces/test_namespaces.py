@@ -102,6 +102,7 @@ def test_the_container_dies_with_a_killed_parent(root, options):
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
 
+@pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_path):
     check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
 

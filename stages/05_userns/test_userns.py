@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from conftest import (TIMEOUT, check_that_no_kill_of_the_parent_leaves_the_container,
-                      needs_static, processes_with)
+                      processes_with)
 
 STAGE = "05_userns"
 
@@ -132,8 +132,7 @@ def test_it_runs_inside_itself(caller):
 def in_mount_namespace(script: str, *options: str) -> subprocess.CompletedProcess:
     """Runs `script` in a mount namespace of its own, and perhaps a user namespace."""
     return subprocess.run(["unshare", "--mount", *options, "sh", "-c", script],
-                          capture_output=True, text=True, timeout=TIMEOUT, check=False,
-                          env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+                          capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
 def test_without_user_namespaces_the_switch_is_named(root):
@@ -151,6 +150,7 @@ def test_without_user_namespaces_the_switch_is_named(root):
 
 @pytest.mark.parametrize("call", ["sethostname", "chroot", "mount"])
 @pytest.mark.parametrize("error", ["EPERM", "EACCES"])
+@pytest.mark.as_shipped
 def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
     """Ubuntu's AppArmor lets clone3() succeed and refuses a later call.
 
@@ -177,8 +177,8 @@ def test_ubuntus_restriction_is_named(user, tmp_path, call, error):
 
 
 @pytest.mark.parametrize("prepare", ["mount --bind {0} {0} && ", ""], ids=["mount", "directory"])
+@pytest.mark.as_shipped
 def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
-    needs_static(root.program(STAGE))
     shutil.copy(root.program(STAGE), tmp_path)
     tmp_path.joinpath("proc").mkdir()
     result = in_mount_namespace(f"""
@@ -203,10 +203,12 @@ def test_where_a_part_of_proc_is_covered_that_is_named(user):
     assert hint.startswith("hint: /proc/fs is covered here, as Docker does: ")
 
 
+@pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(user):
     check_that_no_kill_of_the_parent_leaves_the_container(user, STAGE, user.home)
 
 
+@pytest.mark.as_shipped
 def test_a_parent_that_cannot_write_the_maps_leaves_no_child(user):
     before = ["strace", "-o", "/dev/null", "-e", "inject=write:error=EIO:when=1"]
     result = user.run(STAGE, "sleep", "1234567", before=before)

@@ -1,0 +1,92 @@
+#include "harness/agent/sandbox.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <iterator>
+#include <utility>
+
+#include "common/check.h"
+#include "common/unique_fd.h"
+#include "common/write_file.h"
+
+namespace box {
+namespace {
+
+void mount_new(const char* type, const char* path, const char* options) {
+  if (mkdir(path, 0755) == -1 && errno != EEXIST) return;  // then this host has none: no matter
+  check_quietly(mount(type, path, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, options), "mount({}, {})",
+                type, path);
+}
+
+void make_mount_point(const std::string& path, const UniqueFd& tree) {
+  struct stat st = {};
+  check_quietly(fstat(tree.get(), &st), "fstat()");
+  const std::filesystem::path point(path);
+  std::filesystem::create_directories(S_ISDIR(st.st_mode) ? point : point.parent_path());
+  if (!S_ISDIR(st.st_mode) && !std::filesystem::exists(point)) {
+    check_quietly(mknod(path.c_str(), S_IFREG, 0), "mknod({})", path);
+  }
+}
+
+constexpr const char* kScratch[] = {"/tmp", "/var/tmp", "/var/cache"};
+
+bool is_scratch(const std::string& path) {
+  return std::any_of(std::begin(kScratch), std::end(kScratch), [&](const std::string& folder) {
+    return path.rfind(folder + "/", 0) == 0;
+  });
+}
+
+// Covers the folders in which everybody leaves files, and shows in them again what is `kept`.
+void mount_new_scratch(const std::vector<std::string>& kept) {
+  std::vector<std::pair<std::string, UniqueFd>> mounts;
+  for (const auto& path : kept) {
+    mounts.emplace_back(
+        path, UniqueFd(check_quietly(open_tree(AT_FDCWD, path.c_str(),
+                                               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+                                     "open_tree({})", path)));
+  }
+  for (const char* folder : kScratch) {
+    check_quietly(mount("tmpfs", folder, "tmpfs", 0, "mode=1777"), "mount(tmpfs, {})", folder);
+  }
+  for (const auto& [path, tree] : mounts) {
+    if (!is_scratch(path)) continue;
+    make_mount_point(path, tree);
+    check_quietly(move_mount(tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+                  "move_mount({})", path);
+  }
+}
+
+}  // namespace
+
+void enter_own_host(const std::vector<std::string>& kept) {
+  check_quietly(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID), "unshare()");
+  const pid_t child = check_quietly(fork(), "fork()");
+  if (child != 0) {
+    int status = 0;
+    while (waitpid(child, &status, 0) == -1 && errno == EINTR) {
+    }
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  }
+  check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
+  // First out of the real host's peer groups, then into new ones.
+  check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, PRIVATE)");
+  mount_new("proc", "/proc", nullptr);
+  mount_new("mqueue", "/dev/mqueue", nullptr);
+  mount_new("tmpfs", "/dev/shm", "mode=1777");
+  mount_new_scratch(kept);
+  check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr), "mount(/, SHARED)");
+  // A number of a process here shall be nobody's number in a container, whose first ones are small.
+  write_file("/proc/sys/kernel/ns_last_pid", "20000");
+}
+
+}  // namespace box

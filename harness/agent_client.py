@@ -1,0 +1,156 @@
+"""Talks to an agent: harness/agent, which does on a host what the harness asks for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import subprocess
+import tempfile
+import time
+from typing import Any, Dict, List, Optional, Sequence
+
+Json = Dict[str, Any]
+
+
+class AgentError(Exception):
+    """The agent's answer to a request that failed."""
+
+    def __init__(self, message: str, errno: str = "") -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class AgentLost(Exception):
+    """The agent does not answer any more."""
+
+
+class Agent:
+    """One agent, as a child process. With `own_host` it lives in namespaces of its own: root only.
+
+    Not for two threads at once: each takes an agent of its own.
+    """
+
+    def __init__(self, program: str, own_host: Optional[bool] = None,
+                 keep: Sequence[str] = (), user: Optional[int] = None) -> None:
+        if own_host is None:
+            own_host = os.geteuid() == 0 and user is None
+        words = [program] + (["--own-host"] + list(keep) if own_host else [])
+        self._complaints = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=self._complaints, bufsize=0, user=user)
+        self._numbers = itertools.count(1)
+        self._buffer = b""
+        self.about = self.ask("hello")
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_root(self) -> bool:
+        return self.about["uid"] == 0
+
+    @property
+    def has_own_host(self) -> bool:
+        return self.about["own_host"]
+
+    def ask(self, verb: str, answer_within: float = 30.0, **arguments: Any) -> Any:
+        """Sends one request and waits for its answer."""
+        number = next(self._numbers)
+        line = json.dumps({"id": number, "do": verb, **arguments}) + "\n"
+        try:
+            assert self._process.stdin is not None
+            data = line.encode()
+            while data:
+                data = data[self._process.stdin.write(data):]
+        except OSError as error:
+            raise self._lost(f"the agent is gone: {error}") from error
+        while True:
+            answer = json.loads(self._read_line(time.monotonic() + answer_within))
+            if answer.get("id") == number:
+                break
+        if "error" in answer:
+            raise AgentError(answer["error"], answer.get("errno", ""))
+        return answer["ok"]
+
+    def _read_line(self, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise self._lost("the agent does not answer")
+            part = os.read(fd, 1 << 20)
+            if not part:
+                raise self._lost("the agent has ended")
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _lost(self, what: str) -> AgentLost:
+        self._complaints.seek(0)
+        said = self._complaints.read().decode(errors="replace").strip()
+        return AgentLost(f"{what}: {said}" if said else what)
+
+    def close(self) -> None:
+        """Ends the agent, and with it every program that it has started."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._complaints.close()
+
+    # What is asked for most, by name.
+
+    def run(self, argv: Sequence[str], time_limit: float = 5.0, **options: Any) -> Json:
+        """Starts a program, waits for its end, and kills what it left."""
+        milliseconds = int(time_limit * 1000)
+        return self.ask("run", argv=list(argv), time_limit_ms=milliseconds,
+                        answer_within=time_limit + 10, **options)
+
+    def start(self, argv: Sequence[str], time_limit: float = 10.0, **options: Any) -> Json:
+        return self.ask("start", argv=list(argv), time_limit_ms=int(time_limit * 1000), **options)
+
+    def expect(self, run: int, text: str, time_limit: float) -> Json:
+        """Waits until the run has written `text`, is over, or the time is."""
+        return self.ask("expect", run=run, text=text, time_limit_ms=int(time_limit * 1000),
+                        answer_within=time_limit + 10)
+
+    def wait(self, run: int, time_limit: float) -> Json:
+        return self.ask("wait", run=run, time_limit_ms=int(time_limit * 1000),
+                        answer_within=time_limit + 10)
+
+    def write(self, run: int, text: str, close: bool = False) -> None:
+        self.ask("write", run=run, text=text, close=close)
+
+    def signal(self, signal: str, **target: Any) -> None:
+        self.ask("signal", signal=signal, **target)
+
+    def finish(self, run: int) -> Json:
+        return self.ask("finish", run=run)
+
+    def processes(self) -> List[Json]:
+        return self.ask("processes")
+
+    def make(self, files: Sequence[Json]) -> None:
+        self.ask("make", files=list(files))
+
+    def read(self, *paths: str) -> Json:
+        return self.ask("read", paths=list(paths))
+
+    def readlink(self, *paths: str) -> Json:
+        return self.ask("readlink", paths=list(paths))
+
+    def stat(self, *paths: str, follow: bool = True) -> Json:
+        return self.ask("stat", paths=list(paths), follow=follow)
+
+    def list(self, *paths: str) -> Json:
+        return self.ask("list", paths=list(paths))

@@ -1,0 +1,81 @@
+"""What the harness' tests share: programs, agents, and a machine that stays as it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, Iterator, List
+
+import pytest
+
+from harness import matrix, report
+from harness.agent_client import Agent
+from harness.grade import Grader
+from harness.model import Case, Result
+from harness.scenes import Tools
+
+# What else happens on this machine does not change these.
+WATCHED = ("mounts", "links", "nft", "hostname")
+
+CASES = pytest.StashKey[List[Case]]()
+RESULTS = pytest.StashKey[Dict[str, Result]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.verbose = max(config.option.verbose, 1)  # the names are what there is to read
+    config.stash[RESULTS] = {}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Those that -k has left: only what they need is started."""
+    cases = (getattr(item, "callspec", None) for item in session.items)
+    session.config.stash[CASES] = [spec.params["case"] for spec in cases
+                                   if spec is not None and "case" in spec.params]
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    return matrix.tools()
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, tools: Tools) -> Dict[str, Result]:
+    """What came of all the chosen cases, by their id: they are graded together."""
+    graded = Grader(tools).grade(request.config.stash[CASES])
+    request.config.stash[RESULTS].update({result.case.id: result for result in graded})
+    return request.config.stash[RESULTS]
+
+
+@pytest.fixture
+def agent(tools: Tools) -> Iterator[Agent]:
+    with Agent(tools.agent) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def watcher(tools: Tools) -> Iterator[Agent]:
+    """An agent on this machine itself, which only looks."""
+    with Agent(tools.agent, own_host=False) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def machine_is_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Around every test: nothing of what the tests do reaches the machine itself."""
+    if "HARNESS_AGENT" not in os.environ:
+        yield
+        return
+    watching: Agent = request.getfixturevalue("watcher")
+    before = watching.ask("snapshot")
+    yield
+    after = watching.ask("snapshot")
+    for kind in WATCHED:
+        assert after[kind] == before[kind], f"the test has changed the machine's {kind}"
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    results = list(config.stash[RESULTS].values())
+    if not results:
+        return
+    terminalreporter.section("isolation")
+    terminalreporter.write_line(report.matrix(results))
+    terminalreporter.write_line(report.summary(results))

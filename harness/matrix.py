@@ -1,0 +1,105 @@
+"""Prints the matrix of a program, or of several.
+
+  python3 -m harness.matrix --binary PATH --stage 05
+  bazel run //harness:matrix
+  bazel run //harness:matrix -- --binary ./my_container --stage 05
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+from typing import Dict, List, Optional, Sequence
+
+from harness import report
+from harness.grade import Grader, Program, cases_for, cases_of_stage
+from harness.model import PROMISE, ROOT, USER, Case, stage_number
+from harness.properties import PROPERTIES
+from harness.scenes import Tools
+
+BUILT = pathlib.Path("bazel-bin")
+
+
+def find(variable: str, built: str) -> str:
+    """A program of the harness' own: Bazel says where, else it is where Bazel builds it."""
+    path = pathlib.Path(os.environ.get(variable) or BUILT / built)
+    if not path.exists():
+        sys.exit(f"{path} is not there.\nTry:  bazel build //harness:programs")
+    return str(path.resolve())
+
+
+def tools() -> Tools:
+    return Tools(find("HARNESS_AGENT", "harness/agent/agent"),
+                 find("HARNESS_PROBE", "harness/probe/probe"),
+                 find("HARNESS_BUSYBOX", "external/busybox/bin/busybox"
+                      if (BUILT / "external").exists() else "/bin/busybox"))
+
+
+def stages_of_this_toolkit() -> Dict[str, Program]:
+    """The stages that Bazel has built, and the control, by stage."""
+    words = os.environ.get("HARNESS_STAGES", "").split()
+    if not words:
+        words = [str(path) for path in sorted(BUILT.glob("stages/*/[0-9]*_*"))
+                 if path.name == path.parent.name]
+        words.append(str(BUILT / "harness/controls/00_naive"))
+    programs = [Program.of(path, os.path.basename(path)) for path in words if os.path.exists(path)]
+    return {program.stage: program for program in programs}
+
+
+def stage_before(stage: str, programs: Dict[str, Program]) -> Optional[Program]:
+    earlier = [other for other in programs if stage_number(other) < stage_number(stage)]
+    return programs[max(earlier, key=stage_number)] if earlier else None
+
+
+def choose(arguments: argparse.Namespace) -> List[Case]:
+    rows = [row for row in PROPERTIES
+            if not arguments.property or row.name in arguments.property]
+    identities = arguments.identities or (ROOT, USER)
+    if arguments.binary:
+        program = Program.of(arguments.binary, arguments.stage)
+        return cases_for(program, rows, PROMISE, identities)
+    programs = stages_of_this_toolkit()
+    cases: List[Case] = []
+    for stage, program in sorted(programs.items(), key=lambda item: stage_number(item[0])):
+        if stage != "00" and (not arguments.stage or arguments.stage.split("_")[0] == stage):
+            before = stage_before(stage, programs)
+            cases += cases_of_stage(program, before, rows, identities)
+    return cases
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Which isolation properties does a program have?")
+    parser.add_argument("--binary", help="the program; default: the stages of this toolkit")
+    parser.add_argument("--stage", default="", help="such as 05: the stage that it claims to be")
+    parser.add_argument("--property", action="append", help="only this one; may be repeated")
+    parser.add_argument("--as", dest="identities", action="append", choices=(ROOT, USER),
+                        help="started by whom; default: both")
+    parser.add_argument("--failing", action="store_true",
+                        help="print only the names of the properties that fail")
+    parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
+    arguments = parser.parse_args(words)
+    if arguments.binary and not arguments.stage:
+        parser.error("--binary needs --stage")
+    return arguments
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parse(words)
+    own = tools()
+    os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+    start = time.monotonic()
+    results = Grader(own, arguments.time_limit).grade(choose(arguments))
+    bad = [result for result in results if result.is_bad]
+    if arguments.failing:
+        print("\n".join(sorted({result.case.property.name for result in bad})))
+    else:
+        print(report.report(results))
+        print(f"{time.monotonic() - start:.2f} s")
+    return 1 if bad or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

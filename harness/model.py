@@ -1,0 +1,186 @@
+"""What a property is, and what came of testing it. Writers and graders know only this."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
+
+if TYPE_CHECKING:
+    from harness.scenes import Look
+
+# In the order in which they are built. "00" is the control for stage 01.
+STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c")
+
+ROOT = "root"
+USER = "user"
+
+ALL_SCENES = "*"  # a row that looks at whatever the other rows look at
+
+
+def stage_number(stage: str) -> int:
+    """The place of "05" or "05_userns" in the order of the stages."""
+    number = stage.split("_")[0]
+    if number not in STAGES:
+        raise ValueError(f"no stage is called {stage}; there are {', '.join(STAGES[1:])}")
+    return STAGES.index(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One of the two observations that a property knows. `got` says what was seen."""
+
+    holds: bool
+    got: str
+
+
+def holds(got: str) -> Seen:
+    return Seen(True, got)
+
+
+def violated(got: str) -> Seen:
+    return Seen(False, got)
+
+
+class ProbeBroke(Exception):
+    """What was observed is neither of the two: no verdict."""
+
+
+class NotStarted(Exception):
+    """The program under test never ran the command."""
+
+
+class NotTestable(Exception):
+    """This host cannot show it, for the reason given."""
+
+
+class Control(enum.Enum):
+    """Where a property has to be seen violated."""
+
+    STAGE_BEFORE = "the stage before"
+    OTHER_SCENE = "the same stage, asked for it differently"
+    NONE = "nowhere: see `seen_failing`"
+
+
+@dataclasses.dataclass(frozen=True)
+class Property:
+    """One row of the table."""
+
+    name: str
+    since: str  # the stage that promises it first
+    scene: str  # one start of a container, of which many rows read: a function in scenes.py
+    observe: Callable[[Look], Seen]
+    holds: str  # what is seen when it holds
+    violated: str  # what is seen when it does not
+    lesson: str  # why it matters
+    man: str
+    mistake: str  # the likely one; never the solution
+    command: str  # to paste; {stage} is the program, {root} a root directory with busybox in it
+    until: str = ""  # the stage from which on a later layer replaces it
+    points: int = 1
+    asks: Tuple[str, ...] = ()  # what the probe has to do for it: keys of scenes.ASKS
+    identities: Tuple[str, ...] = (ROOT, USER)  # who starts it
+    control: Control = Control.STAGE_BEFORE
+    control_scene: str = ""  # for OTHER_SCENE
+    control_identity: str = ROOT
+    seen_failing: str = ""  # for NONE: what was done to the stage to see it fail
+
+    def is_promised_at(self, stage: str) -> bool:
+        number = stage_number(stage)
+        if self.until and number >= stage_number(self.until):
+            return False
+        return number >= stage_number(self.since)
+
+
+class Outcome(enum.Enum):
+    PASSED = "passed"
+    FAILED = "failed"  # the promise is broken, or the control is not
+    ERROR = "error"  # no verdict: neither observation was made
+    SKIPPED = "skipped"  # this host cannot test it
+
+
+PROMISE = "holds"
+CONTROL = "violated"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One property of one program: does it hold, or, as a control, is it seen violated?"""
+
+    property: Property
+    stage: str  # "05"
+    program: str  # path
+    label: str  # "05_userns"
+    identity: str
+    kind: str  # PROMISE or CONTROL
+
+    @property
+    def id(self) -> str:
+        suffix = "-as_user" if self.identity == USER else ""
+        return f"{self.label}-{self.property.name}-{self.kind}{suffix}"
+
+    @property
+    def scene(self) -> str:
+        row = self.property
+        other = self.kind == CONTROL and row.control is Control.OTHER_SCENE
+        return row.control_scene if other else row.scene
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of a case. Everything that a writer needs is here."""
+
+    case: Case
+    outcome: Outcome
+    expected: str
+    got: str
+    why: str = ""  # of a failure, an error or a skip, in one line
+    command: str = ""
+
+    @property
+    def points(self) -> int:
+        is_earned = self.outcome is Outcome.PASSED and self.case.kind == PROMISE
+        return self.case.property.points if is_earned else 0
+
+    @property
+    def is_bad(self) -> bool:
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR)
+
+    def explain(self) -> str:
+        """The text of a failure: never the solution."""
+        row = self.case.property
+        lines = [
+            f"property   {row.name} ({self.case.id})",
+            f"outcome    {self.outcome.value}: {self.why}",
+            f"expected   {self.expected}",
+            f"got        {self.got}",
+        ]
+        if self.outcome is Outcome.SKIPPED:
+            return "\n".join(lines[:2])
+        if self.case.kind == CONTROL:
+            lines.append("control    this program must be seen without the property: a row that"
+                         " cannot fail proves nothing")
+        else:
+            lines.append(f"mistake    {row.mistake}")
+        lines += [f"lesson     {row.lesson}", f"read       man {row.man}",
+                  f"try        {self.command}"]
+        return "\n".join(lines)
+
+
+def case_for(row: Property, stage: str, program: str, label: str, identity: str,
+             kind: str) -> Optional[Case]:
+    """The case, or None if the row says nothing about this stage and identity."""
+    if kind == PROMISE:
+        if not row.is_promised_at(stage) or identity not in row.identities:
+            return None
+        # Stages 02 to 04 need root, and say so in a property of its own.
+        needs_root = stage in ("02", "03", "04")
+        if identity == USER and needs_root and row.identities != (USER,):
+            return None
+        return Case(row, stage, program, label, identity, kind)
+    if row.control is Control.NONE or identity != row.control_identity:
+        return None
+    if row.control is Control.OTHER_SCENE:
+        return Case(row, stage, program, label, identity, kind) if row.since == stage else None
+    is_before = stage_number(stage) < stage_number(row.since)
+    return Case(row, stage, program, label, identity, kind) if is_before else None

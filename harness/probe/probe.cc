@@ -1,0 +1,575 @@
+// The probe: runs inside the container that is tested, does what it is told, and says what it saw.
+//
+//   probe NONCE VERB[=ARGUMENT[,ARGUMENT...]]... [-- WORD...]
+//
+// Each verb is answered by one line of JSON, which carries NONCE. A verb that changes this process
+// (its root, its user) does so in a child of its own, so that no verb spoils the next. No verdict
+// rests on this program alone: what the host can see, the harness reads on the host.
+//
+// It is written against libc only: it is copied into every root file system, and has to start in
+// any.
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+constexpr int kMostArguments = 4;
+constexpr const char* kUp =
+    "../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../../"
+    "..";
+
+const char* nonce = "";
+char** words_after = nullptr;  // those behind "--"
+
+struct Verb {
+  const char* text = "";  // as it was given
+  char name[64] = {};
+  char* arguments[kMostArguments] = {};
+  int count = 0;
+
+  const char* argument(int i) const { return i < count ? arguments[i] : ""; }
+  long number(int i) const { return strtol(argument(i), nullptr, 0); }
+};
+
+// One line of JSON, built up and then written at once: lines of two processes shall not mix.
+class Answer {
+ public:
+  explicit Answer(const Verb& verb) {
+    add_raw("{\"nonce\":");
+    add_string(nonce);
+    add("verb", verb.text);
+  }
+
+  void add(const char* key, const char* value) {
+    add_key(key);
+    add_string(value);
+  }
+  void add(const char* key, long value) {
+    add_key(key);
+    add_format("%ld", value);
+  }
+  void add_list(const char* key, char** values, int count) {
+    add_key(key);
+    add_raw("[");
+    for (int i = 0; i < count; ++i) {
+      if (i > 0) add_raw(",");
+      add_string(values[i]);
+    }
+    add_raw("]");
+  }
+  // "ok": true, or what errno is called.
+  void add_result(bool good) {
+    if (good) {
+      add_key("ok");
+      add_raw("true");
+    } else {
+      const char* name = strerrorname_np(errno);
+      add("errno", name != nullptr ? name : "?");
+    }
+  }
+  void send() {
+    add_raw("}\n");
+    (void)!write(STDOUT_FILENO, text_, size_);
+  }
+
+ private:
+  void add_key(const char* key) {
+    add_raw(",");
+    add_string(key);
+    add_raw(":");
+  }
+  // Bytes beyond ASCII become the code points of Latin-1, so that every text can be told.
+  void add_string(const char* value) {
+    add_raw("\"");
+    for (; *value != '\0'; ++value) {
+      const auto byte = static_cast<unsigned char>(*value);
+      if (byte == '"' || byte == '\\' || byte < ' ' || byte > '~') {
+        add_format("\\u%04x", byte);
+      } else {
+        add_format("%c", byte);
+      }
+    }
+    add_raw("\"");
+  }
+  void add_raw(const char* raw) { add_format("%s", raw); }
+  void add_format(const char* format, ...) __attribute__((format(printf, 2, 3))) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int size = vsnprintf(text_ + size_, sizeof text_ - size_, format, arguments);
+    va_end(arguments);
+    if (size > 0 && size_ + static_cast<size_t>(size) < sizeof text_) {
+      size_ += static_cast<size_t>(size);
+    }
+  }
+
+  char text_[64 * 1024];
+  size_t size_ = 0;
+};
+
+void add_text_of(Answer& answer, int fd) {
+  char text[2048] = {};
+  const ssize_t size = fd == -1 ? -1 : read(fd, text, sizeof text - 1);
+  answer.add_result(size != -1);
+  if (size != -1) answer.add("text", text);
+  if (size != -1) answer.add("size", size);
+  if (fd != -1) close(fd);
+}
+
+// The path `path`, but from `directory` up as far as it goes, and then down again.
+void add_text_from(Answer& answer, int directory, const char* path) {
+  char long_path[4096];
+  snprintf(long_path, sizeof long_path, "%s/%s", kUp, path);
+  add_text_of(answer, openat(directory, long_path, O_RDONLY | O_NONBLOCK));
+}
+
+// --- Verbs that look -------------------------------------------------------------------------
+
+void do_hello(const Verb&, Answer& answer) {
+  answer.add("pid", getpid());
+  answer.add("uid", getuid());
+  answer.add("gid", getgid());
+}
+
+void do_arguments(const Verb&, Answer& answer) {
+  int count = 0;
+  while (words_after != nullptr && words_after[count] != nullptr) ++count;
+  answer.add_list("words", words_after, count);
+}
+
+void do_read(const Verb& verb, Answer& answer) {
+  add_text_of(answer, open(verb.argument(0), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+}
+
+void do_read_up(const Verb& verb, Answer& answer) {
+  add_text_from(answer, AT_FDCWD, verb.argument(0));
+}
+
+// Through a descriptor of a directory that somebody let us inherit.
+void do_read_from(const Verb& verb, Answer& answer) {
+  add_text_from(answer, static_cast<int>(verb.number(0)), verb.argument(1));
+}
+
+void do_list(const Verb& verb, Answer& answer) {
+  DIR* folder = opendir(verb.argument(0));
+  answer.add_result(folder != nullptr);
+  if (folder == nullptr) return;
+  static char* names[512];
+  int count = 0;
+  while (const dirent* entry = readdir(folder)) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (count < 512) names[count++] = strdup(entry->d_name);
+  }
+  answer.add_list("names", names, count);
+}
+
+void do_stat(const Verb& verb, Answer& answer) {
+  struct stat st = {};
+  const bool good = stat(verb.argument(0), &st) == 0;
+  answer.add_result(good);
+  if (!good) return;
+  struct statfs fs = {};
+  (void)statfs(verb.argument(0), &fs);
+  answer.add("mode", static_cast<long>(st.st_mode));
+  answer.add("uid", static_cast<long>(st.st_uid));
+  answer.add("gid", static_cast<long>(st.st_gid));
+  answer.add("major", static_cast<long>(major(st.st_rdev)));
+  answer.add("minor", static_cast<long>(minor(st.st_rdev)));
+  answer.add("fs", static_cast<long>(fs.f_type));
+}
+
+void do_cwd(const Verb&, Answer& answer) {
+  char path[4096];
+  const bool good = getcwd(path, sizeof path) != nullptr;
+  answer.add_result(good);
+  if (good) answer.add("path", path);
+}
+
+void do_hostname(const Verb&, Answer& answer) {
+  char name[256] = {};
+  answer.add_result(gethostname(name, sizeof name - 1) == 0);
+  answer.add("name", name);
+}
+
+// processes=NAME,DIRECTORY: how many are called NAME, in argv[0]? Seen through /proc, or, where
+// there is none, through one that is mounted on DIRECTORY.
+void do_processes(const Verb& verb, Answer& answer) {
+  const char* folder = "/proc";
+  struct statfs fs = {};
+  if (statfs(folder, &fs) == -1 || fs.f_type != 0x9fa0) {
+    folder = verb.argument(1);
+    (void)mkdir(folder, 0755);
+    if (mount("proc", folder, "proc", 0, nullptr) == -1) return answer.add_result(false);
+  }
+  DIR* proc = opendir(folder);
+  if (proc == nullptr) return answer.add_result(false);
+  long seen = 0;
+  long found = 0;
+  while (const dirent* entry = readdir(proc)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    char path[512];
+    char text[4096] = {};
+    snprintf(path, sizeof path, "%s/%s/cmdline", folder, entry->d_name);
+    const int fd = open(path, O_RDONLY);
+    const ssize_t size = fd == -1 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd != -1) close(fd);
+    ++seen;
+    if (size > 0 && strcmp(text, verb.argument(0)) == 0) ++found;
+  }
+  answer.add_result(true);
+  answer.add("mounted", strcmp(folder, "/proc") == 0 ? "/proc" : "by the probe");
+  answer.add("seen", seen);
+  answer.add("found", found);
+}
+
+void do_sysv(const Verb& verb, Answer& answer) {
+  answer.add_result(msgget(static_cast<key_t>(verb.number(0)), 0) != -1);
+}
+
+void do_queue(const Verb& verb, Answer& answer) {
+  answer.add_result(mq_open(verb.argument(0), O_RDONLY) != static_cast<mqd_t>(-1));
+}
+
+void do_terminal(const Verb&, Answer& answer) {
+  winsize size = {};
+  answer.add_result(ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0);
+  answer.add("rows", size.ws_row);
+  answer.add("columns", size.ws_col);
+  answer.add("foreground", tcgetpgrp(STDIN_FILENO) == getpgrp());
+}
+
+// --- Verbs that try --------------------------------------------------------------------------
+
+void do_write(const Verb& verb, Answer& answer) {
+  const int fd = open(verb.argument(0), O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0644);
+  answer.add_result(fd != -1 && write(fd, nonce, strlen(nonce)) != -1);
+}
+
+// Opens only: what is written to some files of /proc would change the machine.
+void do_open_to_write(const Verb& verb, Answer& answer) {
+  answer.add_result(open(verb.argument(0), O_WRONLY | O_NONBLOCK | O_NOCTTY) != -1);
+}
+
+void do_set_hostname(const Verb& verb, Answer& answer) {
+  answer.add_result(sethostname(verb.argument(0), strlen(verb.argument(0))) == 0);
+}
+
+void do_kill(const Verb& verb, Answer& answer) {
+  answer.add_result(kill(static_cast<pid_t>(verb.number(0)), static_cast<int>(verb.number(1))) ==
+                    0);
+}
+
+void do_make_sysv(const Verb& verb, Answer& answer) {
+  answer.add_result(msgget(static_cast<key_t>(verb.number(0)), IPC_CREAT | IPC_EXCL | 0600) != -1);
+}
+
+void do_remove_sysv(const Verb& verb, Answer& answer) {
+  const int queue = msgget(static_cast<key_t>(verb.number(0)), 0);
+  answer.add_result(queue != -1 && msgctl(queue, IPC_RMID, nullptr) == 0);
+}
+
+void do_make_queue(const Verb& verb, Answer& answer) {
+  answer.add_result(mq_open(verb.argument(0), O_RDWR | O_CREAT | O_EXCL, 0600, nullptr) !=
+                    static_cast<mqd_t>(-1));
+}
+
+void do_remove_queue(const Verb& verb, Answer& answer) {
+  answer.add_result(mq_unlink(verb.argument(0)) == 0);
+}
+
+void do_mount(const Verb& verb, Answer& answer) {
+  (void)mkdir(verb.argument(0), 0755);
+  answer.add_result(mount(nonce, verb.argument(0), "tmpfs", 0, nullptr) == 0);
+}
+
+void do_mknod(const Verb& verb, Answer& answer) {
+  const auto device =
+      makedev(static_cast<unsigned>(verb.number(1)), static_cast<unsigned>(verb.number(2)));
+  answer.add_result(mknod(verb.argument(0), S_IFCHR | 0600, device) == 0);
+}
+
+void do_chown(const Verb& verb, Answer& answer) {
+  answer.add_result(
+      lchown(verb.argument(0), static_cast<uid_t>(verb.number(1)), static_cast<gid_t>(-1)) == 0);
+}
+
+void do_setuid(const Verb& verb, Answer& answer) {
+  const auto user = static_cast<uid_t>(verb.number(0));
+  answer.add_result(setresuid(user, user, user) == 0);
+}
+
+void do_new_terminal(const Verb&, Answer& answer) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  char name[64] = {};
+  const bool good = master != -1 && grantpt(master) == 0 && unlockpt(master) == 0 &&
+                    ptsname_r(master, name, sizeof name) == 0 && open(name, O_RDWR) != -1;
+  answer.add_result(good);
+  if (good) answer.add("name", name);
+}
+
+void climb_and_read(Answer& answer, const char* path) {
+  for (int i = 0; i < 256; ++i) (void)chdir("..");
+  if (chroot(".") == -1) return answer.add_result(false);
+  add_text_of(answer, open(path, O_RDONLY | O_NONBLOCK));
+}
+
+// escape_by_chroot=SECRET,DIRECTORY: the kernel stops ".." at the root, but a process whose working
+// directory is not below its root never comes past it, see chroot(2).
+void do_escape_by_chroot(const Verb& verb, Answer& answer) {
+  (void)mkdir(verb.argument(1), 0755);
+  if (chroot(verb.argument(1)) == -1) return answer.add_result(false);
+  climb_and_read(answer, verb.argument(0));
+}
+
+// The same, for who goes into the directory first: a descriptor of "/" leads out again.
+void do_escape_by_descriptor(const Verb& verb, Answer& answer) {
+  const int root = open("/", O_RDONLY | O_DIRECTORY);
+  (void)mkdir(verb.argument(1), 0755);
+  if (chdir(verb.argument(1)) == -1 || chroot(".") == -1 || fchdir(root) == -1) {
+    return answer.add_result(false);
+  }
+  climb_and_read(answer, verb.argument(0));
+}
+
+struct KnownVerb {
+  const char* name;
+  void (*action)(const Verb&, Answer&);
+};
+
+constexpr KnownVerb kVerbs[] = {
+    {"hello", do_hello},
+    {"arguments", do_arguments},
+    {"read", do_read},
+    {"read_up", do_read_up},
+    {"read_from", do_read_from},
+    {"list", do_list},
+    {"stat", do_stat},
+    {"cwd", do_cwd},
+    {"hostname", do_hostname},
+    {"processes", do_processes},
+    {"sysv", do_sysv},
+    {"queue", do_queue},
+    {"terminal", do_terminal},
+    {"write", do_write},
+    {"open_to_write", do_open_to_write},
+    {"set_hostname", do_set_hostname},
+    {"kill", do_kill},
+    {"make_sysv", do_make_sysv},
+    {"remove_sysv", do_remove_sysv},
+    {"make_queue", do_make_queue},
+    {"remove_queue", do_remove_queue},
+    {"mount", do_mount},
+    {"mknod", do_mknod},
+    {"chown", do_chown},
+    {"setuid", do_setuid},
+    {"new_terminal", do_new_terminal},
+    {"escape_by_chroot", do_escape_by_chroot},
+    {"escape_by_descriptor", do_escape_by_descriptor},
+};
+
+// --- Verbs of this process itself --------------------------------------------------------------
+
+// Says what it read from stdin up to the end of a line. At end-of-file it waits a moment: time for
+// the harness to look at us.
+void hold(const Verb& verb) {
+  {
+    Answer ready(verb);
+    ready.add("held", "waiting");
+    ready.send();
+  }
+  char line[256] = {};
+  size_t size = 0;
+  while (size < sizeof line - 1) {
+    const ssize_t got = read(STDIN_FILENO, line + size, 1);
+    if (got <= 0) {
+      usleep(300 * 1000);
+      break;
+    }
+    if (line[size] == '\n') break;
+    ++size;
+  }
+  line[strcspn(line, "\n")] = '\0';
+  Answer answer(verb);
+  answer.add("held", "released");
+  answer.add("line", line);
+  answer.send();
+}
+
+void tell_signal(int signal) {
+  Verb verb;
+  verb.text = "signal";
+  Answer answer(verb);
+  answer.add("signal", signal);
+  answer.send();
+}
+
+// trap=SECONDS: tells each signal that comes, until one more line is read or the time is over.
+void trap(const Verb& verb) {
+  constexpr int kTrapped[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+  struct sigaction action = {};
+  action.sa_handler = tell_signal;
+  for (const int signal : kTrapped) (void)sigaction(signal, &action, nullptr);
+  {
+    Answer ready(verb);
+    ready.add("trap", "ready");
+    ready.send();
+  }
+  const time_t end = time(nullptr) + verb.number(0);
+  while (time(nullptr) < end) {
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    if (poll(&input, 1, 100) <= 0) continue;
+    char byte = 0;
+    if (read(STDIN_FILENO, &byte, 1) == 1) break;
+    usleep(100 * 1000);  // end-of-file: nobody will tell us to go on
+  }
+  Answer done(verb);
+  done.add("trap", "done");
+  done.send();
+}
+
+// orphan=MILLISECONDS: leaves a grandchild that ends after a moment, and that only PID 1 can reap.
+void orphan(const Verb& verb) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (fork() == 0) {
+      usleep(static_cast<useconds_t>(verb.number(0)) * 1000);
+      _exit(0);
+    }
+    _exit(0);
+  }
+  (void)waitpid(child, nullptr, 0);
+  Answer answer(verb);
+  answer.add_result(true);
+  answer.send();
+}
+
+// daemon=SECONDS: leaves a process that belongs to nobody's session.
+void leave_daemon(const Verb& verb) {
+  const pid_t child = fork();
+  if (child == 0) {
+    (void)setsid();
+    if (fork() != 0) _exit(0);
+    for (int fd = 0; fd < 3; ++fd) (void)close(fd);
+    for (int signal = 1; signal < SIGRTMIN; ++signal) (void)::signal(signal, SIG_IGN);
+    sleep(static_cast<unsigned>(verb.number(0)));
+    _exit(0);
+  }
+  (void)waitpid(child, nullptr, 0);
+  Answer answer(verb);
+  answer.add_result(true);
+  answer.send();
+}
+
+// What a shell or an editor does to its terminal, without undoing it.
+void spoil_terminal(const Verb& verb) {
+  termios modes = {};
+  (void)tcgetattr(STDIN_FILENO, &modes);
+  cfmakeraw(&modes);
+  const bool good = tcsetattr(STDIN_FILENO, TCSANOW, &modes) == 0;
+  Answer answer(verb);
+  answer.add_result(good);
+  answer.send();
+}
+
+bool do_in_this_process(const Verb& verb) {
+  if (strcmp(verb.name, "hold") == 0) {
+    hold(verb);
+  } else if (strcmp(verb.name, "trap") == 0) {
+    trap(verb);
+  } else if (strcmp(verb.name, "orphan") == 0) {
+    orphan(verb);
+  } else if (strcmp(verb.name, "daemon") == 0) {
+    leave_daemon(verb);
+  } else if (strcmp(verb.name, "spoil_terminal") == 0) {
+    spoil_terminal(verb);
+  } else if (strcmp(verb.name, "sleep_ms") == 0) {
+    usleep(static_cast<useconds_t>(verb.number(0)) * 1000);
+  } else if (strcmp(verb.name, "exit") == 0) {
+    exit(static_cast<int>(verb.number(0)));
+  } else if (strcmp(verb.name, "raise") == 0) {
+    // As PID 1 we cannot be killed by ourselves, see pid_namespaces(7): then say so.
+    (void)signal(static_cast<int>(verb.number(0)), SIG_DFL);
+    (void)raise(static_cast<int>(verb.number(0)));
+    Answer answer(verb);
+    answer.add("raise", "survived");
+    answer.send();
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void do_in_child(const Verb& verb) {
+  for (const KnownVerb& known : kVerbs) {
+    if (strcmp(verb.name, known.name) != 0) continue;
+    const pid_t child = fork();
+    if (child == 0) {
+      Answer answer(verb);
+      known.action(verb, answer);
+      answer.send();
+      _exit(0);
+    }
+    int status = 0;
+    if (child == -1 || waitpid(child, &status, 0) == -1 || status != 0) {
+      Answer answer(verb);
+      answer.add("died", child == -1 ? -1 : status);
+      answer.send();
+    }
+    return;
+  }
+  Answer answer(verb);
+  answer.add("unknown", verb.name);
+  answer.send();
+}
+
+// Takes "name=a,b" apart. `copy` is written to.
+void parse(const char* text, char* copy, Verb& verb) {
+  verb.text = text;
+  char* rest = strchr(copy, '=');
+  if (rest != nullptr) *rest++ = '\0';
+  snprintf(verb.name, sizeof verb.name, "%s", copy);
+  while (rest != nullptr && verb.count < kMostArguments) {
+    verb.arguments[verb.count++] = rest;
+    rest = strchr(rest, ',');
+    if (rest != nullptr) *rest++ = '\0';
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    fprintf(stderr, "Usage: probe NONCE VERB[=ARGUMENT[,ARGUMENT...]]... [-- WORD...]\n");
+    return 2;
+  }
+  nonce = argv[1];
+  int end = 2;
+  while (end < argc && strcmp(argv[end], "--") != 0) ++end;
+  words_after = end < argc ? argv + end + 1 : nullptr;
+  for (int i = 2; i < end; ++i) {
+    Verb verb;
+    parse(argv[i], strdup(argv[i]), verb);
+    if (!do_in_this_process(verb)) do_in_child(verb);
+  }
+  return 0;
+}

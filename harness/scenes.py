@@ -1,0 +1,1031 @@
+"""Scenes: what is set up on the host, how the container is started, and what is then looked at.
+
+A scene is one start of the program under test, or a few that belong together. It knows nothing but
+the command line that all stages share. It returns a Look, of which the rows of properties.py read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import secrets
+import signal as signal_numbers
+import time
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
+
+from harness.agent_client import Agent, AgentError, Json
+from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
+
+STRANGER = 54321  # an id of the host that is nobody's in any container
+ORDINARY = 12345  # who starts containers without being root
+PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
+
+
+# Words that a shell, or a split at spaces, would change.
+WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """Where the harness' own programs are, for the agent."""
+
+    agent: str
+    probe: str
+    busybox: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """Something for the probe to do: `verb` is a template, filled in with the scene's names."""
+
+    verb: str
+    late: bool = False  # after the host has been looked at and changed
+
+
+# In the order in which the probe does them. {in} is where the root directory is for the probe.
+ASKS: Dict[str, Ask] = {
+    "hello": Ask("hello"),  # which every scene begins with
+    "arguments": Ask("arguments"),
+    "cwd": Ask("cwd"),
+    "hostname": Ask("hostname"),
+    "secret": Ask("read={secret}"),
+    "secret_up": Ask("read_up={secret}"),
+    "secret_by_link": Ask("read={in}/link"),
+    "secret_by_fd": Ask("read_from=8,{secret}"),
+    "host_processes": Ask("processes={victim},{in}/tmp/proc"),
+    "proc": Ask("stat=/proc"),
+    "sysv": Ask("sysv={sysv_key}"),
+    "queue": Ask("queue=/{nonce}"),
+    "mine": Ask("write={in}/tmp/made-{nonce}"),
+    "stranger": Ask("stat={in}/theirs"),
+    "private": Ask("read={in}/private"),
+    "mknod": Ask("mknod={in}/tmp/node,1,5"),
+    "chown": Ask("chown={in}/theirs,0"),
+    "setuid": Ask("setuid={stranger}"),
+    "dev": Ask("list={in}/dev"),
+    "dev_null": Ask("stat={in}/dev/null"),
+    "dev_null_write": Ask("write={in}/dev/null"),
+    "planted": Ask("read={in}/etc/planted"),
+    "dev_fd": Ask("stat=/dev/stdin"),
+    "shm": Ask("write=/dev/shm/{nonce}"),
+    "new_terminal": Ask("new_terminal"),
+    "sysctl": Ask("open_to_write=/proc/sys/kernel/core_pattern"),
+    "keys": Ask("read=/proc/keys"),
+    "timers": Ask("read=/proc/timer_list"),
+    "interrupts": Ask("read=/proc/interrupts"),
+    "firmware": Ask("list={in}/sys/firmware"),
+    "root_write": Ask("write={in}/written-{nonce}"),
+    "by_chroot": Ask("escape_by_chroot={secret},{in}/tmp/a"),
+    "by_descriptor": Ask("escape_by_descriptor={secret},{in}/tmp/b"),
+    # After the host was looked at, and has changed its name and mounted something.
+    "hostname_again": Ask("hostname", late=True),
+    "host_mount": Ask("read={in}/mnt/host/seen", late=True),
+    "kill": Ask("kill={victim_pid},9", late=True),
+    "make_sysv": Ask("make_sysv={own_sysv_key}", late=True),
+    "make_queue": Ask("make_queue=/own-{nonce}", late=True),
+    "mount": Ask("mount={in}/mnt/own", late=True),
+    "set_hostname": Ask("set_hostname=inside-{nonce}", late=True),
+}
+
+
+@dataclasses.dataclass
+class Look:
+    """What was seen. Facts come from the host, answers from the probe."""
+
+    identity: str
+    names: Dict[str, str]
+    answers: Dict[str, List[Json]] = dataclasses.field(default_factory=dict)
+    facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
+    runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
+    problem: str = ""  # why the program never ran the command
+    missing: Dict[str, str] = dataclasses.field(default_factory=dict)  # ask -> why it is no test
+    left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
+    leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
+
+    @property
+    def uid(self) -> int:
+        return 0 if self.identity == ROOT else ORDINARY
+
+    def answer(self, ask: str) -> Json:
+        """What the probe answered to a key of ASKS."""
+        self.check_that_it_is_there(ask)
+        if self.problem:
+            raise NotStarted(self.problem)
+        given = self.answers.get(ASKS[ask].verb.format_map(self.names), [])
+        index = 1 if ask == "hostname_again" else 0  # the one verb that is asked for twice
+        if len(given) <= index or "died" in given[index] or "unknown" in given[index]:
+            raise ProbeBroke(f"no answer to {ask}; answered: {self.answers}; {self.tell_runs()}")
+        return given[index]
+
+    def check_that_it_is_there(self, ask: str) -> None:
+        """What the container must not see has to be on the host: else it proves nothing."""
+        if ask in self.missing:
+            raise NotTestable(self.missing[ask])
+
+    def fact(self, name: str) -> Any:
+        if self.problem:
+            raise NotStarted(self.problem)
+        if name not in self.facts:
+            raise ProbeBroke(f"{name} was not seen; {self.tell_runs()}")
+        return self.facts[name]
+
+    def run(self, name: str) -> Json:
+        if name in self.runs:
+            return self.runs[name]
+        raise NotStarted(self.problem or f"{name} was not run")
+
+    def tell_runs(self) -> str:
+        return "; ".join(f"{name}: {tell_run(run)}" for name, run in self.runs.items())
+
+
+def tell_run(run: Json) -> str:
+    """A run in one line: how it ended, and the beginning of what it wrote."""
+    if run["why"] == "time limit":
+        end = "did not end within the time limit"
+    elif run["why"] == "output limit":
+        end = "wrote more than the output limit"
+    elif run["why"] == "killed":
+        end = "still ran, and was killed"
+    elif not run["over"]:
+        end = "still runs"
+    else:
+        end = f"signal {run['signal']}" if "signal" in run else f"exit status {run['exit']}"
+    texts = [f"{name} {shorten(run[name])!r}" for name in ("stdout", "stderr") if run[name]]
+    return ", ".join([end] + texts)
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + f"... ({len(text)} characters)"
+
+
+@dataclasses.dataclass
+class Stage:
+    """A program under test, started by somebody on an agent's host."""
+
+    agent: Agent
+    tools: Tools
+    program: str
+    stage: str
+    identity: str
+    asks: FrozenSet[str]
+    time_limit: float = 5.0
+    folder: str = ""
+    names: Dict[str, str] = dataclasses.field(default_factory=dict)
+    before: Json = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nonce = secrets.token_hex(6)
+        self.folder = self.folder or f"/tmp/box-{nonce}"
+        self.names = {
+            "nonce": nonce,
+            "secret": f"{self.folder}/secret",
+            "in": "" if self.at_least("02") else f"{self.folder}/root",
+            "victim": f"victim-{nonce}",
+            "stranger": str(STRANGER),
+            "sysv_key": str(int(nonce[:7], 16) | 1),
+            "own_sysv_key": str(int(nonce[5:], 16) | 1),
+            "hostname": f"inside-{nonce[:4]}",
+            "host_hostname": f"host-{nonce[:4]}",
+        }
+
+    def at_least(self, stage: str) -> bool:
+        return stage_number(self.stage) >= stage_number(stage)
+
+    @property
+    def nonce(self) -> str:
+        return self.names["nonce"]
+
+    @property
+    def root(self) -> str:
+        return f"{self.folder}/root"
+
+    @property
+    def host_probe(self) -> str:
+        """The probe where it can be started on the host, by everybody."""
+        return f"{self.folder}/probe"
+
+    @property
+    def owner(self) -> Json:
+        if not self.agent.is_root:
+            return {}
+        uid = 0 if self.identity == ROOT else ORDINARY
+        return {"uid": uid, "gid": uid}
+
+    # --- What is on the host ------------------------------------------------------------------
+
+    def make_host(self) -> None:
+        """A small root file system with the probe in it, a secret, a home."""
+        def entry(path: str, kind: str = "file", **more: Any) -> Json:
+            return {"kind": kind, "path": f"{self.folder}/{path}" if path else self.folder,
+                    **self.owner, **more}
+
+        folders = [entry("", "directory", mode=0o755)]
+        folders += [entry(name, "directory", mode=0o755) for name in (
+            "root", "home", "temporary", "cwd", "volume", "outside", "mark", "bin", "root/bin",
+            "root/dev",
+            "root/etc", "root/mnt", "root/mnt/host", "root/mnt/own", "root/proc", "root/root",
+            "root/run", "root/sbin", "root/sys", "root/usr", "root/usr/bin")]
+        folders.append(entry("root/tmp", "directory", mode=0o1777))
+        files = [
+            entry("secret", text=f"secret-{self.nonce}", mode=0o644),
+            entry("volume/file", text=f"volume-{self.nonce}", mode=0o644),
+            entry("cwd/file", text="", mode=0o644),
+            entry("root/.marker", text=self.nonce, mode=0o644),
+            entry("probe", copy_from=self.tools.probe, mode=0o755),
+            entry("root/probe", copy_from=self.tools.probe, mode=0o755),
+            entry("root/bin/busybox", copy_from=self.tools.busybox, mode=0o755),
+            entry("root/bin/sh", "link", text="busybox"),
+            entry("root/bin/hostname", "link", text="busybox"),
+            entry("root/link", "link", text=f"{self.folder}/secret"),
+            entry("root/etc/passwd", text="root:x:0:0:root:/root:/bin/sh\n", mode=0o644),
+            entry("root/not-executable", text="no program\n", mode=0o644),
+        ]
+        if self.agent.is_root:
+            stranger = {"uid": STRANGER, "gid": STRANGER}
+            files += [
+                {**entry("root/theirs", text="theirs", mode=0o644), **stranger},
+                {**entry("root/private", text=f"private-{self.nonce}", mode=0o600), **stranger},
+                entry("root/etc/planted", "device", major=1, minor=5, mode=0o666),
+                entry("root/dev/planted", "device", major=1, minor=5, mode=0o666),
+            ]
+        self.agent.make(folders + files)
+        if self.agent.has_own_host:
+            self.busybox("hostname", self.names["host_hostname"])
+            if self.identity != ROOT:
+                self.show_program_to_user()
+
+    def show_program_to_user(self) -> None:
+        """An ordinary user need not be able to walk to where the program was built: he is shown all
+        that lies below the last directory that he cannot enter, in another place."""
+        parents = [str(path) for path in reversed(pathlib.PurePath(self.program).parents)]
+        places = self.agent.stat(*parents)
+        closed = [path for path in parents if places[path].get("mode", 0) & 0o001 == 0]
+        if not closed:
+            return
+        inside = pathlib.PurePath(self.program).relative_to(closed[-1])
+        start = f"{closed[-1]}/{inside.parts[0]}"
+        if len(inside.parts) == 1:
+            self.agent.make([{"path": f"{self.folder}/bin/{inside}"}])
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin/{inside}")
+        else:
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin")
+            inside = inside.relative_to(inside.parts[0])
+        self.program = f"{self.folder}/bin/{inside}"
+
+    def busybox(self, *words: str) -> Json:
+        """Runs an applet on the host, as root if the agent is."""
+        done = self.agent.run(["busybox", *words], program=self.tools.busybox)
+        if done.get("exit") != 0:
+            raise ProbeBroke(f"busybox {' '.join(words)}: {tell_run(done)}")
+        return done
+
+    def watch(self) -> None:
+        """From here on, what changes on the host is the program's doing."""
+        self.before = self.snapshot()
+
+    def missing(self) -> Dict[str, str]:
+        """The questions that prove nothing on this host: what they are about is not there."""
+        files = {"secret": self.names["secret"], "private": f"{self.root}/private",
+                 "stranger": f"{self.root}/theirs", "chown": f"{self.root}/theirs",
+                 "planted": f"{self.root}/etc/planted"}
+        places = self.agent.stat(*files.values())
+        why = "needs root on the host: "
+        missing = {ask: f"{why}{os.path.relpath(path, self.folder)} cannot be made"
+                   for ask, path in files.items() if "errno" in places[path]}
+        if not self.agent.has_own_host:
+            missing["hostname_again"] = why + "its name must change"
+            missing["host_mount"] = missing["mark"] = why + "something must be mounted"
+        if not self.is_shared(self.root):
+            missing["mount"] = missing["shared"] = why + "the mounts are not shared"
+        return missing
+
+    def is_shared(self, path: str) -> bool:
+        """Whether a mount at `path` would propagate to the peers of the host's."""
+        text = self.agent.read("/proc/self/mountinfo")["/proc/self/mountinfo"]["text"]
+        lines = [line for line in text.splitlines()
+                 if (path + "/").startswith(line.split()[4].rstrip("/") + "/")]
+        return " shared:" in max(lines, key=lambda line: len(line.split()[4]))
+
+    def snapshot(self) -> Json:
+        watched = [f"{self.folder}/{name}" for name in ("home", "temporary", "cwd", "volume")]
+        if self.agent.has_own_host:
+            watched += ["/tmp", "/var/tmp"]
+        snapshot = self.agent.ask("snapshot", folders=watched)
+        # The container's root is the container's, and a cache is there to be filled.
+        own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
+        snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
+        return snapshot
+
+    def clean_up(self) -> None:
+        """Where the host is this machine itself, nothing of the harness' own may stay either."""
+        self.agent.ask("finish_all")
+        if self.agent.has_own_host:
+            return  # which ends with its agent
+        if "errno" not in self.agent.stat(self.host_probe)[self.host_probe]:
+            self.agent.run(["probe", self.nonce, f"remove_sysv={self.names['sysv_key']}",
+                            f"remove_queue=/{self.nonce}"], program=self.host_probe)
+        self.agent.ask("remove", paths=[self.folder])
+
+    def leaks(self) -> List[str]:
+        """What is on the host that was not there before, or is no more."""
+        self.agent.ask("finish_all")
+        if not self.before:
+            return []
+        after = self.snapshot()
+        lines = []
+        for kind, old in self.before.items():
+            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in old]
+            if kind not in ("processes", "cgroups"):  # which end with others' and the scene's own
+                lines += [f"{kind}: gone: {line}" for line in old if line not in after[kind]]
+        return lines
+
+    # --- How the program is started -----------------------------------------------------------
+
+    def options(self, *more: str) -> List[str]:
+        words: List[str] = []
+        if self.at_least("02") and "--rootfs" not in more:
+            words += ["--rootfs", self.root]
+        if self.at_least("04"):
+            words += ["--hostname", self.names["hostname"]]
+        return words + list(more)
+
+    def words(self, command: Sequence[str], *options: str) -> List[str]:
+        return [self.program, *self.options(*options), "--", *command]
+
+    def probe(self, *verbs: str, words: Sequence[str] = ()) -> List[str]:
+        path = f"{self.names['in']}/probe"
+        return [path, self.nonce, *verbs] + (["--", *words] if words else [])
+
+    def circumstances(self) -> Json:
+        """Who starts the program, where, and with what around it."""
+        given: Json = {
+            "env": {"PATH": f"{self.folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+                    "HOME": f"{self.folder}/home", "TMPDIR": f"{self.folder}/temporary",
+                    "TERM": "dumb", "HOST_SECRET": f"secret-{self.nonce}"},
+            "cwd": f"{self.folder}/cwd",
+            "umask": 0o022,
+        }
+        if self.identity != ROOT and self.agent.is_root:
+            given["user"] = {"uid": ORDINARY, "gid": ORDINARY, "groups": []}
+        return given
+
+    def run(self, command: Sequence[str], *options: str, **more: Any) -> Json:
+        """Runs the program to its end."""
+        return self.run_words(self.words(command, *options), **more)
+
+    def run_words(self, words: Sequence[str], **more: Any) -> Json:
+        try:
+            return self.agent.run(words, self.time_limit, **{**self.circumstances(), **more})
+        except AgentError as error:
+            return not_startable(error)
+
+    def start(self, command: Sequence[str], *options: str, **more: Any) -> Json:
+        return self.start_words(self.words(command, *options), close_stdin=False, **more)
+
+    def start_words(self, words: Sequence[str], **more: Any) -> Json:
+        try:
+            return self.agent.start(words, 2 * self.time_limit, **{**self.circumstances(), **more})
+        except AgentError as error:
+            raise NotStarted(f"it cannot be executed: {error}") from error
+
+    def expect(self, run: Json, text: str, time_limit: Optional[float] = None) -> Json:
+        limit = self.time_limit if time_limit is None else time_limit
+        return self.agent.expect(run["run"], text, limit)
+
+    def answers(self, output: str) -> Dict[str, List[Json]]:
+        """The probe's lines in `output`, by verb. Anything without the nonce is somebody else's."""
+        found: Dict[str, List[Json]] = {}
+        for line in output.splitlines():
+            try:
+                answer = json.loads(line[line.find("{"):])  # a terminal echoes "^C" before it
+            except ValueError:
+                continue
+            if isinstance(answer, dict) and answer.get("nonce") == self.nonce:
+                found.setdefault(str(answer.get("verb")), []).append(answer)
+        return found
+
+    def wait_for_hold(self, look: Look, run: Json, name: str) -> bool:
+        """Whether the probe came to its "hold=1". If not, the run is over, and looked at."""
+        seen = self.expect(run, '"verb":"hold=1","held":"waiting"')
+        if not seen["found"]:
+            self.tell_why_not_started(look, run, name)
+        return seen["found"]
+
+    def tell_why_not_started(self, look: Look, run: Json, name: str) -> None:
+        """Ends a run in which the probe did not come as far as it should."""
+        ended = self.agent.wait(run["run"], 0.0)["over"]
+        self.end(look, run, name, 0.0)
+        told = tell_run(look.runs[name])
+        look.problem = (f"the container never ran the command: {told}" if ended else
+                        f"the command did not run within {self.time_limit:g} s: {told}")
+
+    def end(self, look: Look, run: Json, name: str, time_limit: Optional[float] = None) -> None:
+        """Waits for the end of a run, keeps what came of it, and kills what is left."""
+        limit = self.time_limit if time_limit is None else time_limit
+        ended = self.agent.wait(run["run"], limit)
+        if not ended["over"]:
+            ended = self.agent.finish(run["run"])
+        else:
+            look.left += self.left_processes()
+            self.agent.finish(run["run"])
+        look.runs[name] = ended
+        for verb, answers in self.answers(ended["stdout"]).items():
+            look.answers.setdefault(verb, []).extend(answers)
+
+    def left_processes(self, patience: float = 0.3) -> List[str]:
+        """Whatever still runs though the program under test is over, but for the victim."""
+        end = time.monotonic() + patience
+        while True:
+            left = [f"process: new: {' '.join(process['argv']) or process['name']}"
+                    for process in self.agent.processes()
+                    if process["argv"][:1] != [self.names["victim"]] and process["state"] != "Z"]
+            if not left or time.monotonic() > end:
+                return left
+            time.sleep(0.01)
+
+    # --- What the host sees of it -------------------------------------------------------------
+
+    def wait_for_family(self, starter: int) -> Optional[int]:
+        """The child of `starter`, once it has a child itself."""
+        end = time.monotonic() + self.time_limit
+        while time.monotonic() < end:
+            processes = self.agent.processes()
+            parents = {process["pid"]: process["ppid"] for process in processes
+                       if process["state"] != "Z"}
+            for process in processes:
+                parent = parents.get(process["ppid"])
+                if process["pid"] in parents and parent == starter:
+                    return process["ppid"]
+            time.sleep(0.005)
+        return None
+
+    def status_of(self, pid: int) -> Dict[str, str]:
+        """/proc/PID/status, taken apart."""
+        text = self.agent.read(f"/proc/{pid}/status")[f"/proc/{pid}/status"].get("text", "")
+        fields = (line.partition(":") for line in text.splitlines())
+        return {key: value.strip() for key, _, value in fields}
+
+    def find_probe(self) -> Json:
+        """The process of the probe, by its nonce. What it has forked ends before it holds."""
+        end = time.monotonic() + self.time_limit
+        while True:
+            found = [process for process in self.agent.processes()
+                     if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
+                     and os.path.basename(process["argv"][0]) == "probe"]
+            if len(found) == 1:
+                return found[0]
+            if time.monotonic() > end:
+                raise ProbeBroke(f"the probe is not one process of the host, but {len(found)}")
+            time.sleep(0.005)
+
+    def facts_of(self, pid: int) -> Dict[str, Any]:
+        """What /proc on the host tells of a process, and of the host."""
+        base = f"/proc/{pid}"
+        kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+        links = self.agent.readlink(
+            *[f"/proc/{who}/ns/{kind}" for who in (pid, "self") for kind in kinds],
+            f"{base}/root", f"{base}/cwd", f"{base}/exe")
+        texts = self.agent.read(*[f"{base}/{name}" for name in (
+            "uid_map", "gid_map", "setgroups", "mountinfo", "environ")],
+            f"{base}/root/.marker")
+        places = self.agent.stat(f"{base}/root", f"{base}/cwd", f"{base}/root/.", "/", self.root,
+                                 f"{self.folder}/cwd")
+        descriptors = self.agent.list(f"{base}/fd")[f"{base}/fd"]
+        try:
+            mounts = self.agent.ask("mounts_of", pid=pid)["text"]
+        except AgentError:
+            mounts = None
+        return {
+            "pid": pid,
+            "namespaces": {kind: links[f"{base}/ns/{kind}"].get("text") for kind in kinds},
+            "host_namespaces": {kind: links[f"/proc/self/ns/{kind}"].get("text")
+                                for kind in kinds},
+            "root": links[f"{base}/root"].get("text"),
+            "cwd": links[f"{base}/cwd"].get("text"),
+            "status": self.status_of(pid),
+            "uid_map": texts[f"{base}/uid_map"].get("text", "").split(),
+            "gid_map": texts[f"{base}/gid_map"].get("text", "").split(),
+            "setgroups": texts[f"{base}/setgroups"].get("text", "").strip(),
+            "mountinfo": texts[f"{base}/mountinfo"].get("text", ""),
+            "environ": texts[f"{base}/environ"].get("text", "").split("\0"),
+            "marker": texts[f"{base}/root/.marker"],
+            "descriptors": descriptors.get("entries"),
+            "all_mounts": mounts,
+            "places": {name.replace(base, "PROBE"): place for name, place in places.items()},
+        }
+
+
+def not_startable(error: AgentError) -> Json:
+    return {"why": "not started", "over": True, "exit": -1, "stdout": "", "stderr": str(error)}
+
+
+Scene = Callable[[Stage], Look]
+SCENES: Dict[str, Scene] = {}
+
+
+def scene(function: Scene) -> Scene:
+    SCENES[function.__name__] = function
+    return function
+
+
+def look_of(stage: Stage) -> Look:
+    return Look(stage.identity, stage.names)
+
+
+# --- The scenes ---------------------------------------------------------------------------------
+
+
+def start_victim(stage: Stage) -> Json:
+    """A process of the host, with a name that nothing else has."""
+    given = stage.circumstances()
+    victim = stage.agent.start([stage.names["victim"], "-", "hold=victim"], 60.0,
+                               program=stage.host_probe, close_stdin=False, **given)
+    stage.agent.expect(victim["run"], "waiting", 2.0)
+    return victim
+
+
+def make_host_ipc(stage: Stage) -> None:
+    """System V and POSIX queues of the host, which are then proved to be there."""
+    verbs = [f"make_sysv={stage.names['sysv_key']}", f"make_queue=/{stage.nonce}",
+             f"sysv={stage.names['sysv_key']}", f"queue=/{stage.nonce}"]
+    done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
+                           **stage.circumstances())
+    answers = [json.loads(line) for line in done["stdout"].splitlines()]
+    if len(answers) != 4 or not all(answer.get("ok") for answer in answers):
+        raise ProbeBroke(f"the host's own IPC cannot be made: {tell_run(done)}")
+
+
+@scene
+def inside(stage: Stage) -> Look:
+    """Most of the rows: a container that does what it is asked for, is looked at, and goes on."""
+    look = look_of(stage)
+    victim = start_victim(stage)
+    stage.names["victim_pid"] = str(victim["pid"])
+    make_host_ipc(stage)
+    look.missing = stage.missing()
+    look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
+    look.facts["host_firmware"] = stage.agent.list("/sys/firmware")["/sys/firmware"]
+    if stage.agent.has_own_host:
+        # A mount that only the host shall have, and what people do as long as no stage does it.
+        stage.busybox("mount", "-t", "tmpfs", f"mark-{stage.nonce}", f"{stage.folder}/mark")
+        if not stage.at_least("06"):
+            stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
+    stage.watch()
+    files = [{"fd": 7, "path": stage.names["secret"]}, {"fd": 8, "path": "/"}]
+    wanted = [(ask, ask.verb.format_map(stage.names)) for key, ask in ASKS.items()
+              if key in stage.asks | {"hello"}]
+    early = [verb for ask, verb in wanted if not ask.late]
+    late = [verb for ask, verb in wanted if ask.late]
+    command = stage.probe(*early, "hold=1", *late, "hold=2", "exit=37",
+                          words=WORDS)
+    run = stage.start(command, "-e", f"GIVEN=given-{stage.nonce}", files=files)
+    if not stage.wait_for_hold(look, run, "inside"):
+        return look
+    probe = stage.find_probe()
+    look.facts.update(stage.facts_of(probe["pid"]))
+    look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
+    look.facts["hostname"] = stage.agent.about["hostname"]
+    if stage.agent.has_own_host:
+        change_host(stage)
+        look.facts["hostname"] = stage.names["host_hostname"] + "-new"
+    stage.agent.write(run["run"], f"line-{stage.nonce}\n")
+    seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
+    look.facts["after"] = look_at_host(stage)
+    killed = stage.answers(seen["stdout"]).get(f"kill={victim['pid']},9", [{}])[0].get("ok")
+    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], 1.0 if killed else 0)["over"]
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "inside")
+    undo_on_host(stage)
+    return look
+
+
+def change_host(stage: Stage) -> None:
+    """What must not reach the container: the host gets another name, and a mount."""
+    stage.busybox("hostname", stage.names["host_hostname"] + "-new")
+    stage.busybox("mount", "-t", "tmpfs", stage.nonce, f"{stage.root}/mnt/host")
+    stage.agent.make([{"path": f"{stage.root}/mnt/host/seen", "text": f"mount-{stage.nonce}"}])
+
+
+def look_at_host(stage: Stage) -> Json:
+    """What the container must not have reached."""
+    host = stage.agent.ask("snapshot")
+    return {
+        "hostname": host["hostname"][0],
+        "sysv": any(line.split()[1] == stage.names["own_sysv_key"] for line in host["sysvipc"]),
+        "queue": f"/dev/mqueue/own-{stage.nonce}" in host["posixipc"],
+        "mounts": [line for line in host["mounts"] if f" {stage.root}/mnt/own " in line],
+        "theirs": stage.agent.stat(f"{stage.root}/theirs").get(f"{stage.root}/theirs"),
+        "node": stage.agent.stat(f"{stage.root}/tmp/node").get(f"{stage.root}/tmp/node"),
+    }
+
+
+def undo_on_host(stage: Stage) -> None:
+    """Removes what the scene itself did to the host, so that what then remains is a leak."""
+    # The probe's own queues are on the host only where there is no IPC namespace.
+    stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}",
+                     f"remove_queue=/own-{stage.nonce}"], program=stage.host_probe)
+    if not stage.agent.has_own_host:
+        return
+    stage.busybox("hostname", stage.names["host_hostname"])
+    for kind in ("host", "own"):
+        point = f"{stage.root}/mnt/{kind}"
+        if any(f" {point} " in line for line in stage.agent.ask("snapshot")["mounts"]):
+            stage.busybox("umount", "-l", point)
+    if any(f" {stage.root}/tmp/proc " in line for line in stage.agent.ask("snapshot")["mounts"]):
+        stage.busybox("umount", "-l", f"{stage.root}/tmp/proc")
+
+
+@scene
+def without_container(stage: Stage) -> Look:
+    """A control: the probe, started by the same caller, in no container at all."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.host_probe,
+                            close_stdin=False, **stage.circumstances())
+    if stage.wait_for_hold(look, run, "probe"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "probe")
+    return look
+
+
+@scene
+def statuses(stage: Stage) -> Look:
+    """What the program's exit status tells when the command's does not."""
+    look = look_of(stage)
+    inside = stage.names["in"]
+    stage.watch()
+    look.runs["no command"] = stage.run([f"{inside}/no-such-command"])
+    look.runs["not executable"] = stage.run([f"{inside}/not-executable"])
+    words = [stage.program, "--no-such-option", *stage.options(), "--",
+             *stage.probe("hello", "exit=37")]
+    look.runs["wrong option"] = stage.run_words(words)
+    look.answers = stage.answers(look.runs["wrong option"]["stdout"])
+    look.left += stage.left_processes()
+    return look
+
+
+@scene
+def killed(stage: Stage) -> Look:
+    """The command is killed from outside."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    if stage.wait_for_hold(look, run, "killed"):
+        stage.agent.signal("KILL", pid=stage.find_probe()["pid"])
+        stage.end(look, run, "killed")
+    return look
+
+
+@scene
+def sigchld_ignored(stage: Stage) -> Look:
+    """The caller ignores SIGCHLD: the kernel would then throw the command's status away."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), ignore=["CHLD"])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def workdir(stage: Stage) -> Look:
+    look = look_of(stage)
+    directory = "/tmp" if stage.at_least("02") else f"{stage.root}/tmp"
+    stage.names["workdir"] = directory
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("cwd"), "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
+
+
+@scene
+def signals(stage: Stage) -> Look:
+    """Each signal that stops or tells something, sent to the program under test."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.tell_why_not_started(look, run, "signals")
+        return look
+    for name in FORWARDED:
+        try:
+            stage.agent.signal(name, run=run["run"])
+        except AgentError:
+            break  # it has died of the one before
+    for name in FORWARDED:
+        number = getattr(signal_numbers, f"SIG{name}")
+        if not stage.expect(run, f'"signal":{number}}}', 0.4)["found"]:
+            break
+    stage.agent.write(run["run"], "x", close=True)
+    stage.end(look, run, "signals", 0.5)
+    return look
+
+
+@scene
+def terminal(stage: Stage) -> Look:
+    """In a terminal: Ctrl-C, and a command that leaves the terminal in a bad state."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "spoil_terminal", "exit=37"),
+                      terminal={"rows": 33, "columns": 77})
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.tell_why_not_started(look, run, "terminal")
+        return look
+    stage.agent.write(run["run"], "\x03")
+    stage.expect(run, '"verb":"signal"', 0.3)
+    time.sleep(0.05)  # a second one, if there is, comes at once
+    stage.agent.write(run["run"], "\n")
+    ended = stage.agent.wait(run["run"], stage.time_limit)
+    if ended["over"]:
+        look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
+    stage.end(look, run, "terminal", 0.0)
+    return look
+
+
+@scene
+def anybody(stage: Stage) -> Look:
+    """Simply started, by whoever it is: with root or without."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def parent_killed(stage: Stage) -> Look:
+    """The program under test is killed with SIGKILL while the command runs."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    if stage.wait_for_hold(look, run, "run"):
+        stage.find_probe()
+        stage.agent.signal("KILL", run=run["run"])
+        stage.end(look, run, "run")
+        look.facts["left"] = look.left
+        look.left = []
+    return look
+
+
+@scene
+def parent_killed_early(stage: Stage) -> Look:
+    """The same, before the command runs: strace holds the child where it asks to die with us."""
+    look = look_of(stage)
+    need_strace(stage)
+    stage.watch()
+    words = stage.words(stage.probe("hello", "hold=1"))
+    run = stage.start_words(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e",
+                             "inject=prctl:delay_enter=300000", *words],
+                            program="/usr/bin/strace", close_stdin=False)
+    parent = stage.wait_for_family(run["pid"])
+    if parent is None:
+        stage.end(look, run, "run", 0.0)
+        look.problem = f"it never had a child: {tell_run(look.runs['run'])}"
+        return look
+    time.sleep(0.1)
+    stage.agent.signal("KILL", pid=parent)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        # What is a child of strace's is what has survived; strace itself stays as long.
+        left = [process for process in stage.agent.processes()
+                if process["pid"] not in (run["pid"], parent) and process["state"] != "Z"]
+        if not left:
+            break
+        time.sleep(0.01)
+    look.facts["left"] = [f"{' '.join(process['argv'])}" for process in left]
+    stage.end(look, run, "run", 0.0)
+    look.left = []
+    return look
+
+
+@scene
+def daemon(stage: Stage) -> Look:
+    """The command leaves a process that ignores all signals and belongs to no session."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
+    stage.end(look, run, "run")
+    look.facts["left"] = look.left
+    look.left = []
+    return look
+
+
+def orphan_in(stage: Stage, *options: str) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "orphan=1", "hold=1", "exit=37"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        time.sleep(0.05)
+        probe = stage.find_probe()
+        look.facts.update(stage.facts_of(probe["pid"]))
+        processes = stage.agent.processes()
+        look.facts["parents"] = stage.status_of(probe["ppid"])
+        look.facts["zombies"] = [process["name"] for process in processes
+                                 if process["state"] == "Z"
+                                 and process["ppid"] != stage.agent.about["pid"]]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+@scene
+def with_init(stage: Stage) -> Look:
+    """An orphan ends, with --init."""
+    return orphan_in(stage, "--init")
+
+
+@scene
+def without_init(stage: Stage) -> Look:
+    """An orphan ends, and PID 1 is the probe, which does not reap."""
+    return orphan_in(stage)
+
+
+def terminated_in(stage: Stage, *options: str) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        stage.agent.signal("TERM", run=run["run"])
+        stage.end(look, run, "run", 0.4)
+        look.left = []
+    return look
+
+
+@scene
+def terminated_with_init(stage: Stage) -> Look:
+    """A command without handlers is asked to end, with --init."""
+    return terminated_in(stage, "--init")
+
+
+@scene
+def terminated_without_init(stage: Stage) -> Look:
+    """The same without: for PID 1 the kernel discards what it has no handler for."""
+    return terminated_in(stage)
+
+
+@scene
+def other_user(stage: Stage) -> Look:
+    """Root maps ranges of ids, and lets another one run the command."""
+    look = look_of(stage)
+    options = (["--uid-map", "0:100000:10", "--gid-map", "0:200000:10", "-u", "5:6"]
+               if stage.at_least("05") else [])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def volumes_in(stage: Stage, mode: str) -> Look:
+    look = look_of(stage)
+    volume = f"{stage.folder}/volume"
+    if stage.agent.is_root:
+        stage.agent.make([{"kind": "device", "path": f"{volume}/device", "major": 1, "minor": 5,
+                           "mode": 0o666, **stage.owner}])
+    options = (["-v", f"{volume}:/data", "-v", f"{volume}:/fixed{mode}",
+                "-v", f"{volume}/file:/etc/single"] if stage.at_least("06") else [])
+    stage.watch()
+    run = stage.start(stage.probe(
+        "hello", "read=/data/file", "read=/etc/single", f"write=/data/new-{stage.nonce}",
+        f"write=/fixed/no-{stage.nonce}", "read=/data/device", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        new, fixed = f"{volume}/new-{stage.nonce}", f"{volume}/no-{stage.nonce}"
+        places = stage.agent.stat(new, fixed)
+        look.facts["new"], look.facts["fixed"] = places[new], places[fixed]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+        stage.agent.ask("remove", paths=[new, fixed])  # which the probe wrote, as it was told
+    return look
+
+
+@scene
+def volumes(stage: Stage) -> Look:
+    """Files of the host, shown in the container: one place may be written, one may not."""
+    return volumes_in(stage, ":ro")
+
+
+@scene
+def volumes_writable(stage: Stage) -> Look:
+    """The same, but both places may be written."""
+    return volumes_in(stage, "")
+
+
+@scene
+def read_only(stage: Stage) -> Look:
+    """--read-only"""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe(ASKS["root_write"].verb.format_map(stage.names)),
+                                 "--read-only")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def hostile_volume(stage: Stage) -> Look:
+    """A root in which a folder is a link to the host's, and a volume that goes there."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), "-v",
+                      f"{stage.folder}/volume:/escape/made-{stage.nonce}")
+    look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+@scene
+def hostile_proc(stage: Stage) -> Look:
+    """A root in which /proc is a link to a folder of the host."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.ask("remove", paths=[f"{stage.root}/proc"])
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/proc", "text": outside}])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
+    if look.facts["held"]:
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+def need_strace(stage: Stage) -> None:
+    if "errno" in stage.agent.stat("/usr/bin/strace")["/usr/bin/strace"]:
+        raise NotTestable("it needs strace: apt-get install strace")
+
+
+def failing(stage: Stage, calls: str, *asks: str) -> Look:
+    """The kernel refuses `calls`: does the container start all the same?"""
+    look = look_of(stage)
+    need_strace(stage)
+    verbs = [ASKS[ask].verb.format_map(stage.names) for ask in asks]
+    words = stage.words(stage.probe("hello", *verbs, "exit=37"))
+    stage.watch()
+    look.runs["run"] = stage.run_words(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def chroot_fails(stage: Stage) -> Look:
+    return failing(stage, "chroot,pivot_root", "secret")
+
+
+@scene
+def namespaces_fail(stage: Stage) -> Look:
+    return failing(stage, "clone3,unshare", "hostname")
+
+
+@scene
+def pivot_root_fails(stage: Stage) -> Look:
+    return failing(stage, "pivot_root", "by_chroot")
+
+
+@scene
+def userspace(stage: Stage) -> Look:
+    """A root of the host's programs; before stage 03, one that was copied by hand, as people do."""
+    look = look_of(stage)
+    new, folder = f"{stage.folder}/new", f"{stage.folder}/with"
+    text = f"file-{stage.nonce}"
+    stage.agent.make([{"kind": "directory", "path": folder, "mode": 0o755, **stage.owner},
+                      {"path": f"{folder}/file", "text": text, "mode": 0o644, **stage.owner},
+                      {"kind": "link", "path": f"{folder}/link", "text": stage.names["secret"]}])
+    loaded = stage.agent.run(["ls"], program="/bin/ls", env={"LD_TRACE_LOADED_OBJECTS": "1"})
+    look.facts["libraries"] = [line.split()[0] for line in loaded["stdout"].splitlines()]
+    options = ["--rootfs", new]
+    if stage.at_least("03"):
+        options += ["--userspace", "minimal", "--with", stage.host_probe, "--with", folder]
+    else:
+        for path in (new, f"{new}/bin", f"{new}/tmp", new + stage.folder, new + folder):
+            stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}])
+        stage.busybox("cp", "/bin/ls", f"{new}/bin/ls")
+        stage.busybox("cp", stage.host_probe, new + stage.host_probe)
+        stage.busybox("cp", "-L", f"{folder}/link", f"{new}{folder}/link")
+        stage.busybox("ln", f"{folder}/file", f"{new}{folder}/file")
+    stage.watch()
+    probe = [stage.host_probe, stage.nonce, "hello", f"write={folder}/file"]
+    look.runs["run"] = stage.run(probe, *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.runs["ls"] = stage.run(["/bin/ls", "/"], *options)
+    look.runs["sh"] = stage.run(["sh", "-c", "exit 37"], *options)
+    look.facts["link"] = stage.agent.stat(f"{new}{folder}/link", follow=False)
+    look.facts["host_file"] = stage.agent.read(f"{folder}/file")[f"{folder}/file"].get("text")
+    look.facts["host_file_was"] = text
+    return look

@@ -1,0 +1,217 @@
+"""The agent: whatever it is asked and whatever it starts, it answers, and nothing stays."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+from typing import Iterator
+
+import pytest
+
+from harness.agent_client import Agent, AgentError, AgentLost
+from harness.scenes import Tools
+
+SH = "/bin/sh"
+
+
+@pytest.fixture(params=["own host", "this machine"])
+def any_agent(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Agent]:
+    if request.param == "own host" and os.geteuid() != 0:
+        pytest.skip("a host of its own needs root")
+    with Agent(tools.agent, own_host=request.param == "own host") as agent:
+        yield agent
+
+
+def shell(agent: Agent, script: str, time_limit: float = 5.0, **options):
+    return agent.run([SH, "-c", script], time_limit, env={"PATH": os.environ["PATH"]}, **options)
+
+
+def test_it_tells_status_output_and_time(any_agent):
+    done = shell(any_agent, "cat; echo err >&2; exit 3", stdin="in")
+    assert (done["exit"], done["stdout"], done["stderr"]) == (3, "in", "err\n")
+    assert done["why"] == "ended" and 0 < done["ms"] < 5000
+
+
+def test_it_tells_the_signal(any_agent):
+    done = shell(any_agent, "kill -SEGV $$")
+    assert done["signal"] == 11 and "exit" not in done
+
+
+@pytest.mark.parametrize("line", [
+    "", "garbage", "[]", "1", "null", '{"id": 1}', '{"id": 1, "do": 5}',
+    '{"id": 1, "do": "nothing"}',
+    '{"id": 1, "do": "run"}', '{"id": 1, "do": "run", "argv": []}', '{"id": 1, "do": "wait"}',
+    '{"id": 1, "do": "run", "argv": ["/bin/true"], "user": 5}',
+    '{"id": 1, "do": "run", "argv": [{}]}', '{"id": 1, "do": "read", "paths": "x"}',
+    '{"id": 1, "do": "start", "argv": ["/bin/true"], "files": [{"fd": 1000, "path": "/"}]}',
+    '{"id": 1, "do": "signal", "pid": -1, "signal": 9}',
+    '{"id": 1, "do": "remove", "paths": ["/"]}',
+    "\x00\x01\xff", '{"id": 1, "do": "run", "argv": ["/bin/true"], "env": {"A": 1}}', "[" * 5000])
+def test_garbage_is_answered_with_an_error_and_the_next_request_as_ever(tools, line):
+    lines = line.encode("latin-1") + b'\n{"id":9,"do":"hello"}\n'
+    result = subprocess.run([tools.agent], input=lines, stdout=subprocess.PIPE, check=True,
+                            timeout=20)
+    answers = result.stdout.decode().splitlines()
+    assert len(answers) == (1 if line == "" else 2)
+    assert '"error"' in answers[0] or line == ""
+    assert '"id":9' in answers[-1] and '"ok"' in answers[-1]
+
+
+def test_a_program_that_is_not_there_is_an_error(any_agent):
+    with pytest.raises(AgentError) as caught:
+        any_agent.run(["/no-such-program"])
+    assert caught.value.errno == "ENOENT"
+
+
+def test_bytes_that_are_no_text_arrive(any_agent):
+    assert shell(any_agent, r"printf 'a\377b'")["stdout"] == "a\ufffdb"
+
+
+def test_a_time_limit_ends_a_run(any_agent):
+    start = time.monotonic()
+    done = shell(any_agent, "trap '' TERM INT HUP; echo begun; sleep 100; sleep 100", 0.3)
+    assert (done["why"], done["stdout"]) == ("time limit", "begun\n")
+    assert time.monotonic() - start < 3
+    assert any_agent.processes() == []
+
+
+def test_an_output_limit_ends_a_run(any_agent):
+    done = shell(any_agent, "yes", output_limit=10000)
+    assert done["why"] == "output limit"
+    assert len(done["stdout"]) == 10000 and done["too_much"]
+
+
+@pytest.mark.parametrize("script", [
+    "sleep 100 & exit 0",
+    "(setsid sleep 100 &) & exit 0",
+    "setsid sh -c 'trap \"\" HUP TERM; sleep 100 & sleep 100 & wait' & exit 0",
+    "kill -9 0",
+    "sleep 100 & kill -STOP $$",
+])
+def test_nothing_of_a_run_stays(any_agent, script):
+    shell(any_agent, script, 0.5)
+    assert any_agent.processes() == []
+
+
+RUNNERS = """
+import os, time
+for _ in range(8):                    # eight at a time, each for ever: forks, and is gone
+    if os.fork() == 0:
+        while True:
+            if os.fork() != 0:
+                os._exit(0)
+            os.setsid()
+time.sleep(100)
+"""
+
+
+def test_who_forks_without_end_is_caught(any_agent):
+    done = any_agent.run(["/usr/bin/python3", "-c", RUNNERS], 0.5)
+    assert done["why"] == "time limit" and done["unkillable"] == []
+    assert any_agent.processes() == []
+
+
+def test_two_runs_do_not_end_each_other(any_agent):
+    first = any_agent.start([SH, "-c", "read line; echo $line"], close_stdin=False)
+    assert shell(any_agent, "sleep 100 & exit 5")["exit"] == 5
+    any_agent.write(first["run"], "hello\n")
+    assert any_agent.wait(first["run"], 5)["stdout"] == "hello\n"
+
+
+def test_descriptors_limits_and_umask_are_as_asked(any_agent):
+    done = shell(any_agent, "head -c 4 <&7; umask; ulimit -n; ls /proc/self/fd",
+                 files=[{"fd": 7, "path": "/proc/self/maps"}], umask=0o077, limits={"nofile": 99})
+    assert "0077" in done["stdout"]
+    assert done["stdout"].split()[-6:] == ["99", "0", "1", "2", "3", "7"]
+
+
+def test_signals_are_as_asked(any_agent):
+    done = any_agent.run(["/bin/grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"],
+                         ignore=["HUP"], block=["USR1"])
+    assert done["stdout"].split()[1::2] == ["0000000000000200", "0000000000000001"]
+
+
+def test_a_terminal_is_one(any_agent):
+    run = any_agent.start(["/bin/sh", "-c", "stty size; tty >/dev/null && echo yes; read x"],
+                          terminal={"rows": 33, "columns": 77}, close_stdin=False,
+                          env={"PATH": os.environ["PATH"]})
+    assert any_agent.expect(run["run"], "yes", 5)["stdout"] == "33 77\r\nyes\r\n"
+    assert any_agent.ask("terminal", run=run["run"])["echo"] is True
+    any_agent.write(run["run"], "\x03")
+    assert any_agent.wait(run["run"], 5)["signal"] == 2
+
+
+def test_remove_stops_at_mounts(agent, tmp_path):
+    """A program may have bound the whole host below the folder that is removed."""
+    if not agent.has_own_host:
+        pytest.skip("mounts need root")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("here")
+    folder = str(tmp_path / "folder")
+    # pytest's folder is below /tmp, of which this agent has one of its own.
+    script = f"mkdir -p {folder}/a {folder}/precious; echo here > {folder}/precious/file;" \
+             f" mkdir {folder}/b; mount --bind {folder}/precious {folder}/b"
+    assert shell(agent, script)["exit"] == 0
+    agent.ask("remove", paths=[f"{folder}/a"])
+    agent.ask("remove", paths=[f"{folder}/b"])
+    assert agent.read(f"{folder}/precious/file")[f"{folder}/precious/file"]["text"] == "here\n"
+    agent.ask("remove", paths=[folder])
+    assert agent.stat(folder)[folder]["errno"] == "ENOENT"
+
+
+def test_what_happens_on_its_own_host_stays_there(agent, watcher):
+    if not agent.has_own_host:
+        pytest.skip("a host of its own needs root")
+    before = watcher.ask("snapshot", folders=["/dev/shm"])
+    script = """
+        hostname other; mount -t tmpfs x /mnt; ipcmk -Q; echo > /tmp/left; echo > /dev/shm/left"""
+    assert shell(agent, script)["exit"] == 0
+    inside = agent.ask("snapshot", folders=["/tmp"])
+    assert inside["hostname"] == ["other"] and len(inside["sysvipc"]) == 1
+    assert any("/mnt" in line for line in inside["mounts"])
+    assert any("/tmp/left" in line for line in inside["files"])
+    after = watcher.ask("snapshot", folders=["/dev/shm"])
+    assert after["hostname"] == before["hostname"] and after["mounts"] == before["mounts"]
+    assert not pathlib.Path("/tmp/left").exists() and not pathlib.Path("/dev/shm/left").exists()
+
+
+def test_its_own_host_is_not_for_a_program_to_kill(agent):
+    if not agent.has_own_host:
+        pytest.skip("a host of its own needs root")
+    assert shell(agent, "kill -9 -1; kill -9 1; echo still")["stdout"] in ("still\n", "")
+    assert shell(agent, "exit 4")["exit"] == 4
+
+
+def test_with_its_caller_go_it_and_all_that_it_started(tools):
+    agent = Agent(tools.agent)
+    run = agent.start([SH, "-c", "setsid sleep 4567 & sleep 4567"])
+    assert run["pid"] > 0
+    agent.close()
+    time.sleep(0.1)
+    assert "sleep 4567" not in subprocess.run(["ps", "-e", "-o", "args"], stdout=subprocess.PIPE,
+                                              check=True, text=True).stdout
+
+
+def test_an_ordinary_user_can_run_one(tools, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    program = "/tmp/agent-of-a-user"
+    shutil.copy(tools.agent, program)
+    try:
+        with Agent(program, user=12345) as agent:
+            assert agent.about["uid"] == 12345 and not agent.has_own_host
+            done = agent.run(["/usr/bin/python3", "-c", RUNNERS], 0.5)
+            assert done["unkillable"] == [] and agent.processes() == []
+    finally:
+        os.unlink(program)
+
+
+def test_an_agent_that_is_lost_is_told(tools):
+    agent = Agent(tools.agent, own_host=False)
+    agent._process.kill()  # pylint: disable=protected-access
+    with pytest.raises(AgentLost):
+        agent.ask("hello")
+    agent.close()

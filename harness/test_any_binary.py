@@ -1,0 +1,232 @@
+"""Programs that are no container, or worse: their rows fail, in time, and for a clear reason.
+
+Each is a few lines that a student might hand in. The rows are those of stage 01: a program that
+cannot run a command cannot do more.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Dict, Iterator, Sequence
+
+import pytest
+
+from harness.grade import Grader, Program, cases_for
+from harness.model import PROMISE, Outcome, Result
+from harness.properties import BY_NAME, PROPERTIES
+from harness.scenes import Tools
+
+TIME_LIMIT = 0.5
+
+# Does what it should, as far as a shell can: skips the options, becomes the command.
+GOOD = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
+
+# name -> the script, and what has to be in the reason of each row
+NEVER_RUN = {
+    "hangs": ("while :; do sleep 100; done", "within"),
+    "hangs_without_signals": ("trap '' TERM INT HUP QUIT USR1 USR2; while :; do sleep 100; done",
+                              "within"),
+    "stops_itself": ("kill -STOP $$", "within"),
+    "does_nothing": ("exit 0", "exit status 0"),
+    "fails": ("echo broken >&2; exit 9", "broken"),
+    "prints_megabytes": ("yes", "output limit"),
+    "prints_megabytes_of_errors": ("yes >&2", "output limit"),
+    "kills_its_group": ("kill -9 0", "signal 9"),
+    "kills_all_it_can": ("kill -9 -1; exit 3", "never ran"),
+    "leaves_a_daemon": ("setsid sleep 100 & exit 0", "exit status 0"),
+}
+
+FORKS = """
+import os, time
+for _ in range(6):  # six at a time, for ever; the others would be this machine's, not ours
+    if os.fork() == 0:
+        while True:
+            if os.fork() != 0:
+                os._exit(0)
+            os.setsid()
+time.sleep(100)
+"""
+
+ROWS = ("exit_status_is_the_commands", "killed_is_128_plus_signal", "arguments_are_kept",
+        "descriptors_are_closed", "signals_are_forwarded", "ctrl_c_arrives_once",
+        "workdir_option_works", "ignored_sigchld_does_no_harm")
+
+
+@pytest.fixture
+def folder() -> Iterator[pathlib.Path]:
+    """Where every user may go: pytest's own folders are private."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="any-binary-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def script(folder: pathlib.Path, text: str, first_line: str = "#!/bin/sh") -> str:
+    path = folder / "my_container"
+    path.write_text(f"{first_line}\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def grade(tools: Tools, path: str, rows: Sequence[str], time_limit: float = TIME_LIMIT,
+          stage: str = "01") -> Dict[str, Result]:
+    cases = cases_for(Program.of(path, stage), [BY_NAME[row] for row in rows], PROMISE)
+    return {result.case.id: result for result in Grader(tools, time_limit).grade(cases)}
+
+
+def check_that_a_good_one_passes(tools: Tools, folder: pathlib.Path) -> None:
+    """The next test starts clean."""
+    results = grade(tools, script(folder, GOOD), ["exit_status_is_the_commands"], 5.0)
+    assert [result.outcome for result in results.values()] == [Outcome.PASSED] * len(results)
+
+
+@pytest.mark.parametrize("name", NEVER_RUN)
+def test_a_program_that_never_runs_the_command_fails_all_rows(tools, folder, name):
+    text, reason = NEVER_RUN[name]
+    start = time.monotonic()
+    results = grade(tools, script(folder, text), ROWS)
+    # 7 scenes for each of two callers, some at a time, and each with a time limit of its own
+    assert time.monotonic() - start < 10
+    assert len(results) >= len(ROWS)
+    for result in results.values():
+        assert result.outcome is Outcome.FAILED, result.explain()
+        assert reason in result.why or "never ran" in result.why, result.explain()
+    assert any(reason in result.why for result in results.values())
+    check_that_a_good_one_passes(tools, folder)
+
+
+def test_a_program_that_forks_without_end_fails_all_rows(tools, folder):
+    results = grade(tools, script(folder, FORKS, "#!/usr/bin/python3"), ROWS[:4])
+    assert {result.outcome for result in results.values()} == {Outcome.FAILED}
+    check_that_a_good_one_passes(tools, folder)
+
+
+@pytest.mark.parametrize("make, reason", [
+    (lambda path: None, "No such file"),
+    (lambda path: path.write_text("#!/bin/sh\n"), "Permission denied"),
+    (lambda path: path.mkdir(), "Permission denied"),
+    (lambda path: (path.write_text("#!/no/such/shell\n"), path.chmod(0o755)), "No such file"),
+    (lambda path: (path.write_bytes(b"\x7fELF garbage"), path.chmod(0o755)), "Exec format error"),
+], ids=["missing", "not_executable", "directory", "no_interpreter", "no_program"])
+def test_a_program_that_cannot_be_executed_says_why(tools, folder, make, reason):
+    path = folder / "my_container"
+    make(path)
+    for result in grade(tools, str(path), ROWS).values():
+        assert result.outcome is Outcome.FAILED
+        assert reason in result.why, result.explain()
+
+
+def test_partial_results_are_kept(tools, folder):
+    """It cannot stand the option -w, and hangs: the rows without it are as good as ever."""
+    text = 'for word; do [ "$word" = -w ] && sleep 100; done; ' + GOOD
+    results = grade(tools, script(folder, text),
+                    ["exit_status_is_the_commands", "workdir_option_works"], 2.0)
+    outcomes = {result.case.property.name: result.outcome for result in results.values()}
+    assert outcomes == {"exit_status_is_the_commands": Outcome.PASSED,
+                        "workdir_option_works": Outcome.FAILED}
+
+
+# Each lacks one thing; the rows that must notice.
+BROKEN = {
+    "leaves_a_mount": ('mkdir -p "$TMPDIR/m"; mount -t tmpfs left "$TMPDIR/m"; ' + GOOD,
+                       "nothing_is_left", "left"),
+    "leaves_a_file": ('echo > "$TMPDIR/left"; ' + GOOD, "nothing_is_left", "/left"),
+    "leaves_a_file_in_tmp": ("echo > /tmp/left; " + GOOD, "nothing_is_left", "/tmp/left"),
+    "leaves_a_process": ("(setsid sleep 99 </dev/null >/dev/null 2>&1 &); " + GOOD,
+                         "nothing_is_left", "sleep 99"),
+    "leaves_a_queue": ("ipcmk -Q >/dev/null; " + GOOD, "nothing_is_left", "sysvipc"),
+    "renames_the_host": ("hostname renamed; " + GOOD, "nothing_is_left", "renamed"),
+    "stdin_from_null": (GOOD + " </dev/null", "stdin_arrives", "end-of-file"),
+    "ignores_wrong_options": (GOOD, "wrong_option_is_125", "exit status 37"),
+    "says_nothing": (GOOD, "errors_are_told", "empty"),
+    "ignores_env": (GOOD, "env_option_works", "not in"),
+    "ignores_workdir": (GOOD, "workdir_option_works", "not"),
+    "keeps_descriptors": (GOOD, "descriptors_are_closed", "'7'"),
+    "keeps_a_directory": (GOOD, "inherited_directory_is_closed", "secret-"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_program_that_lacks_one_thing_fails_that_row(tools, folder, name):
+    if name in ("leaves_a_mount", "renames_the_host") and os.geteuid() != 0:
+        pytest.skip("it needs root to do harm")
+    text, row, got = BROKEN[name]
+    results = grade(tools, script(folder, text), [row, "killed_is_128_plus_signal"], 2.0)
+    for result in results.values():
+        if result.case.property.name != row:
+            continue
+        if result.case.identity == "user" and name in ("leaves_a_mount", "renames_the_host"):
+            continue
+        assert result.outcome is Outcome.FAILED, result.explain()
+        assert got in result.got, result.explain()
+
+
+def test_what_a_program_prints_is_not_believed(tools, folder):
+    """It answers in the probe's place, with the right nonce, and says that all is well."""
+    text = """
+import sys, time
+words = sys.argv[sys.argv.index("--") + 1:]
+for verb in words[2:]:
+    if verb == "--":
+        break
+    print('{"nonce":"%s","verb":"%s","errno":"ENOENT","pid":1,"uid":0,"gid":0,"held":"waiting"}'
+          % (words[1], verb), flush=True)
+time.sleep(3)
+"""
+    results = grade(tools, script(folder, text, "#!/usr/bin/python3"),
+                    ["host_file_is_hidden", "hostname_is_own", "own_pid_namespace",
+                     "second_chroot_leads_nowhere"], 1.0, "06")
+    assert results
+    for result in results.values():
+        assert result.outcome in (Outcome.ERROR, Outcome.FAILED), result.explain()
+
+
+def run_matrix(tools: Tools, program: str, *words: str, **how) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HARNESS_AGENT": tools.agent, "HARNESS_PROBE": tools.probe,
+                   "HARNESS_BUSYBOX": tools.busybox, **how.pop("env", {})}
+    command = [sys.executable, "-B", "-m", "harness.matrix", "--binary", program, *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=environment, check=False, timeout=100, **how)
+
+
+def test_the_matrix_says_what_fails_and_leaves_with_1(tools, folder):
+    done = run_matrix(tools, script(folder, GOOD), "--stage", "01", "--time-limit", "2")
+    assert done.returncode == 1
+    assert "exit_status_is_the_commands" in done.stdout and "FAIL" in done.stdout
+    assert "Try" not in done.stdout and "Traceback" not in done.stdout
+
+
+def test_the_matrix_can_name_what_fails(tools, folder):
+    done = run_matrix(tools, script(folder, GOOD), "--stage", "01", "--time-limit", "2",
+                      "--failing")
+    failing = done.stdout.split()
+    assert "descriptors_are_closed" in failing
+    assert "exit_status_is_the_commands" not in failing
+    assert set(failing) <= {row.name for row in PROPERTIES}
+
+
+def test_the_matrix_of_what_holds_leaves_with_0(tools, folder):
+    done = run_matrix(tools, script(folder, GOOD), "--stage", "01", "--property", "stdin_arrives",
+                      "--property", "exit_status_is_the_commands")
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_ordinary_user_can_grade_and_is_told_what_needs_root(tools, folder):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    for path in (tools.agent, tools.probe, tools.busybox):
+        shutil.copy(path, folder)
+    shutil.copytree("harness", folder / "harness", ignore=shutil.ignore_patterns("*.cc", "__pyc*"))
+    own = Tools(*(str(folder / os.path.basename(path))
+                  for path in (tools.agent, tools.probe, tools.busybox)))
+    done = run_matrix(own, script(folder, GOOD), "--stage", "01", "--time-limit", "2", user=12345,
+                      cwd=folder)
+    assert "skipped: it needs root" in done.stdout, done.stdout
+    assert "exit_status_is_the_commands" in done.stdout and "01u" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,175 @@
+"""The table is whole, and judging is right, whatever was seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import List
+
+import pytest
+
+from harness import report, scenes
+from harness.grade import Grader, Program, Seen, cases_for, cases_of_stage, keys_of
+from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case, Control,
+                           NotStarted, NotTestable, Outcome, ProbeBroke, Property, holds,
+                           stage_number, violated)
+from harness.properties import PROPERTIES
+from harness.scenes import ASKS, SCENES, Look, Tools
+
+NO_TOOLS = Tools("", "", "")
+STAGE_05 = Program("/x/05_userns", "05", "05_userns")
+STAGE_04 = Program("/x/04_namespaces", "04", "04_namespaces")
+
+
+def test_there_are_at_least_60_rows():
+    assert len(PROPERTIES) >= 60
+    assert len({row.name for row in PROPERTIES}) == len(PROPERTIES)
+
+
+@pytest.mark.parametrize("row", PROPERTIES, ids=lambda row: row.name)
+def test_a_row_says_all_that_it_has_to(row):
+    assert re.fullmatch("[a-z0-9_]+", row.name)
+    assert row.since in STAGES and row.until in ("",) + STAGES
+    for text in (row.holds, row.violated, row.lesson, row.mistake, row.command):
+        assert text and "\n" not in text
+    assert row.holds != row.violated
+    assert re.fullmatch(r"[1-8] [a-z0-9_.-]+", row.man)
+    assert "{stage}" in row.command
+    row.command.format(stage="X", root="Y")
+    assert row.scene in SCENES or row.scene == ALL_SCENES
+    assert set(row.asks) <= set(ASKS)
+    assert row.points >= 1 and isinstance(row.points, int)
+    assert (row.control is Control.OTHER_SCENE) <= (row.control_scene in SCENES)
+    assert (row.control is Control.NONE) == bool(row.seen_failing)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_every_scene_is_some_rows(scene):
+    assert any(scene in (row.scene, row.control_scene) for row in PROPERTIES)
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_every_question_is_some_rows(ask):
+    assert ask == "hello" or any(ask in row.asks for row in PROPERTIES)
+
+
+def test_every_row_but_those_that_say_why_has_a_control_somewhere():
+    stages = ["00", "01", "02", "03", "04", "05", "06"]
+    for before, stage in zip(stages, stages[1:]):
+        program = Program("/x/now", stage, "now")
+        cases = cases_of_stage(program, Program("/x/before", before, "before"), PROPERTIES)
+        controlled = {case.property.name for case in cases if case.kind == CONTROL}
+        for row in PROPERTIES:
+            if row.since == stage:
+                assert (row.name in controlled) == (row.control is not Control.NONE), row.name
+
+
+def test_names_are_as_promised():
+    ids = {case.id for case in cases_of_stage(STAGE_05, STAGE_04, PROPERTIES)}
+    assert "05_userns-hostname_is_own-holds" in ids
+    assert "05_userns-hostname_is_own-holds-as_user" in ids
+    assert "04_namespaces-own_user_namespace-violated" in ids
+    assert not [name for name in ids if name.startswith("04_") and name.endswith("holds")]
+
+
+def test_a_gap_in_the_stages_is_no_gap_in_the_controls():
+    """If the stage between is not there, the one before it has to be seen without the property."""
+    ids = {case.id for case in cases_of_stage(
+        STAGE_05, Program("/x/01_exec", "01", "01_exec"), PROPERTIES)}
+    assert {"01_exec-own_user_namespace-violated", "01_exec-own_pid_namespace-violated",
+            "01_exec-host_file_is_hidden-violated"} <= ids
+
+
+def test_stages_that_need_root_promise_an_ordinary_user_only_to_say_so():
+    cases = cases_for(STAGE_04, PROPERTIES, PROMISE)
+    assert [case.property.name for case in cases if case.identity == USER] == [
+        "needs_root_and_says_so"]
+
+
+def test_no_stage_is_called_so():
+    with pytest.raises(ValueError):
+        stage_number("99_nothing")
+
+
+def row(**changes) -> Property:
+    """A row that answers what is in the facts."""
+    return dataclasses.replace(PROPERTIES[0], name="row", scene="anybody", asks=(), **changes)
+
+
+def raise_(error: Exception):
+    raise error
+
+
+JUDGED = [
+    (lambda look: holds("good"), PROMISE, Outcome.PASSED),
+    (lambda look: violated("bad"), PROMISE, Outcome.FAILED),
+    (lambda look: holds("good"), CONTROL, Outcome.FAILED),
+    (lambda look: violated("bad"), CONTROL, Outcome.PASSED),
+    (lambda look: raise_(ProbeBroke("odd output")), PROMISE, Outcome.ERROR),
+    (lambda look: raise_(ProbeBroke("odd output")), CONTROL, Outcome.ERROR),
+    (lambda look: raise_(NotStarted("it hangs")), PROMISE, Outcome.FAILED),
+    (lambda look: raise_(NotStarted("it hangs")), CONTROL, Outcome.ERROR),
+    (lambda look: raise_(NotTestable("no kernel for it")), PROMISE, Outcome.SKIPPED),
+    (lambda look: look.facts["not there"], PROMISE, Outcome.ERROR),
+    (lambda look: look.fact("not there"), PROMISE, Outcome.ERROR),
+    (lambda look: look.answer("hello"), PROMISE, Outcome.ERROR),
+]
+
+
+def judged(observe, kind, look=None, error=None):
+    case = Case(row(observe=observe), "05", "/x/05_userns", "05_userns", ROOT, kind)
+    grader = Grader(NO_TOOLS)
+    grader.seen[keys_of(case)[0]] = Seen(look, error)
+    return grader.judge(case)
+
+
+@pytest.mark.parametrize("observe, kind, outcome", JUDGED)
+def test_what_was_seen_is_judged(observe, kind, outcome):
+    result = judged(observe, kind, Look(ROOT, {}))
+    assert result.outcome is outcome
+    assert result.points == (1 if (outcome, kind) == (Outcome.PASSED, PROMISE) else 0)
+
+
+def test_the_output_of_a_broken_probe_is_in_the_error():
+    assert "odd output" in judged(lambda look: raise_(ProbeBroke("odd output")), PROMISE,
+                                  Look(ROOT, {})).explain()
+
+
+def test_where_nothing_was_seen_the_reason_is_told():
+    result = judged(JUDGED[0][0], PROMISE, error=NotStarted("it is not executable"))
+    assert result.outcome is Outcome.FAILED and result.why == "it is not executable"
+
+
+def test_a_failure_says_all_but_the_solution():
+    text = judged(lambda look: violated("bad"), PROMISE, Look(ROOT, {})).explain()
+    for part in ("property", "expected", "got        bad", "mistake", "lesson", "man ", "try "):
+        assert part in text
+
+
+def results_of(*observed) -> List:
+    return [judged(observe, kind, Look(ROOT, {})) for observe, kind, _ in observed]
+
+
+def test_the_matrix_shows_stages_across_and_properties_down():
+    text = report.matrix(results_of(JUDGED[0]))
+    assert text.splitlines()[0].split() == ["05"]
+    assert text.splitlines()[1].split() == ["row", "+"]
+    assert report.matrix(results_of(JUDGED[3])).splitlines()[1].split() == ["row", "-"]
+    assert report.matrix(results_of(JUDGED[0], JUDGED[3])).splitlines()[1].split() == ["row", "+/-"]
+    assert report.matrix(results_of(JUDGED[1])).splitlines()[1].split() == ["row", "FAIL"]
+    assert report.matrix(results_of(JUDGED[4])).splitlines()[1].split() == ["row", "ERR"]
+
+
+def test_the_summary_counts():
+    text = report.summary(results_of(*JUDGED[:4]))
+    assert text == "4 cases: 2 passed, 2 failed; 1 of 2 points"
+
+
+def test_alike_failures_are_told_once():
+    text = report.failures(results_of(JUDGED[1], JUDGED[1]))
+    assert text.count("property ") == 1 and "so too" in text
+
+
+def test_a_long_output_is_cut():
+    run = {"why": "ended", "over": True, "exit": 0, "stdout": "x" * 10000, "stderr": ""}
+    assert len(scenes.tell_run(run)) < 500
