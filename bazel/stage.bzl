@@ -1,6 +1,6 @@
 """`stage_binary`: one stage's program; `stage_test`: what it must do."""
 
-load("@rules_cc//cc:defs.bzl", "cc_binary")
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
 load("//bazel:pytest.bzl", "pytest_test")
 
 def stage_binary(name, deps):
@@ -8,9 +8,24 @@ def stage_binary(name, deps):
 
     Static: it starts three times faster than a dynamic one, and runs in any root file system.
     """
+
+    # harness/mutants builds the stage once more, with a mistake in main.cc or in a layer.
+    mutants = ["//harness/mutants:__pkg__"]
+    native.exports_files(native.glob(["*.cc"]), visibility = mutants)
+    cc_library(
+        name = "layers",
+        visibility = mutants,
+        deps = deps + ["//common:run_main"],
+    )
+    cc_library(
+        name = "main",
+        srcs = ["main.cc"],
+        visibility = mutants,
+        deps = [":layers"],
+        alwayslink = True,
+    )
     cc_binary(
         name = name,
-        srcs = ["main.cc"],
         data = ["//rootfs"],
         features = ["fully_static_link"],
         linkopts = ["-Wl,--gc-sections"] + select({
@@ -18,7 +33,7 @@ def stage_binary(name, deps):
             "//conditions:default": [],
         }),
         visibility = ["//visibility:public"],
-        deps = deps + ["//common:run_main"],
+        deps = [":main"],
     )
 
 def stage_test(name, srcs, stages, data = [], size = "medium", tags = []):

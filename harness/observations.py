@@ -7,6 +7,7 @@ read from the host.
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Callable, Dict, List
 
@@ -177,18 +178,42 @@ def host_processes_are_safe(look: Look) -> Seen:
 
 
 def hostname_is_own(look: Look) -> Seen:
-    return text_is(look.answer("hostname").get("name", ""),
-                   {look.names["hostname"]: "what --hostname said"},
-                   {look.names["host_hostname"]: "the host's name"})
+    name = look.answer("hostname").get("name", "")
+    if name == look.names["hostname"]:
+        return holds(f"{name!r}: what --hostname said")
+    if name:
+        return violated(f"{name!r}, not {look.names['hostname']!r}, which --hostname said")
+    raise ProbeBroke("the name is empty")
+
+
+def hostname_is_not_the_hosts(look: Look) -> Seen:
+    name, host = look.answer("hostname").get("name", ""), look.fact("hostname")
+    if name == host:
+        return violated(f"{name!r}, which is the host's")
+    if name:
+        return holds(f"{name!r}, and the host is called {host!r}")
+    raise ProbeBroke("the name is empty")
+
+
+def hosts_name_is_kept(look: Look) -> Seen:
+    before, during = look.fact("hostname_before"), look.fact("hostname_during")
+    if not before or not during:
+        raise ProbeBroke(f"the host's name cannot be read: {before!r}, {during!r}")
+    if before == during:
+        return holds(f"the host is still called {before}")
+    return violated(f"the host was called {before}, and is called {during} now")
 
 
 def hosts_new_name_is_hidden(look: Look) -> Seen:
+    own = look.answer("hostname").get("name", "")
     return text_is(look.answer("hostname_again").get("name", ""),
-                   {look.names["hostname"]: "its own name, though the host has another now"},
+                   {own: "the name that it had, though the host has another now"},
                    {look.names["host_hostname"] + "-new": "the name that the host has taken"})
 
 
 def hostname_change_stays_inside(look: Look) -> Seen:
+    if look.answer("set_hostname").get("errno") == "EPERM":
+        return holds("sethostname(2) said EPERM")
     if not look.answer("set_hostname").get("ok"):
         raise ProbeBroke(f"sethostname(2): {look.answer('set_hostname')}")
     return text_is(look.fact("after")["hostname"],
@@ -214,6 +239,8 @@ def queue_made_inside_stays_inside(look: Look) -> Seen:
 
 def mount_stays_inside(look: Look) -> Seen:
     answer = look.answer("mount")
+    if answer.get("errno") == "EPERM":
+        return holds("mount(2) said EPERM")
     if not answer.get("ok"):
         raise ProbeBroke(f"the probe could not mount: {answer}")
     lines = look.fact("after")["mounts"]
@@ -454,6 +481,19 @@ def workdir_is_used(look: Look) -> Seen:
     raise ProbeBroke(str(look.answers))
 
 
+def workdir_stays_inside(look: Look) -> Seen:
+    run, outside = look.run("run"), look.fact("outside")
+    if outside:
+        return violated(f"the command works in the host's folder: there is now {list(outside)}")
+    if not look.answers.get("hello"):
+        if run["why"] == "ended" and run.get("exit", 0) != 0:
+            return holds(f"it does not start: {tell_run(run)}")
+        raise never_ran(run)
+    if outside == {} and look.answer("cwd").get("ok"):
+        return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's folder")
+    raise ProbeBroke(look.tell_runs())
+
+
 def exit_status_is(run_name: str, status: int):
     """The status that the program has to leave with, whatever the command said."""
     def observe(look: Look) -> Seen:
@@ -508,6 +548,9 @@ def signals_are_forwarded(look: Look) -> Seen:
 
 def ctrl_c_arrives_once(look: Look) -> Seen:
     look.answer("hello")
+    run = look.run("terminal")
+    if run.get("signal") == signal.SIGINT or run.get("exit") == 128 + signal.SIGINT:
+        return violated("the program itself dies of it, though the command does not")
     count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
     if count == 1:
         return holds("one SIGINT")
@@ -517,6 +560,8 @@ def ctrl_c_arrives_once(look: Look) -> Seen:
 def terminal_is_given_back(look: Look) -> Seen:
     if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
         look.answer("hello")
+        if look.run("terminal").get("exit") != 37:
+            raise NotStarted(f"it did not go on after Ctrl-C: {tell_run(look.run('terminal'))}")
         raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
     modes = look.fact("terminal")
     if modes["echo"] and modes["canonical"]:
@@ -538,7 +583,8 @@ def refusal_is_explained(look: Look) -> Seen:
     run = look.run("run")
     if look.answers.get("hello"):
         return violated("it runs without root")
-    if run.get("exit") == 125 and "root" in run["stderr"]:
+    # The word, and neither chroot() nor a path.
+    if run.get("exit") == 125 and re.search(r"(?<![\w/])root\b", run["stderr"]):
         return holds(tell_run(run))
     raise never_ran(run)
 
@@ -579,6 +625,17 @@ def init_is_pid_1(look: Look) -> Seen:
     if numbers:
         return violated(f"the command's NSpid is {' '.join(numbers)}")
     raise ProbeBroke("there is no NSpid")
+
+
+def inits_program_is_hidden(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get("stat=/proc/1/exe", [{}])[0]
+    if answer.get("ok"):
+        return violated("stat(2) follows it")
+    if answer.get("errno") in ("EACCES", "EPERM", "ENOENT"):
+        return holds(f"stat(2) says {answer['errno']}")
+    raise ProbeBroke(str(answer))
 
 
 def term_ends_the_command(look: Look) -> Seen:
@@ -629,7 +686,7 @@ def files_are_shown(look: Look, answers: List[Dict], wanted: str) -> Seen:
         raise NotStarted(look.problem)
     if all(answer.get("text") == wanted for answer in answers):
         return holds("the probe reads the host's file in the directory and on its own")
-    if any(answer.get("errno") == "ENOENT" for answer in answers):
+    if any(answer.get("errno") == "ENOENT" or answer.get("text") == "" for answer in answers):
         return violated(f"the probe got {answers}")
     raise ProbeBroke(str(answers))
 
@@ -654,6 +711,8 @@ def volume_is_read_only(look: Look) -> Seen:
         return violated("the host has the file that was written there")
     if answer.get("errno") == "EROFS":
         return holds("open(2) said EROFS, and the host has no new file")
+    if answer.get("errno") == "ENOENT" or answer.get("ok"):
+        return violated("there is no volume, or it is not the host's folder")
     raise ProbeBroke(str(answer))
 
 
@@ -769,6 +828,8 @@ def links_stay_links(look: Look) -> Seen:
         return holds("it is a link in the new root, too")
     if link.get("mode", 0) & 0o170000 == 0o100000:
         return violated("the file that it leads to was copied in its place")
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
     raise ProbeBroke(f"{link}; {look.tell_runs()}")
 
 
@@ -783,3 +844,15 @@ def copies_are_copies(look: Look) -> Seen:
     if text == was:
         return holds("the host's file is as it was")
     return violated(f"the host's file is now {text!r}")
+
+
+def copied_links_stay_inside(look: Look) -> Seen:
+    if not look.fact("same_file") or list(look.fact("outside") or []) != ["kept"]:
+        return violated(f"the host's file was replaced, or there is another: {look.fact('outside')}")
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    answer = next((given[0] for verb, given in look.answers.items() if verb.startswith("read=")),
+                  {})
+    if answer.get("text") == look.fact("text"):
+        return holds("the link leads to a copy in the new root, and the host's file is as it was")
+    raise ProbeBroke(f"{answer}; {look.tell_runs()}")

@@ -210,6 +210,14 @@ PROPERTIES: List[Property] = [
         lesson="The host's PATH names folders that are not in the new root.",
         man="7 environ", mistake="PATH was not set for the new root.",
         command=SHELL + " 'echo $PATH'"),
+    Property(
+        name="workdir_stays_inside", since="02", scene="workdir_link",
+        observe=seen.workdir_stays_inside, asks=("cwd",),
+        holds="a link in the root leads --workdir nowhere outside of it",
+        violated="the command works in a folder of the host",
+        lesson="Who is outside of a root follows its links on the host; who is in it, inside.",
+        man="7 symlink", mistake="The working directory was entered before the root changed.",
+        command="ln -s /srv {root}/x; {stage} --rootfs {root} -w /x -- /bin/touch made; ls /srv"),
 
     Property(
         name="hosts_programs_run", since="03", scene="userspace", observe=seen.userspace_runs,
@@ -240,6 +248,17 @@ PROPERTIES: List[Property] = [
         man="2 link", mistake="Files were linked or bound instead of copied.",
         command="{stage} --rootfs /tmp/new --userspace minimal --with /srv --"
                 " sh -c 'echo > /srv/x'"),
+
+    Property(
+        name="copied_links_stay_inside", since="03", scene="userspace_link",
+        observe=seen.copied_links_stay_inside, identities=(ROOT,), control=Control.NONE,
+        seen_failing="the mutant links_lead_out_of_the_copy",
+        holds="a link that was copied leads nothing that is copied later out of the new root",
+        violated="a file of the host is replaced",
+        lesson="A path below the new root is looked up on the host, whose '/' its links mean.",
+        man="2 openat2", mistake="Paths in the new root were given to open(2).",
+        command="{stage} --rootfs /tmp/new --userspace minimal --with /srv --with /srv/link/file"
+                " -- ls -l /srv"),
 
     Property(
         name="own_pid_namespace", since="04", scene="inside", observe=seen.own_namespace("pid"),
@@ -303,8 +322,23 @@ PROPERTIES: List[Property] = [
         man="7 uts_namespaces", mistake="--hostname is not set in the new UTS namespace.",
         command="{stage} --rootfs {root} --hostname box -- /bin/hostname"),
     Property(
-        name="hosts_new_name_is_hidden", since="04", scene="inside", asks=("hostname_again",),
-        observe=seen.hosts_new_name_is_hidden,
+        name="hostname_is_never_the_hosts", since="04", scene="default_hostname",
+        asks=("hostname",), observe=seen.hostname_is_not_the_hosts,
+        holds="without --hostname, too, it is another than the host's", violated="the host's name",
+        lesson="A prompt that shows the host's name makes one take the container for the host.",
+        man="7 uts_namespaces", mistake="The name is set only if --hostname is given.",
+        command=SHELL + " hostname"),
+    Property(
+        name="hosts_name_is_kept", since="04", scene="inside", observe=seen.hosts_name_is_kept,
+        control=Control.NONE, seen_failing="the mutant sethostname_before_clone",
+        holds="the host is called as before while the container runs",
+        violated="the host is called like the container",
+        lesson="The name belongs to the UTS namespace of who sets it.",
+        man="2 sethostname", mistake="--hostname was set by the parent.",
+        command="{stage} --rootfs {root} --hostname box -- /bin/sleep 5 & hostname"),
+    Property(
+        name="hosts_new_name_is_hidden", since="04", scene="inside",
+        asks=("hostname", "hostname_again"), observe=seen.hosts_new_name_is_hidden,
         holds="still its own name when the host changes its name",
         violated="the host's new name",
         lesson="The two names have nothing to do with each other.",
@@ -408,6 +442,13 @@ PROPERTIES: List[Property] = [
         man="7 pid_namespaces", mistake="--init is ignored.",
         command="{stage} --rootfs {root} --init -- /bin/sh -c 'echo $$ $PPID'"),
     Property(
+        name="init_hides_the_hosts_program", since="05", scene="with_init",
+        observe=seen.inits_program_is_hidden,
+        holds="with --init, /proc/1/exe cannot be followed", violated="it leads to the program",
+        lesson="PID 1 runs a file of the host: whoever may follow /proc/1/exe has a way out.",
+        man="2 prctl", mistake="PID 1 is dumpable, and so anybody's to look into.",
+        command="{stage} --rootfs {root} --init -- /bin/sh -c 'ls -lL /proc/1/exe'"),
+    Property(
         name="init_passes_signals_and_status", since="04", scene="terminated_with_init",
         observe=seen.term_ends_the_command, control=Control.OTHER_SCENE,
         control_scene="terminated_without_init",
@@ -417,8 +458,8 @@ PROPERTIES: List[Property] = [
         man="7 pid_namespaces", mistake="PID 1 does not forward, or leaves with its own status.",
         command="{stage} --rootfs {root} --init -- /bin/sleep 99 & kill $!; wait $!; echo $?"),
     Property(
-        name="no_namespaces_no_start", since="04", scene="namespaces_fail", asks=("hostname",),
-        observe=seen.stops_or(seen.hostname_is_own),
+        name="no_namespaces_no_start", since="04", scene="namespaces_fail",
+        observe=seen.stops_or(seen.own_namespace("uts")),
         holds="when namespaces cannot be made, the command does not run",
         violated="it runs in the host's",
         lesson="A container that starts with less isolation than asked for is worse than none.",

@@ -333,10 +333,23 @@ class Stage:
         self.agent.ask("finish_all")
         if not self.before:
             return []
-        after = self.snapshot()
+        lines = self.differences(self.snapshot())
+        # Others on this machine make cgroups, too: theirs are filled, or go, within moments.
+        patience = time.monotonic() + 2
+        while any(line.startswith("cgroups") for line in lines) and time.monotonic() < patience:
+            time.sleep(0.1)
+            lines = self.differences(self.snapshot())
+        return lines
+
+    def differences(self, after: Json) -> List[str]:
+        """What `after` has and `before` has not, and, where nobody else takes away, the reverse."""
         lines = []
         for kind, old in self.before.items():
-            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in old]
+            known = set(old)
+            if kind == "cgroups":  # in use then, empty now: it was there
+                known |= {line.replace(" in use", " empty") for line in old}
+                after = {**after, kind: [line for line in after[kind] if line.endswith(" empty")]}
+            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in known]
             if kind not in ("processes", "cgroups"):  # which end with others' and the scene's own
                 lines += [f"{kind}: gone: {line}" for line in old if line not in after[kind]]
         return lines
@@ -586,9 +599,12 @@ def inside(stage: Stage) -> Look:
     probe = stage.find_probe()
     look.facts.update(stage.facts_of(probe["pid"]))
     look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
-    look.facts["hostname"] = stage.agent.about["hostname"]
+    name = "/proc/sys/kernel/hostname"
+    look.facts["hostname_during"] = stage.agent.read(name)[name].get("text", "").strip()
+    look.facts["hostname"] = look.facts["hostname_before"] = stage.agent.about["hostname"]
     if stage.agent.has_own_host:
         change_host(stage)
+        look.facts["hostname_before"] = stage.names["host_hostname"]
         look.facts["hostname"] = stage.names["host_hostname"] + "-new"
     stage.agent.write(run["run"], f"line-{stage.nonce}\n")
     seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
@@ -700,6 +716,22 @@ def workdir(stage: Stage) -> Look:
     return look
 
 
+@scene
+def workdir_link(stage: Stage) -> Look:
+    """--workdir names a link in the root, which leads to a folder of the host."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    directory = "/escape" if stage.at_least("02") else f"{stage.root}/escape"
+    look.runs["run"] = stage.run(stage.probe("hello", "cwd", f"write=made-{stage.nonce}"),
+                                 "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.ask("remove", paths=[f"{outside}/made-{stage.nonce}"])
+    return look
+
+
 FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
@@ -738,8 +770,15 @@ def terminal(stage: Stage) -> Look:
     if not ready["found"]:
         stage.tell_why_not_started(look, run, "terminal")
         return look
+    # Stopped, the program cannot forward it before the command has its own: of two that wait for
+    # the same process, the kernel delivers one.
+    stage.agent.signal("STOP", run=run["run"])
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', 0.3)
+    try:
+        stage.agent.signal("CONT", run=run["run"])
+    except AgentError:
+        pass  # it has died of it
     time.sleep(0.05)  # a second one, if there is, comes at once
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
@@ -756,6 +795,22 @@ def anybody(stage: Stage) -> Look:
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
     look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def default_hostname(stage: Stage) -> Look:
+    """Started without --hostname."""
+    look = look_of(stage)
+    stage.watch()
+    look.facts["hostname"] = (stage.names["host_hostname"] if stage.agent.has_own_host
+                              else stage.agent.about["hostname"])
+    root = ["--rootfs", stage.root] if stage.at_least("02") else []
+    look.runs["run"] = stage.run_words(
+        [stage.program, *root, "--", *stage.probe("hello", "hostname")])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    if not look.answers:
+        look.problem = f"the container never ran the command: {tell_run(look.runs['run'])}"
     return look
 
 
@@ -813,6 +868,8 @@ def daemon(stage: Stage) -> Look:
     run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
     stage.end(look, run, "run")
     look.facts["left"] = look.left
+    if look.runs["run"]["why"] != "ended":
+        look.facts["left"] = [f"the program itself: {tell_run({**look.runs['run'], 'stdout': ''})}"]
     look.left = []
     return look
 
@@ -820,7 +877,8 @@ def daemon(stage: Stage) -> Look:
 def orphan_in(stage: Stage, *options: str) -> Look:
     look = look_of(stage)
     stage.watch()
-    run = stage.start(stage.probe("hello", "orphan=1", "hold=1", "exit=37"), *options)
+    run = stage.start(stage.probe("hello", "orphan=1", "stat=/proc/1/exe", "hold=1", "exit=37"),
+                      *options)
     if stage.wait_for_hold(look, run, "run"):
         time.sleep(0.05)
         probe = stage.find_probe()
@@ -974,12 +1032,19 @@ def failing(stage: Stage, calls: str, *asks: str) -> Look:
     look = look_of(stage)
     need_strace(stage)
     verbs = [ASKS[ask].verb.format_map(stage.names) for ask in asks]
-    words = stage.words(stage.probe("hello", *verbs, "exit=37"))
+    # At the same path in the root and on the host: the command is found wherever it then runs.
+    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
+                       **stage.owner}])
+    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+    words = stage.words([stage.host_probe, stage.nonce, "hello", *verbs, "hold=1", "exit=37"])
     stage.watch()
-    look.runs["run"] = stage.run_words(
+    run = stage.start_words(
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
-         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace")
-    look.answers = stage.answers(look.runs["run"]["stdout"])
+         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace", close_stdin=False)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
     return look
 
 
@@ -990,7 +1055,7 @@ def chroot_fails(stage: Stage) -> Look:
 
 @scene
 def namespaces_fail(stage: Stage) -> Look:
-    return failing(stage, "clone3,unshare", "hostname")
+    return failing(stage, "clone3,unshare")
 
 
 @scene
@@ -1028,4 +1093,26 @@ def userspace(stage: Stage) -> Look:
     look.facts["link"] = stage.agent.stat(f"{new}{folder}/link", follow=False)
     look.facts["host_file"] = stage.agent.read(f"{folder}/file")[f"{folder}/file"].get("text")
     look.facts["host_file_was"] = text
+    return look
+
+
+@scene
+def userspace_link(stage: Stage) -> Look:
+    """Copied are a folder with a link in it, and a file whose path leads over that link."""
+    look = look_of(stage)
+    new, folder, outside = f"{stage.folder}/new", f"{stage.folder}/with", f"{stage.folder}/outside"
+    kept, text = f"{outside}/kept", f"kept-{stage.nonce}"
+    stage.agent.make([{"kind": "directory", "path": folder, "mode": 0o755, **stage.owner},
+                      {"kind": "link", "path": f"{folder}/way", "text": outside},
+                      {"path": kept, "text": text, "mode": 0o644, **stage.owner}])
+    before = stage.agent.stat(kept)[kept]
+    look.runs["run"] = stage.run(
+        [stage.host_probe, stage.nonce, "hello", f"read={folder}/way/kept"], "--rootfs", new,
+        "--userspace", "minimal", "--with", stage.host_probe, "--with", folder,
+        "--with", f"{folder}/way/kept")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    after = stage.agent.stat(kept)[kept]
+    look.facts["same_file"] = before.get("ino") == after.get("ino")
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    look.facts["text"] = text
     return look

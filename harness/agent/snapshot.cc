@@ -41,9 +41,9 @@ std::vector<std::string> mounts() {
   return lines;
 }
 
-// The cgroups below `path` that hold neither a process nor a cgroup. The others are in use, by
-// whatever else this machine does; what a container leaves behind is empty.
-void list_empty_cgroups(const std::string& path, std::vector<std::string>& lines) {
+// The cgroups below `path`, and which of them are empty. Those in use are others' on this machine;
+// what a container leaves behind is empty.
+void list_cgroups(const std::string& path, std::vector<std::string>& lines) {
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir(path.c_str()), closedir);
   if (folder == nullptr) return;
   bool leaf = true;
@@ -51,9 +51,10 @@ void list_empty_cgroups(const std::string& path, std::vector<std::string>& lines
     const std::string name = entry->d_name;
     if (entry->d_type != DT_DIR || name == "." || name == "..") continue;
     leaf = false;
-    list_empty_cgroups(path + "/" + name, lines);
+    list_cgroups(path + "/" + name, lines);
   }
-  if (leaf && read_text(path + "/cgroup.procs", 1).text.empty()) lines.push_back(path);
+  const bool empty = leaf && read_text(path + "/cgroup.procs", 1).text.empty();
+  lines.push_back(path + (empty ? " empty" : " in use"));
 }
 
 std::vector<std::string> cgroups(const std::vector<std::string>& mounts) {
@@ -62,7 +63,7 @@ std::vector<std::string> cgroups(const std::vector<std::string>& mounts) {
     std::istringstream fields(mount);
     std::string device, root, point;
     fields >> device >> root >> point;
-    if (mount.find(" - cgroup") != std::string::npos) list_empty_cgroups(point, lines);
+    if (mount.find(" - cgroup") != std::string::npos) list_cgroups(point, lines);
   }
   std::sort(lines.begin(), lines.end());
   return lines;

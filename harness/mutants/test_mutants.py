@@ -1,0 +1,59 @@
+"""Each mutant is caught by the row meant for it, and by no other but those that it names."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, List
+
+import pytest
+
+from harness import report
+from harness.grade import Grader, Program, cases_for
+from harness.model import PROMISE, Outcome, Result
+from harness.mutants.table import Mutant, load
+from harness.properties import BY_NAME, PROPERTIES
+from harness.scenes import Tools
+
+MUTANTS = load()
+FEWEST = 30
+
+
+def programs() -> Dict[str, str]:
+    """The mutants that Bazel has built, by name."""
+    paths = os.environ["HARNESS_MUTANTS"].split()
+    return {os.path.basename(path).partition("-")[2]: path for path in paths}
+
+
+def names_with(results: List[Result], *outcomes: Outcome) -> List[str]:
+    return sorted({result.case.property.name for result in results if result.outcome in outcomes})
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+def test_mutant(mutant: Mutant, tools: Tools) -> None:
+    program = Program.of(programs()[mutant.name], mutant.stage)
+    results = Grader(tools).grade(cases_for(program, PROPERTIES, PROMISE))
+    failed = names_with(results, Outcome.FAILED)
+    broke = names_with(results, Outcome.ERROR)
+    testable = names_with(results, Outcome.PASSED, Outcome.FAILED, Outcome.ERROR)
+    if mutant.caught_by not in testable:
+        pytest.skip(f"this host cannot test {mutant.caught_by}")
+
+    told = report.failures(results)
+    print(f"{mutant.why}\nfailed: {', '.join(failed)}")
+    assert mutant.caught_by in failed, f"not caught by {mutant.caught_by}\n{told}"
+    assert not broke, f"no verdict of {broke}\n{told}"
+    expected = {mutant.caught_by, *mutant.also} & set(testable)
+    others = set(failed) - expected
+    assert not others, f"also caught by {sorted(others)}\n{told}"
+    silent = expected - set(failed)
+    assert not silent, f"not caught by {sorted(silent)}, which `also` says"
+
+
+def test_the_table_is_in_order() -> None:
+    assert len(MUTANTS) >= FEWEST
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert {mutant.name for mutant in MUTANTS} == set(programs())
+    for mutant in MUTANTS:
+        for row in [mutant.caught_by, *mutant.also]:
+            assert BY_NAME[row].is_promised_at(mutant.stage), f"{mutant.name}: {row}"
+        assert bool(mutant.also) == bool(mutant.because), f"{mutant.name}: `also` needs a reason"
