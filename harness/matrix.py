@@ -33,9 +33,8 @@ def find(variable: str, built: str) -> str:
 
 def tools() -> Tools:
     return Tools(find("HARNESS_AGENT", "harness/agent/agent"),
-                 find("HARNESS_PROBE", "harness/probe/probe"),
-                 find("HARNESS_BUSYBOX", "external/busybox/bin/busybox"
-                      if (BUILT / "external").exists() else "/bin/busybox"))
+                 find("HARNESS_PROBE", "harness/probe/static/probe"),
+                 find("HARNESS_BUSYBOX", "/bin/busybox"))
 
 
 def stages_of_this_toolkit() -> Dict[str, Program]:

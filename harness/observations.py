@@ -212,6 +212,8 @@ def hosts_new_name_is_hidden(look: Look) -> Seen:
 
 
 def hostname_change_stays_inside(look: Look) -> Seen:
+    if look.answer("set_hostname").get("errno") == "EPERM":
+        return holds("sethostname(2) said EPERM")
     if not look.answer("set_hostname").get("ok"):
         raise ProbeBroke(f"sethostname(2): {look.answer('set_hostname')}")
     return text_is(look.fact("after")["hostname"],
@@ -237,6 +239,8 @@ def queue_made_inside_stays_inside(look: Look) -> Seen:
 
 def mount_stays_inside(look: Look) -> Seen:
     answer = look.answer("mount")
+    if answer.get("errno") == "EPERM":
+        return holds("mount(2) said EPERM")
     if not answer.get("ok"):
         raise ProbeBroke(f"the probe could not mount: {answer}")
     lines = look.fact("after")["mounts"]
@@ -544,6 +548,9 @@ def signals_are_forwarded(look: Look) -> Seen:
 
 def ctrl_c_arrives_once(look: Look) -> Seen:
     look.answer("hello")
+    run = look.run("terminal")
+    if run.get("signal") == signal.SIGINT or run.get("exit") == 128 + signal.SIGINT:
+        return violated("the program itself dies of it, though the command does not")
     count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
     if count == 1:
         return holds("one SIGINT")
@@ -553,6 +560,8 @@ def ctrl_c_arrives_once(look: Look) -> Seen:
 def terminal_is_given_back(look: Look) -> Seen:
     if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
         look.answer("hello")
+        if look.run("terminal").get("exit") != 37:
+            raise NotStarted(f"it did not go on after Ctrl-C: {tell_run(look.run('terminal'))}")
         raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
     modes = look.fact("terminal")
     if modes["echo"] and modes["canonical"]:
@@ -819,6 +828,8 @@ def links_stay_links(look: Look) -> Seen:
         return holds("it is a link in the new root, too")
     if link.get("mode", 0) & 0o170000 == 0o100000:
         return violated("the file that it leads to was copied in its place")
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
     raise ProbeBroke(f"{link}; {look.tell_runs()}")
 
 
@@ -837,7 +848,8 @@ def copies_are_copies(look: Look) -> Seen:
 
 def copied_links_stay_inside(look: Look) -> Seen:
     if not look.fact("same_file") or list(look.fact("outside") or []) != ["kept"]:
-        return violated(f"the host's file was replaced, or there is another: {look.fact('outside')}")
+        return violated("the host's file was replaced, or there is another: "
+                        f"{look.fact('outside')}")
     if not look.answers.get("hello"):
         raise never_ran(look.run("run"))
     answer = next((given[0] for verb, given in look.answers.items() if verb.startswith("read=")),

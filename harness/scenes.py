@@ -775,7 +775,10 @@ def terminal(stage: Stage) -> Look:
     stage.agent.signal("STOP", run=run["run"])
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', 0.3)
-    stage.agent.signal("CONT", run=run["run"])
+    try:
+        stage.agent.signal("CONT", run=run["run"])
+    except AgentError:
+        pass  # it has died of it
     time.sleep(0.05)  # a second one, if there is, comes at once
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
@@ -806,6 +809,8 @@ def default_hostname(stage: Stage) -> Look:
     look.runs["run"] = stage.run_words(
         [stage.program, *root, "--", *stage.probe("hello", "hostname")])
     look.answers = stage.answers(look.runs["run"]["stdout"])
+    if not look.answers:
+        look.problem = f"the container never ran the command: {tell_run(look.runs['run'])}"
     return look
 
 
@@ -863,6 +868,8 @@ def daemon(stage: Stage) -> Look:
     run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
     stage.end(look, run, "run")
     look.facts["left"] = look.left
+    if look.runs["run"]["why"] != "ended":
+        look.facts["left"] = [f"the program itself: {tell_run({**look.runs['run'], 'stdout': ''})}"]
     look.left = []
     return look
 

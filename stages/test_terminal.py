@@ -106,7 +106,7 @@ def descendants_of(pid: int) -> list[int]:
 
 def test_the_terminal_is_sane_after_the_container_was_killed(any_stage, shell):
     shell.sendline("stty raw -echo; echo set")
-    shell.expect("set")
+    shell.expect_exact("\nset")  # not what we typed
     stage, = children_of(shell.pid)
     os.kill(children_of(stage)[0], signal.SIGKILL)
     shell.expect_exact("host$ ")

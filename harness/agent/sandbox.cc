@@ -41,9 +41,8 @@ void make_mount_point(const std::string& path, const UniqueFd& tree) {
 constexpr const char* kScratch[] = {"/tmp", "/var/tmp", "/var/cache"};
 
 bool is_scratch(const std::string& path) {
-  return std::any_of(std::begin(kScratch), std::end(kScratch), [&](const std::string& folder) {
-    return path.rfind(folder + "/", 0) == 0;
-  });
+  return std::any_of(std::begin(kScratch), std::end(kScratch),
+                     [&](const std::string& folder) { return path.rfind(folder + "/", 0) == 0; });
 }
 
 // Covers the folders in which everybody leaves files, and shows in them again what is `kept`.

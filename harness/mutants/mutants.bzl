@@ -27,7 +27,10 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "exit_status_is_the_commands",
         why = "that the command has ended is all that one waited for",
-        changes = [change("01_exec/main.cc", "return wait_for(child);", "(void)wait_for(child);\n  return 0;")],
+        changes = [
+            change("01_exec/main.cc", "return wait_for(child);", """(void)wait_for(child);
+  return 0;"""),
+        ],
         also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
         because = "all three rows read the status with which the program leaves",
     ),
@@ -36,7 +39,13 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "exit_status_is_the_commands",
         why = "waitpid(2) calls it a status, but the exit status is in its second byte",
-        changes = [change(_EXEC, "return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);", "return wait_status;")],
+        changes = [
+            change(
+                _EXEC,
+                "return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);",
+                "return wait_status;",
+            ),
+        ],
         also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
         because = "all three rows read the status with which the program leaves",
     ),
@@ -52,14 +61,26 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "not_found_is_127",
         why = "a failed exec is a failed exec",
-        changes = [change(_EXEC, "throw exec_failure(process.command[0], errno);", "throw Failure(errno, process.command[0], kExitCannotExecute);")],
+        changes = [
+            change(
+                _EXEC,
+                "throw exec_failure(process.command[0], errno);",
+                "throw Failure(errno, process.command[0], kExitCannotExecute);",
+            ),
+        ],
     ),
     mutant(
         name = "everything_is_127",
         stage = "01_exec",
         caught_by = "not_executable_is_126",
         why = "tutorials leave with 127 when exec fails, whatever the reason",
-        changes = [change(_EXEC, "throw exec_failure(process.command[0], errno);", "throw Failure(errno, process.command[0], kExitNotFound);")],
+        changes = [
+            change(
+                _EXEC,
+                "throw exec_failure(process.command[0], errno);",
+                "throw Failure(errno, process.command[0], kExitNotFound);",
+            ),
+        ],
     ),
     mutant(
         name = "failures_exit_with_1",
@@ -88,29 +109,47 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "arguments_are_kept",
         why = "the words were joined into a command line, which then had to be taken apart",
-        changes = [change(_EXEC, "for (const auto& word : process.command) argv.push_back(const_cast<char*>(word.c_str()));", """std::vector<std::string> words;
+        changes = [
+            change(
+                _EXEC,
+                "for (const auto& word : process.command) argv.push_back(const_cast<char*>(word.c_str()));",
+                """std::vector<std::string> words;
   for (const auto& word : process.command) {
     for (std::size_t at = 0, end = 0; end != std::string::npos; at = end + 1) {
       end = word.find(' ', at);
       words.push_back(word.substr(at, end - at));
     }
   }
-  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));""")],
+  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));""",
+            ),
+        ],
     ),
     mutant(
         name = "stdin_from_null",
         stage = "01_exec",
         caught_by = "stdin_arrives",
         why = "as for a daemon: without a terminal nobody is there to type",
-        changes = [change(_EXEC, "if (!process.workdir.empty()) {", """if (isatty(STDIN_FILENO) == 0) (void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
-  if (!process.workdir.empty()) {""")],
+        changes = [
+            change(
+                _EXEC,
+                "if (!process.workdir.empty()) {",
+                """if (isatty(STDIN_FILENO) == 0) (void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+  if (!process.workdir.empty()) {""",
+            ),
+        ],
     ),
     mutant(
         name = "env_ignored",
         stage = "01_exec",
         caught_by = "env_option_works",
         why = "--env was read, and then forgotten",
-        changes = [change(_EXEC, "for (const auto& [key, value] : process.environment) environment[key] = value;", "")],
+        changes = [
+            change(
+                _EXEC,
+                "for (const auto& [key, value] : process.environment) environment[key] = value;",
+                "",
+            ),
+        ],
     ),
     mutant(
         name = "workdir_ignored",
@@ -124,7 +163,13 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "descriptors_are_closed",
         why = "one closes what one has opened, not what the caller has",
-        changes = [change(_EXEC, """check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");""", "")],
+        changes = [
+            change(
+                _EXEC,
+                """check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");""",
+                "",
+            ),
+        ],
         also = ["inherited_directory_is_closed"],
         because = "a directory is a descriptor too",
     ),
@@ -133,21 +178,32 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "signal_mask_is_the_callers",
         why = "the parent needs SIGCHLD blocked, and the mask outlives exec",
-        changes = [change(_EXEC, "trace_as(\"child\");", "trace_as(\"child\");\n      sigaddset(&signals_before_, SIGCHLD);")],
+        changes = [
+            change(_EXEC, "trace_as(\"child\");", """trace_as("child");
+      sigaddset(&signals_before_, SIGCHLD);"""),
+        ],
     ),
     mutant(
         name = "signals_not_forwarded",
         stage = "01_exec",
         caught_by = "signals_are_forwarded",
         why = "the signals were blocked so as to be forwarded, which then nobody did",
-        changes = [change(_EXEC, "if (!has_it_already) (void)kill(child, signal);", "(void)has_it_already;")],
+        changes = [
+            change(
+                _EXEC,
+                "if (!has_it_already) (void)kill(child, signal);",
+                "(void)has_it_already;",
+            ),
+        ],
     ),
     mutant(
         name = "ctrl_c_forwarded_too",
         stage = "01_exec",
         caught_by = "ctrl_c_arrives_once",
         why = "the terminal has sent it to the whole process group already",
-        changes = [change(_EXEC, "code == SI_KERNEL && getpgid(child) == getpgrp();", "code == -12345;")],
+        changes = [
+            change(_EXEC, "code == SI_KERNEL && getpgid(child) == getpgrp();", "code == -12345;"),
+        ],
     ),
     mutant(
         name = "sigchld_trusted",
@@ -170,7 +226,11 @@ MUTANTS = [
         caught_by = "nothing_is_left",
         why = "a log, a lock or a socket that nobody removes",
         changes = [
-            change("01_exec/main.cc", "#include \"common/run_main.h\"", "#include <cstdlib>\n#include \"common/run_main.h\""),
+            change(
+                "01_exec/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <cstdlib>\n#include \"common/run_main.h\"",
+            ),
             change("01_exec/main.cc", "line.parse();", """line.parse();
   const char* folder = std::getenv("TMPDIR");
   std::string log = std::string(folder != nullptr ? folder : "/tmp") + "/exec.XXXXXX";
@@ -201,23 +261,37 @@ MUTANTS = [
         stage = "02_chroot",
         caught_by = "no_chroot_no_start",
         why = "it always works for root",
-        changes = [change(_ROOT, """check(chroot("."), "chroot(.)");""", """(void)!chroot(".");""")],
+        changes = [
+            change(_ROOT, """check(chroot("."), "chroot(.)");""", """(void)!chroot(".");"""),
+        ],
     ),
     mutant(
         name = "path_of_the_host",
         stage = "02_chroot",
         caught_by = "path_is_the_containers",
         why = "on the same distribution the host's PATH happens to work",
-        changes = [change(_ROOT, """if (const char* term""", """if (const char* path = std::getenv("PATH")) environment["PATH"] = path;
-  if (const char* term""")],
+        changes = [
+            change(
+                _ROOT,
+                """if (const char* term""",
+                """if (const char* path = std::getenv("PATH")) environment["PATH"] = path;
+  if (const char* term""",
+            ),
+        ],
     ),
     mutant(
         name = "environment_leaked",
         stage = "02_chroot",
         caught_by = "host_variable_is_hidden",
         why = "execvp(3) passes it on by itself",
-        changes = [change(_ROOT, """if (const char* term""", """for (const auto& [key, value] : host_environment()) environment.emplace(key, value);
-  if (const char* term""")],
+        changes = [
+            change(
+                _ROOT,
+                """if (const char* term""",
+                """for (const auto& [key, value] : host_environment()) environment.emplace(key, value);
+  if (const char* term""",
+            ),
+        ],
     ),
     mutant(
         name = "workdir_before_root",
@@ -225,8 +299,13 @@ MUTANTS = [
         caught_by = "workdir_stays_inside",
         why = "root + workdir is a fine path as long as the root is one's own",
         changes = [
-            change("02_chroot/main.cc", "#include \"common/run_main.h\"", "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\""),
-            change("02_chroot/main.cc", "    change_root(root);\n", """    const std::string path = root + process.workdir;
+            change(
+                "02_chroot/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change("02_chroot/main.cc", """    change_root(root);
+""", """    const std::string path = root + process.workdir;
     const UniqueFd workdir(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     change_root(root);
     if (!process.workdir.empty() && fchdir(workdir.get()) == -1) throw Failure(errno, path);
@@ -241,16 +320,28 @@ MUTANTS = [
         stage = "03_userspace",
         caught_by = "libraries_come_along",
         why = "the program names its libraries, and the libraries theirs",
-        changes = [change("03_userspace/libraries.cc", """for (std::size_t i = 0; i < loaded_.size(); ++i) {
-    for""", """for (std::size_t i = 0; i < 1; ++i) {
-    for""")],
+        changes = [
+            change(
+                "03_userspace/libraries.cc",
+                """for (std::size_t i = 0; i < loaded_.size(); ++i) {
+    for""",
+                """for (std::size_t i = 0; i < 1; ++i) {
+    for""",
+            ),
+        ],
     ),
     mutant(
         name = "no_loader",
         stage = "03_userspace",
         caught_by = "hosts_programs_run",
         why = "the loader is no library, and so not in DT_NEEDED",
-        changes = [change("03_userspace/libraries.cc", "for (std::size_t i = 1; i < loaded_.size(); ++i) paths.push_back", "for (std::size_t i = 2; i < loaded_.size(); ++i) paths.push_back")],
+        changes = [
+            change(
+                "03_userspace/libraries.cc",
+                "for (std::size_t i = 1; i < loaded_.size(); ++i) paths.push_back",
+                "for (std::size_t i = 2; i < loaded_.size(); ++i) paths.push_back",
+            ),
+        ],
         also = ["libraries_come_along"],
         because = "without a loader no dynamic program runs",
     ),
@@ -259,26 +350,44 @@ MUTANTS = [
         stage = "03_userspace",
         caught_by = "links_are_copied_as_links",
         why = "open(2) follows links, and so do cp and tar with the wrong option",
-        changes = [change(_COPY, "S_ISLNK(st.st_mode) ? copy_link(from, to, st)", """S_ISLNK(st.st_mode)
+        changes = [
+            change(
+                _COPY,
+                "S_ISLNK(st.st_mode) ? copy_link(from, to, st)",
+                """S_ISLNK(st.st_mode)
                              ? (fs::is_regular_file(read_link(from.folder, from.name, from.path))
                                     ? copy_file({AT_FDCWD, read_link(from.folder, from.name, ""), ""}, to, st)
-                                    : copy_link(from, to, st))""")],
+                                    : copy_link(from, to, st))""",
+            ),
+        ],
     ),
     mutant(
         name = "files_linked",
         stage = "03_userspace",
         caught_by = "copies_are_copies",
         why = "a hard link costs nothing",
-        changes = [change(_COPY, "// O_NONBLOCK: should", """if (linkat(from.folder, from.name.c_str(), to.folder, to.name.c_str(), 0) == 0) return true;
-  // O_NONBLOCK: should""")],
+        changes = [
+            change(
+                _COPY,
+                "// O_NONBLOCK: should",
+                """if (linkat(from.folder, from.name.c_str(), to.folder, to.name.c_str(), 0) == 0) return true;
+  // O_NONBLOCK: should""",
+            ),
+        ],
     ),
     mutant(
         name = "links_lead_out_of_the_copy",
         stage = "03_userspace",
         caught_by = "copied_links_stay_inside",
         why = "a path below the new root is looked up on the host as long as one is there",
-        changes = [change(_COPY, "how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;", """const std::string relative = "./" + folder;
-  return UniqueFd(openat(root_fd_.get(), relative.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));""")],
+        changes = [
+            change(
+                _COPY,
+                "how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;",
+                """const std::string relative = "./" + folder;
+  return UniqueFd(openat(root_fd_.get(), relative.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));""",
+            ),
+        ],
     ),
 
     # 04: namespaces
@@ -287,7 +396,13 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "mount_stays_inside",
         why = "a mount namespace of one's own sounds private enough, and without systemd it is",
-        changes = [change(_OWN, """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""", "")],
+        changes = [
+            change(
+                _OWN,
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""",
+                "",
+            ),
+        ],
         also = ["mounts_are_private", "host_mount_stays_outside", "nothing_is_left"],
         because = "peers are shown as such, propagate in both directions, and what is mounted stays",
     ),
@@ -296,7 +411,13 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "host_mount_stays_outside",
         why = "MS_SLAVE protects the host, which is what one thought of",
-        changes = [change(_OWN, """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""", """check(mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr), "mount(/, MS_SLAVE)");""")],
+        changes = [
+            change(
+                _OWN,
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""",
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr), "mount(/, MS_SLAVE)");""",
+            ),
+        ],
         also = ["mounts_are_private"],
         because = "mountinfo says master: of a slave",
     ),
@@ -305,7 +426,12 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "nothing_is_left",
         why = "the steps look independent of each other",
-        changes = [change("04_namespaces/main.cc", "    make_mounts_private();\n    set_hostname(own.hostname);\n    change_root(root);\n    mount_proc();\n", """    set_hostname(own.hostname);
+        changes = [
+            change("04_namespaces/main.cc", """    make_mounts_private();
+    set_hostname(own.hostname);
+    change_root(root);
+    mount_proc();
+""", """    set_hostname(own.hostname);
     const UniqueFd host_root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     change_root(root);
     mount_proc();
@@ -313,7 +439,13 @@ MUTANTS = [
     (void)!chroot(".");
     make_mounts_private();
     change_root(root);
-"""), change("04_namespaces/main.cc", "#include \"common/run_main.h\"", "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\"")],
+"""),
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+        ],
     ),
     mutant(
         name = "proc_of_the_host",
@@ -321,8 +453,14 @@ MUTANTS = [
         caught_by = "host_processes_are_hidden",
         why = "the host's /proc was mounted before there was a PID namespace, and is bound",
         changes = [
-            change("04_namespaces/main.cc", "#include \"common/run_main.h\"", "#include <fcntl.h>\n#include <sys/mount.h>\n#include \"common/run_main.h\""),
-            change("04_namespaces/main.cc", "    change_root(root);\n    mount_proc();\n", """    const UniqueFd proc(open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <sys/mount.h>\n#include \"common/run_main.h\"",
+            ),
+            change("04_namespaces/main.cc", """    change_root(root);
+    mount_proc();
+""", """    const UniqueFd proc(open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
     change_root(root);
     (void)move_mount(proc.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH);
 """),
@@ -334,8 +472,14 @@ MUTANTS = [
         caught_by = "hostile_proc_stays_inside",
         why = "root + \"/proc\" is a fine path as long as the root is one's own",
         changes = [
-            change("04_namespaces/main.cc", "#include \"common/run_main.h\"", "#include <sys/mount.h>\n#include \"common/run_main.h\""),
-            change("04_namespaces/main.cc", "    change_root(root);\n    mount_proc();\n", """    (void)mount("proc", (root + "/proc").c_str(), "proc", 0, nullptr);
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <sys/mount.h>\n#include \"common/run_main.h\"",
+            ),
+            change("04_namespaces/main.cc", """    change_root(root);
+    mount_proc();
+""", """    (void)mount("proc", (root + "/proc").c_str(), "proc", 0, nullptr);
     change_root(root);
 """),
         ],
@@ -353,8 +497,14 @@ MUTANTS = [
         caught_by = "hosts_name_is_kept",
         why = "the name of the container was set before the container had one",
         changes = [
-            change("04_namespaces/main.cc", "    set_hostname(own.hostname);\n", ""),
-            change("04_namespaces/main.cc", "  const auto namespaces", "  set_hostname(own.hostname);\n  const auto namespaces"),
+            change("04_namespaces/main.cc", """    set_hostname(own.hostname);
+""", ""),
+            change(
+                "04_namespaces/main.cc",
+                "  const auto namespaces",
+                """  set_hostname(own.hostname);
+  const auto namespaces""",
+            ),
         ],
         also = ["nothing_is_left"],
         because = "the host is still called so when the container has ended",
@@ -364,14 +514,74 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "hostname_is_own",
         why = "--hostname was read, and then forgotten",
-        changes = [change("04_namespaces/main.cc", "set_hostname(own.hostname);", "set_hostname(line.program());")],
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "set_hostname(own.hostname);",
+                "set_hostname(line.program());",
+            ),
+        ],
     ),
     mutant(
         name = "hostname_only_if_given",
         stage = "04_namespaces",
         caught_by = "hostname_is_never_the_hosts",
         why = "a new UTS namespace starts as a copy, and so with a name",
-        changes = [change("04_namespaces/main.cc", "    set_hostname(own.hostname);", "    if (own.hostname != line.program()) set_hostname(own.hostname);")],
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "    set_hostname(own.hostname);",
+                "    if (own.hostname != line.program()) set_hostname(own.hostname);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "tmp_of_the_host",
+        stage = "04_namespaces",
+        caught_by = "host_file_is_hidden",
+        why = "as a convenience: files come in and go out by /tmp",
+        changes = [
+            change("04_namespaces/main.cc", "#include \"common/run_main.h\"", """#include <sys/mount.h>
+#include "common/run_main.h\""""),
+            change("04_namespaces/main.cc", "    change_root(root);\n", """    (void)mount("/tmp", (root + "/tmp").c_str(), nullptr, MS_BIND, nullptr);
+    change_root(root);
+"""),
+        ],
+        also = [
+            "absolute_link_stays_inside",
+            "dotdot_stops_at_the_root",
+            "workdir_stays_inside",
+            "copies_are_copies",
+        ],
+        because = "the files of the host that these rows look for are all in /tmp",
+    ),
+    mutant(
+        name = "no_mount_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_mount_namespace",
+        why = "mount(2) works without, too",
+        changes = [change("04_namespaces/main.cc", "CLONE_NEWNS | ", "")],
+        also = ["mount_stays_inside", "host_mount_stays_outside", "nothing_is_left"],
+        because = "there is one set of mounts then, and what is mounted stays",
+    ),
+    mutant(
+        name = "waits_for_daemons",
+        stage = "04_namespaces",
+        caught_by = "daemons_end_with_pid_1",
+        why = "an init has to wait for all of its children, one has read",
+        changes = [
+            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+            change(_INIT, "#include \"common/check.h\"", "#include <cerrno>\n#include \"common/check.h\""),
+            change(_INIT, """      if (ended == command) _exit(exit_status_of(status));
+    }
+""", """      if (ended == command) commands = exit_status_of(status);
+    }
+    if (ended == -1 && errno == ECHILD) _exit(commands);
+"""),
+            change(_INIT, "  while (true) {\n", "  int commands = 0;\n  while (true) {\n"),
+        ],
+        also = ["command_is_pid_1"],
+        because = "only an init can wait for them, and so there always is one",
     ),
     mutant(
         name = "no_uts_namespace",
@@ -379,7 +589,12 @@ MUTANTS = [
         caught_by = "own_uts_namespace",
         why = "sethostname(2) works without, too",
         changes = [change("04_namespaces/main.cc", "CLONE_NEWUTS | ", "")],
-        also = ["hosts_name_is_kept", "hosts_new_name_is_hidden", "hostname_change_stays_inside", "nothing_is_left"],
+        also = [
+            "hosts_name_is_kept",
+            "hosts_new_name_is_hidden",
+            "hostname_change_stays_inside",
+            "nothing_is_left",
+        ],
         because = "there is one name then, and each row asks one side of it",
     ),
     mutant(
@@ -388,7 +603,12 @@ MUTANTS = [
         caught_by = "own_ipc_namespace",
         why = "most containers never use System V IPC",
         changes = [change("04_namespaces/main.cc", " | CLONE_NEWIPC;", ";")],
-        also = ["sysv_ipc_is_hidden", "sysv_ipc_stays_inside", "posix_queue_is_hidden", "posix_queue_stays_inside"],
+        also = [
+            "sysv_ipc_is_hidden",
+            "sysv_ipc_stays_inside",
+            "posix_queue_is_hidden",
+            "posix_queue_stays_inside",
+        ],
         because = "there is one set of queues then, of two kinds, in both directions",
     ),
     mutant(
@@ -397,7 +617,13 @@ MUTANTS = [
         caught_by = "own_pid_namespace",
         why = "with a /proc of its own it looks as if there were one",
         changes = [change("04_namespaces/main.cc", "CLONE_NEWPID | ", "")],
-        also = ["command_is_pid_1", "host_processes_are_hidden", "host_processes_are_safe", "daemons_end_with_pid_1", "init_is_pid_1"],
+        also = [
+            "command_is_pid_1",
+            "host_processes_are_hidden",
+            "host_processes_are_safe",
+            "daemons_end_with_pid_1",
+            "init_is_pid_1",
+        ],
         because = "without it there is no PID 1, and every process of the host has a number",
     ),
     mutant(
@@ -405,15 +631,23 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "command_is_pid_1",
         why = "unshare(2) moves only the children into the PID namespace, and so one forks once more",
-        changes = [change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();")],
+        changes = [
+            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+        ],
     ),
     mutant(
         name = "fewer_namespaces",
         stage = "04_namespaces",
         caught_by = "no_namespaces_no_start",
         why = "as a convenience for hosts on which it fails",
-        changes = [change(_OWN, "return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));", """const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
-    return pid == -1 ? fork() : pid;""")],
+        changes = [
+            change(
+                _OWN,
+                "return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));",
+                """const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
+    return pid == -1 ? fork() : pid;""",
+            ),
+        ],
         also = ["nothing_is_left"],
         because = "what is then set up is set up on the host",
     ),
@@ -431,21 +665,35 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "container_dies_with_its_parent",
         why = "PID 1 does not get SIGTERM unless it asks for it",
-        changes = [change(_OWN, "prctl(PR_SET_PDEATHSIG, SIGKILL), \"", "prctl(PR_SET_PDEATHSIG, SIGTERM), \"")],
+        changes = [
+            change(
+                _OWN,
+                "prctl(PR_SET_PDEATHSIG, SIGKILL), \"",
+                "prctl(PR_SET_PDEATHSIG, SIGTERM), \"",
+            ),
+        ],
     ),
     mutant(
         name = "death_not_looked_for",
         stage = "04_namespaces",
         caught_by = "early_death_is_noticed",
         why = "between clone(2) and prctl(2) there is only a moment",
-        changes = [change(_OWN, "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent has died\");", "(void)event;")],
+        changes = [
+            change(
+                _OWN,
+                "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent has died\");",
+                "(void)event;",
+            ),
+        ],
     ),
     mutant(
         name = "init_does_not_reap",
         stage = "04_namespaces",
         caught_by = "init_reaps_orphans",
         why = "one waits for the child that one has started",
-        changes = [change(_INIT, "waitpid(-1, &status, WNOHANG)", "waitpid(command, &status, WNOHANG)")],
+        changes = [
+            change(_INIT, "waitpid(-1, &status, WNOHANG)", "waitpid(command, &status, WNOHANG)"),
+        ],
     ),
     mutant(
         name = "init_ignored",
@@ -468,7 +716,13 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "init_passes_signals_and_status",
         why = "the parent forwards to its child: which is the init now",
-        changes = [change(_INIT, "forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);", "(void)forward_signal;")],
+        changes = [
+            change(
+                _INIT,
+                "forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);",
+                "(void)forward_signal;",
+            ),
+        ],
     ),
 
     # 05: a user namespace
@@ -477,7 +731,13 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "setgroups_is_denied",
         why = "the kernel does not ask root to deny it",
-        changes = [change(_IDS, "if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {", "if (!root) {")],
+        changes = [
+            change(
+                _IDS,
+                "if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {",
+                "if (!root) {",
+            ),
+        ],
     ),
     mutant(
         name = "uid_and_gid_maps_swapped",
@@ -485,8 +745,16 @@ MUTANTS = [
         caught_by = "given_maps_are_used",
         why = "for a user whose uid and gid are the same nobody sees it",
         changes = [
-            change(_IDS, """write_file(process + "uid_map", lines_of(ids.uid_map));""", """write_file(process + "uid_map", lines_of(ids.gid_map));"""),
-            change(_IDS, """write_file(process + "gid_map", lines_of(ids.gid_map));""", """write_file(process + "gid_map", lines_of(ids.uid_map));"""),
+            change(
+                _IDS,
+                """write_file(process + "uid_map", lines_of(ids.uid_map));""",
+                """write_file(process + "uid_map", lines_of(ids.gid_map));""",
+            ),
+            change(
+                _IDS,
+                """write_file(process + "gid_map", lines_of(ids.gid_map));""",
+                """write_file(process + "gid_map", lines_of(ids.uid_map));""",
+            ),
         ],
         also = ["given_user_runs_the_command"],
         because = "the ids on the host are those inside, mapped",
@@ -496,14 +764,26 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "root_inside_is_caller_outside",
         why = "root may map whatever he likes",
-        changes = [change(_IDS, "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};", "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? 2U : 1U}};")],
+        changes = [
+            change(
+                _IDS,
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? 2U : 1U}};",
+            ),
+        ],
     ),
     mutant(
         name = "all_ids_mapped",
         stage = "05_userns",
         caught_by = "no_user_beyond_the_map",
         why = "so that files of the host have their owners inside, too",
-        changes = [change(_IDS, "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};", "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? UINT32_MAX : 1U}};")],
+        changes = [
+            change(
+                _IDS,
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? UINT32_MAX : 1U}};",
+            ),
+        ],
         also = ["root_inside_is_caller_outside", "strangers_are_nobody"],
         because = "who has an id inside is in the map, and is seen by it",
     ),
@@ -512,7 +792,13 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "group_inside_is_callers_outside",
         why = "a group for all containers, as a convenience",
-        changes = [change(_IDS, "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};", "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid() == 0 ? 100U : getegid(), .count = 1}};")],
+        changes = [
+            change(
+                _IDS,
+                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};",
+                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid() == 0 ? 100U : getegid(), .count = 1}};",
+            ),
+        ],
     ),
     mutant(
         name = "maps_written_late",
@@ -520,9 +806,17 @@ MUTANTS = [
         caught_by = "given_user_runs_the_command",
         why = "the child did not wait, and could not become a user who had no id yet",
         changes = [
-            change("05_userns/main.cc", "#include \"common/run_main.h\"", "#include <unistd.h>\n#include \"common/run_main.h\""),
-            change("05_userns/main.cc", "    handshake.wait_for_parent();\n", ""),
-            change("05_userns/main.cc", "    become_root(ids);\n    mount_proc();\n    become_user(ids);\n", """    mount_proc();
+            change(
+                "05_userns/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change("05_userns/main.cc", """    handshake.wait_for_parent();
+""", ""),
+            change("05_userns/main.cc", """    become_root(ids);
+    mount_proc();
+    become_user(ids);
+""", """    mount_proc();
     try {
       become_root(ids);
       become_user(ids);
@@ -530,7 +824,10 @@ MUTANTS = [
     }
     handshake.wait_for_parent();
 """),
-            change("05_userns/main.cc", "  write_id_maps(child.pid(), ids);\n", "  usleep(20 * 1000);\n  write_id_maps(child.pid(), ids);\n"),
+            change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
+""", """  usleep(300 * 1000);
+  write_id_maps(child.pid(), ids);
+"""),
         ],
     ),
     mutant(
@@ -538,7 +835,23 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "init_hides_the_hosts_program",
         why = "that PID 1 is a program of the host is easily forgotten",
-        changes = [change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", "")],
+        changes = [
+            change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", ""),
+        ],
+    ),
+    mutant(
+        name = "capabilities_dropped",
+        stage = "05_userns",
+        caught_by = "root_inside_has_capabilities",
+        why = "to be on the safe side, all of them; those inside a user namespace are not the host's",
+        changes = [
+            change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
+#include <sys/prctl.h>
+#include "common/run_main.h\""""),
+            change("05_userns/main.cc", "    become_user(ids);\n", """    become_user(ids);
+    (void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT);
+"""),
+        ],
     ),
     mutant(
         name = "user_ignored",
@@ -554,9 +867,15 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "given_user_runs_the_command",
         why = "the new user may not change his group any more, and nobody looked",
-        changes = [change(_IDS, """check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);
-  check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);""", """check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);
-  (void)!setresgid(ids.group, ids.group, ids.group);""")],
+        changes = [
+            change(
+                _IDS,
+                """check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);
+  check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);""",
+                """check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);
+  (void)!setresgid(ids.group, ids.group, ids.group);""",
+            ),
+        ],
     ),
     mutant(
         name = "no_user_namespace_for_root",
@@ -564,11 +883,33 @@ MUTANTS = [
         caught_by = "own_user_namespace",
         why = "root does not need one",
         changes = [
-            change("05_userns/main.cc", "#include \"common/run_main.h\"", "#include <unistd.h>\n#include \"common/run_main.h\""),
-            change("05_userns/main.cc", "const auto namespaces = CLONE_NEWUSER | ", "const auto namespaces = (geteuid() == 0 ? 0 : CLONE_NEWUSER) | "),
-            change("05_userns/main.cc", "  write_id_maps(child.pid(), ids);\n", "  if (geteuid() != 0) write_id_maps(child.pid(), ids);\n"),
+            change(
+                "05_userns/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change(
+                "05_userns/main.cc",
+                "const auto namespaces = CLONE_NEWUSER | ",
+                "const auto namespaces = (geteuid() == 0 ? 0 : CLONE_NEWUSER) | ",
+            ),
+            change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
+""", """  if (geteuid() != 0) write_id_maps(child.pid(), ids);
+"""),
         ],
-        also = ["root_inside_is_caller_outside", "group_inside_is_callers_outside", "setgroups_is_denied", "hosts_files_keep_their_owner", "hosts_permissions_hold", "strangers_are_nobody", "no_user_beyond_the_map", "no_device_nodes", "given_maps_are_used", "given_user_runs_the_command", "init_hides_the_hosts_program"],
+        also = [
+            "root_inside_is_caller_outside",
+            "group_inside_is_callers_outside",
+            "setgroups_is_denied",
+            "hosts_files_keep_their_owner",
+            "hosts_permissions_hold",
+            "strangers_are_nobody",
+            "no_user_beyond_the_map",
+            "no_device_nodes",
+            "given_maps_are_used",
+            "given_user_runs_the_command",
+            "init_hides_the_hosts_program",
+        ],
         because = "root without a user namespace is the host's root: each row asks one thing that he may",
     ),
 
@@ -578,8 +919,14 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "old_root_is_gone",
         why = "the command does not see it any more",
-        changes = [change(_MOUNTS, """check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", "")],
-        also = ["second_chroot_leads_nowhere", "kept_directory_leads_nowhere", "dotdot_stops_at_the_root"],
+        changes = [
+            change(_MOUNTS, """check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", ""),
+        ],
+        also = [
+            "second_chroot_leads_nowhere",
+            "kept_directory_leads_nowhere",
+            "dotdot_stops_at_the_root",
+        ],
         because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
     ),
     mutant(
@@ -588,9 +935,21 @@ MUTANTS = [
         caught_by = "descriptors_are_closed",
         why = "a descriptor for the way back, which the command inherits",
         changes = [
-            change("06_pivot_root/main.cc", "#include \"common/run_main.h\"", "#include <fcntl.h>\n#include \"common/run_main.h\""),
-            change("06_pivot_root/main.cc", "    pivot_into(root);\n", "    const int old_root = open(\"/\", O_RDONLY | O_DIRECTORY);\n    (void)fcntl(old_root, F_DUPFD, 100);\n    pivot_into(root);\n"),
-            change(_EXEC, "close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC)", "close_range(STDERR_FILENO + 1, 99, CLOSE_RANGE_CLOEXEC)"),
+            change(
+                "06_pivot_root/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include \"common/run_main.h\"",
+            ),
+            change("06_pivot_root/main.cc", """    pivot_into(root);
+""", """    const int old_root = open("/", O_RDONLY | O_DIRECTORY);
+    (void)fcntl(old_root, F_DUPFD, 100);
+    pivot_into(root);
+"""),
+            change(
+                _EXEC,
+                "close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC)",
+                "close_range(STDERR_FILENO + 1, 99, CLOSE_RANGE_CLOEXEC)",
+            ),
         ],
     ),
     mutant(
@@ -598,18 +957,30 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "no_pivot_no_start",
         why = "as a convenience: pivot_root(2) fails on an initramfs",
-        changes = [change(_MOUNTS, """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");""", """if (syscall(SYS_pivot_root, ".", ".") == -1) {
+        changes = [
+            change(
+                _MOUNTS,
+                """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");""",
+                """if (syscall(SYS_pivot_root, ".", ".") == -1) {
     check(chroot("."), "chroot(.)");
     return;
-  }""")],
+  }""",
+            ),
+        ],
     ),
     mutant(
         name = "still_a_chroot",
         stage = "06_pivot_root",
         caught_by = "second_chroot_leads_nowhere",
         why = "the root is a mount now, which looks as if it were all",
-        changes = [change(_MOUNTS, """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");
-  check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", """check(chroot("."), "chroot(.)");""")],
+        changes = [
+            change(
+                _MOUNTS,
+                """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");
+  check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""",
+                """check(chroot("."), "chroot(.)");""",
+            ),
+        ],
         also = ["kept_directory_leads_nowhere", "old_root_is_gone", "no_pivot_no_start"],
         because = "the host's tree is still there: it can be climbed into, and mountinfo lists it",
     ),
@@ -618,7 +989,13 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "kernel_files_are_masked",
         why = "what is not there needs no mask: /proc and /sys were mounted afterwards",
-        changes = [change("06_pivot_root/main.cc", "    attach(host);\n    protect_kernel_paths();\n", "    protect_kernel_paths();\n    attach(host);\n")],
+        changes = [
+            change("06_pivot_root/main.cc", """    attach(host);
+    protect_kernel_paths();
+""", """    protect_kernel_paths();
+    attach(host);
+"""),
+        ],
         also = ["firmware_is_masked", "proc_paths_are_read_only", "sysctls_cannot_be_opened"],
         because = "one step masks and protects all of them",
     ),
@@ -661,7 +1038,13 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "sys_is_read_only",
         why = "it is only a copy of a mount",
-        changes = [change(_MOUNTS, """copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY)""", """copy_mount("/sys", kDataOnly)""")],
+        changes = [
+            change(
+                _MOUNTS,
+                """copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY)""",
+                """copy_mount("/sys", kDataOnly)""",
+            ),
+        ],
     ),
     mutant(
         name = "dev_of_the_host",
@@ -669,7 +1052,12 @@ MUTANTS = [
         caught_by = "dev_is_minimal",
         why = "all that programs need is in it",
         changes = [
-            change(_MOUNTS, "host.sys = copy_mount", "host.devices.emplace_back(\"\", copy_mount(\"/dev\", MOUNT_ATTR_NOSUID));\n  host.sys = copy_mount"),
+            change(
+                _MOUNTS,
+                "host.sys = copy_mount",
+                """host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
+  host.sys = copy_mount""",
+            ),
             change(_MOUNTS, """attach_at(new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                       {{"mode", "0755"}, {"size", "64k"}}),
             "/dev");""", """attach_at(devices[0].second, "/dev");
@@ -701,17 +1089,25 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "terminals_are_own",
         why = "nothing but tmux and sshd complains",
-        changes = [change(_MOUNTS, """attach_at(new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+        changes = [
+            change(_MOUNTS, """attach_at(new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                       {{"mode", "0620"}, {"ptmxmode", "0666"}}),
-            "/dev/pts");""", "")],
+            "/dev/pts");""", ""),
+        ],
     ),
     mutant(
         name = "no_shared_memory",
         stage = "06_pivot_root",
         caught_by = "shared_memory_works",
         why = "nothing but databases and browsers complains",
-        changes = [change(_MOUNTS, """  make_directory("/dev/shm");
-  attach_at(new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}), "/dev/shm");""", "")],
+        changes = [
+            change(
+                _MOUNTS,
+                """  make_directory("/dev/shm");
+  attach_at(new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}), "/dev/shm");""",
+                "",
+            ),
+        ],
     ),
     mutant(
         name = "no_standard_links",
@@ -732,15 +1128,31 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "volume_is_shown",
         why = "that one may bind a single file is little known",
-        changes = [change(_MOUNTS, "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);", "if (is_directory(mount.get())) attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);")],
+        changes = [
+            change(
+                _MOUNTS,
+                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "if (is_directory(mount.get())) attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+            ),
+        ],
     ),
     mutant(
         name = "volumes_ignored",
         stage = "06_pivot_root",
         caught_by = "volume_is_shown",
         why = "they were attached below the old root, and went with it",
-        changes = [change(_MOUNTS, "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);", "(void)mount;")],
-        also = ["volume_can_be_written", "read_only_volume_cannot_be_written", "volume_brings_no_device"],
+        changes = [
+            change(
+                _MOUNTS,
+                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "(void)mount;",
+            ),
+        ],
+        also = [
+            "volume_can_be_written",
+            "read_only_volume_cannot_be_written",
+            "volume_brings_no_device",
+        ],
         because = "of a volume that is not there nothing is known",
     ),
     mutant(
@@ -748,21 +1160,39 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "read_only_volume_cannot_be_written",
         why = "mount(2) ignores MS_RDONLY beside MS_BIND",
-        changes = [change(_MOUNTS, "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)", "kNoDevices")],
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "kNoDevices",
+            ),
+        ],
     ),
     mutant(
         name = "volume_always_read_only",
         stage = "06_pivot_root",
         caught_by = "volume_can_be_written",
         why = "to be on the safe side",
-        changes = [change(_MOUNTS, "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)", "kNoDevices | MOUNT_ATTR_RDONLY")],
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "kNoDevices | MOUNT_ATTR_RDONLY",
+            ),
+        ],
     ),
     mutant(
         name = "volume_brings_devices",
         stage = "06_pivot_root",
         caught_by = "volume_brings_no_device",
         why = "a bind mount is as the original: that is what it is for",
-        changes = [change(_MOUNTS, "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)", "volume.read_only ? MOUNT_ATTR_RDONLY : 0U")],
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "volume.read_only ? MOUNT_ATTR_RDONLY : 0U",
+            ),
+        ],
     ),
     mutant(
         name = "volume_point_made_from_outside",
@@ -770,8 +1200,13 @@ MUTANTS = [
         caught_by = "volume_stays_inside",
         why = "root + target is a fine path as long as the root is one's own",
         changes = [
-            change("06_pivot_root/main.cc", "#include \"common/run_main.h\"", "#include <filesystem>\n#include \"common/run_main.h\""),
-            change("06_pivot_root/main.cc", "    pivot_into(root);\n", """    for (const auto& volume : mounts.volumes) {
+            change(
+                "06_pivot_root/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <filesystem>\n#include \"common/run_main.h\"",
+            ),
+            change("06_pivot_root/main.cc", """    pivot_into(root);
+""", """    for (const auto& volume : mounts.volumes) {
       std::error_code ignored;
       if (std::filesystem::is_directory(volume.source)) {
         std::filesystem::create_directories(root + volume.target, ignored);
@@ -788,6 +1223,9 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "read_only_root_cannot_be_written",
         why = "--read-only was read, and then forgotten",
-        changes = [change("06_pivot_root/main.cc", "    if (mounts.read_only) make_root_read_only();\n", "")],
+        changes = [
+            change("06_pivot_root/main.cc", """    if (mounts.read_only) make_root_read_only();
+""", ""),
+        ],
     ),
 ]

@@ -542,7 +542,7 @@ void do_in_child(const Verb& verb) {
   answer.send();
 }
 
-// Takes "name=a,b" apart. `copy` is written to.
+// Takes "name=a,b" apart. `copy`, of the same text, is written to.
 void parse(const char* text, char* copy, Verb& verb) {
   verb.text = text;
   char* rest = strchr(copy, '=');
@@ -567,8 +567,10 @@ int main(int argc, char** argv) {
   while (end < argc && strcmp(argv[end], "--") != 0) ++end;
   words_after = end < argc ? argv + end + 1 : nullptr;
   for (int i = 2; i < end; ++i) {
+    char copy[8192];
+    snprintf(copy, sizeof copy, "%s", argv[i]);
     Verb verb;
-    parse(argv[i], strdup(argv[i]), verb);
+    parse(argv[i], copy, verb);
     if (!do_in_this_process(verb)) do_in_child(verb);
   }
   return 0;

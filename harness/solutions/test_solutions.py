@@ -1,0 +1,119 @@
+"""Programs that are not ours, and go about it in other ways: a row that fails for a correct one of
+them is wrong. Each has to lose exactly the rows that are listed here, and for the reason given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shutil
+import tempfile
+from typing import Dict, Iterator, Tuple
+
+import pytest
+
+from harness import report
+from harness.grade import Grader, Program, cases_for
+from harness.model import PROMISE, Outcome
+from harness.properties import BY_NAME, PROPERTIES
+from harness.scenes import Tools
+
+HERE = pathlib.Path(__file__).parent
+
+NO_USERSPACE = {row: "it knows neither --userspace nor --with" for row in (
+    "hosts_programs_run", "libraries_come_along", "links_are_copied_as_links", "copies_are_copies",
+    "copied_links_stay_inside")}
+NO_INIT = {row: "it knows no --init" for row in (
+    "init_reaps_orphans", "init_is_pid_1", "init_passes_signals_and_status")}
+NO_MAPS = {row: "it knows neither --uid-map nor --user" for row in (
+    "given_maps_are_used", "given_user_runs_the_command", "given_user_has_no_capabilities")}
+
+UNSHARE = {
+    **NO_USERSPACE,
+    **NO_INIT,
+    "signals_are_forwarded": "the shell dies of them, and unshare(1) does not forward either",
+    "killed_is_128_plus_signal": "unshare(1) 2.38 wants to die of the same signal, and for SIGKILL"
+                                 " fails: 'sigprocmask unblock failed', status 1",
+    "early_death_is_noticed": "setpriv --pdeathsig does not ask whether the parent still lives",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """A program under the name by which it knows its stage, and the rows that it loses."""
+
+    name: str
+    source: str
+    loses: Dict[str, str] = dataclasses.field(default_factory=dict)
+    needs: Tuple[str, ...] = ()
+
+
+SOLUTIONS = [
+    Solution("01_ctypes", "ctypes_container.py"),
+    Solution("02_ctypes", "ctypes_container.py"),
+    Solution("04_ctypes", "ctypes_container.py", {**NO_USERSPACE, **NO_INIT}),
+    Solution("04_unshare", "unshare_container.sh", UNSHARE, ("unshare", "setpriv", "hostname")),
+    Solution("05_unshare", "unshare_container.sh", {
+        **UNSHARE,
+        **NO_MAPS,
+        "init_hides_the_hosts_program": "it knows no --init",
+    }, ("unshare", "setpriv", "hostname")),
+    Solution("06_bwrap", "bwrap_container.sh", {
+        **NO_USERSPACE,
+        **NO_MAPS,
+        "not_found_is_127": "bwrap(1) leaves with 1 when exec fails",
+        "not_executable_is_126": "bwrap(1) leaves with 1 when exec fails",
+        "signals_are_forwarded": "bwrap(1) dies of them, and takes the container with it",
+        "init_passes_signals_and_status": "bwrap(1) dies of SIGTERM instead of forwarding it",
+        "ctrl_c_arrives_once": "bwrap(1) dies of it, though the command does not",
+        "terminal_is_given_back": "bwrap(1) dies of Ctrl-C, and so nobody is there to do it",
+        "ignored_sigchld_does_no_harm": "bwrap(1) waits for ever if its caller ignores SIGCHLD",
+        "host_mount_stays_outside": "bwrap(1) makes the mounts slaves, not private",
+        "mounts_are_private": "bwrap(1) makes the mounts slaves, not private",
+        "early_death_is_noticed": "bwrap(1) does not ask whether the parent still lives",
+        "init_hides_the_hosts_program": "bwrap(1) as PID 1 is dumpable",
+        "kernel_files_are_masked": "bwrap(1) masks nothing in /proc",
+        "firmware_is_masked": "bwrap(1) masks nothing in /sys",
+        "proc_paths_are_read_only": "bwrap(1) protects only some of them",
+        "sysctls_cannot_be_opened": "bwrap(1) lets root write to /proc/sys",
+    }, ("bwrap",)),
+]
+
+
+@pytest.fixture
+def folder() -> Iterator[pathlib.Path]:
+    """Where every user may go: pytest's own folders are private."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="solutions-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda solution: solution.name)
+def test_it_loses_exactly_what_it_does_not_do(solution: Solution, tools: Tools,
+                                              folder: pathlib.Path) -> None:
+    for program in solution.needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}")
+    path = folder / solution.name
+    shutil.copy(HERE / solution.source, path)
+    path.chmod(0o755)
+    results = Grader(tools).grade(cases_for(Program.of(str(path), solution.name), PROPERTIES,
+                                            PROMISE))
+    outcomes = {result.case.property.name: result.outcome for result in results
+                if result.outcome in (Outcome.FAILED, Outcome.ERROR)}
+    told = report.failures(results)
+    print(report.summary(results))
+    broke = [row for row, outcome in outcomes.items() if outcome is Outcome.ERROR]
+    assert not broke, f"no verdict of {broke}\n{told}"
+    skipped = {result.case.property.name for result in results
+               if result.outcome is Outcome.SKIPPED}
+    expected = set(solution.loses) - skipped
+    assert set(outcomes) - expected == set(), f"it loses what it should not\n{told}"
+    assert expected - set(outcomes) == set(), "it passes what it cannot do: the row is too weak"
+
+
+@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda solution: solution.name)
+def test_the_losses_are_rows_of_its_stage(solution: Solution) -> None:
+    for row in solution.loses:
+        assert BY_NAME[row].is_promised_at(solution.name.split("_")[0]), row
