@@ -116,7 +116,10 @@ def test_like_cp_for_an_ordinary_user(scratch):
     _, _, skipped, first = copy(scratch / "source", scratch / "copy", prefix=NOBODY)
     subprocess.run([*NOBODY, "cp", "-aT", scratch / "source", scratch / "by_cp"],
                    stderr=subprocess.DEVNULL, check=False)
-    assert describe(scratch / "copy") == describe(scratch / "by_cp")
+    ours, by_cp = describe(scratch / "copy"), describe(scratch / "by_cp")
+    for entry in [*ours.values(), *by_cp.values()]:
+        entry["mode"] &= ~stat.S_ISVTX  # cp of coreutils 9.7 drops this one, too
+    assert ours == by_cp
     assert int(skipped) == 5  # deep/2, deep/4, closed, and two devices
     assert first.strip().endswith(("Permission denied", "Operation not permitted"))
     assert stat.S_IMODE((scratch / "copy/deep/1").stat().st_mode) == 0o755
@@ -196,6 +199,7 @@ def test_what_is_in_the_way_is_not_skipped(scratch):
 
 
 @needs_root
+@pytest.mark.as_shipped  # a sanitizer needs a descriptor itself
 def test_only_what_is_closed_is_skipped(scratch):
     """An ordinary user's copy that runs out of descriptors has failed."""
     deep = scratch / "source" / "/".join("d" * 30)
