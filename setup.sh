@@ -27,7 +27,7 @@ groups() {
 the compiler|g++
 libraries of the stages and of the harness|libcli11-dev libfmt-dev libseccomp-dev nlohmann-json3-dev
 the default root file system|busybox-static
-tests in C++ and in Python|libgtest-dev python3 python3-pexpect python3-pytest
+tests in C++ and in Python|libgtest-dev musl-tools python3 python3-pexpect python3-pytest xfsprogs
 more than one user in a container|uidmap
 looking into containers from outside|attr debootstrap iproute2 procps strace tmux util-linux
 a container tool to compare with|bubblewrap

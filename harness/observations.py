@@ -848,7 +848,8 @@ def copies_are_copies(look: Look) -> Seen:
 
 def copied_links_stay_inside(look: Look) -> Seen:
     if not look.fact("same_file") or list(look.fact("outside") or []) != ["kept"]:
-        return violated(f"the host's file was replaced, or there is another: {look.fact('outside')}")
+        return violated("the host's file was replaced, or there is another: "
+                        f"{look.fact('outside')}")
     if not look.answers.get("hello"):
         raise never_ran(look.run("run"))
     answer = next((given[0] for verb, given in look.answers.items() if verb.startswith("read=")),

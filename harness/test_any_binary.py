@@ -91,8 +91,8 @@ def test_a_program_that_never_runs_the_command_fails_all_rows(tools, folder, nam
     text, reason = NEVER_RUN[name]
     start = time.monotonic()
     results = grade(tools, script(folder, text), ROWS)
-    # 7 scenes for each of two callers, some at a time, and each with a time limit of its own
-    assert time.monotonic() - start < 10
+    # Half a second for each of 7 scenes and 2 callers; more under a sanitizer, on a busy machine.
+    assert time.monotonic() - start < 40
     assert len(results) >= len(ROWS)
     for result in results.values():
         assert result.outcome is Outcome.FAILED, result.explain()

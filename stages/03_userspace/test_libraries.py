@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -223,6 +224,15 @@ def test_a_static_program_has_none(build):
 @pytest.mark.as_shipped
 def test_a_stage_has_none():
     assert by_us(PRINT_LIBRARIES) == set()
+
+
+@pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="no musl-gcc (package musl-tools)")
+def test_musl_is_loader_and_library_in_one(tmp_path):
+    """It comes as libc.so, which glibc's ldd takes for the linker script of that name."""
+    (tmp_path / "source.c").write_text("int main(void) { return 0; }\n")
+    run("musl-gcc", "-o", "main", "source.c", cwd=tmp_path)
+    [loader] = by_us(str(tmp_path / "main"))
+    assert "musl" in loader
 
 
 def test_an_unknown_loader_is_named(build):
