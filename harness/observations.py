@@ -283,7 +283,7 @@ def root_inside_is_caller_outside(look: Look) -> Seen:
 
 def group_inside_is_callers_outside(look: Look) -> Seen:
     gid_map = look.fact("gid_map")
-    if gid_map == ["0", str(look.uid), "1"]:
+    if gid_map == ["0", str(look.gid), "1"]:
         return holds(f"gid_map is {' '.join(gid_map)}")
     if gid_map:
         return violated(f"gid_map is {' '.join(gid_map)}")

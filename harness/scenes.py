@@ -19,7 +19,9 @@ from harness.agent_client import Agent, AgentError, Json
 from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
-ORDINARY = os.geteuid() or 12345  # who starts containers without being root: us, if we are not
+# Who starts containers without being root: ourselves, if we are not.
+ORDINARY = os.geteuid() or 12345
+ORDINARY_GROUP = os.getegid() if os.geteuid() != 0 else ORDINARY
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
 
 
@@ -107,6 +109,10 @@ class Look:
     @property
     def uid(self) -> int:
         return 0 if self.identity == ROOT else ORDINARY
+
+    @property
+    def gid(self) -> int:
+        return 0 if self.identity == ROOT else ORDINARY_GROUP
 
     def answer(self, ask: str) -> Json:
         """What the probe answered to a key of ASKS."""
@@ -381,7 +387,7 @@ class Stage:
             "umask": 0o022,
         }
         if self.identity != ROOT and self.agent.is_root:
-            given["user"] = {"uid": ORDINARY, "gid": ORDINARY, "groups": []}
+            given["user"] = {"uid": ORDINARY, "gid": ORDINARY_GROUP, "groups": []}
         return given
 
     def run(self, command: Sequence[str], *options: str, **more: Any) -> Json:
