@@ -30,6 +30,8 @@ def names_with(results: List[Result], *outcomes: Outcome) -> List[str]:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
 def test_mutant(mutant: Mutant, tools: Tools) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("its rows are listed for root and user: bazel test --config=root //...")
     program = Program.of(programs()[mutant.name], mutant.stage)
     results = Grader(tools).grade(cases_for(program, PROPERTIES, PROMISE))
     failed = names_with(results, Outcome.FAILED)

@@ -5,6 +5,7 @@ them is wrong. Each has to lose exactly the rows that are listed here, and for t
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import tempfile
@@ -92,6 +93,8 @@ def folder() -> Iterator[pathlib.Path]:
 @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda solution: solution.name)
 def test_it_loses_exactly_what_it_does_not_do(solution: Solution, tools: Tools,
                                               folder: pathlib.Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("its losses are listed for root and user: bazel test --config=root //...")
     for program in solution.needs:
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program}")
