@@ -49,7 +49,8 @@ def test_it_tells_the_signal(any_agent):
     '{"id": 1, "do": "start", "argv": ["/bin/true"], "files": [{"fd": 1000, "path": "/"}]}',
     '{"id": 1, "do": "signal", "pid": -1, "signal": 9}',
     '{"id": 1, "do": "remove", "paths": ["/"]}',
-    "\x00\x01\xff", '{"id": 1, "do": "run", "argv": ["/bin/true"], "env": {"A": 1}}', "[" * 5000])
+    "\x00\x01\xff", '{"id": 1, "do": "run", "argv": ["/bin/true"], "env": {"A": 1}}',
+    pytest.param("[" * 5000, id="deeply nested")])
 def test_garbage_is_answered_with_an_error_and_the_next_request_as_ever(tools, line):
     lines = line.encode("latin-1") + b'\n{"id":9,"do":"hello"}\n'
     result = subprocess.run([tools.agent], input=lines, stdout=subprocess.PIPE, check=True,
