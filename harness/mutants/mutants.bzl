@@ -940,10 +940,10 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <fcntl.h>\n#include \"common/run_main.h\"",
             ),
-            change("06_pivot_root/main.cc", """    pivot_into(root);
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
 """, """    const int old_root = open("/", O_RDONLY | O_DIRECTORY);
     (void)fcntl(old_root, F_DUPFD, 100);
-    pivot_into(root);
+    pivot_into(take_root(root));
 """),
             change(
                 _EXEC,
@@ -1205,14 +1205,14 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <filesystem>\n#include \"common/run_main.h\"",
             ),
-            change("06_pivot_root/main.cc", """    pivot_into(root);
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
 """, """    for (const auto& volume : mounts.volumes) {
       std::error_code ignored;
       if (std::filesystem::is_directory(volume.source)) {
         std::filesystem::create_directories(root + volume.target, ignored);
       }
     }
-    pivot_into(root);
+    pivot_into(take_root(root));
 """),
         ],
         also = ["nothing_is_left"],

@@ -32,7 +32,7 @@ int run(CommandLine& line) {
     make_mounts_private();
     set_hostname(own.hostname);
     const HostMounts host = take_from_host(mounts);
-    pivot_into(root);
+    pivot_into(take_root(root));
     become_root(ids);
     attach(host);
     protect_kernel_paths();

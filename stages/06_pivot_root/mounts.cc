@@ -53,27 +53,6 @@ UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   return mount;
 }
 
-// A new instance of a file system that needs no device.
-UniqueFd new_mount(const char* type, unsigned attributes,
-                   const std::vector<std::pair<const char*, const char*>>& options = {}) {
-  const UniqueFd context(check_quietly(fsopen(type, FSOPEN_CLOEXEC), "fsopen({})", type));
-  const auto set = [&](const char* key, const char* value) {
-    check_quietly(fsconfig(context.get(), FSCONFIG_SET_STRING, key, value, 0),
-                  "fsconfig({}, {}={})", type, key, value);
-  };
-  set("source", type);  // what mount(8) lists, instead of "none"
-  for (const auto& [key, value] : options) set(key, value);
-  check_quietly(fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
-                "fsconfig({}, CREATE)", type);
-  return UniqueFd(check(fsmount(context.get(), FSMOUNT_CLOEXEC, attributes), "fsmount({})", type));
-}
-
-// `flags` are those of move_mount(2): it follows no symbolic link in `path` unless told to.
-void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags = 0) {
-  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH | flags),
-        "move_mount({})", path);
-}
-
 void make_directory(const std::string& path) {
   if (mkdir(path.c_str(), 0755) == -1 && errno != EEXIST) check(-1, "mkdir({})", path);
 }
@@ -198,12 +177,15 @@ HostMounts take_from_host(const MountOptions& mounts) {
   return host;
 }
 
-void pivot_into(const std::string& root) {
-  // pivot_root(2) wants a mount, not just a directory. A device node in the tree of a stranger
-  // shall be dead: as the host's root we could open it.
-  const UniqueFd mount = copy_mount(root, MOUNT_ATTR_NODEV);
-  attach_at(mount, root);
-  check(fchdir(mount.get()), "fchdir({})", root);
+UniqueFd take_root(const std::string& root) {
+  // A device node in the tree of a stranger shall be dead: as the host's root we could open it.
+  return copy_mount(root, MOUNT_ATTR_NODEV);
+}
+
+void pivot_into(const UniqueFd& root) {
+  // pivot_root(2) wants a mount that is attached somewhere; on top of the old root any is.
+  attach_at(root, "/");
+  check(fchdir(root.get()), "fchdir(the new root)");
   // Both in one place: the old root then lies on top of the new one, and needs no directory in it.
   // In between we name nothing: a ".." at the root would lead to the old one.
   check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");
@@ -242,6 +224,27 @@ void make_root_read_only() {
   mount_attr attr = {};
   attr.attr_set = MOUNT_ATTR_RDONLY;
   check(mount_setattr(AT_FDCWD, "/", 0, &attr, sizeof attr), "mount_setattr(/, RDONLY)");
+}
+
+UniqueFd new_mount(const std::string& type, unsigned attributes,
+                   const std::vector<std::pair<std::string, std::string>>& options) {
+  const UniqueFd context(check_quietly(fsopen(type.c_str(), FSOPEN_CLOEXEC), "fsopen({})", type));
+  const auto set = [&](const std::string& key, const std::string& value) {
+    const auto command = value.empty() ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
+    check_quietly(
+        fsconfig(context.get(), command, key.c_str(), value.empty() ? nullptr : value.c_str(), 0),
+        "fsconfig({}, {}={})", type, key, value);
+  };
+  set("source", type);  // what mount(8) lists, instead of "none"
+  for (const auto& [key, value] : options) set(key, value);
+  check_quietly(fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
+                "fsconfig({}, CREATE)", type);
+  return UniqueFd(check(fsmount(context.get(), FSMOUNT_CLOEXEC, attributes), "fsmount({})", type));
+}
+
+void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags) {
+  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH | flags),
+        "move_mount({})", path);
 }
 
 }  // namespace box

@@ -38,9 +38,12 @@ struct HostMounts {
 // In the child: takes what the container shall have of the host, while the host has names.
 [[nodiscard]] HostMounts take_from_host(const MountOptions& mounts);
 
+// In the child: a copy of the mount at the directory `root`, and of those below it.
+[[nodiscard]] UniqueFd take_root(const std::string& root);
+
 // In the child: `root` becomes the root mount, and the old one, with all of the host, is let go.
 // From here on no path, no ".." and no symbolic link in `root` can lead out of it.
-void pivot_into(const std::string& root);
+void pivot_into(const UniqueFd& root);
 
 // In the child: mounts what was taken, a /dev with the few devices that programs expect, and the
 // volumes.
@@ -51,5 +54,15 @@ void protect_kernel_paths();
 
 // In the child: --read-only. What is mounted below / keeps its own mode.
 void make_root_read_only();
+
+// A new instance of a file system that needs no device, attached nowhere. `attributes` are those of
+// fsmount(2); an option whose value is "" is a flag.
+[[nodiscard]] UniqueFd new_mount(
+    const std::string& type, unsigned attributes,
+    const std::vector<std::pair<std::string, std::string>>& options = {});
+
+// Attaches a mount. `flags` are those of move_mount(2): it follows no symbolic link in `path`
+// unless told to.
+void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags = 0);
 
 }  // namespace box
