@@ -39,6 +39,10 @@ UNSHARE = {
 }
 
 
+# What Debian 12's versions lose and Debian 13's no longer do: util-linux 2.41, bubblewrap 0.11.
+LATER_MENDED = {"killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Solution:
     """A program under the name by which it knows its stage, and the rows that it loses."""
@@ -113,7 +117,7 @@ def test_it_loses_exactly_what_it_does_not_do(solution: Solution, tools: Tools,
                if result.outcome is Outcome.SKIPPED}
     expected = set(solution.loses) - skipped
     assert set(outcomes) - expected == set(), f"it loses what it should not\n{told}"
-    assert expected - set(outcomes) == set(), "it passes what it cannot do: the row is too weak"
+    assert expected - set(outcomes) <= LATER_MENDED, "it passes what it cannot do: the row is too weak"
 
 
 @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda solution: solution.name)
