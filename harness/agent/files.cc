@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <memory>
 #include <sstream>
+#include <tuple>
 
 #include "common/check.h"
 #include "common/unique_fd.h"
@@ -65,7 +66,7 @@ void remove_entry(int folder, const char* name, const std::string& path) {
     check_quietly(unlinkat(folder, name, 0), "unlink({})", path);
     return;
   }
-  (void)fchmodat(folder, name, 0700, 0);  // else an ordinary user could not empty it
+  std::ignore = fchmodat(folder, name, 0700, 0);  // else an ordinary user could not empty it
   UniqueFd fd(check_quietly(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
                             "open({})", path));
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(fdopendir(dup(fd.get())), closedir);

@@ -328,7 +328,7 @@ void do_new_terminal(const Verb&, Answer& answer) {
 }
 
 void climb_and_read(Answer& answer, const char* path) {
-  for (int i = 0; i < 256; ++i) (void)chdir("..");
+  for (int i = 0; i < 256 && chdir("..") == 0; ++i) continue;
   if (chroot(".") == -1) return answer.add_result(false);
   add_text_of(answer, open(path, O_RDONLY | O_NONBLOCK));
 }
@@ -547,7 +547,7 @@ void parse(const char* text, char* copy, Verb& verb) {
   verb.text = text;
   char* rest = strchr(copy, '=');
   if (rest != nullptr) *rest++ = '\0';
-  snprintf(verb.name, sizeof verb.name, "%s", copy);
+  snprintf(verb.name, sizeof verb.name, "%.*s", static_cast<int>(sizeof verb.name) - 1, copy);
   while (rest != nullptr && verb.count < kMostArguments) {
     verb.arguments[verb.count++] = rest;
     rest = strchr(rest, ',');
