@@ -2,6 +2,16 @@
 
 load("//bazel:pytest.bzl", "pytest_test")
 
+# In the order in which they are built.
+STAGES = [
+    "//stages/01_exec",
+    "//stages/02_chroot",
+    "//stages/03_userspace",
+    "//stages/04_namespaces",
+    "//stages/05_userns",
+    "//stages/06_pivot_root",
+]
+
 def harness_programs(more = {}):
     """The harness' own programs -> the environment variables in which it looks for them."""
     programs = {

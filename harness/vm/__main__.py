@@ -1,0 +1,50 @@
+"""Runs a command, or a shell, in a virtual machine with a stock Debian kernel.
+
+The stages are there, in PATH. Nothing that is done in the machine stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+from harness.vm.image import DEFAULT_KERNEL, SUITES, VmError
+from harness.vm.vm import Vm
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bazel run //harness/vm --", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", choices=list(SUITES), default=DEFAULT_KERNEL,
+                        help="default: %(default)s")
+    parser.add_argument("--user", action="store_true", help="as an ordinary user, uid 1000")
+    parser.add_argument("--with", dest="programs", action="append", default=[], metavar="PROGRAM",
+                        help="take it along, into PATH; may be repeated")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND [ARG...]",
+                        help="default: a shell")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse()
+    os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+    command = arguments.command
+    if command[:1] == ["--"]:
+        del command[0]
+    terminal = os.isatty(0) and os.isatty(1)
+    programs = os.environ.get("HARNESS_STAGES", "").split() + arguments.programs
+    try:
+        with Vm(arguments.kernel, programs) as vm:
+            return subprocess.run(vm.command(command or ["bash"], arguments.user, terminal),
+                                  check=False).returncode
+    except VmError as error:
+        print(f"harness/vm: {error}", file=sys.stderr)
+        return 125
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

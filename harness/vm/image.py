@@ -1,0 +1,178 @@
+"""The disk and the kernel of the virtual machine: made once from Debian's packages, then kept.
+
+Which kernel is up to Debian: the one on which the suite's linux-image-cloud-amd64 depends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import time
+from typing import Iterator, List
+
+FURNISH = pathlib.Path(__file__).resolve().parent / "furnish"
+
+# A kernel's version -> the Debian that has it. The newest has no number: it is what there is.
+SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
+DEFAULT_KERNEL = "6.1"
+
+# What the layers and their tests call, and sshd, through which we call them.
+PACKAGES = ("busybox-static", "iproute2", "iputils-ping", "kmod", "nftables", "openssh-server",
+            "passt", "procps", "slirp4netns", "strace", "uidmap")
+
+KEPT_UNUSED = 14 * 86400  # seconds
+
+
+class VmError(Exception):
+    """There is no machine. The text is for people: what failed, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What a machine starts from."""
+
+    folder: pathlib.Path
+
+    @property
+    def disk(self) -> pathlib.Path:
+        return self.folder / "root.ext4"
+
+    @property
+    def kernel(self) -> pathlib.Path:
+        return self.folder / "vmlinuz"
+
+
+def cache_directory() -> pathlib.Path:
+    """As common/build_once has it. $HOME is not asked: tests are given one of their own."""
+    base = pathlib.Path("/var/cache")
+    if os.geteuid() != 0:
+        home = pathlib.Path(pwd.getpwuid(os.geteuid()).pw_dir)
+        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "containers-under-the-hood"
+
+
+def mmdebstrap(suite: str) -> List[str]:
+    """The command, but for the mirror. The root directory that it makes is not kept."""
+    return ["mmdebstrap", "--quiet", "--variant=minbase", "--format=null",
+            f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"',
+            *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
+            '--customize-hook=bash -c "$FURNISH" furnish "$1"', suite, "/dev/null"]
+
+
+def output(*words: str) -> str:
+    try:
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              check=False).stdout
+    except FileNotFoundError:  # no apt here
+        return ""
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine's apt uses; elsewhere, as on Ubuntu, Debian's own."""
+    sites = output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages",
+                   "Origin: Debian").split()
+    plain = [site for site in sites if "security" not in site]
+    return plain[0] if plain else "http://deb.debian.org/debian"
+
+
+def apt_options() -> List[str]:
+    """How this machine's apt reaches its mirror: proxies, certificates, the trust in dates."""
+    wanted = re.compile(r"Acquire::(https?::.*|Check-\S+ )", re.IGNORECASE)
+    return [f"--aptopt={line}" for line in output("apt-config", "dump").splitlines()
+            if wanted.match(line) and not line.endswith('"";')]
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Of two that start at once, the second waits for the first. See flock(2)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
+    """The image with this kernel: there already, or made now, which needs the network."""
+    if kernel not in SUITES:
+        raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
+    suite = SUITES[kernel]
+    inputs = "\n".join(mmdebstrap(suite)) + FURNISH.read_text()
+    name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    folder = cache_directory() / "vm"
+    folder.mkdir(parents=True, exist_ok=True)
+    image = Image(folder / name)
+    if not image.folder.exists():
+        with locked(folder):
+            if not image.folder.exists():
+                build(suite, image)
+                remove_unused(folder)
+    os.utime(image.folder)  # it is in use
+    return image
+
+
+def build(suite: str, image: Image) -> None:
+    """Makes the image, whole or not at all: it gets its name by one rename(2)."""
+    print(f"harness/vm: making a disk with Debian's {suite} and its kernel in {image.folder}:"
+          " about a minute", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    partial = Image(image.folder.with_name(image.folder.name + ".partial"))
+    shutil.rmtree(partial.folder, ignore_errors=True)  # what a killed process left
+    partial.folder.mkdir()
+    try:
+        fill(suite, partial)
+        partial.folder.rename(image.folder)
+    finally:
+        shutil.rmtree(partial.folder, ignore_errors=True)
+    print(f"harness/vm: made in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def fill(suite: str, image: Image) -> None:
+    words = mmdebstrap(suite)
+    words[1:1] = apt_options()
+    with open(image.disk, "wb") as disk, open(image.kernel, "wb") as kernel:
+        for file in (disk, kernel):
+            os.chmod(file.name, 0o666)  # for whoever mmdebstrap becomes in its user namespace
+        try:
+            done = subprocess.run(
+                words + [mirror()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+                pass_fds=(disk.fileno(), kernel.fileno()),
+                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                     "LC_ALL": "C.UTF-8", "HOME": "/nonexistent",
+                     "FURNISH": FURNISH.read_text(), "DISK": f"/dev/fd/{disk.fileno()}",
+                     "KERNEL_COPY": f"/dev/fd/{kernel.fileno()}"})
+        except FileNotFoundError as error:
+            raise VmError("the VM's disk cannot be made: there is no mmdebstrap\n"
+                          "hint: run ./setup.sh") from error
+    if done.returncode != 0:
+        raise VmError(f"the VM's disk cannot be made: mmdebstrap failed\n{done.stdout.strip()}\n"
+                      f"hint: {hint(done.stdout)}")
+    for path in (image.disk, image.kernel):
+        path.chmod(0o644)
+
+
+def hint(said: str) -> str:
+    if re.search(r"resolve|connect|unreachable|Failed to fetch", said, re.IGNORECASE):
+        return f"it needs the network once: is {mirror()} reachable?"
+    if os.geteuid() != 0 and re.search(r"newuidmap|subuid|unshare|user namespace", said):
+        return ("as an ordinary user it needs user namespaces and a line of yours in /etc/subuid"
+                " and /etc/subgid; root needs neither")
+    return "run ./setup.sh, which installs what it needs"
+
+
+def remove_unused(folder: pathlib.Path) -> None:
+    """Disks of another time are in nobody's way, but large."""
+    for old in folder.iterdir():
+        if time.time() - old.stat().st_mtime > KEPT_UNUSED:
+            shutil.rmtree(old)
