@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     from harness.scenes import Look
@@ -165,6 +165,48 @@ class Result:
         lines += [f"lesson     {row.lesson}", f"read       man {row.man}",
                   f"try        {self.command}"]
         return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grade:
+    """What came of one submission: of its promises, not of controls."""
+
+    name: str  # whose it is
+    stage: str  # "05"
+    results: Sequence[Result]
+    problem: str = ""  # why it could not be graded, in one line: then nothing is earned
+    log: str = ""  # the end of what its build wrote
+    seconds: float = 0.0
+
+    @property
+    def score(self) -> int:
+        return 0 if self.problem else sum(result.points for result in self.results)
+
+    @property
+    def max_score(self) -> int:
+        return sum(result.case.property.points for result in self.results)
+
+    @property
+    def status(self) -> str:
+        if self.problem:
+            return "error"
+        return "passed" if not any(result.is_bad for result in self.results) else "failed"
+
+    def counts(self) -> str:
+        """Such as "12 passed, 1 failed"."""
+        outcomes = [result.outcome for result in self.results]
+        told = [f"{outcomes.count(outcome)} {outcome.value}" for outcome in Outcome
+                if outcome in outcomes]
+        return ", ".join(told) or "no cases"
+
+
+def hints(result: Result, level: int) -> List[Tuple[str, str]]:
+    """What to tell somebody whose property does not hold, more at each level: where to look, the
+    concept, the man page. Never the code."""
+    row = result.case.property
+    told = [("look", result.command), ("concept", row.lesson),
+            ("read", f"man {row.man}; a likely mistake: {row.mistake}")]
+    return told[:level]
 
 
 def case_for(row: Property, stage: str, program: str, label: str, identity: str,

@@ -841,7 +841,8 @@ def parent_killed_early(stage: Stage) -> Look:
     look = look_of(stage)
     need_strace(stage)
     stage.watch()
-    words = stage.words(stage.probe("hello", "hold=1"))
+    command = stage.probe("hello", "hold=1")
+    words = stage.words(command)
     run = stage.start_words(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e",
                              "inject=prctl:delay_enter=300000", *words],
                             program="/usr/bin/strace", close_stdin=False)
@@ -852,13 +853,13 @@ def parent_killed_early(stage: Stage) -> Look:
         return look
     time.sleep(0.1)
     stage.agent.signal("KILL", pid=parent)
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + stage.time_limit
     while time.monotonic() < end:
         # What is a child of strace's is what has survived; strace itself stays as long.
         left = [process for process in stage.agent.processes()
                 if process["pid"] not in (run["pid"], parent) and process["state"] != "Z"]
-        if not left:
-            break
+        if not left or any(process["argv"][:1] == command[:1] for process in left):
+            break  # it has ended, or the command has started all the same
         time.sleep(0.01)
     look.facts["left"] = [f"{' '.join(process['argv'])}" for process in left]
     stage.end(look, run, "run", 0.0)
