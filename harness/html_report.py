@@ -40,7 +40,8 @@ header svg { width: 7rem; flex: none; } header p { margin: .3rem 0 0; color: var
 dl { display: grid; grid-template-columns: 7rem 1fr; gap: .3rem 1rem; margin: .7rem 0; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .35rem; }
+.grid { display: grid; gap: .35rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
 .row { display: flex; gap: .5rem; padding: .2rem .6rem; border-radius: .35rem; font-size: .95rem; }
 .row span:last-child { overflow-wrap: anywhere; }
 .row span:first-child { white-space: nowrap; }
@@ -110,7 +111,7 @@ def submission(grade: Grade, level: int = 3) -> str:
             if result.case.property.since == stage:
                 rows.setdefault(result.case.property.name, []).append(result)
         if rows:
-            body += [f'<div class="card"><h3 class="stage">Stage {stage}</h3>', '<div class="grid">',
+            body += [f'<div class="card"><h3 class="stage">Stage {stage}</h3><div class="grid">',
                      *map(property_row, rows.values()), "</div></div>"]
     if groups[1:]:
         body += ["<h2>Then</h2>", *(failure_card(group, level) for group in groups[1:])]
