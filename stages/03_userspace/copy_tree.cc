@@ -135,7 +135,9 @@ template <typename Chown>
 mode_t give_to_owner(const Chown& chown, const struct stat& st, bool privileged,
                      const std::string& path) {
   if (chown(st.st_uid, st.st_gid) == 0) return st.st_mode & 07777;
-  if (privileged || errno != EPERM) throw Failure(errno, "chown(" + path + ")");
+  // EINVAL: an id that our user namespace does not have, see chown(2) and user_namespaces(7).
+  if (privileged || (errno != EPERM && errno != EINVAL))
+    throw Failure(errno, "chown(" + path + ")");
   (void)chown(uid_t(-1), st.st_gid);  // one of our groups, perhaps
   return st.st_mode & (S_ISDIR(st.st_mode) ? 01777 : 0777);
 }

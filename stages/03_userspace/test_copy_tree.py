@@ -55,8 +55,8 @@ def make_tree(top: pathlib.Path) -> None:
         os.chdir(top)  # a socket's name has 107 characters at most, see unix(7)
         listener.bind("socket")
         os.chdir(here)
-    for name, mode in {"deep/1": 0o4755, "deep/2": 0o2711, "deep/3": 0o1644, "deep/4": 0o000,
-                       "deep/er": 0o3777}.items():
+    for name, mode in {"deep/1": 0o4755, "deep/2": 0o2711, "deep/3": 0o1644,
+                       "deep/4": 0o000 if ROOT else 0o400, "deep/er": 0o3777}.items():
         (top / name).chmod(mode)
     os.setxattr(top / "deep/er/file", "user.note", b"\0binary\xff")
     os.setxattr(top / "deep", "user.note", b"folder")
