@@ -10,6 +10,7 @@ STAGES = [
     "//stages/04_namespaces",
     "//stages/05_userns",
     "//stages/06_pivot_root",
+    "//stages/07_cgroups",
 ]
 
 def harness_programs(more = {}):

@@ -645,7 +645,7 @@ MUTANTS = [
                 _OWN,
                 "return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));",
                 """const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
-    return pid == -1 ? fork() : pid;""",
+  return pid == -1 ? fork() : pid;""",
             ),
         ],
         also = ["nothing_is_left"],

@@ -19,23 +19,6 @@ namespace {
 
 constexpr std::size_t kMaxHostname = 64;  // __NEW_UTS_LEN of the kernel, see sethostname(2)
 
-std::string names_of(std::uint64_t namespaces) {
-  const struct {
-    std::uint64_t flag;
-    const char* name;
-  } kFlags[] = {
-      {CLONE_NEWUSER, "CLONE_NEWUSER"}, {CLONE_NEWPID, "CLONE_NEWPID"},
-      {CLONE_NEWUTS, "CLONE_NEWUTS"},   {CLONE_NEWNS, "CLONE_NEWNS"},
-      {CLONE_NEWIPC, "CLONE_NEWIPC"},   {CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
-      {CLONE_NEWNET, "CLONE_NEWNET"},
-  };
-  std::string names;
-  for (const auto& [flag, name] : kFlags) {
-    if ((namespaces & flag) != 0) names += (names.empty() ? "" : "|") + std::string(name);
-  }
-  return names;
-}
-
 // PID 1 gets no signal that it neither catches nor blocks, so that nothing can end it by accident,
 // see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
 bool takes_signal(pid_t process, int signal) {
@@ -64,16 +47,36 @@ NamespaceOptions::NamespaceOptions(CommandLine& line) : hostname(line.program())
   line.add_flag("--init", init, "run an init as PID 1, which reaps orphans and forwards signals");
 }
 
-Child start_child_in(std::uint64_t namespaces, const std::function<void()>& body) {
+std::string names_of(std::uint64_t flags) {
+  const struct {
+    std::uint64_t flag;
+    const char* name;
+  } kFlags[] = {
+      {CLONE_NEWUSER, "CLONE_NEWUSER"}, {CLONE_NEWPID, "CLONE_NEWPID"},
+      {CLONE_NEWUTS, "CLONE_NEWUTS"},   {CLONE_NEWNS, "CLONE_NEWNS"},
+      {CLONE_NEWIPC, "CLONE_NEWIPC"},   {CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+      {CLONE_NEWNET, "CLONE_NEWNET"},   {CLONE_INTO_CGROUP, "CLONE_INTO_CGROUP"},
+  };
+  std::string names;
+  for (const auto& [flag, name] : kFlags) {
+    if ((flags & flag) != 0) names += (names.empty() ? "" : "|") + std::string(name);
+  }
+  return names;
+}
+
+pid_t clone_process(std::uint64_t flags, int cgroup) {
   // clone3(2) without CLONE_VM is fork(2) with flags. glibc has no wrapper for it, and so its
   // pthread_atfork(3) handlers do not run: we have no threads.
-  const auto clone = [namespaces] {
-    clone_args arguments = {};
-    arguments.flags = namespaces;
-    arguments.exit_signal = SIGCHLD;
-    return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
-  };
-  return {"clone3(" + names_of(namespaces) + ")", clone, body};
+  clone_args arguments = {};
+  arguments.flags = flags;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<std::uint64_t>(cgroup);
+  return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
+}
+
+Child start_child_in(std::uint64_t namespaces, const std::function<void()>& body) {
+  return {"clone3(" + names_of(namespaces) + ")",
+          [namespaces] { return clone_process(namespaces); }, body};
 }
 
 void make_mounts_private() {

@@ -25,6 +25,11 @@ struct NamespaceOptions {
 // start_child(), but the child is born in new namespaces: `namespaces` are CLONE_NEW* flags.
 [[nodiscard]] Child start_child_in(std::uint64_t namespaces, const std::function<void()>& body);
 
+// What it is made of, for later layers: clone3(2), which answers as fork(2) does (`cgroup` is a
+// descriptor, for CLONE_INTO_CGROUP), and "CLONE_NEWPID|CLONE_NEWUTS", for messages.
+[[nodiscard]] pid_t clone_process(std::uint64_t flags, int cgroup = 0);
+[[nodiscard]] std::string names_of(std::uint64_t flags);
+
 // In the child: no mount from here on is seen outside, and none from outside here.
 void make_mounts_private();
 

@@ -1,0 +1,59 @@
+// Stage 07: a cgroup of its own limits what the container may use, see cgroups(7); a cgroup
+// namespace makes it the only one that the container sees, see cgroup_namespaces(7).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "common/unique_fd.h"
+#include "stages/01_exec/process.h"
+#include "stages/07_cgroups/limits.h"
+
+namespace box {
+
+// The container's cgroup.
+class Cgroup {
+ public:
+  // In the parent, before the child starts: removes what a killed parent has left, makes the cgroup
+  // next to our own, or above, and sets the limits. Where the machine does not allow that, throws
+  // Failure if a limit or --stats was asked for; else the container goes on in our own cgroup, and
+  // only a terminal and --verbose tell why.
+  explicit Cgroup(const CgroupOptions& options);
+
+  // In the parent: kills what is still in the cgroup, and removes it.
+  ~Cgroup();
+  Cgroup(const Cgroup&) = delete;
+  Cgroup& operator=(const Cgroup&) = delete;
+
+  // In the child, with /sys in place: from here on /proc/self/cgroup calls its own cgroup "/", and
+  // /sys/fs/cgroup shows that and nothing else, read-only.
+  void enter_namespace() const;
+
+  // In the parent, when the container has ended: tells if it ran out of memory, and what --stats
+  // asks for; removes the cgroup. Answers the status.
+  [[nodiscard]] int finish(int exit_status);
+
+  // In the parent.
+  void add(pid_t process) const;
+  [[nodiscard]] bool is_own() const { return directory_.get() != -1; }
+  [[nodiscard]] int directory() const { return directory_.get(); }
+
+ private:
+  void set_limits(const CgroupOptions& options) const;
+  void tell_of_out_of_memory() const;
+  void tell_stats() const;
+  void remove() noexcept;
+
+  std::string path_;
+  // Locked, see flock(2), as long as we live: so that the next start can tell a cgroup that is in
+  // use from one whose parent was killed.
+  UniqueFd directory_;
+  bool stats_;
+};
+
+// start_child_in(), but the child is born in `cgroup`: there is no moment in which it is outside.
+[[nodiscard]] Child start_child_in(std::uint64_t namespaces, const Cgroup& cgroup,
+                                   const std::function<void()>& body);
+
+}  // namespace box

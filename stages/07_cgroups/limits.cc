@@ -1,0 +1,161 @@
+#include "stages/07_cgroups/limits.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+namespace box {
+namespace {
+
+// How often the kernel gives out CPU time anew, and the least that it takes as a quota; both in
+// microseconds, see "CPU bandwidth control" in the kernel's sched-bwc.rst.
+constexpr long kPeriod = 100'000;
+constexpr long kLeastQuota = 1'000;
+
+// What the set-up itself and a shell need, and a little more.
+constexpr std::uint64_t kLeastMemory = 1 << 20;
+
+constexpr std::uint64_t kMostPids = 1 << 22;  // PID_MAX_LIMIT of the kernel
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+// A number of bytes, with docker's units. Throws Failure.
+std::uint64_t parse_size(std::string_view text) {
+  constexpr std::string_view kUnits = "bkmg";
+  std::string_view digits = text;
+  std::size_t unit = 0;
+  if (!text.empty()) {
+    const auto found = kUnits.find(static_cast<char>(text.back() | 0x20));  // in lower case
+    if (found != std::string_view::npos) {
+      unit = found;
+      digits.remove_suffix(1);
+    }
+  }
+  const auto number = parse_number(digits);
+  if (!number) throw Failure("is no size such as 64m: a number, and perhaps b, k, m or g");
+  if (*number > static_cast<std::uint64_t>(INT64_MAX) >> (10 * unit)) {
+    throw Failure("is more than the kernel can count");
+  }
+  return *number << (10 * unit);
+}
+
+// "8:0" for "8:0", "/dev/sda" and whatever leads there. Throws Failure.
+std::string disk_of(const std::string& device) {
+  std::string number = device;
+  const auto colon = device.find(':');
+  if (colon == std::string::npos || !parse_number(device.substr(0, colon)) ||
+      !parse_number(device.substr(colon + 1))) {
+    struct stat st = {};
+    if (stat(device.c_str(), &st) == -1) throw Failure(errno, device);
+    if (!S_ISBLK(st.st_mode)) throw Failure(device + " is no block device");
+    number = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
+  }
+  const std::string entry = "/sys/dev/block/" + number;
+  if (access(entry.c_str(), F_OK) == -1) {
+    throw Failure("this machine has no disk " + device, "lsblk lists them");
+  }
+  if (access((entry + "/partition").c_str(), F_OK) == 0) {
+    throw Failure(device + " is a partition, and the kernel limits whole disks",
+                  "lsblk lists them");
+  }
+  return number;
+}
+
+// "wbps=1m" -> "wbps=1048576". Throws Failure.
+std::string parse_io_limit(std::string_view text) {
+  const auto equals = text.find('=');
+  const std::string_view key = text.substr(0, equals);
+  if (equals == std::string_view::npos ||
+      (key != "rbps" && key != "wbps" && key != "riops" && key != "wiops")) {
+    throw Failure("is not DEVICE:KEY=VALUE, with rbps, wbps, riops or wiops as KEY");
+  }
+  const bool bytes = key.substr(1) == "bps";
+  const auto number = bytes ? parse_size(text.substr(equals + 1))
+                            : parse_number(text.substr(equals + 1)).value_or(0);
+  if (number == 0 || (!bytes && number > UINT32_MAX)) {
+    throw Failure(fmt::format("{} must be a number from 1", key));
+  }
+  return fmt::format("{}={}", key, number);
+}
+
+}  // namespace
+
+CgroupOptions::CgroupOptions(CommandLine& line) {
+  line.add_option("--cpus", "N", "use at most so many CPUs, such as 0.5",
+                  [this](const std::string& text) {
+                    cpu_max = parse_cpus(text, sysconf(_SC_NPROCESSORS_ONLN));
+                  });
+  line.add_option("-m,--memory", "SIZE", "use at most so much memory, such as 64m (b, k, m, g)",
+                  [this](const std::string& text) { memory_max = parse_memory(text); });
+  line.add_option("--pids-limit", "N", "have at most so many processes",
+                  [this](const std::string& text) { pids_max = parse_pids(text); });
+  line.add_option("--io-max", "DEV:KEY=VALUE",
+                  "rbps, wbps, riops, wiops: per second, such as /dev/sda:wbps=1m",
+                  [this](const std::string& text) { io_max.push_back(parse_io_max(text)); });
+  line.add_flag("--stats", stats, "tell at the end what the container has used");
+}
+
+std::vector<std::string> CgroupOptions::controllers() const {
+  std::vector<std::string> names;
+  if (!cpu_max.empty() || stats) names.emplace_back("cpu");
+  if (!memory_max.empty() || stats) names.emplace_back("memory");
+  if (!pids_max.empty()) names.emplace_back("pids");
+  if (!io_max.empty()) names.emplace_back("io");
+  return names;
+}
+
+std::string parse_cpus(std::string_view text, long available) {
+  double cpus = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, cpus);
+  if (error != std::errc() || stop != end) throw Failure("is no number of CPUs, such as 0.5");
+  constexpr double kLeast = static_cast<double>(kLeastQuota) / kPeriod;
+  if (!(cpus >= kLeast && cpus <= static_cast<double>(available))) {  // so NaN is neither
+    throw Failure(fmt::format("is not from {} to {}, which this machine has", kLeast, available));
+  }
+  return fmt::format("{} {}", std::lround(cpus * kPeriod), kPeriod);
+}
+
+std::string parse_memory(std::string_view text) {
+  const std::uint64_t bytes = parse_size(text);
+  if (bytes < kLeastMemory) throw Failure("is less than 1m, with which no container starts");
+  return std::to_string(bytes);
+}
+
+std::string parse_pids(std::string_view text) {
+  const auto number = parse_number(text);
+  if (!number || *number == 0 || *number > kMostPids) {
+    throw Failure(fmt::format("is no number of processes from 1 to {}", kMostPids));
+  }
+  return std::to_string(*number);
+}
+
+std::string parse_io_max(const std::string& text) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) {
+    throw Failure("is not DEVICE:KEY=VALUE, such as /dev/sda:wbps=1m");
+  }
+  std::string_view rest = std::string_view(text).substr(colon + 1);
+  std::string limits;
+  while (true) {
+    const auto comma = rest.find(',');
+    limits += " " + parse_io_limit(rest.substr(0, comma));
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  return disk_of(text.substr(0, colon)) + limits;
+}
+
+}  // namespace box

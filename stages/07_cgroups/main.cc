@@ -1,0 +1,57 @@
+// Stage 07: the container gets no more CPU time, memory, processes and disk than it was given.
+//
+//   bazel run //stages/07_cgroups -- --cpus 0.5 --memory 64m --pids-limit 32 /bin/sh
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/03_userspace/userspace.h"
+#include "stages/04_namespaces/namespaces.h"
+#include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/mounts.h"
+#include "stages/07_cgroups/cgroup.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
+  NamespaceOptions own(line);
+  IdOptions ids(line);
+  MountOptions mounts(line);
+  CgroupOptions limits(line);
+  line.parse();
+
+  const std::string root = build_userspace(userspace, rootfs);
+  const UniqueFd parent = open_this_process();
+  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Cgroup cgroup(limits);
+  Handshake handshake;
+  Child child = start_child_in(namespaces, cgroup, [&] {
+    // In the child, until it becomes the command.
+    handshake.wait_for_parent();
+    make_mounts_private();
+    set_hostname(own.hostname);
+    const HostMounts host = take_from_host(mounts);
+    pivot_into(take_root(root));
+    become_root(ids);
+    attach(host);
+    cgroup.enter_namespace();
+    protect_kernel_paths();
+    if (mounts.read_only) make_root_read_only();
+    become_user(ids);
+    die_with(parent);
+    if (own.init) become_init();
+    exec_command(process, container_environment(line.program()));
+  });
+  write_id_maps(child.pid(), ids);
+  handshake.let_child_go_on();
+  return cgroup.finish(wait_for_pid_1(child));
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
