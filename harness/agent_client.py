@@ -1,4 +1,7 @@
-"""Talks to an agent: harness/agent, which does on a host what the harness asks for."""
+"""Talks to an agent: harness/agent, which does on a host what the harness asks for.
+
+The host is a place: this machine, HOST, or a virtual one, harness/vm. Who asks need not know which.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,54 @@ import select
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple
 
 Json = Dict[str, Any]
+
+
+class Place(Protocol):
+    """Where agents run."""
+
+    name: str  # "host", "vm:6.1"
+    is_root: bool  # whether agents are root there
+    ordinary: Tuple[int, int]  # uid and gid there of who starts containers without being root
+    patience: float  # how much longer things take than on a usual machine
+    tests_all: bool  # nothing that it lacks is an excuse
+
+    def boot(self) -> None:
+        """Sees to it that it runs."""
+
+    def command(self, words: Sequence[str]) -> List[str]:
+        """What to run on this machine so that `words` run there, on our standard streams."""
+
+    def path(self, program: str) -> str:
+        """Where a program of this machine is there."""
+
+
+class Host:
+    """This machine."""
+
+    name = "host"
+    is_root = os.geteuid() == 0
+    ordinary = (os.geteuid() or 12345, os.getegid() if os.geteuid() != 0 else 12345)
+    patience = 1.0
+    tests_all = False
+
+    def boot(self) -> None:
+        pass
+
+    def command(self, words: Sequence[str]) -> List[str]:
+        return list(words)
+
+    def path(self, program: str) -> str:
+        return program
+
+
+HOST = Host()
+
+
+class PlaceError(Exception):
+    """There is no such place. The text is for people: what failed, and what to do."""
 
 
 class AgentError(Exception):
@@ -27,19 +75,24 @@ class AgentLost(Exception):
 
 
 class Agent:
-    """One agent, as a child process. With `own_host` it lives in namespaces of its own: root only.
+    """One agent, as a child process, or the child of one in another place.
+
+    With `own_host` it lives in namespaces of its own there: root only.
 
     Not for two threads at once: each takes an agent of its own.
     """
 
     def __init__(self, program: str, own_host: Optional[bool] = None,
-                 keep: Sequence[str] = (), user: Optional[int] = None) -> None:
+                 keep: Sequence[str] = (), user: Optional[int] = None,
+                 place: Place = HOST) -> None:
         if own_host is None:
-            own_host = os.geteuid() == 0 and user is None
-        words = [program] + (["--own-host"] + list(keep) if own_host else [])
+            own_host = place.is_root and user is None
+        self.place = place
+        words = [place.path(program)] + (["--own-host"] + list(keep) if own_host else [])
         self._complaints = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._complaints, bufsize=0, user=user)
+        self._process = subprocess.Popen(place.command(words), stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, stderr=self._complaints,
+                                         bufsize=0, user=user)
         self._numbers = itertools.count(1)
         self._buffer = b""
         self.about = self.ask("hello")

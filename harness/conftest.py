@@ -7,9 +7,9 @@ from typing import Dict, Iterator, List
 
 import pytest
 
-from harness import matrix, report
-from harness.agent_client import Agent
-from harness.grade import Grader
+from harness import matrix, places, report
+from harness.agent_client import Agent, Place
+from harness.grade import grade_in
 from harness.model import Case, Result
 from harness.scenes import Tools
 
@@ -18,6 +18,11 @@ WATCHED = ("mounts", "links", "nft", "hostname")
 
 CASES = pytest.StashKey[List[Case]]()
 RESULTS = pytest.StashKey[Dict[str, Result]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in", dest="place", choices=places.CHOICES, default=places.ANYWHERE,
+                     help=places.HELP, metavar="PLACE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,9 +43,20 @@ def tools() -> Tools:
 
 
 @pytest.fixture(scope="session")
-def results(request: pytest.FixtureRequest, tools: Tools) -> Dict[str, Result]:
+def where(request: pytest.FixtureRequest, tools: Tools) -> Iterator[List[Place]]:
+    """The places to test in. What Bazel has built for the test is there, wherever it is."""
+    names = ("HARNESS_STAGE", "HARNESS_STAGE_BEFORE", "HARNESS_MUTANTS")
+    programs = [path for name in names for path in os.environ.get(name, "").split()]
+    own = [tools.agent, tools.probe, tools.busybox]
+    with places.places(request.config.option.place, own + programs) as chosen:
+        yield chosen
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, tools: Tools,
+            where: List[Place]) -> Dict[str, Result]:
     """What came of all the chosen cases, by their id: they are graded together."""
-    graded = Grader(tools).grade(request.config.stash[CASES])
+    graded = grade_in(where, tools, request.config.stash[CASES])
     request.config.stash[RESULTS].update({result.case.id: result for result in graded})
     return request.config.stash[RESULTS]
 

@@ -10,7 +10,7 @@ import traceback
 from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
 from harness import scenes
-from harness.agent_client import Agent, AgentError, AgentLost
+from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
 from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Control, NotStarted,
                            NotTestable, Outcome, ProbeBroke, Property, Result, case_for,
                            stage_number)
@@ -87,16 +87,18 @@ def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIE
 
 
 class Grader:
-    """Looks at each scene once. May be asked by several threads."""
+    """Looks at each scene once, in one place. May be asked by several threads."""
 
-    def __init__(self, tools: Tools, time_limit: float = 5.0) -> None:
+    def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST) -> None:
         self.tools = tools
-        self.time_limit = time_limit
+        self.place = place
+        self.time_limit = time_limit * place.patience
         self.seen: Dict[SceneKey, Seen] = {}
 
     def grade(self, cases: Sequence[Case],
               tell: Callable[[Result], None] = lambda _: None) -> List[Result]:
         """Judges all cases, in order. `tell` gets each result as soon as it is there."""
+        self.place.boot()
         self.look_at(cases)
         results = []
         for case in cases:
@@ -112,7 +114,7 @@ class Grader:
                 if key not in self.seen:
                     wanted.setdefault(key, set()).update(case.property.asks)
         # Where all scenes are on one host, this machine, one would see what another does.
-        at_once = TRIED_AT_ONCE if os.geteuid() == 0 else 1
+        at_once = TRIED_AT_ONCE if self.place.is_root else 1
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             jobs = {key: pool.submit(self.look, key, frozenset(asks))
                     for key, asks in wanted.items()}
@@ -134,12 +136,14 @@ class Grader:
         return seen
 
     def look_with_agent(self, key: SceneKey, asks: FrozenSet[str]) -> Look:
-        programs = (key.program, self.tools.probe, self.tools.busybox)
+        there = self.place.path
+        own = Tools(*map(there, dataclasses.astuple(self.tools)))
+        programs = (there(key.program), own.probe, own.busybox)
         keep = sorted({kept for kept in map(what_to_keep, programs) if os.path.exists(kept)})
-        with Agent(self.tools.agent, keep=keep) as agent:
+        with Agent(self.tools.agent, keep=keep, place=self.place) as agent:
             if key.identity == ROOT and not agent.is_root:
                 raise NotTestable("it needs root, and the harness was started by an ordinary user")
-            stage = Stage(agent, self.tools, key.program, key.stage, key.identity, asks,
+            stage = Stage(agent, own, there(key.program), key.stage, key.identity, asks,
                           self.time_limit)
             try:
                 stage.make_host()
@@ -151,15 +155,23 @@ class Grader:
 
     def seen_by(self, case: Case) -> Seen:
         """What the case looks at. For a row of all scenes: what any of them left."""
-        seen = [self.seen[key] for key in keys_of(case)]
         if case.property.scene != ALL_SCENES:
-            return seen[0]
-        looks = [(key, one.look) for key, one in zip(keys_of(case), seen) if one.look is not None]
+            return self.seen[keys_of(case)[0]]
+        seen = [(key, self.seen[key]) for key in keys_of(case) if key in self.seen]
+        looks = [(key, one.look) for key, one in seen if one.look is not None]
         if not looks:
-            return seen[0]
+            return seen[0][1]
         leaks = [f"{leak} (in the scene {key.scene})" for key, look in looks
                  for leak in look.left + look.leaks]
         return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[]))
+
+    def add_leaks(self, result: Result) -> Result:
+        """A row of all scenes holds if it holds in those that were looked at here, too."""
+        if result.case.property.scene != ALL_SCENES or result.is_bad:
+            return result
+        here = any(key in self.seen for key in keys_of(result.case))
+        also = self.judge(result.case) if here else result
+        return also if also.is_bad else result
 
     def judge(self, case: Case) -> Result:
         seen = self.seen_by(case)
@@ -168,13 +180,15 @@ class Grader:
         command = row.command.format(stage=case.program, root="ROOT")
 
         def result(outcome: Outcome, got: str, why: str = "") -> Result:
-            return Result(case, outcome, expected, got, why, command)
+            return Result(case, outcome, expected, got, why, command, self.place.name)
 
         try:
             if seen.look is None:
                 raise seen.error if seen.error else ProbeBroke("it was not looked at")
             observed = row.observe(seen.look)
         except NotTestable as reason:
+            if self.place.tests_all:
+                return result(Outcome.ERROR, "", f"{self.place.name} must be able to: {reason}")
             return result(Outcome.SKIPPED, "", str(reason))
         except NotStarted as reason:
             outcome = Outcome.FAILED if case.kind == PROMISE else Outcome.ERROR
@@ -189,6 +203,30 @@ class Grader:
         why = (f"not so: {row.violated}" if case.kind == PROMISE
                else "it holds already, where it must not")
         return result(Outcome.FAILED, observed.got, why)
+
+
+def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
+             time_limit: float = 5.0) -> List[Result]:
+    """Judges each case in the first of the places that can test it."""
+    first, *others = places
+    results = Grader(tools, time_limit, first).grade(cases)
+    for place in others:
+        if any(result.outcome is Outcome.SKIPPED for result in results):
+            results = grade_skipped(results, Grader(tools, time_limit, place))
+    return results
+
+
+def grade_skipped(results: Sequence[Result], grader: Grader) -> List[Result]:
+    """Puts what another place says in place of each skip."""
+    skipped = [result for result in results if result.outcome is Outcome.SKIPPED]
+    try:
+        there = iter(grader.grade([result.case for result in skipped]))
+    except PlaceError as error:
+        no_place = f"and {grader.place.name} is not to be had: {str(error).splitlines()[0]}"
+        there = iter(dataclasses.replace(result, why=f"{result.why}; {no_place}")
+                     for result in skipped)
+    return [next(there) if result.outcome is Outcome.SKIPPED else grader.add_leaks(result)
+            for result in results]
 
 
 def what_to_keep(program: str) -> str:

@@ -3,6 +3,7 @@
   python3 -m harness.matrix --binary PATH --stage 05
   bazel run //harness:matrix
   bazel run //harness:matrix -- --binary ./my_container --stage 05
+  bazel run //harness:matrix -- --in vm:6.12
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import sys
 import time
 from typing import Dict, List, Optional, Sequence
 
-from harness import report
-from harness.grade import Grader, Program, cases_for, cases_of_stage
+from harness import places, report
+from harness.grade import Program, cases_for, cases_of_stage, grade_in
 from harness.model import PROMISE, ROOT, USER, Case, stage_number
 from harness.properties import PROPERTIES
 from harness.scenes import Tools
@@ -69,6 +70,11 @@ def choose(arguments: argparse.Namespace) -> List[Case]:
     return cases
 
 
+def programs_of(own: Tools, cases: Sequence[Case]) -> List[str]:
+    """All that has to be in a place."""
+    return [own.agent, own.probe, own.busybox, *sorted({case.program for case in cases})]
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Which isolation properties does a program have?")
     parser.add_argument("--binary", help="the program; default: the stages of this toolkit")
@@ -76,6 +82,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--as", dest="identities", action="append", choices=(ROOT, USER),
                         help="started by whom; default: both")
+    parser.add_argument("--in", dest="place", choices=places.CHOICES, default=places.ANYWHERE,
+                        help=places.HELP, metavar="PLACE")
     parser.add_argument("--failing", action="store_true",
                         help="print only the names of the properties that fail")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
@@ -90,7 +98,9 @@ def main(words: Sequence[str]) -> int:
     own = tools()
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     start = time.monotonic()
-    results = Grader(own, arguments.time_limit).grade(choose(arguments))
+    cases = choose(arguments)
+    with places.places(arguments.place, programs_of(own, cases)) as where:
+        results = grade_in(where, own, cases, arguments.time_limit)
     bad = [result for result in results if result.is_bad]
     if arguments.failing:
         print("\n".join(sorted({result.case.property.name for result in bad})))

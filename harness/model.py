@@ -136,6 +136,7 @@ class Result:
     got: str
     why: str = ""  # of a failure, an error or a skip, in one line
     command: str = ""
+    place: str = "host"  # where it was tested
 
     @property
     def points(self) -> int:
@@ -152,6 +153,7 @@ class Result:
         lines = [
             f"property   {row.name} ({self.case.id})",
             f"outcome    {self.outcome.value}: {self.why}",
+            f"tested in  {self.place}",
             f"expected   {self.expected}",
             f"got        {self.got}",
         ]

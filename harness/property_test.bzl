@@ -23,8 +23,11 @@ def harness_programs(more = {}):
     programs.update(more)
     return programs
 
-def property_test(name, stage, before, size = "medium"):
+def property_test(name, stage, before, size = "large"):
     """Tests that are called as 05_userns-hostname_is_own-holds, to be chosen by --test_filter.
+
+    What this machine cannot test is tested in a virtual one, which costs its start and about a
+    minute; --test_arg=--in=vm tests all there, --test_arg=--in=host nothing.
 
     Args:
       name: of the target.

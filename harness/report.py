@@ -43,7 +43,11 @@ def summary(results: Sequence[Result]) -> str:
     points = sum(result.points for result in results)
     most = sum(result.case.property.points for result in results if result.case.kind != CONTROL)
     told = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
-    return f"{len(results)} cases: {told or 'none'}; {points} of {most} points"
+    places = sorted({result.place for result in results} - {"host"})
+    where = [f"{sum(result.place == place for result in results)} of them in {place}"
+             for place in places]
+    return "; ".join([f"{len(results)} cases: {told or 'none'}", *where,
+                      f"{points} of {most} points"])
 
 
 def failures(results: Sequence[Result]) -> str:

@@ -13,15 +13,12 @@ import pathlib
 import secrets
 import signal as signal_numbers
 import time
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
-from harness.agent_client import Agent, AgentError, Json
+from harness.agent_client import HOST, Agent, AgentError, Json
 from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
-# Who starts containers without being root: ourselves, if we are not.
-ORDINARY = os.geteuid() or 12345
-ORDINARY_GROUP = os.getegid() if os.geteuid() != 0 else ORDINARY
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
 
 
@@ -98,6 +95,7 @@ class Look:
 
     identity: str
     names: Dict[str, str]
+    ordinary: Tuple[int, int] = HOST.ordinary
     answers: Dict[str, List[Json]] = dataclasses.field(default_factory=dict)
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
@@ -108,11 +106,11 @@ class Look:
 
     @property
     def uid(self) -> int:
-        return 0 if self.identity == ROOT else ORDINARY
+        return 0 if self.identity == ROOT else self.ordinary[0]
 
     @property
     def gid(self) -> int:
-        return 0 if self.identity == ROOT else ORDINARY_GROUP
+        return 0 if self.identity == ROOT else self.ordinary[1]
 
     def answer(self, ask: str) -> Json:
         """What the probe answered to a key of ASKS."""
@@ -178,6 +176,7 @@ class Stage:
     asks: FrozenSet[str]
     time_limit: float = 5.0
     folder: str = ""
+    cgroup: str = ""  # that of the caller, where there is cgroup v2
     names: Dict[str, str] = dataclasses.field(default_factory=dict)
     before: Json = dataclasses.field(default_factory=dict)
 
@@ -216,8 +215,8 @@ class Stage:
     def owner(self) -> Json:
         if not self.agent.is_root:
             return {}
-        uid = 0 if self.identity == ROOT else ORDINARY
-        return {"uid": uid, "gid": uid}
+        uid, gid = (0, 0) if self.identity == ROOT else self.agent.place.ordinary
+        return {"uid": uid, "gid": gid}
 
     # --- What is on the host ------------------------------------------------------------------
 
@@ -257,10 +256,23 @@ class Stage:
                 entry("root/dev/planted", "device", major=1, minor=5, mode=0o666),
             ]
         self.agent.make(folders + files)
+        self.make_cgroup()
         if self.agent.has_own_host:
             self.busybox("hostname", self.names["host_hostname"])
             if self.identity != ROOT:
                 self.show_program_to_user()
+
+    def make_cgroup(self) -> None:
+        """The caller's session has a cgroup of its own, delegated to him, see cgroups(7). As after
+        systemd-run --scope -p Delegate=yes. Without the controllers there is none."""
+        top = "/sys/fs/cgroup"
+        given = self.agent.read(f"{top}/cgroup.subtree_control").popitem()[1].get("text", "")
+        if not self.agent.is_root or not {"cpu", "memory", "pids"} <= set(given.split()):
+            return
+        self.cgroup = f"{top}/box-{self.nonce}.scope"
+        self.agent.make([{"kind": "directory", "path": self.cgroup, **self.owner}] +
+                        [{"path": f"{self.cgroup}/cgroup.{name}", **self.owner}
+                         for name in ("procs", "threads", "subtree_control")])
 
     def show_program_to_user(self) -> None:
         """An ordinary user need not be able to walk to where the program was built: he is shown all
@@ -314,6 +326,10 @@ class Stage:
                  if (path + "/").startswith(line.split()[4].rstrip("/") + "/")]
         return " shared:" in max(lines, key=lambda line: len(line.split()[4]))
 
+    def seconds(self, seconds: float) -> float:
+        """So much time on a usual machine, and more in a place where everything takes longer."""
+        return seconds * self.agent.place.patience
+
     def snapshot(self) -> Json:
         watched = [f"{self.folder}/{name}" for name in ("home", "temporary", "cwd", "volume")]
         if self.agent.has_own_host:
@@ -322,11 +338,17 @@ class Stage:
         # The container's root is the container's, and a cache is there to be filled.
         own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
+        # Other scenes have cgroups, too, see make_cgroup().
+        snapshot["cgroups"] = [line for line in snapshot["cgroups"]
+                               if "/box-" not in line or f"/box-{self.nonce}" in line]
         return snapshot
 
     def clean_up(self) -> None:
         """Where the host is this machine itself, nothing of the harness' own may stay either."""
         self.agent.ask("finish_all")
+        if self.cgroup:
+            self.agent.run(["find", self.cgroup, "-depth", "-type", "d", "-exec", "rmdir", "{}",
+                            ";"], program=self.tools.busybox, time_limit=self.time_limit)
         if self.agent.has_own_host:
             return  # which ends with its agent
         if "errno" not in self.agent.stat(self.host_probe)[self.host_probe]:
@@ -386,8 +408,10 @@ class Stage:
             "cwd": f"{self.folder}/cwd",
             "umask": 0o022,
         }
+        if self.cgroup:
+            given["cgroup"] = self.cgroup
         if self.identity != ROOT and self.agent.is_root:
-            given["user"] = {"uid": ORDINARY, "gid": ORDINARY_GROUP, "groups": []}
+            given["user"] = {**self.owner, "groups": []}
         return given
 
     def run(self, command: Sequence[str], *options: str, **more: Any) -> Json:
@@ -455,7 +479,7 @@ class Stage:
 
     def left_processes(self, patience: float = 0.3) -> List[str]:
         """Whatever still runs though the program under test is over, but for the victim."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + self.seconds(patience)
         while True:
             left = [f"process: new: {' '.join(process['argv']) or process['name']}"
                     for process in self.agent.processes()
@@ -550,7 +574,7 @@ def scene(function: Scene) -> Scene:
 
 
 def look_of(stage: Stage) -> Look:
-    return Look(stage.identity, stage.names)
+    return Look(stage.identity, stage.names, stage.agent.place.ordinary)
 
 
 # --- The scenes ---------------------------------------------------------------------------------
@@ -561,7 +585,7 @@ def start_victim(stage: Stage) -> Json:
     given = stage.circumstances()
     victim = stage.agent.start([stage.names["victim"], "-", "hold=victim"], 60.0,
                                program=stage.host_probe, close_stdin=False, **given)
-    stage.agent.expect(victim["run"], "waiting", 2.0)
+    stage.agent.expect(victim["run"], "waiting", stage.seconds(2.0))
     return victim
 
 
@@ -616,7 +640,8 @@ def inside(stage: Stage) -> Look:
     seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
     look.facts["after"] = look_at_host(stage)
     killed = stage.answers(seen["stdout"]).get(f"kill={victim['pid']},9", [{}])[0].get("ok")
-    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], 1.0 if killed else 0)["over"]
+    patience = stage.seconds(1.0) if killed else 0.0
+    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], patience)["over"]
     stage.agent.write(run["run"], "\n", close=True)
     stage.end(look, run, "inside")
     undo_on_host(stage)
@@ -758,10 +783,10 @@ def signals(stage: Stage) -> Look:
             break  # it has died of the one before
     for name in FORWARDED:
         number = getattr(signal_numbers, f"SIG{name}")
-        if not stage.expect(run, f'"signal":{number}}}', 0.4)["found"]:
+        if not stage.expect(run, f'"signal":{number}}}', stage.seconds(0.4))["found"]:
             break
     stage.agent.write(run["run"], "x", close=True)
-    stage.end(look, run, "signals", 0.5)
+    stage.end(look, run, "signals", stage.seconds(0.5))
     return look
 
 
@@ -780,12 +805,12 @@ def terminal(stage: Stage) -> Look:
     # the same process, the kernel delivers one.
     stage.agent.signal("STOP", run=run["run"])
     stage.agent.write(run["run"], "\x03")
-    stage.expect(run, '"verb":"signal"', 0.3)
+    stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
     try:
         stage.agent.signal("CONT", run=run["run"])
     except AgentError:
         pass  # it has died of it
-    time.sleep(0.05)  # a second one, if there is, comes at once
+    time.sleep(stage.seconds(0.05))  # a second one, if there is, comes at once
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
     if ended["over"]:
@@ -850,14 +875,14 @@ def parent_killed_early(stage: Stage) -> Look:
     command = stage.probe("hello", "hold=1")
     words = stage.words(command)
     run = stage.start_words(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e",
-                             "inject=prctl:delay_enter=300000", *words],
+                             f"inject=prctl:delay_enter={int(stage.seconds(300000))}", *words],
                             program="/usr/bin/strace", close_stdin=False)
     parent = stage.wait_for_family(run["pid"])
     if parent is None:
         stage.end(look, run, "run", 0.0)
         look.problem = f"it never had a child: {tell_run(look.runs['run'])}"
         return look
-    time.sleep(0.1)
+    time.sleep(stage.seconds(0.1))
     stage.agent.signal("KILL", pid=parent)
     end = time.monotonic() + stage.time_limit
     while time.monotonic() < end:
@@ -894,7 +919,7 @@ def orphan_in(stage: Stage, *options: str) -> Look:
     run = stage.start(stage.probe("hello", "orphan=1", "stat=/proc/1/exe", "hold=1", "exit=37"),
                       *options)
     if stage.wait_for_hold(look, run, "run"):
-        time.sleep(0.05)
+        time.sleep(stage.seconds(0.05))
         probe = stage.find_probe()
         look.facts.update(stage.facts_of(probe["pid"]))
         processes = stage.agent.processes()
@@ -925,7 +950,7 @@ def terminated_in(stage: Stage, *options: str) -> Look:
     run = stage.start(stage.probe("hello", "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
         stage.agent.signal("TERM", run=run["run"])
-        stage.end(look, run, "run", 0.4)
+        stage.end(look, run, "run", stage.seconds(0.4))
         look.left = []
     return look
 

@@ -190,7 +190,8 @@ time.sleep(3)
 def run_matrix(tools: Tools, program: str, *words: str, **how) -> subprocess.CompletedProcess:
     environment = {**os.environ, "HARNESS_AGENT": tools.agent, "HARNESS_PROBE": tools.probe,
                    "HARNESS_BUSYBOX": tools.busybox, **how.pop("env", {})}
-    command = [sys.executable, "-B", "-m", "harness.matrix", "--binary", program, *words]
+    command = [sys.executable, "-B", "-m", "harness.matrix", "--in", "host", "--binary",
+               program, *words]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           env=environment, check=False, timeout=100, **how)
 

@@ -70,6 +70,7 @@ StartRequest start_request_of(const Json& request) {
     start.environment.push_back(key + "=" + value.get<std::string>());
   }
   start.directory = request.value("cwd", "");
+  start.cgroup = request.value("cgroup", "");
   start.input = request.value("stdin", "");
   start.close_input = request.value("close_stdin", true);
   if (request.contains("terminal")) {

@@ -17,6 +17,7 @@
 
 #include "common/check.h"
 #include "common/error_pipe.h"
+#include "common/write_file.h"
 
 namespace box {
 namespace {
@@ -127,6 +128,7 @@ void become_the_program(const StartRequest& request, const Streams& streams) {
   }
   if (request.umask) umask(*request.umask);
   set_signals(request);
+  if (!request.cgroup.empty()) write_file(request.cgroup + "/cgroup.procs", "0");
   become(request);
   if (!request.directory.empty()) {
     check_quietly(chdir(request.directory.c_str()), "chdir({})", request.directory);

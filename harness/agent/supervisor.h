@@ -36,6 +36,7 @@ struct StartRequest {
   std::string program;  // if it is not argv[0]
   std::vector<std::string> environment;
   std::string directory;
+  std::string cgroup;       // a folder of /sys/fs/cgroup: joined while still the agent's user
   std::string input;        // what its stdin holds at first
   bool close_input = true;  // after it: end-of-file; else more may be written
   bool terminal = false;    // a pseudo-terminal instead of three pipes

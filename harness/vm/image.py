@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Iterator, List
 
+from harness.agent_client import PlaceError
+
 FURNISH = pathlib.Path(__file__).resolve().parent / "furnish"
 
 # A kernel's version -> the Debian that has it. The newest has no number: it is what there is.
@@ -32,8 +34,8 @@ PACKAGES = ("busybox-static", "iproute2", "iputils-ping", "kmod", "nftables", "o
 KEPT_UNUSED = 14 * 86400  # seconds
 
 
-class VmError(Exception):
-    """There is no machine. The text is for people: what failed, and what to do."""
+class VmError(PlaceError):
+    """There is no machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +55,13 @@ class Image:
 
 def cache_directory() -> pathlib.Path:
     """As common/build_once has it. $HOME is not asked: tests are given one of their own."""
-    base = pathlib.Path("/var/cache")
-    if os.geteuid() != 0:
+    if os.geteuid() == 0:
+        return pathlib.Path("/var/cache/containers-under-the-hood")
+    try:
         home = pathlib.Path(pwd.getpwuid(os.geteuid()).pw_dir)
-        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    except KeyError as error:
+        raise VmError(f"the user {os.geteuid()} has no home to keep the VM's disk in") from error
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     return base / "containers-under-the-hood"
 
 
@@ -110,7 +115,10 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
     inputs = "\n".join(mmdebstrap(suite)) + FURNISH.read_text()
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VmError(f"there is no place for the VM's disk: {error}") from error
     image = Image(folder / name)
     if not image.folder.exists():
         with locked(folder):

@@ -42,11 +42,17 @@ KERNEL_WORDS = ("console=ttyS0 quiet panic=-1 root=/dev/nvme0n1 rw init=/sbin/vm
 
 
 class Vm:
-    """A machine that runs from `with` to its end. Its commands run as root or as uid 1000."""
+    """A machine that runs from boot() to close(). Its commands run as root or as uid 1000."""
+
+    is_root = True
+    ordinary = (1000, 1000)
+    patience = 4.0  # emulated, it is 5 to 20 times slower; but much of a start is waiting
+    tests_all = True
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
                  start_limit: float = 90.0) -> None:
         """The programs of this machine are in PATH there, and, see path(), by themselves."""
+        self.name = f"vm:{kernel}"
         self.kernel = kernel
         self.programs = list(programs)
         self.start_limit = start_limit
@@ -55,11 +61,23 @@ class Vm:
         self.ssh: Optional[subprocess.Popen] = None
 
     def __enter__(self) -> Vm:
+        self.boot()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- Starting -----------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Starts it, if it does not run. QEMU ends with the thread that does this."""
+        if self.qemu is not None:
+            return
         image = image_for(self.kernel)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self.start(image)
-                return self
+                return
             except VmError:
                 self.close()
                 if attempt == ATTEMPTS:
@@ -67,12 +85,6 @@ class Vm:
             except BaseException:
                 self.close()
                 raise
-        raise AssertionError("not reached")
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # --- Starting -----------------------------------------------------------------------------
 
     def start(self, image: Image) -> None:
         """Starts QEMU, and waits until somebody answers on the port."""

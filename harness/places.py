@@ -1,0 +1,30 @@
+"""Where cases are tested: `--in host`, `--in vm`, `--in vm:6.12`; by default, where they can be."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, List, Sequence
+
+from harness.agent_client import HOST, Place
+from harness.vm.image import DEFAULT_KERNEL, SUITES
+from harness.vm.vm import Vm
+
+ANYWHERE = "anywhere"
+CHOICES = (ANYWHERE, "host", "vm", *[f"vm:{kernel}" for kernel in SUITES])
+HELP = ("host, vm, or vm:KERNEL; default: on this machine what it can test, and in a virtual one"
+        " the rest")
+
+
+@contextlib.contextmanager
+def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
+    """Those that were chosen, to be asked in this order. A VM starts once it is needed, and has
+    these programs."""
+    if choice == "host":
+        yield [HOST]
+        return
+    kernel = choice.partition(":")[2] or DEFAULT_KERNEL
+    vm = Vm(kernel, programs)
+    try:
+        yield [HOST, vm] if choice == ANYWHERE else [vm]
+    finally:
+        vm.close()
