@@ -69,7 +69,8 @@ std::string cache_directory() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   std::string base;
-  if (geteuid() == 0) {
+  // Root of a user namespace may not write there, see user_namespaces(7).
+  if (geteuid() == 0 && access("/var/cache", W_OK) == 0) {
     base = "/var/cache";
   } else if (cache != nullptr && *cache == '/') {
     base = cache;

@@ -135,6 +135,13 @@ def in_mount_namespace(script: str, *options: str) -> subprocess.CompletedProces
                           capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
+def test_root_of_a_user_namespace_keeps_the_root_in_his_own_cache(user):
+    """He may not write to /var/cache: it belongs to nobody whom he knows."""
+    out = user.output(STAGE, "id", "-u", before=["unshare", "--user", "--map-root-user"])
+    assert out == "0"
+    assert list((user.home / ".cache/containers-under-the-hood").iterdir())
+
+
 def test_without_user_namespaces_the_switch_is_named(root):
     # The sysctls under /proc/sys/user are those of the user namespace of whoever looks.
     result = in_mount_namespace(f"""
