@@ -44,8 +44,11 @@ struct CommandLine::Parser {
     } else if (!words.empty() && words.front().size() > 1 && words.front().front() == '-') {
       throw Failure("unknown option " + words.front(), see_help());
     }
-    if (words.empty()) throw Failure("no COMMAND given", "try " + program + " /bin/sh");
     *command = std::move(words);
+  }
+
+  void need_command() const {
+    if (command->empty()) throw Failure("no COMMAND given", "try " + program + " /bin/sh");
   }
 };
 
@@ -117,6 +120,7 @@ void CommandLine::parse() {
   }
   parser_->take_command(app.remaining());
   for (const auto& check : parser_->checks) check();
+  parser_->need_command();
   if (parser_->verbose) start_tracing();
 }
 

@@ -30,7 +30,8 @@ class CommandLine {
                   std::string& value);
   // COMMAND [ARG...]: all from the first word that is no option.
   void add_command(std::vector<std::string>& command);
-  // Called when all options have been read, to refuse what they cannot mean together.
+  // Called when all options have been read, to refuse what they cannot mean together, or to find a
+  // COMMAND where none is given: after that there must be one.
   void add_check(std::function<void()> check);
   void add_hint(Hint hint);
 

@@ -11,6 +11,7 @@ STAGES = [
     "//stages/05_userns",
     "//stages/06_pivot_root",
     "//stages/07_cgroups",
+    "//stages/08a_overlayfs",
 ]
 
 def harness_programs(more = {}):

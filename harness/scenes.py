@@ -628,7 +628,9 @@ def inside(stage: Stage) -> Look:
         return look
     probe = stage.find_probe()
     look.facts.update(stage.facts_of(probe["pid"]))
-    look.facts["made"] = stage.agent.stat(f"{stage.root}/tmp/made-{stage.nonce}")
+    # Through its own root: from stage 08a on the directory of --rootfs does not have it.
+    look.facts["made"] = stage.agent.stat(
+        f"/proc/{probe['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
     name = "/proc/sys/kernel/hostname"
     look.facts["hostname_during"] = stage.agent.read(name)[name].get("text", "").strip()
     look.facts["hostname"] = look.facts["hostname_before"] = stage.agent.about["hostname"]

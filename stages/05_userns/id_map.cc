@@ -129,15 +129,18 @@ IdOptions::IdOptions(CommandLine& line) {
   line.add_check([this] {
     if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};
     if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};
-    if (!user_given) return;
-    const auto refuse = [](const std::string& kind, std::uint32_t id, const std::string& option) {
-      throw Failure(fmt::format("--user: {} {} is not mapped", kind, id),
-                    fmt::format("map it: {} INSIDE:OUTSIDE:COUNT with {} in it", option, id));
-    };
-    if (!maps(uid_map, user)) refuse("uid", user, "--uid-map");
-    if (!maps(gid_map, group)) refuse("gid", group, "--gid-map");
+    if (user_given) check_that_user_is_mapped("--user");
   });
   line.add_hint(user_namespace_hint);
+}
+
+void IdOptions::check_that_user_is_mapped(const std::string& whose) const {
+  const auto refuse = [&](const std::string& kind, std::uint32_t id, const std::string& option) {
+    throw Failure(fmt::format("{}: {} {} is not mapped", whose, kind, id),
+                  fmt::format("map it: {} INSIDE:OUTSIDE:COUNT with {} in it", option, id));
+  };
+  if (!maps(uid_map, user)) refuse("uid", user, "--uid-map");
+  if (!maps(gid_map, group)) refuse("gid", group, "--gid-map");
 }
 
 void write_id_maps(pid_t child, const IdOptions& ids) {

@@ -33,6 +33,9 @@ void check_that_ranges_are_disjoint(const IdMap& map);
 struct IdOptions {
   explicit IdOptions(CommandLine& line);
 
+  // Throws Failure, which says `whose` the user is.
+  void check_that_user_is_mapped(const std::string& whose) const;
+
   IdMap uid_map;
   IdMap gid_map;
   uid_t user = 0;

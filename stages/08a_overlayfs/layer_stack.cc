@@ -1,0 +1,222 @@
+#include "stages/08a_overlayfs/layer_stack.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "common/build_once.h"
+#include "common/check.h"
+#include "stages/08a_overlayfs/unpack.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPassing = "upper-";  // and six characters more
+
+// Closed to others: an image may bring set-user-ID programs of root's.
+std::string layer_cache() {
+  std::string path = cache_directory() + "/layers";
+  if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) check_quietly(-1, "mkdir({})", path);
+  return path;
+}
+
+// What is left of a layer's name when it has been unpacked: its digest, or for a tar file of which
+// none is known, what changes with it. To take a digest is to read it all, at each start.
+std::string tar_id(const struct stat& st) {
+  return fmt::format("tar-{:x}-{}-{}-{}.{:09}-{}.{:09}", st.st_dev, st.st_ino, st.st_size,
+                     st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+}
+
+UniqueFd open_file(const std::string& path, struct stat& st) {
+  UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (file.get() == -1 || fstat(file.get(), &st) == -1) throw Failure(errno, path);
+  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is neither a folder nor a file");
+  return file;
+}
+
+void tell_of_full_disk(const Failure& failure, const std::string& folder) {
+  if (failure.error() != ENOSPC && failure.error() != EDQUOT) throw;
+  throw Failure::reported(failure.error(), failure.what(), failure.exit_status(),
+                          "layers are unpacked in " + folder + "; XDG_CACHE_HOME chooses another");
+}
+
+// --layer TAR
+std::string unpack_tar(const std::string& tar) {
+  struct stat st = {};
+  const UniqueFd file = open_file(tar, st);
+  std::string folder = layer_cache() + "/" + tar_id(st);
+  try {
+    build_once(folder, [&](const std::string& partial) { unpack_layer(file, tar, partial); });
+  } catch (const Failure& failure) {
+    tell_of_full_disk(failure, layer_cache());
+  }
+  return folder;
+}
+
+// A layer of an image: it gets its name only after all of it has been read, and has its digest.
+std::string unpack_blob(const Blob& blob) {
+  std::string folder = layer_cache() + "/sha256-" + blob.sha256;
+  try {
+    build_once(folder, [&](const std::string& partial) {
+      struct stat st = {};
+      const UniqueFd file = open_file(blob.path, st);
+      if (static_cast<std::uint64_t>(st.st_size) != blob.bytes) {
+        throw Failure(fmt::format("{}: has {} bytes, not {}", blob.path, st.st_size, blob.bytes),
+                      "copy the image once more");
+      }
+      if (unpack_layer(file, blob.path, partial).sha256 != blob.sha256) {
+        throw Failure(blob.path + ": its content has another digest", "copy the image once more");
+      }
+    });
+  } catch (const Failure& failure) {
+    tell_of_full_disk(failure, layer_cache());
+  }
+  return folder;
+}
+
+// Where a layer is named twice, only its upper place counts: all that it has is there once more.
+// overlayfs refuses it, and folders that lie in each other, with ELOOP.
+std::vector<std::string> without_repetitions(const std::vector<std::string>& folders) {
+  std::vector<std::string> kept;
+  for (auto it = folders.rbegin(); it != folders.rend(); ++it) {
+    if (std::find(kept.begin(), kept.end(), *it) == kept.end()) kept.insert(kept.begin(), *it);
+  }
+  return kept;
+}
+
+void refuse_nested(const std::vector<std::string>& folders) {
+  for (const auto& outer : folders) {
+    for (const auto& inner : folders) {
+      if (inner != outer && inner.starts_with(outer == "/" ? outer : outer + "/")) {
+        throw Failure("the layer " + inner + " lies in another one, " + outer,
+                      "choose folders that lie side by side");
+      }
+    }
+  }
+}
+
+// Where overlayfs keeps what it has to remember, as a user namespace may write it. Linux 6.6 taught
+// it to tmpfs. A memfd lies on one: the only one that we can be sure to find.
+bool tmpfs_keeps_attributes() {
+  const UniqueFd file(check_quietly(memfd_create("attributes", MFD_CLOEXEC), "memfd_create()"));
+  return fsetxattr(file.get(), "user.overlay.opaque", "y", 1, 0) == 0;
+}
+
+// The lock of who uses the folder; -1 if somebody else does.
+UniqueFd lock(const std::string& folder) {
+  UniqueFd fd(check_quietly(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                            "open({})", folder));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) check_quietly(-1, "flock({})", folder);
+  return UniqueFd();
+}
+
+// In the parent: what a killed parent could not remove, nobody has locked any more.
+void remove_left_uppers() {
+  for (const auto& entry : fs::directory_iterator(layer_cache())) {
+    if (!entry.path().filename().string().starts_with(kPassing)) continue;
+    try {
+      const UniqueFd ours = lock(entry.path());
+      if (ours.get() != -1) remove_tree(entry.path());
+    } catch (const Failure& failure) {  // it has just gone, or is not ours to remove
+      trace(failure.what());
+    }
+  }
+}
+
+}  // namespace
+
+LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
+  line.add_option("--layer", "DIR|TAR",
+                  "lay a folder or a tar file upon the root (repeatable, lowest first)",
+                  [this](const std::string& word) {
+                    std::error_code error;
+                    layers.push_back(fs::canonical(word, error));
+                    if (error) throw Failure(error.message());
+                  });
+  line.add_option("--image", "DIR[:TAG]",
+                  "run an OCI image layout; COMMAND then replaces the image's, and may be left out",
+                  [this](const std::string& word) { image = read_image(word); });
+  line.add_option("--keep", "DIR", "keep what the container writes there, for the next one", keep);
+  line.add_check([this, &process] {
+    if (!image) return;
+    auto& words = process.command;
+    if (words.empty()) words = image->command;
+    words.insert(words.begin(), image->entrypoint.begin(), image->entrypoint.end());
+    process.environment.insert(image->environment.begin(), image->environment.end());
+    if (process.workdir.empty()) process.workdir = image->workdir;
+  });
+}
+
+UpperFolder::UpperFolder(std::string path, UniqueFd lock, bool passes)
+    : path_(std::move(path)), lock_(std::move(lock)), passes_(passes) {}
+
+UpperFolder::~UpperFolder() {
+  if (!passes_ || lock_.get() == -1) return;  // moved from
+  try {
+    remove_tree(path_);
+  } catch (const Failure& failure) {
+    warn(failure.what(), "");
+  }
+}
+
+UpperFolder UpperFolder::kept(const std::string& directory) {
+  if (mkdir(directory.c_str(), 0700) == -1 && errno != EEXIST) {
+    throw Failure(errno, "--keep " + directory);
+  }
+  std::error_code error;
+  const std::string path = fs::canonical(directory, error);
+  if (!error && !fs::is_directory(path)) error = std::make_error_code(std::errc::not_a_directory);
+  if (error) throw Failure(error.value(), "--keep " + directory);
+  UniqueFd ours = lock(path);
+  if (ours.get() == -1) throw Failure("--keep " + directory + ": another container is using it");
+  return {path, std::move(ours), false};
+}
+
+UpperFolder UpperFolder::passing() {
+  remove_left_uppers();
+  std::string path = layer_cache() + "/" + kPassing + "XXXXXX";
+  check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
+  return {path, lock(path), true};
+}
+
+Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspace,
+                    const RootOptions& rootfs) {
+  const bool root_given =
+      !rootfs.directory.empty() || userspace.kind != "none" || !userspace.with.empty();
+  if (options.image && root_given) {
+    throw Failure("--image brings a root of its own",
+                  "leave --rootfs, --userspace and --with out, or --image");
+  }
+  Layers layers;
+  if (options.image) {
+    for (const Blob& blob : options.image->layers) layers.folders.push_back(unpack_blob(blob));
+  } else {
+    layers.folders.push_back(build_userspace(userspace, rootfs));
+  }
+  for (const auto& path : options.layers) {
+    layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path));
+  }
+  layers.folders = without_repetitions(layers.folders);
+  std::vector<std::string> all = layers.folders;
+  if (!options.keep.empty()) all.push_back(fs::weakly_canonical(fs::absolute(options.keep)));
+  refuse_nested(all);
+  if (!options.keep.empty()) {
+    layers.upper.emplace(UpperFolder::kept(options.keep));
+  } else if (!tmpfs_keeps_attributes()) {
+    layers.upper.emplace(UpperFolder::passing());
+  }
+  return layers;
+}
+
+}  // namespace box

@@ -1,0 +1,57 @@
+// Stage 08a: layers in place of copies. What the container writes goes to a layer of its own.
+//
+//   bazel run //stages/08a_overlayfs -- /bin/sh
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/03_userspace/userspace.h"
+#include "stages/04_namespaces/namespaces.h"
+#include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/mounts.h"
+#include "stages/08a_overlayfs/image_user.h"
+#include "stages/08a_overlayfs/overlay.h"
+
+namespace box {
+namespace {
+
+int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
+  NamespaceOptions own(line);
+  IdOptions ids(line);
+  MountOptions mounts(line);
+  LayerOptions layering(line, process);
+  line.parse();
+
+  const Layers layers = stack_layers(layering, userspace, rootfs);
+  const UniqueFd parent = open_this_process();
+  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Handshake handshake;
+  Child child = start_child_in(namespaces, [&] {
+    // In the child, until it becomes the command.
+    handshake.wait_for_parent();
+    make_mounts_private();
+    set_hostname(own.hostname);
+    const HostMounts host = take_from_host(mounts);
+    const OpenLayers open = take_layers(layers);
+    become_root(ids);
+    pivot_into(mount_overlay(open));
+    attach(host);
+    protect_kernel_paths();
+    if (mounts.read_only) make_root_read_only();
+    become_user(find_user(layering, ids, process));
+    die_with(parent);
+    if (own.init) become_init();
+    exec_command(process, container_environment(line.program()));
+  });
+  write_id_maps(child.pid(), ids);
+  handshake.let_child_go_on();
+  return wait_for_pid_1(child);
+}
+
+}  // namespace
+}  // namespace box
+
+int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
