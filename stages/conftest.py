@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import pwd
@@ -161,6 +162,32 @@ def user(programs: pathlib.Path) -> Iterator[Caller]:
 def caller(request: pytest.FixtureRequest) -> Caller:
     """Once as root, once as an ordinary user."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def folder(caller: Caller) -> Iterator[pathlib.Path]:
+    """A folder of the caller's on the host."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="folder-", dir="/tmp"))
+    give_to(caller, path)
+    yield path
+    subprocess.run(["rm", "-rf", path], check=True)
+
+
+def give_to(caller: Caller, path: pathlib.Path) -> None:
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "--no-dereference", "-R", f"{caller.uid}:{caller.uid}", path],
+                       check=True)
+
+
+def fingerprint(folder: pathlib.Path) -> dict[str, str]:
+    """Everything below `folder`: what it is, its mode, its content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        st = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else \
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        found[str(path)] = f"{st.st_mode:o} {content}"
+    return found
 
 
 def stages_under_test() -> list[str]:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import re
 import shutil
 import subprocess
-import tempfile
 
 import pytest
-from conftest import check_that_no_kill_of_the_parent_leaves_the_container
+from conftest import check_that_no_kill_of_the_parent_leaves_the_container, fingerprint, give_to
 
 STAGE = "06_pivot_root"
-
-
-@pytest.fixture
-def folder(caller):
-    """A folder of the caller's on the host."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="folder-", dir="/tmp"))
-    if os.geteuid() == 0:
-        os.chown(path, caller.uid, caller.uid)
-    yield path
-    subprocess.run(["rm", "-rf", path], check=True)
-
-
-def give_to(caller, path: pathlib.Path) -> None:
-    if os.geteuid() == 0:
-        subprocess.run(["chown", "--no-dereference", "-R", f"{caller.uid}:{caller.uid}", path],
-                       check=True)
 
 
 def mount_table(caller, *options: str) -> dict[str, set[str]]:
@@ -142,17 +124,6 @@ def test_read_only_root(caller):
     result = caller.run(STAGE, "--read-only", "sh", "-c", script)
     assert result.stdout == "shm\n"
     assert result.stderr.count("Read-only file system") == 2
-
-
-def fingerprint(folder: pathlib.Path) -> dict[str, str]:
-    """Everything below `folder`: what it is, its mode, its content."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        st = path.lstat()
-        content = os.readlink(path) if path.is_symlink() else \
-            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        found[str(path)] = f"{st.st_mode:o} {content}"
-    return found
 
 
 @pytest.mark.parametrize("name", ["proc", "sys", "dev", "data"])

@@ -94,13 +94,16 @@ std::vector<std::string> without_repetitions(const std::vector<std::string>& fol
   return kept;
 }
 
+// In whatever order: what is written to an upper folder would change a layer below it.
 void refuse_nested(const std::vector<std::string>& folders) {
-  for (const auto& outer : folders) {
-    for (const auto& inner : folders) {
-      if (inner != outer && inner.starts_with(outer == "/" ? outer : outer + "/")) {
-        throw Failure("the layer " + inner + " lies in another one, " + outer,
-                      "choose folders that lie side by side");
-      }
+  const auto holds = [](const std::string& outer, const std::string& inner) {
+    return (inner + "/").starts_with(outer == "/" ? outer : outer + "/");
+  };
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    for (std::size_t j = 0; j < folders.size(); ++j) {
+      if (i == j || !holds(folders[i], folders[j])) continue;
+      throw Failure("the layer " + folders[j] + " lies in another one, " + folders[i],
+                    "choose folders that lie side by side");
     }
   }
 }
