@@ -5,10 +5,9 @@
 #include "common/run_main.h"
 #include "stages/01_exec/process.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   line.parse();
 
@@ -19,7 +18,4 @@ int run(CommandLine& line) {
   return wait_for(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

@@ -6,10 +6,9 @@
 #include "stages/01_exec/process.h"
 #include "stages/02_chroot/chroot.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   line.parse();
@@ -24,7 +23,4 @@ int run(CommandLine& line) {
   return wait_for(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

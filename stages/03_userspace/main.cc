@@ -7,10 +7,9 @@
 #include "stages/02_chroot/chroot.h"
 #include "stages/03_userspace/userspace.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
@@ -26,7 +25,4 @@ int run(CommandLine& line) {
   return wait_for(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

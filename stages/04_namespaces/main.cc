@@ -8,10 +8,9 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
@@ -35,7 +34,4 @@ int run(CommandLine& line) {
   return wait_for_pid_1(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

@@ -9,10 +9,9 @@
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
@@ -42,7 +41,4 @@ int run(CommandLine& line) {
   return wait_for_pid_1(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

@@ -12,10 +12,9 @@
 #include "stages/08a_overlayfs/image_user.h"
 #include "stages/08a_overlayfs/overlay.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
@@ -51,7 +50,4 @@ int run(CommandLine& line) {
   return wait_for_pid_1(child);
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }
