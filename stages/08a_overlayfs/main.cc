@@ -9,6 +9,7 @@
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/06_pivot_root/mounts.h"
+#include "stages/07_cgroups/cgroup.h"
 #include "stages/08a_overlayfs/image_user.h"
 #include "stages/08a_overlayfs/overlay.h"
 
@@ -21,14 +22,16 @@ static int run(CommandLine& line) {
   NamespaceOptions own(line);
   IdOptions ids(line);
   MountOptions mounts(line);
+  CgroupOptions limits(line);
   LayerOptions layering(line, process);
   line.parse();
 
   const Layers layers = stack_layers(layering, userspace, rootfs);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Cgroup cgroup(limits);
   Handshake handshake;
-  Child child = start_child_in(namespaces, [&] {
+  Child child = start_child_in(namespaces, cgroup, [&] {
     // In the child, until it becomes the command.
     handshake.wait_for_parent();
     make_mounts_private();
@@ -38,6 +41,7 @@ static int run(CommandLine& line) {
     become_root(ids);
     pivot_into(mount_overlay(open));
     attach(host);
+    cgroup.enter_namespace();
     protect_kernel_paths();
     if (mounts.read_only) make_root_read_only();
     become_user(find_user(layering, ids, process));
@@ -47,7 +51,7 @@ static int run(CommandLine& line) {
   });
   write_id_maps(child.pid(), ids);
   handshake.let_child_go_on();
-  return wait_for_pid_1(child);
+  return cgroup.finish(wait_for_pid_1(child));
 }
 
 int main(int argc, char** argv) { return run_main(argc, argv, run); }
