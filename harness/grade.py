@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
+import sys
 import time
 import traceback
 from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
@@ -89,8 +90,11 @@ def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIE
 class Grader:
     """Looks at each scene once, in one place. May be asked by several threads."""
 
-    def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST) -> None:
+    def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST,
+                 deadline: Optional[float] = None) -> None:
+        """`time_limit`: seconds for each start. After `deadline`, of time.monotonic(), none is."""
         self.tools = tools
+        self.deadline = deadline
         self.place = place
         self.time_limit = time_limit * place.patience
         self.seen: Dict[SceneKey, Seen] = {}
@@ -124,6 +128,8 @@ class Grader:
     def look(self, key: SceneKey, asks: FrozenSet[str]) -> Seen:
         start = time.monotonic()
         seen = Seen()
+        if self.deadline is not None and start > self.deadline:
+            return Seen(error=ProbeBroke("the time for this program was over before"))
         try:
             seen.look = self.look_with_agent(key, asks)
         except (NotStarted, NotTestable, ProbeBroke) as error:
@@ -206,13 +212,13 @@ class Grader:
 
 
 def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
-             time_limit: float = 5.0) -> List[Result]:
+             time_limit: float = 5.0, deadline: Optional[float] = None) -> List[Result]:
     """Judges each case in the first of the places that can test it."""
     first, *others = places
-    results = Grader(tools, time_limit, first).grade(cases)
+    results = Grader(tools, time_limit, first, deadline).grade(cases)
     for place in others:
         if any(result.outcome is Outcome.SKIPPED for result in results):
-            results = grade_skipped(results, Grader(tools, time_limit, place))
+            results = grade_skipped(results, Grader(tools, time_limit, place, deadline))
     return results
 
 
@@ -251,3 +257,9 @@ def scenes_of_promises(stage: str, identity: str) -> List[str]:
     rows = [row for row in PROPERTIES if row.scene != ALL_SCENES
             and case_for(row, stage, "", "", identity, PROMISE) is not None]
     return sorted({row.scene for row in rows})
+
+
+if __name__ == "__main__":
+    from harness.grading import main  # the command line
+
+    raise SystemExit(main(sys.argv[1:]))

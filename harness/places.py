@@ -14,6 +14,8 @@ CHOICES = (ANYWHERE, "host", "vm", *[f"vm:{kernel}" for kernel in SUITES])
 HELP = ("host, vm, or vm:KERNEL; default: on this machine what it can test, and in a virtual one"
         " the rest")
 
+running: List[Vm] = []
+
 
 @contextlib.contextmanager
 def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
@@ -24,7 +26,15 @@ def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
         return
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
     vm = Vm(kernel, programs)
+    running.append(vm)
     try:
         yield [HOST, vm] if choice == ANYWHERE else [vm]
     finally:
+        vm.close()
+        running.remove(vm)
+
+
+def close_all() -> None:
+    """Ends all machines: who works in one is told that it is lost."""
+    for vm in list(running):
         vm.close()

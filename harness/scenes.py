@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import secrets
 import signal as signal_numbers
 import time
@@ -338,9 +339,10 @@ class Stage:
         # The container's root is the container's, and a cache is there to be filled.
         own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
-        # Other scenes have cgroups, too, see make_cgroup().
+        # Other scenes have cgroups, too, see make_cgroup(); logins come and go.
         snapshot["cgroups"] = [line for line in snapshot["cgroups"]
-                               if "/box-" not in line or f"/box-{self.nonce}" in line]
+                               if ("/box-" not in line or f"/box-{self.nonce}" in line)
+                               and not re.search(r"/session-\w+\.scope (empty|in use)$", line)]
         return snapshot
 
     def clean_up(self) -> None:
