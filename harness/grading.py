@@ -159,9 +159,11 @@ class Results:
         write_atomically(self.file_of(task, ".json"), writers.as_json(told))
         write_atomically(self.file_of(task, ".html"), html_report.submission(grade, level))
 
-    def save_overview(self, title: str, grades: Sequence[Grade]) -> None:
+    def save_overview(self, tasks: Sequence[Task], grades: Sequence[Grade]) -> None:
+        pages = {task.name: self.file_of(task, ".html").name for task in tasks}
         write_atomically(self.folder / "grades.csv", writers.csv_table(grades))
-        write_atomically(self.folder / "index.html", html_report.overview(title, grades))
+        write_atomically(self.folder / "index.html",
+                         html_report.overview(f"Stage {self.stage}", grades, pages))
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -249,7 +251,7 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
             grades[task.name] = grade
             progress.tell(grade, again)
             done = [grades[task.name] for task in tasks if task.name in grades]
-            results.save_overview(f"Stage {arguments.stage}", done)
+            results.save_overview(tasks, done)
 
     pool = concurrent.futures.ThreadPoolExecutor(arguments.jobs)
     jobs = [pool.submit(work, task) for task in tasks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import html
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from harness.model import STAGES, Grade, Outcome, Result, hints, stage_number
 from harness.writers import name_of, printable, summary
@@ -21,7 +21,7 @@ STYLE = """
   --dim: #a3adba; --line: #343c47; --good: #7ad7a7; --bad: #ff9d94; --odd: #f2c063;
   --none: #a3adba; --good-back: #173628; --bad-back: #471e1b; --odd-back: #3f3013;
   --none-back: #2a313a; } }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; } a { color: inherit; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; background: var(--back);
   color: var(--text); font: 1.05rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
@@ -52,7 +52,7 @@ summary { cursor: pointer; color: var(--dim); }
 .row, td.mark { color: var(--ink); background: var(--paper); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; }
-th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.mark { text-align: center; border: 2px solid var(--card); min-width: 3rem; }
 .bar { height: .7rem; border-radius: .35rem; background: var(--none-back); min-width: 8rem; }
 .bar i { display: block; height: 100%; border-radius: .35rem; background: var(--bad); }
@@ -164,8 +164,10 @@ def failure_card(group: Sequence[Result], level: int, is_open: bool = False) -> 
 # --- A class --------------------------------------------------------------------------------------
 
 
-def overview(title: str, grades: Sequence[Grade]) -> str:
-    """The page of a class: who has reached which stage, and what most have missed."""
+def overview(title: str, grades: Sequence[Grade],
+             pages: Optional[Mapping[str, str]] = None) -> str:
+    """The page of a class: who has reached which stage, and what most have missed. `pages` says
+    where each submission's own page is, by its name."""
     most = max([grade.max_score for grade in grades] + [0])
     average = sum(grade.score for grade in grades) / len(grades) if grades else 0
     body = ["<header>", ring(round(average), most),
@@ -179,7 +181,10 @@ def overview(title: str, grades: Sequence[Grade]) -> str:
     body.append("<th>Reason</th></tr></thead><tbody>")
     for grade in grades:
         cells = "".join(stage_cell(grade, stage) for stage in stages)
-        body.append(f"<tr><td>{escape(grade.name)}</td>"
+        name = escape(grade.name)
+        if pages:
+            name = f'<a href="{escape(pages[grade.name])}">{name}</a>'
+        body.append(f"<tr><td>{name}</td>"
                     f'<td class="number">{grade.score} of {grade.max_score}</td>'
                     f"{cells}<td>{escape(grade.problem)}</td></tr>")
     body.append("</tbody></table></div>")
