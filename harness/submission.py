@@ -6,14 +6,16 @@ but what compilers need, no longer than a limit. The folder itself stays as it i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import platform
+import select
 import shutil
 import signal
 import subprocess
-from typing import List, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 LOG_LINES = 40
 LARGEST = 1 << 30  # bytes: of what is copied, and of each file that a build writes
@@ -100,6 +102,8 @@ def build_command(folder: pathlib.Path, stage: str) -> Optional[List[str]]:
 
 def build(command: Sequence[str], folder: pathlib.Path, limit: float) -> str:
     """Builds in bubblewrap, and returns the end of what that wrote."""
+    if shutil.which("bwrap") is None:
+        raise NotGradable("it must be built, and there is no bwrap for that: ./setup.sh")
     words = ["prlimit", f"--fsize={LARGEST}", f"--nproc={MOST_PROCESSES}", "--core=0", "--",
              *be_nobody(folder),
              "bwrap", "--unshare-all", "--new-session", "--die-with-parent", "--proc", "/proc",
@@ -109,9 +113,9 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float) -> str:
              "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp",
              "--setenv", "USER", "student", "--setenv", "LC_ALL", "C.UTF-8", "--", *command]
     log_path = folder.parent / "build.log"
-    with open(log_path, "wb") as log:
+    with open(log_path, "wb") as log, inherited_by_all() as (inherited, wait_for_all):
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=True)
+                                   start_new_session=True, pass_fds=(inherited,))
         try:
             status: Optional[int] = process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -121,12 +125,26 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float) -> str:
                 # With bwrap's PID 1 all of the build ends, see pid_namespaces(7).
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            wait_for_all()
     said = end_of(log_path)
     if status is None:
         raise NotGradable(f"its build does not end within {limit:.0f} s", said)
     if status != 0:
         raise NotGradable(f"its build has failed: {' '.join(command)}: status {status}", said)
     return said
+
+
+@contextlib.contextmanager
+def inherited_by_all() -> Iterator[Tuple[int, Callable[[], None]]]:
+    """A descriptor for a process to inherit, and what waits until all that have it are gone."""
+    reader, writer = os.pipe()
+
+    def wait_for_all() -> None:
+        os.close(writer)
+        select.select([reader], [], [], 10)
+
+    with os.fdopen(reader):
+        yield writer, wait_for_all
 
 
 def be_nobody(folder: pathlib.Path) -> List[str]:
