@@ -96,7 +96,7 @@ class Grader:
         self.tools = tools
         self.deadline = deadline
         self.place = place
-        self.time_limit = time_limit * place.patience
+        self.time_limit = time_limit
         self.seen: Dict[SceneKey, Seen] = {}
 
     def grade(self, cases: Sequence[Case],
@@ -150,7 +150,7 @@ class Grader:
             if key.identity == ROOT and not agent.is_root:
                 raise NotTestable("it needs root, and the harness was started by an ordinary user")
             stage = Stage(agent, own, there(key.program), key.stage, key.identity, asks,
-                          self.time_limit)
+                          self.time_limit * self.place.patience)
             try:
                 stage.make_host()
                 look = scenes.SCENES[key.scene](stage)

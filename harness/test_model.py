@@ -9,7 +9,9 @@ from typing import List
 import pytest
 
 from harness import report, scenes
-from harness.grade import Grader, Program, Seen, cases_for, cases_of_stage, keys_of
+from harness.agent_client import HOST, Host, PlaceError
+from harness.grade import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
+                           keys_of)
 from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case, Control,
                            NotStarted, NotTestable, Outcome, ProbeBroke, Property, holds,
                            stage_number, violated)
@@ -116,9 +118,23 @@ JUDGED = [
 ]
 
 
-def judged(observe, kind, look=None, error=None):
+class Elsewhere(Host):
+    """A place that has no excuses; or, with an error, cannot be had."""
+
+    name = "elsewhere"
+    tests_all = True
+
+    def __init__(self, error: str = "") -> None:
+        self.error = error
+
+    def boot(self) -> None:
+        if self.error:
+            raise PlaceError(self.error)
+
+
+def judged(observe, kind, look=None, error=None, place=HOST):
     case = Case(row(observe=observe), "05", "/x/05_userns", "05_userns", ROOT, kind)
-    grader = Grader(NO_TOOLS)
+    grader = Grader(NO_TOOLS, place=place)
     grader.seen[keys_of(case)[0]] = Seen(look, error)
     return grader.judge(case)
 
@@ -128,6 +144,59 @@ def test_what_was_seen_is_judged(observe, kind, outcome):
     result = judged(observe, kind, Look(ROOT, {}))
     assert result.outcome is outcome
     assert result.points == (1 if (outcome, kind) == (Outcome.PASSED, PROMISE) else 0)
+
+
+def not_testable(_: Look):
+    raise NotTestable("no kernel for it")
+
+
+def test_what_a_vm_cannot_test_is_an_error():
+    result = judged(not_testable, PROMISE, Look(ROOT, {}), place=Elsewhere())
+    assert result.outcome is Outcome.ERROR and "no kernel for it" in result.why
+    assert "elsewhere" in result.explain()
+
+
+class Scripted(Grader):
+    """Sees what it is given, instead of looking."""
+
+    def __init__(self, place, **given) -> None:
+        super().__init__(NO_TOOLS, place=place)
+        self.given = Seen(Look(ROOT, {}, **given))
+
+    def look(self, key, asks):
+        return self.given
+
+
+def graded(grader, *rows):
+    return grader.grade([Case(row_, "05", "/x/05_userns", "05_userns", ROOT, PROMISE)
+                         for row_ in rows])
+
+
+def test_what_is_skipped_is_tested_in_the_next_place():
+    def only_there(look: Look):
+        return holds("seen") if "cgroup" in look.facts else not_testable(look)
+
+    here = graded(Scripted(HOST), row(observe=JUDGED[0][0]), row(observe=only_there))
+    assert [result.outcome for result in here] == [Outcome.PASSED, Outcome.SKIPPED]
+    there = grade_skipped(here, Scripted(Elsewhere(), facts={"cgroup": "/"}))
+    assert [result.outcome for result in there] == [Outcome.PASSED, Outcome.PASSED]
+    assert [result.place for result in there] == ["host", "elsewhere"]
+
+
+def test_without_the_next_place_it_stays_a_skip_that_says_why():
+    here = graded(Scripted(HOST), row(observe=not_testable))
+    there = grade_skipped(here, Scripted(Elsewhere("no QEMU\nhint: get it")))
+    assert there[0].outcome is Outcome.SKIPPED
+    assert there[0].why == "no kernel for it; and elsewhere is not to be had: no QEMU"
+
+
+def test_what_is_left_in_the_next_place_counts():
+    left = next(row for row in PROPERTIES if row.scene == ALL_SCENES)
+    not_here = dataclasses.replace(row(observe=not_testable), scene="inside")
+    here = graded(Scripted(HOST), left, not_here)
+    assert here[0].outcome is Outcome.PASSED
+    dirty = Scripted(Elsewhere(), leaks=["mounts: new: x"])
+    assert grade_skipped(here, dirty)[0].outcome is Outcome.FAILED
 
 
 def test_the_output_of_a_broken_probe_is_in_the_error():

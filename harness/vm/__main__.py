@@ -20,6 +20,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kernel", choices=list(SUITES), default=DEFAULT_KERNEL,
                         help="default: %(default)s")
     parser.add_argument("--user", action="store_true", help="as an ordinary user, uid 1000")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS",
+                        help="end the command after so long, with status 124")
     parser.add_argument("--with", dest="programs", action="append", default=[], metavar="PROGRAM",
                         help="take it along, into PATH; may be repeated")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND [ARG...]",
@@ -38,7 +40,9 @@ def main() -> int:
     try:
         with Vm(arguments.kernel, programs) as vm:
             return subprocess.run(vm.command(command or ["bash"], arguments.user, terminal),
-                                  check=False).returncode
+                                  timeout=arguments.time_limit, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return 124
     except VmError as error:
         print(f"harness/vm: {error}", file=sys.stderr)
         return 125

@@ -181,6 +181,6 @@ def hint(said: str) -> str:
 
 def remove_unused(folder: pathlib.Path) -> None:
     """Disks of another time are in nobody's way, but large."""
-    for old in folder.iterdir():
+    for old in folder.glob("*-*/"):
         if time.time() - old.stat().st_mtime > KEPT_UNUSED:
             shutil.rmtree(old)

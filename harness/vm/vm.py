@@ -11,6 +11,9 @@ thrown away at the end.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import fcntl
 import os
 import pathlib
 import shlex
@@ -18,27 +21,46 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Any, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
-from harness.vm.image import DEFAULT_KERNEL, Image, VmError, image_for
+from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, image_for
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 OWN_FILES = ("init", "call", "sshd_config")  # the machine's side of it
 
+PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keygen", "unshare")
+
 NOBODY = 65534
 ADDRESS_SPACE = 16 << 30  # bytes: QEMU's own, far more than it should ever use
-ATTEMPTS = 3
+WRITTEN = 4 << 30  # bytes: what it may write to a file
 PROGRAMS = "/box/programs"  # in the machine
 
 QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-m", "1024", "-smp", "2", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-        "-serial", "stdio", "-object", "rng-random,id=rng,filename=/dev/urandom",
-        "-device", "virtio-rng-pci,rng=rng", "-device", "virtio-serial-pci")
-# "max" without cx16: with it some starts of 6.12 crash under emulation.
-EMULATED = ("-accel", "tcg,thread=multi", "-cpu", "max,-cx16")
+        "-m", "1024", "-smp", "2", "-serial", "stdio", "-device", "virtio-serial-pci",
+        "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
+UP = "box: user space is up"  # what `init` says first
+PREFIX = "box-vm-"  # of the folders in /tmp
+NOT_YET_LOCKED = 10.0  # seconds
 KERNEL_WORDS = ("console=ttyS0 quiet panic=-1 root=/dev/nvme0n1 rw init=/sbin/vm-init"
                 " mitigations=off")
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """How QEMU runs the machine's code."""
+
+    words: Tuple[str, ...]
+    up_within: float  # seconds: else it will never be
+    patience: float  # how much longer things take than here
+
+
+KVM = Accelerator(("-accel", "kvm", "-cpu", "host"), 10.0, 2.0)
+# "max" without cx16: with it some starts of 6.12 crash. Emulation is 5 to 20 times slower; but much
+# of what a test takes is waiting.
+EMULATION = Accelerator(("-accel", "tcg,thread=multi", "-cpu", "max,-cx16"), 60.0, 4.0)
+EMULATED_ATTEMPTS = 3
 
 
 class Vm:
@@ -46,17 +68,17 @@ class Vm:
 
     is_root = True
     ordinary = (1000, 1000)
-    patience = 4.0  # emulated, it is 5 to 20 times slower; but much of a start is waiting
+    patience = EMULATION.patience
     tests_all = True
 
-    def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
-                 start_limit: float = 90.0) -> None:
+    def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = ()) -> None:
         """The programs of this machine are in PATH there, and, see path(), by themselves."""
         self.name = f"vm:{kernel}"
         self.kernel = kernel
         self.programs = list(programs)
-        self.start_limit = start_limit
-        self.folder = pathlib.Path()
+        self.kernel_words = KERNEL_WORDS
+        self.folder: Optional[pathlib.Path] = None
+        self.lock = -1
         self.qemu: Optional[subprocess.Popen] = None
         self.ssh: Optional[subprocess.Popen] = None
 
@@ -71,37 +93,50 @@ class Vm:
 
     def boot(self) -> None:
         """Starts it, if it does not run. QEMU ends with the thread that does this."""
-        if self.qemu is not None:
+        if self.qemu is not None and self.qemu.poll() is None:
             return
+        check_tools()
         image = image_for(self.kernel)
-        for attempt in range(1, ATTEMPTS + 1):
+        remove_left_folders()
+        attempts = [EMULATION] * EMULATED_ATTEMPTS
+        if kvm_may_work():
+            attempts.insert(0, KVM)
+        for accelerator in attempts:
+            self.close()
             try:
-                self.start(image)
+                self.start(image, accelerator)
                 return
-            except VmError:
-                self.close()
-                if attempt == ATTEMPTS:
-                    raise
+            except VmError as error:
+                failure = error
+                if accelerator is KVM:
+                    remember_that_kvm_fails()
             except BaseException:
                 self.close()
                 raise
+        self.close()
+        raise failure
 
-    def start(self, image: Image) -> None:
+    def start(self, image: Image, accelerator: Accelerator) -> None:
         """Starts QEMU, and waits until somebody answers on the port."""
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vm-", dir="/tmp"))
+        self.patience = accelerator.patience
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
         self.folder.chmod(0o711)
+        self.lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         theirs = self.folder / "qemu"  # what QEMU may touch
         theirs.mkdir(mode=0o700)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vm", "-f",
-                        str(self.folder / "key")], check=True, stdin=subprocess.DEVNULL)
+        run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vm", "-f",
+                 str(self.folder / "key"))
         self.make_programs_disk(theirs / "programs")
         for end in ("port.in", "port.out"):
             os.mkfifo(theirs / end, 0o600)
         if os.geteuid() == 0:
             for path in [theirs, *theirs.iterdir()]:
                 os.chown(path, NOBODY, NOBODY)
-        self.start_qemu(image, theirs)
-        self.call()
+        self.start_qemu(image, accelerator, theirs)
+        self.start_ssh()
+        self.wait_for(lambda: UP in self.said("console"), accelerator.up_within)
+        self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
 
     def make_programs_disk(self, disk: pathlib.Path) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
@@ -122,66 +157,67 @@ class Vm:
             size = sum(path.lstat().st_size for path in folder.rglob("*"))
             with open(disk, "wb") as file:
                 file.truncate((8 << 20) + size * 5 // 4)
-            subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0",
-                            "-E", "root_owner=0:0", "-d", name, str(disk)],
-                           check=True, stdin=subprocess.DEVNULL)
+            run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0",
+                     "-E", "root_owner=0:0", "-d", name, str(disk))
 
-    def start_qemu(self, image: Image, theirs: pathlib.Path) -> None:
-        words = [*confinement(), *QEMU, *EMULATED, "-kernel", str(image.kernel),
-                 "-append", KERNEL_WORDS,
+    def start_qemu(self, image: Image, accelerator: Accelerator, theirs: pathlib.Path) -> None:
+        words = [*confinement(), *QEMU, *accelerator.words, "-kernel", str(image.kernel),
+                 "-append", self.kernel_words,
                  *drive("root", image.disk, "snapshot=on,cache=unsafe", "nvme,serial=root"),
                  *drive("programs", theirs / "programs", "readonly=on", "virtio-blk-pci"),
                  "-chardev", f"pipe,id=port,path={theirs}/port",
                  "-device", "virtserialport,chardev=port,name=box"]
-        with open(self.folder / "console", "wb") as console:
-            try:
-                self.qemu = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=console, stderr=console, cwd="/",
-                    env={"PATH": os.environ["PATH"], "TMPDIR": str(theirs)})
-            except FileNotFoundError as error:
-                raise VmError(f"the VM cannot be started: there is no {error.filename}\n"
-                              "hint: run ./setup.sh") from error
+        self.qemu = self.start_process("console", words, TMPDIR=str(theirs))
 
-    def call(self) -> None:
-        """Connects, and waits for it."""
-        assert self.qemu is not None
+    def start_ssh(self) -> None:
+        """Connects once; every command then is a session of this connection."""
         port = shlex.quote(f"{self.folder}/qemu/port")
-        with open(self.folder / "ssh", "wb") as said:
-            self.ssh = subprocess.Popen(
-                ["ssh", "-M", "-N", "-F", "/dev/null", "-S", self.socket, "-i",
-                 str(self.folder / "key"), "-o", "IdentitiesOnly=yes",
-                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-                 "-o", "LogLevel=ERROR", "-o", "Ciphers=aes128-ctr",
-                 "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
-        end = time.monotonic() + self.start_limit
-        while not os.path.exists(self.socket):
-            if self.qemu.poll() is not None:
-                raise VmError(f"QEMU has ended while the VM started:\n{self.tell()}")
-            if self.ssh.poll() is not None or time.monotonic() > end:
-                raise VmError(f"the VM does not answer:\n{self.tell()}")
+        self.ssh = self.start_process("ssh", [
+            "ssh", "-M", "-N", "-F", "/dev/null", "-S", self.socket, "-i", f"{self.folder}/key",
+            "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
+            "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+            "-o", "Ciphers=aes128-ctr",
+            "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"])
+
+    def start_process(self, log: str, words: Sequence[str], **environment: str) -> subprocess.Popen:
+        assert self.folder is not None
+        with open(self.folder / log, "wb") as file:
+            # In a session of its own: a Ctrl-C is for us, and we end them.
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                                    cwd="/", env={"PATH": PATH, **environment},
+                                    start_new_session=True)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.qemu is not None and self.ssh is not None
+            if self.qemu.poll() is not None or self.ssh.poll() is not None:
+                raise VmError(f"the VM has ended while it started:\n{self.tell()}")
+            if time.monotonic() > end:
+                raise VmError(f"the VM did not start within {seconds:g} s:\n{self.tell()}")
             time.sleep(0.02)
+
+    def said(self, log: str) -> str:
+        assert self.folder is not None
+        path = self.folder / log
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def tell(self) -> str:
         """The last lines of what the machine and ssh wrote."""
-        texts = [(self.folder / name).read_text(errors="replace") for name in ("console", "ssh")]
-        return "\n".join(line for text in texts for line in text.splitlines()[-60:])
+        lines = [line for log in ("console", "ssh") for line in self.said(log).splitlines()[-60:]]
+        return "\n".join(lines)
 
     def close(self) -> None:
         """Ends the machine, however it is."""
-        for process in (self.ssh, self.qemu):
-            if process is not None and process.poll() is None:
-                process.terminate()
-        for process in (self.ssh, self.qemu):
-            if process is not None:
-                try:
-                    process.wait(timeout=2)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        processes = [process for process in (self.ssh, self.qemu) if process is not None]
+        for process in processes:
+            process.kill()
+            process.wait()
         self.ssh = self.qemu = None
-        if self.folder != pathlib.Path():
+        if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self.lock)
+            self.folder = None
 
     # --- Using it -----------------------------------------------------------------------------
 
@@ -206,6 +242,61 @@ class Vm:
         return subprocess.run(self.command(words, user), check=False, **options)
 
 
+def check_tools() -> None:
+    for tool in TOOLS:
+        if shutil.which(tool, path=PATH) is None:
+            raise VmError(f"the VM cannot be started: there is no {tool}\nhint: run ./setup.sh")
+
+
+def run_tool(*words: str) -> None:
+    """A small program of this machine, which has no reason to fail."""
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env={"PATH": PATH}, check=False)
+    if done.returncode != 0:
+        raise VmError(f"the VM cannot be started: {words[0]} failed: {done.stdout.strip()}")
+
+
+def remove_left_folders() -> None:
+    """What a killed process of ours left: it no longer holds the lock, see flock(2)."""
+    for folder in pathlib.Path("/tmp").glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another's, or in use, or gone meanwhile
+            status = folder.lstat()
+            is_new = time.time() - status.st_mtime < NOT_YET_LOCKED
+            if status.st_uid != os.geteuid() or is_new:
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
+
+
+def kvm_failed_here() -> pathlib.Path:
+    """A file that is there if KVM has failed since this machine was started."""
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return cache_directory() / "vm" / f"no-kvm-{boot}"
+
+
+def kvm_may_work() -> bool:
+    """Whether QEMU, as who it will be, may use /dev/kvm, and has not failed with it."""
+    try:
+        device = os.stat("/dev/kvm")
+    except OSError:
+        return False
+    if os.geteuid() != 0:
+        allowed = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    else:
+        allowed = device.st_mode & 0o060 == 0o060 or device.st_mode & 0o006 == 0o006
+    return allowed and not kvm_failed_here().exists()
+
+
+def remember_that_kvm_fails() -> None:
+    for old in kvm_failed_here().parent.glob("no-kvm-*"):
+        old.unlink()
+    kvm_failed_here().touch()
+
+
 def with_what_it_needs(program: str) -> List[str]:
     """A stage looks for its built-in root next to where Bazel has put it."""
     path = pathlib.Path(os.path.realpath(program))
@@ -218,12 +309,19 @@ def drive(name: str, path: pathlib.Path, options: str, device: str) -> List[str]
             "-device", f"{device},drive={name}"]
 
 
+def group_of_kvm() -> List[str]:
+    """For setpriv(1): no groups but the one for whom /dev/kvm is."""
+    group = os.stat("/dev/kvm").st_gid if os.path.exists("/dev/kvm") else 0
+    return ["--groups", str(group)] if group != 0 else ["--clear-groups"]
+
+
 def confinement() -> List[str]:
     """What QEMU is started through: it ends with us, and gains nothing on the way."""
-    words = ["prlimit", f"--as={ADDRESS_SPACE}", "--core=0", "--nofile=1024", "--",
+    words = ["prlimit", f"--as={ADDRESS_SPACE}", f"--fsize={WRITTEN}", "--core=0",
+             "--nofile=1024", "--",
              "setpriv", "--no-new-privs", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
         words[:0] = ["unshare", "--net", "--ipc", "--uts"]
-        words += ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
+        words += ["--reuid", str(NOBODY), "--regid", str(NOBODY), *group_of_kvm(),
                   "--inh-caps=-all", "--bounding-set=-all"]
     return words + ["--"]
