@@ -857,3 +857,134 @@ def copied_links_stay_inside(look: Look) -> Seen:
     if answer.get("text") == look.fact("text"):
         return holds("the link leads to a copy in the new root, and the host's file is as it was")
     raise ProbeBroke(f"{answer}; {look.tell_runs()}")
+
+
+def in_own_cgroup(look: Look) -> Seen:
+    cgroup, session = look.fact("cgroup"), look.fact("session")
+    if not cgroup:
+        raise ProbeBroke("/proc/PID/cgroup cannot be read on the host")
+    if cgroup == session:
+        return violated(f"it is in {session}, as who started it")
+    return holds(f"it is in {cgroup}; who started it is in {session}")
+
+
+def cgroup_is_the_root_inside(look: Look) -> Seen:
+    look.fact("cgroup")
+    text = look.answers.get("read=/proc/self/cgroup", [{}])[0].get("text", "")
+    paths = [line[3:] for line in text.splitlines() if line.startswith("0::")]
+    if paths == ["/"]:
+        return holds("/proc/self/cgroup is 0::/")
+    if len(paths) == 1:
+        return violated(f"/proc/self/cgroup is 0::{paths[0]}")
+    raise ProbeBroke(f"/proc/self/cgroup is {text!r}")
+
+
+def other_cgroups_are_hidden(look: Look) -> Seen:
+    look.fact("cgroup")
+    answer = look.answers.get(f"list={look.names['cgroups']}", [{}])[0]
+    names = answer.get("names", [])
+    if look.names["delegated"] in names:
+        return violated(f"it sees {look.names['delegated']}, a cgroup of the host")
+    if "cgroup.procs" in names and "memory.max" in names:
+        return holds("/sys/fs/cgroup shows its own files, memory.max among them, and nobody else's")
+    if names == [] or answer.get("errno") == "ENOENT":
+        return holds(f"/sys/fs/cgroup shows nothing: {answer.get('errno', 'it is empty')}")
+    raise ProbeBroke(str(answer))
+
+
+def limit_cannot_be_raised(look: Look) -> Seen:
+    look.fact("cgroup")
+    tried = [look.answers.get(verb, [{}])[0] for verb in (
+        f"write_to={look.names['cgroups']}/memory.max,max",
+        "write_to_new_cgroup2=/tmp/new,memory.max,max")]
+    limit = look.fact("limits")["memory.max"]
+    if limit == "max":
+        return violated(f"on the host, memory.max is now {limit}: {tried}")
+    if limit == str(64 << 20) and all("errno" in answer for answer in tried):
+        return holds(f"on the host, memory.max is still {limit};"
+                     f" the kernel said {tried[0]['errno']} and {tried[1]['errno']}")
+    raise ProbeBroke(f"memory.max is {limit}; {tried}")
+
+
+def cgroup_cannot_be_left(look: Look) -> Seen:
+    before, after = look.fact("cgroup"), look.fact("cgroup_at_the_end")
+    answer = look.answers.get("leave_cgroup={cgroups},{other}".format(**look.names), [{}])[0]
+    if after == look.names["other"]:
+        return violated(f"it has moved to {after}")
+    if before and before == after and "errno" in answer:
+        return holds(f"it is still in {after}; the kernel said {answer['errno']}")
+    raise ProbeBroke(f"first in {before}, then in {after}: {answer}")
+
+
+def swap_is_limited(look: Look) -> Seen:
+    limit = look.fact("limits")["memory.swap.max"]
+    if not look.fact("limits")["memory.max"]:
+        return violated("its cgroup has no limit of memory at all")
+    if not limit:
+        raise NotTestable("this kernel counts no swap: there is no memory.swap.max")
+    return text_is(limit, {"0": "memory.swap.max on the host"},
+                   {"max": "memory.swap.max on the host: it goes on in the swap"})
+
+
+def memory_limit_kills_all(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise never_ran(run)
+    if run.get("exit") == 137:
+        return holds("exit status 137: PID 1 was killed, though not PID 1 but its child ate")
+    eaten = look.answers.get("eat=96", [{}])[0]
+    if run.get("exit") == 37 and eaten.get("ok"):
+        return violated("it got 96 MiB")
+    if run.get("exit") == 37 and eaten.get("died"):
+        return violated("one process was killed, and the others went on")
+    raise ProbeBroke(tell_run(run))
+
+
+def out_of_memory_is_told(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise never_ran(run)
+    if run["why"] == "ended" and "out of memory" in run["stderr"].lower():
+        return holds(f"stderr is {run['stderr']!r}")
+    if run["why"] == "ended":
+        return violated(f"nothing of it on stderr: {tell_run(run)}")
+    raise ProbeBroke(tell_run(run))
+
+
+def fork_bomb_is_contained(look: Look) -> Seen:
+    count, left = look.fact("processes"), look.fact("left")
+    if left:
+        return violated(f"{count} processes; at the end there are still {len(left)}")
+    if count > 32:
+        return violated(f"{count} processes, though it ends by itself at 100")
+    if count >= 16:
+        return holds(f"{count} processes and PID 1, and none is left")
+    raise ProbeBroke(f"the bomb made only {count} processes")
+
+
+def cpu_share_is(share: str):
+    """Did the container use so much CPU time as --cpus says, within a tenth?"""
+    def observe(look: Look) -> Seen:
+        used = look.fact("used")[share]
+        if float(share) + 0.3 > look.fact("cpus"):
+            raise NotTestable(f"this machine has only {look.fact('cpus')} CPUs")
+        told = f"its processes used {used:.3f} CPUs over 3 s, as /proc/PID/stat says on the host"
+        if abs(used - float(share)) <= float(share) / 10:
+            return holds(told)
+        return violated(told)
+    return observe
+
+
+def grandchildren_are_limited(look: Look) -> Seen:
+    cgroups, used = look.fact("cgroups"), look.fact("used")["0.5"]
+    if look.fact("session") in cgroups:
+        return violated(f"they are in {', '.join(cgroups)}: that of who started it")
+    if len(cgroups) != 1:
+        raise ProbeBroke(f"they are in {cgroups}")
+    if used > 0.55:
+        return violated(f"they are in {cgroups[0]}, and use {used:.3f} CPUs")
+    return holds(f"they are in {cgroups[0]}, and use {used:.3f} CPUs together")
+
+
+def runs_without_limit(look: Look) -> Seen:
+    return violated("and it has no limit")

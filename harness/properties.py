@@ -752,6 +752,119 @@ PROPERTIES: List[Property] = [
         lesson="A container that starts with less isolation than asked for is worse than none.",
         man="2 pivot_root", mistake="The result of pivot_root(2) was not looked at.",
         command="strace -f -e inject=pivot_root:error=EPERM " + SHELL + " ls"),
+
+    Property(
+        name="own_cgroup_namespace", since="07", scene="inside",
+        observe=seen.own_namespace("cgroup"),
+        holds="another cgroup namespace than the host's", violated="the host's cgroup namespace",
+        lesson="A cgroup namespace hides in which cgroup of the host one is.",
+        man="7 cgroup_namespaces", mistake="CLONE_NEWCGROUP is missing.",
+        command=SHELL + " 'ls -l /proc/self/ns/cgroup'"),
+    Property(
+        name="own_cgroup", since="07", scene="limits", observe=seen.in_own_cgroup,
+        holds="it is in another cgroup than who started it", violated="in the same",
+        lesson="Limits are a cgroup's: who has none of his own shares those of his session.",
+        man="7 cgroups", mistake="Another process was moved, or none.",
+        command=SHELL + " 'sleep 9' & cat /proc/$(pgrep -n sleep)/cgroup"),
+    Property(
+        name="cgroup_is_the_root_inside", since="07", scene="limits",
+        observe=seen.cgroup_is_the_root_inside,
+        holds="/proc/self/cgroup is 0::/", violated="it tells a path of the host's",
+        lesson="The root of a cgroup namespace is the cgroup in which one is when it is made.",
+        man="7 cgroup_namespaces", mistake="The namespace was made before the cgroup was joined.",
+        command=SHELL + " 'cat /proc/self/cgroup'"),
+    Property(
+        name="other_cgroups_are_hidden", since="07", scene="limits",
+        observe=seen.other_cgroups_are_hidden,
+        holds="/sys/fs/cgroup shows its own cgroup, or nothing",
+        violated="it shows those of the host",
+        lesson="Names of cgroups are names of users, sessions and services.",
+        man="7 cgroup_namespaces", mistake="/sys/fs/cgroup is still the host's.",
+        command=SHELL + " 'ls /sys/fs/cgroup'"),
+    Property(
+        name="limits_cannot_be_raised", since="07", scene="limits",
+        observe=seen.limit_cannot_be_raised, control=Control.NONE,
+        seen_failing="a VM whose cgroup2 was mounted without nsdelegate",
+        holds="root inside cannot write memory.max, in /sys/fs/cgroup or in a new mount of cgroup2",
+        violated="memory.max is what he wrote",
+        lesson="A limit that one can lift is none.",
+        man="7 cgroups", mistake="The mount can be written, and is no boundary: see nsdelegate.",
+        command="{stage} --rootfs {root} -m 64m -- /bin/sh -c"
+                " 'echo max > /sys/fs/cgroup/memory.max'"),
+    Property(
+        name="cgroup_cannot_be_left", since="07", scene="limits",
+        observe=seen.cgroup_cannot_be_left,
+        holds="root inside cannot move to another cgroup of his caller's",
+        violated="he is in the other one",
+        lesson="Who owns two cgroups may move between them, unless a cgroup namespace is between.",
+        man="7 cgroups", mistake="There is no cgroup namespace.",
+        command=SHELL + " 'umount /sys/fs/cgroup; mount -o remount,bind,rw /sys/fs/cgroup; "
+                        "echo 1 > /sys/fs/cgroup/.../cgroup.procs'"),
+    Property(
+        name="cpus_half", since="07", scene="cpu_half", observe=seen.cpu_share_is("0.5"),
+        holds="0.5 CPUs over 3 s, within a tenth, with --cpus 0.5", violated="more, or less",
+        lesson="cpu.max is a share of a period: 50000 of 100000 microseconds.",
+        man="7 cgroups", mistake="The quota does not fit the period, or the controller is off.",
+        command="{stage} --rootfs {root} --cpus 0.5 -- /bin/sh -c 'while :; do :; done' & top"),
+    Property(
+        name="cpus_fifth", since="07", scene="cpu_small_and_large", identities=(ROOT,),
+        observe=seen.cpu_share_is("0.2"),
+        holds="0.2 CPUs over 3 s, within a tenth, with --cpus 0.2", violated="more, or less",
+        lesson="A container that is throttled sleeps for the rest of each period.",
+        man="7 cgroups", mistake="The quota does not fit the period, or the controller is off.",
+        command="{stage} --rootfs {root} --cpus 0.2 -- /bin/sh -c 'while :; do :; done' & top"),
+    Property(
+        name="cpus_more_than_one", since="07", scene="cpu_small_and_large", identities=(ROOT,),
+        observe=seen.cpu_share_is("1.5"),
+        holds="1.5 CPUs over 3 s, within a tenth, with --cpus 1.5", violated="more, or less",
+        lesson="The quota is that of all CPUs together, and may be more than the period.",
+        man="7 cgroups", mistake="The quota ends at one CPU, or the controller is off.",
+        command="{stage} --rootfs {root} --cpus 1.5 -- /bin/sh -c"
+                " 'yes > /dev/null & yes > /dev/null' & top"),
+    Property(
+        name="grandchildren_are_limited", since="07", scene="cpu_half",
+        observe=seen.grandchildren_are_limited,
+        holds="grandchildren in sessions of their own are in the container's cgroup",
+        violated="they are in that of who started it",
+        lesson="A process is born in the cgroup of its parent: who comes late leaves some behind.",
+        man="7 cgroups", mistake="The command was moved when it had children already.",
+        command="{stage} --rootfs {root} --cpus 0.5 -- /bin/sh -c '(yes > /dev/null &) & wait'"),
+    Property(
+        name="memory_limit_kills_all", since="07", scene="memory_limit",
+        observe=seen.memory_limit_kills_all,
+        holds="137, when a child of PID 1 needs more than --memory", violated="it goes on",
+        lesson="The OOM killer takes one process, unless memory.oom.group says all.",
+        man="7 cgroups", mistake="memory.max or memory.oom.group was not written.",
+        command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
+    Property(
+        name="out_of_memory_is_told", since="07", scene="memory_limit",
+        observe=seen.out_of_memory_is_told,
+        holds="\"out of memory\" on stderr", violated="137 and not a word",
+        lesson="137 alone may be any SIGKILL; memory.events tells which it was.",
+        man="7 cgroups", mistake="memory.events was not read, or after the cgroup was removed.",
+        command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
+    Property(
+        name="swap_is_limited", since="07", scene="limits", observe=seen.swap_is_limited,
+        holds="memory.swap.max is 0 with --memory", violated="it is max",
+        lesson="memory.max does not count swap: at the limit the container goes on there, slowly.",
+        man="7 cgroups", mistake="memory.swap.max was not written.",
+        command="{stage} --rootfs {root} -m 64m -- /bin/cat /sys/fs/cgroup/memory.swap.max"),
+    Property(
+        name="fork_bomb_is_contained", since="07", scene="pids_limit",
+        observe=seen.fork_bomb_is_contained,
+        holds="at most 32 processes with --pids-limit 32, and none at the end",
+        violated="there are more",
+        lesson="Processes are a table of the whole machine: who fills it, locks everybody out.",
+        man="7 cgroups", mistake="pids.max was not written.",
+        command="{stage} --rootfs {root} --pids-limit 32 -- /bin/sh -c"
+                " 'f() {{ f | f & }}; f; sleep 1'"),
+    Property(
+        name="no_limit_no_start", since="07", scene="limit_fails",
+        observe=seen.stops_or(seen.runs_without_limit),
+        holds="when a limit cannot be set, the command does not run", violated="it runs without",
+        lesson="A container that starts with less isolation than asked for is worse than none.",
+        man="7 cgroups", mistake="A failure to make the cgroup or to write the limit was ignored.",
+        command="mount -o remount,ro /sys/fs/cgroup; {stage} --rootfs {root} -m 64m -- /bin/true"),
 ]
 
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}

@@ -178,6 +178,7 @@ class Stage:
     time_limit: float = 5.0
     folder: str = ""
     cgroup: str = ""  # that of the caller, where there is cgroup v2
+    delegated: str = ""  # the one above it
     names: Dict[str, str] = dataclasses.field(default_factory=dict)
     before: Json = dataclasses.field(default_factory=dict)
 
@@ -264,16 +265,19 @@ class Stage:
                 self.show_program_to_user()
 
     def make_cgroup(self) -> None:
-        """The caller's session has a cgroup of its own, delegated to him, see cgroups(7). As after
-        systemd-run --scope -p Delegate=yes. Without the controllers there is none."""
+        """A session of the caller's, and another cgroup beside it, in one that is delegated to him,
+        see cgroups(7); as systemd has it. Without the controllers there is none."""
         top = "/sys/fs/cgroup"
         given = self.agent.read(f"{top}/cgroup.subtree_control").popitem()[1].get("text", "")
         if not self.agent.is_root or not {"cpu", "memory", "pids"} <= set(given.split()):
             return
-        self.cgroup = f"{top}/box-{self.nonce}.scope"
-        self.agent.make([{"kind": "directory", "path": self.cgroup, **self.owner}] +
-                        [{"path": f"{self.cgroup}/cgroup.{name}", **self.owner}
-                         for name in ("procs", "threads", "subtree_control")])
+        self.delegated = f"{top}/box-{self.nonce}.slice"
+        self.cgroup, other = f"{self.delegated}/session.scope", f"{self.delegated}/other"
+        self.names.update(cgroups=top, delegated=os.path.basename(self.delegated), other=other)
+        for cgroup in (self.delegated, self.cgroup, other):
+            self.agent.make([{"kind": "directory", "path": cgroup, **self.owner}] +
+                            [{"path": f"{cgroup}/cgroup.{name}", **self.owner}
+                             for name in ("procs", "threads", "subtree_control")])
 
     def show_program_to_user(self) -> None:
         """An ordinary user need not be able to walk to where the program was built: he is shown all
@@ -349,7 +353,7 @@ class Stage:
         """Where the host is this machine itself, nothing of the harness' own may stay either."""
         self.agent.ask("finish_all")
         if self.cgroup:
-            self.agent.run(["find", self.cgroup, "-depth", "-type", "d", "-exec", "rmdir", "{}",
+            self.agent.run(["find", self.delegated, "-depth", "-type", "d", "-exec", "rmdir", "{}",
                             ";"], program=self.tools.busybox, time_limit=self.time_limit)
         if self.agent.has_own_host:
             return  # which ends with its agent
@@ -1158,4 +1162,195 @@ def userspace_link(stage: Stage) -> Look:
     look.facts["same_file"] = before.get("ino") == after.get("ino")
     look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
     look.facts["text"] = text
+    return look
+
+
+# --- Stage 07: limits. All but the last need cgroup v2 on the host. ---
+
+
+def need_cgroup(stage: Stage) -> None:
+    if not stage.cgroup:
+        raise NotTestable("it needs root, and cgroup v2 with the controllers cpu, memory and pids")
+
+
+def limits_of(stage: Stage, *options: str) -> Sequence[str]:
+    """Before stage 07 there are no such options."""
+    return options if stage.at_least("07") else ()
+
+
+def cgroups_of(stage: Stage, pids: Sequence[int]) -> Dict[int, str]:
+    """In which cgroup of the host these processes are."""
+    texts = stage.agent.read(*[f"/proc/{pid}/cgroup" for pid in pids])
+    found = {}
+    for pid in pids:
+        for line in texts[f"/proc/{pid}/cgroup"].get("text", "").splitlines():
+            if line.startswith("0::"):
+                found[pid] = stage.names["cgroups"] + line[3:]
+    return found
+
+
+def grandchildren(stage: Stage) -> List[int]:
+    """What the probe has left with "burn" and "fork_bomb"."""
+    return [process["pid"] for process in stage.agent.processes() if process["state"] != "Z"
+            and process["argv"][1:2] == [stage.nonce] and process["argv"][0].endswith("child")]
+
+
+@scene
+def limits(stage: Stage) -> Look:
+    """A cgroup with limits, which root inside tries to raise and to leave."""
+    look = look_of(stage)
+    need_cgroup(stage)
+    look.facts["session"] = stage.cgroup
+    stage.watch()
+    run = stage.start(
+        stage.probe("hello", "read=/proc/self/cgroup", "list={cgroups}".format(**stage.names),
+                    "write_to={cgroups}/memory.max,max".format(**stage.names),
+                    "write_to_new_cgroup2=/tmp/new,memory.max,max", "hold=1",
+                    "leave_cgroup={cgroups},{other}".format(**stage.names), "hold=2"),
+        *limits_of(stage, "--cpus", "0.5", "--memory", "64m", "--pids-limit", "32"))
+    if not stage.wait_for_hold(look, run, "run"):
+        return look
+    pid = stage.find_probe()["pid"]
+    cgroup = cgroups_of(stage, [pid]).get(pid, "")
+    files = ("memory.max", "memory.swap.max")
+    texts = stage.agent.read(*[f"{cgroup}/{name}" for name in files])
+    look.facts["cgroup"] = cgroup
+    look.facts["limits"] = {name: texts[f"{cgroup}/{name}"].get("text", "").strip()
+                            for name in files}
+    stage.agent.write(run["run"], "\n")
+    stage.expect(run, '"verb":"hold=2","held":"waiting"')
+    look.facts["cgroup_at_the_end"] = cgroups_of(stage, [pid]).get(pid, "")
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+@scene
+def memory_limit(stage: Stage) -> Look:
+    """A child of PID 1 wants three times the memory that there is."""
+    look = look_of(stage)
+    need_cgroup(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "eat=96", "exit=37"),
+                      *limits_of(stage, "--memory", "32m"))
+    stage.end(look, run, "run")
+    return look
+
+
+@scene
+def pids_limit(stage: Stage) -> Look:
+    """A fork bomb, which ends by itself at 100 processes."""
+    look = look_of(stage)
+    need_cgroup(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "fork_bomb=100", "hold=1"),
+                      *limits_of(stage, "--pids-limit", "32"))
+    if stage.wait_for_hold(look, run, "run"):
+        counts = [0, len(grandchildren(stage))]
+        end = time.monotonic() + stage.time_limit
+        while counts[-1] != counts[-2] and time.monotonic() < end:  # until they grow no more
+            time.sleep(0.3)
+            counts.append(len(grandchildren(stage)))
+        look.facts["processes"] = counts[-1]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+        look.facts["left"] = look.left
+        look.left = []
+    return look
+
+
+CPU_SECONDS = 3.0
+
+
+def cpu_shares(stage: Stage, *shares: str) -> Look:
+    """Containers with so many CPUs, at the same time. In each, two grandchildren want a CPU."""
+    look = look_of(stage)
+    need_cgroup(stage)
+    look.facts["session"] = stage.cgroup
+    look.facts["cpus"] = len([line for line in stage.agent.read("/proc/stat")["/proc/stat"]["text"]
+                              .splitlines() if line.startswith("cpu")]) - 1
+    stage.watch()
+    runs = []
+    namespaces: Dict[str, str] = {}  # PID namespace -> share
+    for share in shares:
+        runs.append(stage.start(stage.probe("hello", "burn=2", "hold=1"),
+                                *limits_of(stage, "--cpus", share)))
+        if not stage.wait_for_hold(look, runs[-1], share):
+            return look
+        for namespace in pid_namespaces(stage).values():
+            namespaces.setdefault(namespace, share)
+    burners = pid_namespaces(stage)
+    look.facts["cgroups"] = sorted(set(cgroups_of(stage, list(burners)).values()))
+    time.sleep(0.3)
+    # A machine that is short of CPU time itself gives them less, never more: then once more.
+    end = time.monotonic() + stage.time_limit
+    while True:
+        used = measure_cpus(stage, {pid: namespaces[burners[pid]] for pid in burners})
+        look.facts["used"] = used
+        if all(used[share] > 0.9 * float(share) for share in shares) or time.monotonic() > end:
+            break
+    for run in runs:
+        stage.agent.write(run["run"], "\n", close=True)
+    for run in runs:  # as long as one runs, its processes would be left ones of the other's
+        stage.agent.wait(run["run"], stage.time_limit)
+    for run, share in zip(runs, shares):
+        stage.end(look, run, share)
+    return look
+
+
+def measure_cpus(stage: Stage, shares: Dict[int, str]) -> Dict[str, float]:
+    """How many CPUs the processes of each share use together."""
+    before = cpu_times(stage, list(shares))
+    time.sleep(CPU_SECONDS)
+    after = cpu_times(stage, list(shares))
+    used: Dict[str, float] = {}
+    for pid, share in shares.items():
+        seconds = (after[pid] - before[pid]) / (after[0] - before[0])
+        used[share] = used.get(share, 0.0) + seconds
+    return used
+
+
+def pid_namespaces(stage: Stage) -> Dict[int, str]:
+    pids = grandchildren(stage)
+    links = stage.agent.readlink(*[f"/proc/{pid}/ns/pid" for pid in pids])
+    return {pid: links[f"/proc/{pid}/ns/pid"]["text"] for pid in pids}
+
+
+def cpu_times(stage: Stage, pids: Sequence[int]) -> Dict[int, float]:
+    """The seconds for which each of them has run, and, as that of 0, the host's since its boot."""
+    texts = stage.agent.read("/proc/uptime", *[f"/proc/{pid}/stat" for pid in pids])
+    seconds = {0: float(texts["/proc/uptime"]["text"].split()[0])}
+    for pid in pids:
+        fields = texts[f"/proc/{pid}/stat"]["text"].rpartition(")")[2].split()
+        seconds[pid] = (int(fields[11]) + int(fields[12])) / 100  # USER_HZ
+    return seconds
+
+
+@scene
+def cpu_half(stage: Stage) -> Look:
+    return cpu_shares(stage, "0.5")
+
+
+@scene
+def cpu_small_and_large(stage: Stage) -> Look:
+    return cpu_shares(stage, "0.2", "1.5")
+
+
+# They measure time, and so are looked at when nothing else runs.
+ALONE = {"cpu_half", "cpu_small_and_large"}
+
+
+@scene
+def limit_fails(stage: Stage) -> Look:
+    """A limit is asked for where nobody can make a cgroup."""
+    look = look_of(stage)
+    if not stage.agent.has_own_host:
+        raise NotTestable("needs root on the host: the cgroups must become read-only")
+    for line in stage.agent.ask("snapshot")["mounts"]:
+        if " - cgroup2 " in line:
+            stage.busybox("mount", "-o", "remount,bind,ro", line.split()[2])
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello"), *limits_of(stage, "--memory", "64m"),
+                                 cgroup="")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
     return look

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
@@ -41,6 +42,7 @@ constexpr const char* kUp =
 
 const char* nonce = "";
 char** words_after = nullptr;  // those behind "--"
+char* own_path = nullptr;      // argv[0]
 
 struct Verb {
   const char* text = "";  // as it was given
@@ -351,6 +353,53 @@ void do_escape_by_descriptor(const Verb& verb, Answer& answer) {
   climb_and_read(answer, verb.argument(0));
 }
 
+// Opens a file that is there and writes to it: files of the kernel answer in the result.
+void write_to(Answer& answer, const char* path, const char* text) {
+  const int fd = open(path, O_WRONLY);
+  answer.add_result(fd != -1 && write(fd, text, strlen(text)) != -1);
+  if (fd != -1) close(fd);
+}
+
+void do_write_to(const Verb& verb, Answer& answer) {
+  write_to(answer, verb.argument(0), verb.argument(1));
+}
+
+// write_to_new_cgroup2=DIRECTORY,FILE,TEXT: mounts cgroup2 once more, to be written.
+void do_write_to_new_cgroup2(const Verb& verb, Answer& answer) {
+  char path[512];
+  (void)mkdir(verb.argument(0), 0755);
+  if (mount("cgroup2", verb.argument(0), "cgroup2", 0, nullptr) == -1) {
+    return answer.add_result(false);
+  }
+  snprintf(path, sizeof path, "%s/%s", verb.argument(0), verb.argument(1));
+  write_to(answer, path, verb.argument(2));
+  (void)umount2(verb.argument(0), MNT_DETACH);
+}
+
+// leave_cgroup=MOUNT,CGROUP: uncovers the host's cgroups, makes them writable, and moves our parent
+// into another of them.
+void do_leave_cgroup(const Verb& verb, Answer& answer) {
+  char path[512];
+  char parent[16];
+  (void)umount2(verb.argument(0), MNT_DETACH);
+  // The other flags are locked, see mount_namespaces(7): they have to stay.
+  (void)mount(nullptr, verb.argument(0), nullptr,
+              MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+  snprintf(path, sizeof path, "%s/cgroup.procs", verb.argument(1));
+  snprintf(parent, sizeof parent, "%d", getppid());
+  write_to(answer, path, parent);
+}
+
+// eat=MIB: uses so much memory.
+void do_eat(const Verb& verb, Answer& answer) {
+  const auto size = static_cast<size_t>(verb.number(0)) << 20;
+  auto* memory = static_cast<char*>(malloc(size));
+  answer.add_result(memory != nullptr);
+  for (size_t i = 0; memory != nullptr && i < size; i += 4096) {
+    static_cast<volatile char*>(memory)[i] = 1;
+  }
+}
+
 struct KnownVerb {
   const char* name;
   void (*action)(const Verb&, Answer&);
@@ -385,6 +434,10 @@ constexpr KnownVerb kVerbs[] = {
     {"new_terminal", do_new_terminal},
     {"escape_by_chroot", do_escape_by_chroot},
     {"escape_by_descriptor", do_escape_by_descriptor},
+    {"write_to", do_write_to},
+    {"write_to_new_cgroup2", do_write_to_new_cgroup2},
+    {"leave_cgroup", do_leave_cgroup},
+    {"eat", do_eat},
 };
 
 // --- Verbs of this process itself --------------------------------------------------------------
@@ -480,6 +533,59 @@ void leave_daemon(const Verb& verb) {
   answer.send();
 }
 
+// Runs `body` in a grandchild of its own session, which on the host is not called probe any more,
+// so that the harness can tell it from us.
+template <typename Body>
+bool in_grandchild(const Body& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    (void)setsid();
+    memcpy(own_path + strlen(own_path) - strlen("child"), "child", strlen("child"));
+    const pid_t grandchild = fork();
+    if (grandchild != 0) _exit(grandchild == -1 ? 1 : 0);
+    body();
+    _exit(0);
+  }
+  int status = 0;
+  return child != -1 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+// burn=COUNT: leaves so many grandchildren, each of which keeps a CPU busy for a minute.
+void burn(const Verb& verb) {
+  bool good = true;
+  for (long i = 0; i < verb.number(0); ++i) {
+    good = in_grandchild([] {
+             alarm(60);
+             for (volatile long n = 0;; n = n + 1) {
+             }
+           }) &&
+           good;
+  }
+  Answer answer(verb);
+  answer.add_result(good);
+  answer.send();
+}
+
+// fork_bomb=MOST: every process forks, again and again, but no more than MOST come to be.
+void fork_bomb(const Verb& verb) {
+  auto* count = static_cast<int*>(
+      mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const auto most = static_cast<int>(verb.number(0));
+  const bool good = count != MAP_FAILED && in_grandchild([&] {
+                      alarm(60);
+                      while (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) <= most) {
+                        if (fork() == -1) {
+                          __atomic_sub_fetch(count, 1, __ATOMIC_RELAXED);
+                          usleep(1000);
+                        }
+                      }
+                      pause();
+                    });
+  Answer answer(verb);
+  answer.add_result(good);
+  answer.send();
+}
+
 // What a shell or an editor does to its terminal, without undoing it.
 void spoil_terminal(const Verb& verb) {
   termios modes = {};
@@ -500,6 +606,10 @@ bool do_in_this_process(const Verb& verb) {
     orphan(verb);
   } else if (strcmp(verb.name, "daemon") == 0) {
     leave_daemon(verb);
+  } else if (strcmp(verb.name, "burn") == 0) {
+    burn(verb);
+  } else if (strcmp(verb.name, "fork_bomb") == 0) {
+    fork_bomb(verb);
   } else if (strcmp(verb.name, "spoil_terminal") == 0) {
     spoil_terminal(verb);
   } else if (strcmp(verb.name, "sleep_ms") == 0) {
@@ -562,6 +672,7 @@ int main(int argc, char** argv) {
     fprintf(stderr, "Usage: probe NONCE VERB[=ARGUMENT[,ARGUMENT...]]... [-- WORD...]\n");
     return 2;
   }
+  own_path = argv[0];
   nonce = argv[1];
   int end = 2;
   while (end < argc && strcmp(argv[end], "--") != 0) ++end;
