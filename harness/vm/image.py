@@ -67,7 +67,7 @@ def cache_directory() -> pathlib.Path:
 
 def mmdebstrap(suite: str) -> List[str]:
     """The command, but for the mirror. The root directory that it makes is not kept."""
-    return ["mmdebstrap", "--quiet", "--variant=minbase", "--format=null",
+    return ["mmdebstrap", "--variant=minbase", "--format=null",
             f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
             '--customize-hook=bash -c "$FURNISH" furnish "$1"', suite, "/dev/null"]
@@ -164,7 +164,8 @@ def fill(suite: str, image: Image) -> None:
             raise VmError("the VM's disk cannot be made: there is no mmdebstrap\n"
                           "hint: run ./setup.sh") from error
     if done.returncode != 0:
-        raise VmError(f"the VM's disk cannot be made: mmdebstrap failed\n{done.stdout.strip()}\n"
+        last_lines = "\n".join(done.stdout.splitlines()[-20:])
+        raise VmError(f"the VM's disk cannot be made: mmdebstrap failed\n{last_lines}\n"
                       f"hint: {hint(done.stdout)}")
     for path in (image.disk, image.kernel):
         path.chmod(0o644)

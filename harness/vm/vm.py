@@ -150,10 +150,10 @@ class Vm:
                 link = folder / "bin" / os.path.basename(program)
                 if not link.is_symlink():
                     link.symlink_to(self.path(program))
-                for file in with_what_it_needs(program):
-                    place = folder / self.path(file)[len("/box/"):]
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(file, place)
+            for file in {file for program in self.programs for file in with_roots(program)}:
+                place = folder / self.path(file)[len("/box/"):]
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, place)
             size = sum(path.lstat().st_size for path in folder.rglob("*"))
             with open(disk, "wb") as file:
                 file.truncate((8 << 20) + size * 5 // 4)
@@ -297,7 +297,7 @@ def remember_that_kvm_fails() -> None:
     kvm_failed_here().touch()
 
 
-def with_what_it_needs(program: str) -> List[str]:
+def with_roots(program: str) -> List[str]:
     """A stage looks for its built-in root next to where Bazel has put it."""
     path = pathlib.Path(os.path.realpath(program))
     root = path.parent.parent.parent / "rootfs" / "rootfs.tar"
