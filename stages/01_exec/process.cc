@@ -69,7 +69,8 @@ Child::~Child() {
 
 Child start_child(const std::function<void()>& body) { return {"fork()", fork, body}; }
 
-void exec_command(const ProcessOptions& process, Environment environment) {
+void exec_command(const ProcessOptions& process, Environment environment,
+                  const std::function<void()>& at_last) {
   for (const auto& [key, value] : process.environment) environment[key] = value;
   std::vector<std::string> variables;
   for (const auto& [key, value] : environment) variables.push_back(key + "=" + value);
@@ -87,6 +88,7 @@ void exec_command(const ProcessOptions& process, Environment environment) {
   // Descriptors that our caller forgot to close would give the container files of the host. They
   // are closed at the exec, not now: the error pipe must still tell if that fails.
   check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");
+  if (at_last) at_last();
   if (tracing()) trace("execve(" + process.command[0] + ")");
   environ = envp.data();  // execvp(3) searches the PATH of this environment, and passes it on
   execvp(argv[0], argv.data());

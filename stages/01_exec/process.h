@@ -55,7 +55,9 @@ class Child {
 
 // In the child: replaces this process by the command, with `environment` and what --env adds.
 // Returns only by throwing: 127 when the command is not found, 126 when it cannot be executed.
-[[noreturn]] void exec_command(const ProcessOptions& process, Environment environment);
+// `at_last` is called when nothing but the execve(2) is left to do.
+[[noreturn]] void exec_command(const ProcessOptions& process, Environment environment,
+                               const std::function<void()>& at_last = {});
 
 // Our own environment, which exec(2) would pass on anyway.
 [[nodiscard]] Environment host_environment();
