@@ -988,3 +988,153 @@ def grandchildren_are_limited(look: Look) -> Seen:
 
 def runs_without_limit(look: Look) -> Seen:
     return violated("and it has no limit")
+
+# --- Capabilities and system calls --------------------------------------------------------------
+
+# Docker's fourteen, as docker run sets them.
+DOCKERS_CAPABILITIES = 0xA80425FB
+CAP_SYS_TIME = 25
+
+
+def capabilities_of(look: Look, name: str) -> int:
+    """One of the five sets of capabilities(7), as /proc/PID/status on the host has it."""
+    text = look.fact("status").get(name, "")
+    if not text:
+        raise ProbeBroke(f"there is no {name}")
+    return int(text, 16)
+
+
+def at_most(allowed: int, *sets: str):
+    """Have these sets of capabilities nothing but `allowed`?"""
+    def observe(look: Look) -> Seen:
+        values = {name: capabilities_of(look, name) for name in sets}
+        told = ", ".join(f"{name} is {value:#x}" for name, value in values.items())
+        if any(value & ~allowed for value in values.values()):
+            return violated(told)
+        return holds(told)
+    return observe
+
+
+def capability_is_added(look: Look) -> Seen:
+    effective = capabilities_of(look, "CapEff")
+    if effective >> CAP_SYS_TIME & 1:
+        return holds(f"CapEff is {effective:#x}, with CAP_SYS_TIME")
+    return violated(f"CapEff is {effective:#x}, without CAP_SYS_TIME")
+
+
+def no_new_privileges(look: Look) -> Seen:
+    return text_is(look.fact("status").get("NoNewPrivs", ""),
+                   {"1": "NoNewPrivs of /proc/PID/status on the host"},
+                   {"0": "NoNewPrivs of /proc/PID/status on the host"})
+
+
+def tell_filters(status: Dict[str, str]) -> str:
+    return f"Seccomp {status.get('Seccomp')}, Seccomp_filters {status.get('Seccomp_filters')}"
+
+
+def filters_of(status: Dict[str, str]) -> int:
+    """How many filters a process has. Before Linux 5.9 only whether it has any is known."""
+    if "Seccomp" not in status:
+        raise ProbeBroke("there is no Seccomp in /proc/PID/status")
+    return int(status.get("Seccomp_filters") or status["Seccomp"] == "2")
+
+
+def filter_is_installed(look: Look) -> Seen:
+    inside, host = look.fact("status"), look.fact("host_status")
+    if filters_of(inside) > filters_of(host) and inside["Seccomp"] == "2":
+        return holds(f"{tell_filters(inside)}; the host has {filters_of(host)}")
+    return violated(tell_filters(inside))
+
+
+def parent_has_no_filter(look: Look) -> Seen:
+    parent, host = look.fact("parent_status"), look.fact("host_status")
+    if filters_of(parent) > filters_of(host):
+        return violated(f"the program that started it has: {tell_filters(parent)}")
+    return holds(f"the program that started it: {tell_filters(parent)}")
+
+
+def outcomes_of(look: Look, ask: str) -> Dict[str, str]:
+    """What became of each call: an errno, "ok", or "killed"."""
+    outcomes = dict(text.split("=") for text in look.answer(ask).get("outcomes", []))
+    if not outcomes or "?" in outcomes.values():
+        raise ProbeBroke(str(look.answer(ask)))
+    return outcomes
+
+
+def all_are(ask: str, *good: str):
+    """Ended all of these calls in one of these ways?"""
+    def observe(look: Look) -> Seen:
+        outcomes = outcomes_of(look, ask)
+        others = [f"{name}: {outcome}" for name, outcome in outcomes.items() if outcome not in good]
+        if others:
+            return violated(f"{len(others)} of {len(outcomes)} got through: {', '.join(others)}")
+        return holds(f"all {len(outcomes)}: {', '.join(sorted(set(outcomes.values())))}")
+    return observe
+
+
+def says_no_such_call(ask: str):
+    """Is a system call that this kernel has denied with ENOSYS?"""
+    def observe(look: Look) -> Seen:
+        error = look.answer(ask).get("errno")
+        if error == "ENOSYS":
+            return holds("ENOSYS, as from a kernel that does not have it")
+        if error in ("EINVAL", "EBADF", "EFAULT", "EPERM"):
+            return violated(error)
+        raise ProbeBroke(str(look.answer(ask)))
+    return observe
+
+
+def terminal_input_is_denied(ask: str):
+    """Of what is no terminal the kernel says ENOTTY: then the call has come as far."""
+    def observe(look: Look) -> Seen:
+        error = look.answer(ask).get("errno", "ok")
+        return text_is(error, {"EPERM": "the filter's", "EACCES": "the filter's"},
+                       {"ENOTTY": "the kernel's", "EIO": "the kernel's"})
+    return observe
+
+
+def set_user_id_is_dead(look: Look) -> Seen:
+    told = look.answers.get("effective_user", [{}])[0]
+    if look.problem:
+        raise NotStarted(look.problem)
+    if told.get("euid") == 0:
+        return violated("it became root of the container")
+    if told.get("euid") == told.get("uid") == 5:
+        return holds("it stayed uid 5")
+    raise ProbeBroke(str(look.answers))
+
+
+def strict_denies_more(look: Look) -> Seen:
+    error = look.answer("sysv").get("errno")
+    if error in ("EPERM", "ENOSYS"):
+        return holds(f"msgget(2) said {error}")
+    if error == "ENOENT" or look.answer("sysv").get("ok"):
+        return violated("msgget(2) is allowed")
+    raise ProbeBroke(str(look.answer("sysv")))
+
+
+def strict_runs_a_shell(look: Look) -> Seen:
+    run = look.run("sh")
+    if run.get("exit") == 37:
+        return holds("the shell, a pipe and sed ran")
+    if run["why"] == "ended":
+        return violated(tell_run(run))
+    raise never_ran(run)
+
+
+def file_is_used(look: Look) -> Seen:
+    error = look.answer("set_hostname").get("errno")
+    if error == "ENOTCONN":
+        return holds("sethostname(2) says ENOTCONN, as the profile wants")
+    if error == "EPERM" or look.answer("set_hostname").get("ok"):
+        return violated(f"sethostname(2): {look.answer('set_hostname')}")
+    raise ProbeBroke(str(look.answer("set_hostname")))
+
+
+def nothing_follows_the_filter(look: Look) -> Seen:
+    run = look.run("run")
+    if look.answers.get("hello") and run.get("exit") == 37:
+        return holds("it started, though its filter kills who builds containers")
+    if run["why"] == "ended" and run.get("exit") != 0:
+        return violated(f"it went on building the container: {tell_run(run)}")
+    raise never_ran(run)

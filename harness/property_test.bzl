@@ -12,6 +12,7 @@ STAGES = [
     "//stages/06_pivot_root",
     "//stages/07_cgroups",
     "//stages/08a_overlayfs",
+    "//stages/08b_seccomp",
 ]
 
 def harness_programs(more = {}):

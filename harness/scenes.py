@@ -7,6 +7,7 @@ the command line that all stages share. It returns a Look, of which the rows of 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -14,13 +15,15 @@ import re
 import secrets
 import signal as signal_numbers
 import time
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple,
+                    Union)
 
 from harness.agent_client import HOST, Agent, AgentError, Json
 from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
+NEWER_CALL = 451  # cachestat(2), of Linux 6.5, on every architecture: newer than filters know
 
 
 # Words that a shell, or a split at spaces, would change.
@@ -79,6 +82,15 @@ ASKS: Dict[str, Ask] = {
     "root_write": Ask("write={in}/written-{nonce}"),
     "by_chroot": Ask("escape_by_chroot={secret},{in}/tmp/a"),
     "by_descriptor": Ask("escape_by_descriptor={secret},{in}/tmp/b"),
+    "forbidden_calls": Ask("forbidden_calls"),
+    "int80_calls": Ask("int80_calls"),
+    "x32_calls": Ask("x32_calls"),
+    "newer_call": Ask(f"call={NEWER_CALL}"),
+    "clone3": Ask("clone3"),
+    "terminal_input": Ask("terminal_input=0"),
+    "terminal_input_disguised": Ask("terminal_input=1"),
+    "socket_families": Ask("socket_families"),
+    "new_namespaces": Ask("new_namespaces"),
     # After the host was looked at, and has changed its name and mounted something.
     "hostname_again": Ask("hostname", late=True),
     "host_mount": Ask("read={in}/mnt/host/seen", late=True),
@@ -87,6 +99,7 @@ ASKS: Dict[str, Ask] = {
     "make_queue": Ask("make_queue=/own-{nonce}", late=True),
     "mount": Ask("mount={in}/mnt/own", late=True),
     "set_hostname": Ask("set_hostname=inside-{nonce}", late=True),
+    "lift_mask": Ask("umount=/proc/sys", late=True),
 }
 
 
@@ -320,8 +333,25 @@ class Stage:
         if not self.agent.has_own_host:
             missing["hostname_again"] = why + "its name must change"
             missing["host_mount"] = missing["mark"] = why + "something must be mounted"
+        if self.asks & {"int80_calls", "x32_calls", "newer_call"}:
+            missing.update(self.missing_calls())
         if not self.is_shared(self.root):
             missing["mount"] = missing["shared"] = why + "the mounts are not shared"
+        return missing
+
+    def missing_calls(self) -> Dict[str, str]:
+        """System calls that this kernel does not have, whoever asks."""
+        verbs = [ASKS[ask].verb for ask in ("int80_calls", "x32_calls", "newer_call")]
+        done = self.agent.run(["probe", self.nonce, *verbs], program=self.host_probe,
+                              **self.circumstances())
+        told = [self.answers(done["stdout"]).get(verb, [{}])[0] for verb in verbs]
+        missing = {}
+        if "getpid=ok" not in told[0].get("outcomes", []):
+            missing["int80_calls"] = "this kernel runs no 32-bit programs"
+        if not told[1].get("outcomes"):
+            missing["x32_calls"] = "this machine has no x32"
+        if told[2].get("errno") == "ENOSYS":
+            missing["newer_call"] = "this kernel is older than Linux 6.5"
         return missing
 
     def is_shared(self, path: str) -> bool:
@@ -510,7 +540,7 @@ class Stage:
             time.sleep(0.005)
         return None
 
-    def status_of(self, pid: int) -> Dict[str, str]:
+    def status_of(self, pid: Union[int, str]) -> Dict[str, str]:
         """/proc/PID/status, taken apart."""
         text = self.agent.read(f"/proc/{pid}/status")[f"/proc/{pid}/status"].get("text", "")
         fields = (line.partition(":") for line in text.splitlines())
@@ -554,6 +584,7 @@ class Stage:
             "root": links[f"{base}/root"].get("text"),
             "cwd": links[f"{base}/cwd"].get("text"),
             "status": self.status_of(pid),
+            "host_status": self.status_of("self"),
             "uid_map": texts[f"{base}/uid_map"].get("text", "").split(),
             "gid_map": texts[f"{base}/gid_map"].get("text", "").split(),
             "setgroups": texts[f"{base}/setgroups"].get("text", "").strip(),
@@ -634,6 +665,7 @@ def inside(stage: Stage) -> Look:
         return look
     probe = stage.find_probe()
     look.facts.update(stage.facts_of(probe["pid"]))
+    look.facts["parent_status"] = stage.status_of(run["pid"])
     # Through its own root: from stage 08a on the directory of --rootfs does not have it.
     look.facts["made"] = stage.agent.stat(
         f"/proc/{probe['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
@@ -876,14 +908,15 @@ def start_again(stage: Stage) -> None:
 
 @scene
 def parent_killed_early(stage: Stage) -> Look:
-    """The same, before the command runs: strace holds the child where it asks to die with us."""
+    """The same, before the command runs: strace holds the child before it asks to die with us."""
     look = look_of(stage)
     need_strace(stage)
     stage.watch()
     command = stage.probe("hello", "hold=1")
     words = stage.words(command)
     run = stage.start_words(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e",
-                             f"inject=prctl:delay_enter={int(stage.seconds(300000))}", *words],
+                             f"inject=prctl:delay_enter={int(stage.seconds(300000))}:when=1",
+                             *words],
                             program="/usr/bin/strace", close_stdin=False)
     parent = stage.wait_for_family(run["pid"])
     if parent is None:
@@ -1108,6 +1141,76 @@ def namespaces_fail(stage: Stage) -> Look:
 @scene
 def pivot_root_fails(stage: Stage) -> Look:
     return failing(stage, "pivot_root", "by_chroot")
+
+
+@scene
+def seccomp_fails(stage: Stage) -> Look:
+    return failing(stage, "seccomp")
+
+
+def held_with(stage: Stage, verbs: Sequence[str], *options: str) -> Look:
+    """Started with `options`, and looked at while the probe holds, after `verbs`."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", *verbs, "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+@scene
+def capabilities_dropped(stage: Stage) -> Look:
+    return held_with(stage, [], "--cap-drop", "ALL")
+
+
+@scene
+def capability_added(stage: Stage) -> Look:
+    return held_with(stage, [], "--cap-add", "SYS_TIME")
+
+
+@scene
+def strict_profile(stage: Stage) -> Look:
+    """A shell, and what a strict profile has no room for."""
+    look = held_with(stage, [ASKS["sysv"].verb.format_map(stage.names)], "--seccomp", "strict")
+    script = "text=$(echo one | /bin/busybox sed s/one/two/); [ $text = two ] && exit 37"
+    look.runs["sh"] = stage.run(["/bin/sh", "-c", script], "--seccomp", "strict")
+    return look
+
+
+# What builds a container, and what the probe does not do.
+BUILDING = ("capset", "prctl", "seccomp", "setresuid", "setresgid", "setuid", "setgid",
+            "setgroups", "chdir", "fchdir", "chroot", "close_range", "mount", "umount2",
+            "pivot_root", "move_mount", "open_tree", "mount_setattr", "unshare", "setns")
+
+
+@scene
+def profile_in_a_file(stage: Stage) -> Look:
+    """A profile that kills whoever goes on building the container, and has an errno of its own."""
+    look = look_of(stage)
+    path = f"{stage.folder}/profile.json"
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": list(BUILDING), "action": "SCMP_ACT_KILL_PROCESS"},
+        {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOTCONN}]}
+    stage.agent.make([{"path": path, "text": json.dumps(profile), "mode": 0o644, **stage.owner}])
+    stage.watch()
+    verb = ASKS["set_hostname"].verb.format_map(stage.names)
+    look.runs["run"] = stage.run(stage.probe("hello", verb, "exit=37"), "-w", "/tmp",
+                                 "--seccomp", path)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    if not look.answers:
+        look.problem = f"the container never ran the command: {tell_run(look.runs['run'])}"
+    return look
+
+
+@scene
+def set_user_id(stage: Stage) -> Look:
+    """An ordinary user of the container starts a set-user-ID program of its root."""
+    stage.agent.make([{"path": f"{stage.root}/become-root", "copy_from": stage.tools.probe,
+                       "uid": 100000, "gid": 200000, "mode": 0o4755}])
+    return held_with(stage, ["run=/become-root,effective_user"], "--uid-map", "0:100000:10",
+                     "--gid-map", "0:200000:10", "-u", "5:6")
 
 
 @scene

@@ -1,0 +1,18 @@
+// A seccomp filter: a program of classic BPF that the kernel runs at each system call.
+#pragma once
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace box {
+
+using BpfProgram = std::vector<sock_filter>;
+
+// Runs `program` as the kernel would, see seccomp(2), and answers one of SECCOMP_RET_*, with its
+// data. Throws Failure at an instruction that no filter of libseccomp's has.
+[[nodiscard]] std::uint32_t evaluate(const BpfProgram& program, const seccomp_data& call);
+
+}  // namespace box

@@ -1,0 +1,121 @@
+#include "stages/08b_seccomp/capabilities.h"
+
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+bool is_all(const std::string& name) {
+  return std::equal(name.begin(), name.end(), "ALL", "ALL" + 3,
+                    [](char a, char b) { return std::toupper(a) == b; });
+}
+
+// The capabilities of these names but for "ALL", of which `all` tells.
+CapabilitySet set_of(const std::vector<std::string>& names, bool& all) {
+  CapabilitySet set = 0;
+  for (const auto& name : names) {
+    if (is_all(name)) {
+      all = true;
+    } else {
+      set |= only(capability_called(name).value());
+    }
+  }
+  return set;
+}
+
+void check_name(const std::string& name) {
+  if (is_all(name) || capability_called(name)) return;
+  const std::string nearest = nearest_capability(name);
+  throw Failure("there is no such capability", nearest.empty() ? "man 7 capabilities lists them"
+                                                               : "did you mean " + nearest + "?");
+}
+
+// prctl(2) says EINVAL beyond the last capability that this kernel knows.
+bool kernel_knows(int capability) { return prctl(PR_CAPBSET_READ, capability) != -1; }
+
+CapabilitySet known_capabilities() {
+  CapabilitySet known = 0;
+  for (int capability = 0; kernel_knows(capability); ++capability) known |= only(capability);
+  return known;
+}
+
+// glibc has no wrapper for capset(2). Its third version takes 64 bits in two halves.
+void set_capabilities(CapabilitySet permitted) {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  const auto low = static_cast<std::uint32_t>(permitted);
+  const auto high = static_cast<std::uint32_t>(permitted >> 32);
+  // Inheritable stays empty: what is in it, programs with file capabilities would get, even for
+  // whom root has become (CVE-2022-24769).
+  const __user_cap_data_struct halves[] = {{low, low, 0}, {high, high, 0}};
+  check(syscall(SYS_capset, &header, halves), "capset({:#x}, inheritable: 0)", permitted);
+}
+
+}  // namespace
+
+CapabilitySet granted_capabilities(const std::vector<std::string>& add,
+                                   const std::vector<std::string>& drop) {
+  for (const auto& name : add) check_name(name);
+  for (const auto& name : drop) check_name(name);
+  bool add_all = false;
+  bool drop_all = false;
+  const CapabilitySet added = set_of(add, add_all);
+  const CapabilitySet dropped = set_of(drop, drop_all);
+  if (add_all) return all_capabilities() & ~dropped;
+  return drop_all ? added : (default_capabilities() & ~dropped) | added;
+}
+
+CapabilityOptions::CapabilityOptions(CommandLine& line) {
+  const auto take = [&line](const std::string& option, std::vector<std::string>& names,
+                            const std::string& help) {
+    line.add_option(option, "NAME|ALL", help, [&names](const std::string& name) {
+      check_name(name);
+      names.push_back(name);
+    });
+  };
+  take("--cap-add", add_, "grant a capability");
+  take("--cap-drop", drop_, "take a capability");
+  line.add_flag("--no-new-privs", no_new_privs,
+                "set-user-ID programs give nothing (default; off with --no-new-privs=false)");
+  line.add_check([this] { granted = granted_capabilities(add_, drop_); });
+}
+
+void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids) {
+  const CapabilitySet known = known_capabilities();
+  const CapabilitySet granted = capabilities.granted & known;
+
+  // What is not in the bounding set no execve(2) gives any more: not to root, who else gets all,
+  // nor by file capabilities. Now, because it takes CAP_SETPCAP; it leaves untouched what we have.
+  for (int capability = 0; kernel_knows(capability); ++capability) {
+    if (has(granted, capability)) continue;
+    check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);
+  }
+  if (tracing()) trace("prctl(PR_CAPBSET_DROP), all but " + names_of_capabilities(granted));
+
+  // A change from uid 0 clears the permitted set. This securebit keeps it until the execve(2); the
+  // other securebits would take from root inside what Docker leaves him, and with a bounding set as
+  // small as his rights there is nothing left for them to take.
+  check(prctl(PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS, 1)");
+  become_user(ids);
+
+  // Without no_new_privs seccomp(2) wants CAP_SYS_ADMIN, and comes later. execve(2) then takes it:
+  // what a program is given is computed from the bounding, inheritable and ambient sets alone.
+  const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : only(CAP_SYS_ADMIN);
+  set_capabilities(granted | for_seccomp);
+  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
+        "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
+
+  // From now on set-user-ID and file capabilities have no effect, for us and all that we start.
+  if (capabilities.no_new_privs) {
+    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");
+  }
+}
+
+}  // namespace box

@@ -1,0 +1,34 @@
+// The capabilities by name, and those that a container gets.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace box {
+
+using CapabilitySet = std::uint64_t;  // bit n is capability n of <linux/capability.h>
+
+[[nodiscard]] constexpr CapabilitySet only(int capability) {
+  return CapabilitySet{1} << capability;
+}
+[[nodiscard]] constexpr bool has(CapabilitySet set, int capability) {
+  return (set & only(capability)) != 0;
+}
+
+// With or without "CAP_", in any case. Nothing if there is none of this name.
+[[nodiscard]] std::optional<int> capability_called(const std::string& name);
+
+// "CHOWN, KILL": without "CAP_", as docker run writes them.
+[[nodiscard]] std::string names_of_capabilities(CapabilitySet set);
+
+// Every capability that this toolkit knows.
+[[nodiscard]] CapabilitySet all_capabilities();
+
+// What a container has unless --cap-add and --cap-drop say otherwise: Docker's fourteen.
+[[nodiscard]] CapabilitySet default_capabilities();
+
+// The name that is meant by `name`, which is none: "" if none is near.
+[[nodiscard]] std::string nearest_capability(const std::string& name);
+
+}  // namespace box

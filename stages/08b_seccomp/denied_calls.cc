@@ -1,0 +1,143 @@
+#include "stages/08b_seccomp/denied_calls.h"
+
+#include <poll.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+constexpr std::uint32_t kNoSuchCall = SECCOMP_RET_ERRNO | ENOSYS;
+
+bool is_errno(std::uint32_t action) {
+  return (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO && action != kNoSuchCall;
+}
+
+// A descriptor in a message, see unix(7).
+union Control {
+  cmsghdr header;
+  char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+UniqueFd receive_descriptor(int socket) {
+  char byte = 0;
+  iovec data = {&byte, 1};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = &control;
+  message.msg_controllen = sizeof control;
+  int fd = -1;
+  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) > 0 && CMSG_FIRSTHDR(&message) != nullptr) {
+    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+  }
+  return UniqueFd(fd);
+}
+
+std::string name_of_call(const seccomp_data& call) {
+  char* name = seccomp_syscall_resolve_num_arch(call.arch, call.nr);
+  std::string text = name == nullptr ? std::to_string(call.nr) : name;
+  std::free(name);
+  return text;
+}
+
+// The name of the program that made the call.
+std::string name_of_process(pid_t process) {
+  std::string name;
+  std::getline(std::ifstream("/proc/" + std::to_string(process) + "/comm"), name);
+  return name;
+}
+
+void answer(int listener, const BpfProgram& program) {
+  // The kernel's structures may grow beyond those that we were compiled with.
+  struct {
+    seccomp_notif call;
+    char more[128];
+  } request = {};
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == -1) return;  // it was killed meanwhile
+  const auto error = static_cast<int>(evaluate(program, request.call.data) & SECCOMP_RET_DATA);
+  trace(fmt::format("{}() = {}, asked by {}", name_of_call(request.call.data),
+                    strerrorname_np(error), name_of_process(static_cast<pid_t>(request.call.pid))));
+  struct {
+    seccomp_notif_resp response;
+    char more[128];
+  } reply = {{request.call.id, 0, -error, 0}, {}};
+  (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+}
+
+[[noreturn]] void tell_all(const UniqueFd& socket, const BpfProgram& program) {
+  const UniqueFd listener = receive_descriptor(socket.get());
+  pollfd event = {listener.get(), POLLIN, 0};
+  while (listener.get() != -1 && poll(&event, 1, -1) != -1 && (event.revents & POLLIN) != 0) {
+    answer(listener.get(), program);
+  }
+  _exit(0);  // the last process with this filter has ended
+}
+
+}  // namespace
+
+DeniedCalls::DeniedCalls(const BpfProgram& program) {
+  if (!tracing() || program.empty()) return;
+  int ends[2];
+  check_quietly(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "socketpair()");
+  to_teller_ = UniqueFd(ends[0]);
+  const UniqueFd at_teller(ends[1]);
+  const pid_t parent = getpid();
+  teller_ = check_quietly(fork(), "fork()");
+  if (teller_ != 0) return;
+
+  // Ctrl-C is for the command: what it denies until it ends is still to be told.
+  sigset_t all;
+  sigfillset(&all);
+  (void)sigprocmask(SIG_SETMASK, &all, nullptr);
+  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(0);
+  to_teller_.close();
+  trace_as("denied");
+  tell_all(at_teller, program);
+}
+
+DeniedCalls::~DeniedCalls() {
+  if (teller_ <= 0) return;
+  (void)kill(teller_, SIGKILL);
+  (void)waitpid(teller_, nullptr, 0);
+}
+
+void DeniedCalls::tell(int listener) const {
+  char byte = 0;
+  iovec data = {&byte, 1};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = &control;
+  message.msg_controllen = sizeof control;
+  control.header = {CMSG_LEN(sizeof listener), SOL_SOCKET, SCM_RIGHTS};
+  std::memcpy(CMSG_DATA(&control.header), &listener, sizeof listener);
+  check_quietly(sendmsg(to_teller_.get(), &message, 0), "sendmsg(the filter's listener)");
+}
+
+BpfProgram with_listener(BpfProgram program) {
+  for (auto& instruction : program) {
+    if (instruction.code == (BPF_RET | BPF_K) && is_errno(instruction.k)) {
+      instruction.k = SECCOMP_RET_USER_NOTIF;
+    }
+  }
+  return program;
+}
+
+}  // namespace box

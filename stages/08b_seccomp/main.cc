@@ -1,0 +1,61 @@
+// Stage 08b: root inside has few rights, and few of the kernel's system calls.
+//
+//   bazel run //stages/08b_seccomp -- /bin/sh
+
+#include "common/run_main.h"
+#include "stages/01_exec/process.h"
+#include "stages/02_chroot/chroot.h"
+#include "stages/03_userspace/userspace.h"
+#include "stages/04_namespaces/namespaces.h"
+#include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/mounts.h"
+#include "stages/07_cgroups/cgroup.h"
+#include "stages/08a_overlayfs/image_user.h"
+#include "stages/08a_overlayfs/overlay.h"
+#include "stages/08b_seccomp/seccomp_filter.h"
+
+using namespace box;
+
+static int run(CommandLine& line) {
+  ProcessOptions process(line);
+  RootOptions rootfs(line);
+  UserspaceOptions userspace(line);
+  NamespaceOptions own(line);
+  IdOptions ids(line);
+  MountOptions mounts(line);
+  CgroupOptions limits(line);
+  LayerOptions layering(line, process);
+  CapabilityOptions capabilities(line);
+  SeccompOptions seccomp(line, capabilities);
+  line.parse();
+
+  const Layers layers = stack_layers(layering, userspace, rootfs);
+  const UniqueFd parent = open_this_process();
+  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Cgroup cgroup(limits);
+  const SeccompFilter filter(seccomp);
+  Handshake handshake;
+  Child child = start_child_in(namespaces, cgroup, [&] {
+    // In the child, until it becomes the command.
+    handshake.wait_for_parent();
+    make_mounts_private();
+    set_hostname(own.hostname);
+    const HostMounts host = take_from_host(mounts);
+    const OpenLayers open = take_layers(layers);
+    become_root(ids);
+    pivot_into(mount_overlay(open));
+    attach(host);
+    cgroup.enter_namespace();
+    protect_kernel_paths();
+    if (mounts.read_only) make_root_read_only();
+    drop_privileges(capabilities, find_user(layering, ids, process));
+    die_with(parent);
+    if (own.init) become_init();
+    exec_command(process, container_environment(line.program()), [&] { filter.install(); });
+  });
+  write_id_maps(child.pid(), ids);
+  handshake.let_child_go_on();
+  return cgroup.finish(wait_for_pid_1(child));
+}
+
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

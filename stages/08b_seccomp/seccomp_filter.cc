@@ -1,0 +1,144 @@
+#include "stages/08b_seccomp/seccomp_filter.h"
+
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <sstream>
+
+#include "common/build_once.h"
+#include "common/check.h"
+#include "stages/08b_seccomp/builtin_profiles.h"
+#include "stages/08b_seccomp/profile.h"
+
+namespace box {
+namespace {
+
+constexpr std::size_t kLargestProfile = 1 << 20;
+
+#if defined(__x86_64__)
+constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
+#endif
+
+std::string read_profile(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) throw Failure(EISDIR, "read()");
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kLargestProfile + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open()) throw Failure(std::generic_category().message(errno), "");
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kLargestProfile) throw Failure("is larger than 1 MiB: no profile");
+  return text;
+}
+
+template <typename Bytes>
+Bytes read_all(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  Bytes bytes;
+  bytes.resize(text.size() / sizeof bytes[0]);
+  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data()));
+  return bytes;
+}
+
+void write_all(const std::string& path, const void* bytes, std::size_t size) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
+  if (!file.flush()) throw Failure(EIO, "write(" + path + ")");
+}
+
+// compile_profile(), done once for each profile: a program as long as Docker's takes libseccomp
+// longer than all else that a container needs.
+BpfProgram compile_once(const std::string& json, CapabilitySet granted) {
+  const std::string key =
+      fmt::format("{}, capabilities {:#x}\n{}", compiler_of_profiles(), granted, json);
+  BpfProgram program;
+  try {
+    const std::string folder =
+        fmt::format("{}/seccomp-{:016x}", cache_directory(), std::hash<std::string>{}(key));
+    build_once(folder, [&](const std::string& partial) {
+      program = compile_profile(json, granted);
+      write_all(partial + "/program", program.data(), program.size() * sizeof(sock_filter));
+      write_all(partial + "/profile", key.data(), key.size());
+    });
+    // The hash is no secret, and another profile may have been made to have the same.
+    if (program.empty() && read_all<std::string>(folder + "/profile") == key) {
+      program = read_all<BpfProgram>(folder + "/program");
+    }
+  } catch (const Failure&) {
+    program.clear();  // no place for a cache; or the profile is bad, which is told again below
+  }
+  return program.empty() ? compile_profile(json, granted) : program;
+}
+
+template <std::size_t size>
+BpfProgram built_in(const sock_filter (&compiled)[size], const char* json, CapabilitySet granted) {
+  if (granted == default_capabilities()) return {std::begin(compiled), std::end(compiled)};
+  return compile_once(json, granted);
+}
+
+BpfProgram program_of(const std::string& profile, CapabilitySet granted) {
+  if (profile == "unconfined") return {};
+  if (profile == "default") return built_in(kDefaultProgram, kDefaultJson, granted);
+  if (profile == "strict") return built_in(kStrictProgram, kStrictJson, granted);
+  try {
+    return compile_once(read_profile(profile), granted);
+  } catch (const Failure& failure) {
+    throw Failure("--seccomp " + profile + ": " + failure.what(), failure.hint());
+  }
+}
+
+bool allows(const BpfProgram& program, int number) {
+  const seccomp_data call = {number, kArchitecture, 0, {}};
+  return evaluate(program, call) == SECCOMP_RET_ALLOW;
+}
+
+int load(const BpfProgram& program, unsigned flags) {
+  const sock_fprog raw = {static_cast<unsigned short>(program.size()),
+                          const_cast<sock_filter*>(program.data())};
+  return check(static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw)),
+               "seccomp(SECCOMP_SET_MODE_FILTER, {} instructions)", program.size());
+}
+
+std::string seccomp_hint(const Failure& failure) {
+  if (std::string(failure.what()).find("seccomp(") == std::string::npos ||
+      access("/proc/sys/kernel/seccomp/actions_avail", F_OK) == 0) {
+    return "";
+  }
+  return "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)";
+}
+
+}  // namespace
+
+SeccompOptions::SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities) {
+  line.add_option("--seccomp", "PROFILE",
+                  "default, strict, unconfined, or a file in Docker's profile format", profile_);
+  line.add_check([this, &capabilities] { program = program_of(profile_, capabilities.granted); });
+  line.add_hint(seccomp_hint);
+}
+
+SeccompFilter::SeccompFilter(const SeccompOptions& seccomp)
+    : program_(seccomp.program), denied_(seccomp.program) {}
+
+void SeccompFilter::install() const {
+  if (program_.empty()) return;
+  // The listener can be sent only when the filter is there: the filter must let it.
+  if (denied_.are_told() && allows(program_, SYS_sendmsg)) {
+    denied_.tell(load(with_listener(program_), SECCOMP_FILTER_FLAG_NEW_LISTENER));
+  } else {
+    load(program_, 0);
+  }
+}
+
+}  // namespace box

@@ -1,0 +1,43 @@
+// Stage 08b: which system calls the container may make, see seccomp(2).
+#pragma once
+
+#include <string>
+
+#include "common/command_line.h"
+#include "stages/08b_seccomp/bpf.h"
+#include "stages/08b_seccomp/capabilities.h"
+#include "stages/08b_seccomp/denied_calls.h"
+
+namespace box {
+
+// --seccomp. The profile's rules follow `capabilities`: with --cap-add SYS_ADMIN the default
+// profile lets mount(2) pass.
+struct SeccompOptions {
+  SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities);
+
+  BpfProgram program;  // after parse(); empty: unconfined
+
+ private:
+  std::string profile_ = "default";
+};
+
+class SeccompFilter {
+ public:
+  // In the parent, before the child starts. With --verbose it will tell which calls are denied.
+  explicit SeccompFilter(const SeccompOptions& seccomp);
+
+  // In the child, last: from here on it and all that it starts make the calls that the filter
+  // allows, for good. Whatever builds the container has to be done: capset(2), setresuid(2) and the
+  // like may well be denied. execve(2) is what remains. The parent, which forwards signals and
+  // cleans up, has no filter.
+  //
+  // seccomp(2) wants no_new_privs, for else somebody could make single calls of a set-user-ID
+  // program fail; or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us either.
+  void install() const;
+
+ private:
+  const BpfProgram& program_;
+  DeniedCalls denied_;
+};
+
+}  // namespace box
