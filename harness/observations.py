@@ -989,6 +989,7 @@ def grandchildren_are_limited(look: Look) -> Seen:
 def runs_without_limit(look: Look) -> Seen:
     return violated("and it has no limit")
 
+
 # --- Capabilities and system calls --------------------------------------------------------------
 
 # Docker's fourteen, as docker run sets them.

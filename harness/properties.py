@@ -895,7 +895,8 @@ PROPERTIES: List[Property] = [
         seen_failing="stage 08b with PR_CAP_AMBIENT_RAISE instead of PR_CAP_AMBIENT_CLEAR_ALL",
         holds="CapAmb is 0", violated="CapAmb is not 0",
         lesson="Ambient capabilities go to every program that the command starts as another user.",
-        man="7 capabilities", mistake="Capabilities were raised in the ambient set to survive exec(2).",
+        man="7 capabilities",
+        mistake="Capabilities were raised in the ambient set to survive exec(2).",
         command=SHELL + " 'grep CapAmb /proc/self/status'"),
     Property(
         name="capabilities_can_be_dropped", since="08b", scene="capabilities_dropped",
@@ -904,7 +905,8 @@ PROPERTIES: List[Property] = [
         holds="with --cap-drop ALL there are none", violated="there are some",
         lesson="Most programs need no capability at all.",
         man="7 capabilities", mistake="--cap-drop is ignored.",
-        command="{stage} --rootfs {root} --cap-drop ALL -- /bin/sh -c 'grep Cap /proc/self/status'"),
+        command="{stage} --rootfs {root} --cap-drop ALL -- /bin/sh"
+                " -c 'grep Cap /proc/self/status'"),
     Property(
         name="capability_can_be_added", since="08b", scene="capability_added",
         observe=seen.capability_is_added, control=Control.OTHER_SCENE, control_scene="inside",
@@ -985,8 +987,8 @@ PROPERTIES: List[Property] = [
         observe=seen.all_are("forbidden_calls", "EPERM", "ENOSYS", "EACCES", "killed"),
         holds="some 50 system calls that no container needs are denied",
         violated="some reach the kernel",
-        lesson="mount, bpf, io_uring, keyctl, perf_event_open, userfaultfd: the kernel's own list of"
-               " what was exploited.",
+        lesson="mount, bpf, io_uring, keyctl, perf_event_open, userfaultfd: the kernel's own list"
+               " of what was exploited.",
         man="2 seccomp", mistake="The list of the filter has gaps.",
         command=SHELL + " 'mount -t tmpfs x /mnt'"),
     Property(
@@ -1023,14 +1025,16 @@ PROPERTIES: List[Property] = [
         name="terminal_cannot_be_typed_into", since="08b", scene="inside",
         asks=("terminal_input",), observe=seen.terminal_input_is_denied("terminal_input"),
         holds="TIOCSTI is denied", violated="it reaches the kernel",
-        lesson="TIOCSTI types into the terminal: when the container ends, the host's shell reads it.",
+        lesson="TIOCSTI types into the terminal: when the container ends, the host's shell reads"
+               " it.",
         man="2 ioctl_tty", mistake="ioctl(2) is allowed whatever its request.",
         command=SHELL + " ./tiocsti"),
     Property(
         name="terminal_input_has_no_disguise", since="08b", scene="inside",
         asks=("terminal_input_disguised",),
         observe=seen.terminal_input_is_denied("terminal_input_disguised"),
-        holds="TIOCSTI with a bit in the high half is denied, too", violated="it reaches the kernel",
+        holds="TIOCSTI with a bit in the high half is denied, too",
+        violated="it reaches the kernel",
         lesson="The kernel takes 32 bits of a request, the filter sees 64: CVE-2019-7303 of snapd.",
         man="2 ioctl_tty", mistake="The filter compares all 64 bits.",
         command=SHELL + " ./tiocsti"),
@@ -1051,7 +1055,8 @@ PROPERTIES: List[Property] = [
     Property(
         name="no_filter_no_start", since="08b", scene="seccomp_fails",
         observe=seen.stops_or(seen.filter_is_installed),
-        holds="when seccomp(2) fails, the command does not run", violated="it runs without a filter",
+        holds="when seccomp(2) fails, the command does not run",
+        violated="it runs without a filter",
         lesson="A container that starts with less isolation than asked for is worse than none.",
         man="2 seccomp", mistake="The result of seccomp(2) was not looked at.",
         command="strace -f -e inject=seccomp:error=EINVAL " + SHELL + " ls"),

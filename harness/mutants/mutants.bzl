@@ -1375,6 +1375,8 @@ MUTANTS = [
   filter.install();
   return cgroup.finish("""),
         ],
+        also = ["strict_profile_denies_more", "strict_profile_runs_a_shell"],
+        because = "under the strict profile the parent itself cannot go on",
     ),
     mutant(
         name = "filter_too_early",
