@@ -1,22 +1,17 @@
 #include "stages/08b_seccomp/capabilities.h"
 
 #include <linux/capability.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cctype>
 
 #include "common/check.h"
 
 namespace box {
 namespace {
 
-bool is_all(const std::string& name) {
-  return std::equal(name.begin(), name.end(), "ALL", "ALL" + 3,
-                    [](char a, char b) { return std::toupper(a) == b; });
-}
+bool is_all(const std::string& name) { return strcasecmp(name.c_str(), "ALL") == 0; }
 
 // The capabilities of these names but for "ALL", of which `all` tells.
 CapabilitySet set_of(const std::vector<std::string>& names, bool& all) {

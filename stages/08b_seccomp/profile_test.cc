@@ -175,7 +175,7 @@ std::string deny(const std::string& names, const std::string& more) {
 }
 
 BpfProgram denying(const std::string& more) {
-  return compile_profile(profile("SCMP_ACT_ALLOW", deny(R"("mkdir")", more)), only(CAP_KILL));
+  return compile_profile(profile("SCMP_ACT_ALLOW", deny(R"("mkdirat")", more)), only(CAP_KILL));
 }
 
 TEST(Profile, HasAnErrnoForEachRule) {
@@ -194,7 +194,7 @@ TEST(Profile, HasAnErrnoForEachRule) {
 }
 
 TEST(Profile, HasRulesForSomeContainers) {
-  constexpr int kCall = SYS_mkdir;
+  constexpr int kCall = SYS_mkdirat;
   EXPECT_EQ(act(denying(""), kCall), kDenied);
   EXPECT_EQ(act(denying(R"(, "includes": null, "excludes": {}, "args": null)"), kCall), kDenied);
   for (const char* applies :
@@ -216,14 +216,14 @@ TEST(Profile, HasConditions) {
   // Of different arguments all must hold; of the same one any will do, as in runc.
   const auto program = denying(R"(, "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_EQ"},
                                              {"index": 1, "value": 7, "op": "SCMP_CMP_GT"}])");
-  EXPECT_EQ(act(program, SYS_mkdir, {5, 8}), kDenied);
-  EXPECT_EQ(act(program, SYS_mkdir, {5, 7}), kAllow);
-  EXPECT_EQ(act(program, SYS_mkdir, {4, 8}), kAllow);
+  EXPECT_EQ(act(program, SYS_mkdirat, {5, 8}), kDenied);
+  EXPECT_EQ(act(program, SYS_mkdirat, {5, 7}), kAllow);
+  EXPECT_EQ(act(program, SYS_mkdirat, {4, 8}), kAllow);
   const auto either = denying(R"(, "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_EQ"},
                                             {"index": 0, "value": 6, "op": "SCMP_CMP_EQ"}])");
-  EXPECT_EQ(act(either, SYS_mkdir, {5}), kDenied);
-  EXPECT_EQ(act(either, SYS_mkdir, {6}), kDenied);
-  EXPECT_EQ(act(either, SYS_mkdir, {7}), kAllow);
+  EXPECT_EQ(act(either, SYS_mkdirat, {5}), kDenied);
+  EXPECT_EQ(act(either, SYS_mkdirat, {6}), kDenied);
+  EXPECT_EQ(act(either, SYS_mkdirat, {7}), kAllow);
 }
 
 TEST(Profile, TakesTheNewestCallFromItsRules) {

@@ -1,8 +1,6 @@
 #include "stages/08b_seccomp/seccomp_filter.h"
 
-#include <fcntl.h>
-#include <linux/audit.h>
-#include <sys/stat.h>
+#include <seccomp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,12 +20,6 @@ namespace box {
 namespace {
 
 constexpr std::size_t kLargestProfile = 1 << 20;
-
-#if defined(__x86_64__)
-constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
-#endif
 
 std::string read_profile(const std::string& path) {
   std::error_code error;
@@ -100,7 +92,7 @@ BpfProgram program_of(const std::string& profile, CapabilitySet granted) {
 }
 
 bool allows(const BpfProgram& program, int number) {
-  const seccomp_data call = {number, kArchitecture, 0, {}};
+  const seccomp_data call = {number, seccomp_arch_native(), 0, {}};
   return evaluate(program, call) == SECCOMP_RET_ALLOW;
 }
 
