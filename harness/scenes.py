@@ -926,11 +926,14 @@ def parent_killed_early(stage: Stage) -> Look:
     time.sleep(stage.seconds(0.1))
     stage.agent.signal("KILL", pid=parent)
     end = time.monotonic() + stage.time_limit
+    seen = 0
     while time.monotonic() < end:
         # What is a child of strace's is what has survived; strace itself stays as long.
         left = [process for process in stage.agent.processes()
                 if process["pid"] not in (run["pid"], parent) and process["state"] != "Z"]
-        if not left or any(process["argv"][:1] == command[:1] for process in left):
+        # Seen once, it may be about to die: on a busy machine our kill is late.
+        seen += any(process["argv"][:1] == command[:1] for process in left)
+        if not left or seen == 5:
             break  # it has ended, or the command has started all the same
         time.sleep(0.01)
     look.facts["left"] = [f"{' '.join(process['argv'])}" for process in left]
