@@ -21,14 +21,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPassing = "upper-";  // and six characters more
-
 // Closed to others: an image may bring set-user-ID programs of root's.
-std::string layer_cache() {
-  std::string path = cache_directory() + "/layers";
+std::string make_private_folder(const std::string& name) {
+  std::string path = cache_directory() + "/" + name;
   if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) check_quietly(-1, "mkdir({})", path);
   return path;
 }
+
+std::string layer_cache() { return make_private_folder("layers"); }
 
 // What is left of a layer's name when it has been unpacked: its digest, or for a tar file of which
 // none is known, what changes with it. To take a digest is to read it all, at each start.
@@ -108,26 +108,42 @@ void refuse_nested(const std::vector<std::string>& folders) {
   }
 }
 
-// Where overlayfs keeps what it has to remember, as a user namespace may write it. Linux 6.6 taught
-// it to tmpfs. A memfd lies on one: the only one that we can be sure to find.
-bool tmpfs_keeps_attributes() {
-  const UniqueFd file(check_quietly(memfd_create("attributes", MFD_CLOEXEC), "memfd_create()"));
-  return fsetxattr(file.get(), "user.overlay.opaque", "y", 1, 0) == 0;
+// In these overlayfs keeps what it has to remember, where a user namespace has mounted it. Without
+// them it cannot even remove a folder of a layer below (EIO).
+bool keeps_attributes(const UniqueFd& file) {
+  constexpr const char* kName = "user.overlay.test";
+  return fsetxattr(file.get(), kName, "y", 1, 0) == 0 && fremovexattr(file.get(), kName) == 0;
 }
 
-// The lock of who uses the folder; -1 if somebody else does.
-UniqueFd lock(const std::string& folder) {
-  UniqueFd fd(check_quietly(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-                            "open({})", folder));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
-  if (errno != EWOULDBLOCK) check_quietly(-1, "flock({})", folder);
+// Since Linux 6.6. A memfd lies on a tmpfs: the only one that we can be sure to find.
+bool tmpfs_keeps_attributes() {
+  return keeps_attributes(
+      UniqueFd(check_quietly(memfd_create("attributes", MFD_CLOEXEC), "memfd_create()")));
+}
+
+void need_attributes(const UniqueFd& folder, const std::string& path, const std::string& hint) {
+  if (keeps_attributes(folder)) return;
+  throw Failure(errno, path + ": extended attributes", kExitSetupFailed,
+                errno == EOPNOTSUPP ? "this file system keeps none: choose another, " + hint : "");
+}
+
+UniqueFd open_folder(const std::string& path) {
+  return UniqueFd(check_quietly(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                                "open({})", path));
+}
+
+// The lock of who uses the folder; -1 if somebody else does. It goes with its process, see
+// flock(2).
+UniqueFd lock(const std::string& path) {
+  UniqueFd folder = open_folder(path);
+  if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return folder;
+  if (errno != EWOULDBLOCK) check_quietly(-1, "flock({})", path);
   return UniqueFd();
 }
 
-// In the parent: what a killed parent could not remove, nobody has locked any more.
-void remove_left_uppers() {
-  for (const auto& entry : fs::directory_iterator(layer_cache())) {
-    if (!entry.path().filename().string().starts_with(kPassing)) continue;
+// What a killed parent could not remove, nobody has locked any more.
+void remove_left(const std::string& uppers) {
+  for (const auto& entry : fs::directory_iterator(uppers)) {
     try {
       const UniqueFd ours = lock(entry.path());
       if (ours.get() != -1) remove_tree(entry.path());
@@ -183,14 +199,20 @@ UpperFolder UpperFolder::kept(const std::string& directory) {
   if (error) throw Failure(error.value(), "--keep " + directory);
   UniqueFd ours = lock(path);
   if (ours.get() == -1) throw Failure("--keep " + directory + ": another container is using it");
+  need_attributes(ours, "--keep " + directory, "on a disk");
   return {path, std::move(ours), false};
 }
 
 UpperFolder UpperFolder::passing() {
-  remove_left_uppers();
-  std::string path = layer_cache() + "/" + kPassing + "XXXXXX";
+  const std::string uppers = make_private_folder("uppers");
+  const UniqueFd one_at_a_time = open_folder(uppers);  // else a new one could look like one left
+  check_quietly(TEMP_FAILURE_RETRY(flock(one_at_a_time.get(), LOCK_EX)), "flock({})", uppers);
+  remove_left(uppers);
+  std::string path = uppers + "/XXXXXX";
   check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
-  return {path, lock(path), true};
+  UpperFolder folder(path, lock(path), true);
+  need_attributes(folder.lock_, path, "with XDG_CACHE_HOME, or Linux 6.6");
+  return folder;
 }
 
 Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspace,

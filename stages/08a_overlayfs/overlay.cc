@@ -42,7 +42,7 @@ std::string mounted_below(const std::string& folder) {
 }
 
 // The kernel says little more than EINVAL, and the rest in its log.
-std::string hint_for(const Failure& failure, const OpenLayers& layers) {
+std::string hint_for(const Failure& failure, const OpenLayers& layers, const std::string& names) {
   std::ifstream file("/proc/filesystems");
   std::stringstream known;
   known << file.rdbuf();
@@ -53,6 +53,9 @@ std::string hint_for(const Failure& failure, const OpenLayers& layers) {
     return "this kernel keeps overlayfs from user namespaces, which Linux since 5.11 does not: "
            "fuse-overlayfs(1) lays the layers over each other without it; give the result to "
            "stage 06's --rootfs";
+  }
+  if (failure.error() == EINVAL && names.size() > kLongestValue) {
+    return fmt::format("Linux 6.7 was the first to take as many layers as {}", layers.paths.size());
   }
   for (const auto& path : layers.paths) {
     if (const std::string point = mounted_below(path); !point.empty()) {
@@ -132,7 +135,7 @@ UniqueFd mount_overlay(const OpenLayers& layers) {
     return overlay;
   } catch (const Failure& failure) {
     throw Failure::reported(failure.error(), failure.what(), failure.exit_status(),
-                            hint_for(failure, layers));
+                            hint_for(failure, layers, names));
   }
 }
 
