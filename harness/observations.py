@@ -12,7 +12,7 @@ import signal
 from typing import Callable, Dict, List
 
 from harness.model import NotStarted, NotTestable, ProbeBroke, Seen, holds, violated
-from harness.scenes import FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, tell_run
+from harness.scenes import CHANGES, FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, tell_run
 
 # --- Observations that several rows share -------------------------------------------------------
 
@@ -988,6 +988,140 @@ def grandchildren_are_limited(look: Look) -> Seen:
 
 def runs_without_limit(look: Look) -> Seen:
     return violated("and it has no limit")
+
+
+def text_of(answers: Dict, verb: str) -> Dict:
+    """The probe's only answer to a verb of one scene, or {}."""
+    return answers.get(verb, [{}])[0]
+
+
+def lower_is_unchanged(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    refused_verbs = [verb for verb in CHANGES.values() if not text_of(look.answers, verb).get("ok")]
+    before, after = look.fact("before"), look.fact("after")
+    if before != after:
+        changed = [path for path, what in before.items() if after[path] != what]
+        return violated(f"changed on the host: {', '.join(changed)}")
+    if len(refused_verbs) == len(CHANGES):
+        raise ProbeBroke("the probe could not change anything")
+    return holds("its files have the same texts, modes, owners and inode numbers")
+
+
+def changes_are_seen(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    failed = {verb: text_of(look.answers, verb).get("errno") for verb in CHANGES.values()
+              if not text_of(look.answers, verb).get("ok")}
+    if failed:
+        return violated(f"refused: {failed}")
+    nonce = look.names["nonce"]
+    written = text_of(look.answers, "read=/lower/written").get("text", "")
+    renamed = text_of(look.answers, "read=/lower/new").get("text", "")
+    names = sorted(text_of(look.answers, "list=/lower").get("names", []))
+    if (written.startswith(nonce) and renamed.startswith(f"renamed-{nonce}")
+            and names == ["closed", "folder", "new", "written"]
+            and text_of(look.answers, "list=/lower/folder").get("names") == []):
+        return holds(f"written, removed, renamed; the folder has {', '.join(names)}")
+    return violated(f"the folder has {names}; {written!r}, {renamed!r}")
+
+
+def second_finds(look: Look, found: Callable[[str], Seen], missing: Callable[[str], Seen]) -> Seen:
+    """Does the second container find the file that the first has written?"""
+    if look.problem:
+        raise NotStarted(look.problem)
+    verb = f"left-{look.names['nonce']}"
+    if not text_of(look.fact("first"), f"write=/{verb}").get("ok"):
+        raise never_ran(look.run("first"))
+    if not look.fact("second").get("hello"):
+        raise never_ran(look.run("second"))
+    answer = text_of(look.fact("second"), f"read=/{verb}")
+    if answer.get("text") == look.names["nonce"]:
+        return found("the second container reads what the first has written")
+    if answer.get("errno") == "ENOENT":
+        return missing("for the second container the first one's file is not there")
+    raise ProbeBroke(str(answer))
+
+
+def second_starts_afresh(look: Look) -> Seen:
+    return second_finds(look, violated, holds)
+
+
+def second_goes_on(look: Look) -> Seen:
+    return second_finds(look, holds, violated)
+
+
+def second_is_refused(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    run = look.run("second")
+    if look.fact("second").get("hello"):
+        return violated("a second container runs meanwhile")
+    if run["why"] == "ended" and run.get("exit") == 125 and run["stderr"]:
+        return holds(tell_run(run))
+    return violated(tell_run(run))
+
+
+def later_layer_is_above(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    nonce = look.names["nonce"]
+    return text_is(text_of(look.answers, "read=/common").get("text", ""),
+                   {f"high-{nonce}": "what the layer that was named last has"},
+                   {f"low-{nonce}": "what the layer below has", "": "the file is not there"})
+
+
+def names_seen(look: Look, folder: str) -> List[str]:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    names = sorted(text_of(look.answers, f"list={folder}").get("names", []))
+    if "added" not in text_of(look.answers, "list=/lower").get("names", []):
+        raise ProbeBroke(f"the layer is not there: {look.answers}")
+    return names
+
+
+def whiteout_hides(look: Look) -> Seen:
+    names = names_seen(look, "/lower")
+    if "removed" in names:
+        return violated(f"it is still there: {names}")
+    if any(name.startswith(".wh.") for name in names):
+        return violated(f"the tar's own mark is there: {names}")
+    return holds(f"the folder has {', '.join(names)}")
+
+
+def opaque_hides(look: Look) -> Seen:
+    names = names_seen(look, "/lower/folder")
+    if names == ["new"]:
+        return holds("the folder has what the layer has, and no more")
+    if "file" in names or any(name.startswith(".wh.") for name in names):
+        return violated(f"the folder has {names}")
+    raise ProbeBroke(f"the folder has {names}")
+
+
+def layer_stays_inside(look: Look) -> Seen:
+    outside, run = look.fact("outside"), look.run("run")
+    if outside:
+        return violated(f"on the host there is now {list(outside)} in the folder outside")
+    if outside == {} and (look.answers.get("hello") or run.get("exit") == 125):
+        return holds(f"nothing was made outside; {tell_run({**run, 'stdout': ''})}")
+    raise ProbeBroke(look.tell_runs())
+
+
+def image_is_obeyed(look: Look) -> Seen:
+    cwd, environ = look.answer("cwd").get("path"), look.fact("environ")
+    variable = f"OF_THE_IMAGE=image-{look.names['nonce']}"
+    if cwd == "/tmp" and variable in environ:
+        return holds("the image's command runs, in its folder, with its variable")
+    return violated(f"it runs in {cwd}, with {[word for word in environ if word]}")
+
+
+def tampered_layer_is_refused(look: Look) -> Seen:
+    run = look.run("run")
+    if look.answers.get("hello"):
+        return violated("the command runs")
+    if run["why"] == "ended" and run.get("exit") == 125 and run["stderr"]:
+        return holds(tell_run(run))
+    raise never_ran(run)
 
 
 # --- Capabilities and system calls --------------------------------------------------------------

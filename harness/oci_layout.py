@@ -51,15 +51,19 @@ def descriptor(kind: str, content: bytes, **more: Any) -> Dict[str, Any]:
     return {"mediaType": kind, "digest": f"sha256:{sha256(content)}", "size": len(content), **more}
 
 
-def layout(layers: Sequence[bytes], config: Dict[str, Any], tags: Iterable[str] = ("latest",),
-           architecture: str = "amd64") -> Dict[str, bytes]:
-    """The files of an image layout, by path: as skopeo copy oci:DIR:TAG writes it."""
-    blobs = list(layers)
+def layout(layers: Sequence[Union[bytes, Dict[str, Any]]], config: Dict[str, Any],
+           tags: Iterable[str] = ("latest",), architecture: str = "amd64") -> Dict[str, bytes]:
+    """The files of an image layout, by path: as skopeo copy oci:DIR:TAG writes it.
+
+    A layer that is a descriptor is in its place already.
+    """
+    blobs = [layer for layer in layers if isinstance(layer, bytes)]
     blobs.append(json.dumps({"architecture": architecture, "os": "linux", "config": config,
                              "rootfs": {"type": "layers", "diff_ids": []}}).encode())
     blobs.append(json.dumps({
         "schemaVersion": 2, "config": descriptor(CONFIG, blobs[-1]),
-        "layers": [descriptor(LAYER, layer) for layer in layers]}).encode())
+        "layers": [descriptor(LAYER, layer) if isinstance(layer, bytes) else layer
+                   for layer in layers]}).encode())
     manifests = [descriptor(MANIFEST, blobs[-1],
                             annotations={"org.opencontainers.image.ref.name": tag})
                  for tag in tags]

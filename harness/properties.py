@@ -867,6 +867,110 @@ PROPERTIES: List[Property] = [
         command="mount -o remount,ro /sys/fs/cgroup; {stage} --rootfs {root} -m 64m -- /bin/true"),
 
     Property(
+        name="rootfs_is_not_changed", since="08a", scene="changes",
+        observe=seen.lower_is_unchanged,
+        holds="the files of --rootfs are as before, whatever was done to them inside",
+        violated="what was done inside was done to them",
+        lesson="overlayfs copies a file up before the first write: below, nothing is ever written.",
+        man="8 mount", mistake="The root is the directory itself, and no layer lies upon it.",
+        command="{stage} --rootfs {root} -- /bin/rm /bin/sh; ls {root}/bin"),
+    Property(
+        name="changes_are_seen_inside", since="08a", scene="changes",
+        observe=seen.changes_are_seen, control=Control.OTHER_SCENE,
+        control_scene="changes_refused",
+        holds="files can be written, removed, renamed; a folder removed and made again",
+        violated="something of it is refused, or not seen",
+        lesson="What hides a removed file, and what a folder hides, is kept in the upper layer: as"
+               " device 0:0, and as an extended attribute that a user namespace may set.",
+        man="8 mount", mistake="overlayfs was mounted in a user namespace without userxattr.",
+        command="{stage} --rootfs {root} -- /bin/sh -c 'rm -r /etc && mkdir /etc'"),
+    Property(
+        name="next_container_starts_afresh", since="08a", scene="one_after_the_other",
+        observe=seen.second_starts_afresh,
+        holds="the next container does not find what one has written", violated="it finds it",
+        lesson="A container that may be thrown away can be started again: it is always the same.",
+        man="5 tmpfs", mistake="The upper layer is kept, or there is none.",
+        command="{stage} --rootfs {root} -- /bin/touch /x; {stage} --rootfs {root} -- /bin/ls /"),
+    Property(
+        name="writes_are_not_shared", since="08a", scene="two_at_once",
+        observe=seen.second_starts_afresh,
+        holds="a second container does not see what the first one writes", violated="it sees it",
+        lesson="Layers below are shared by all, the one above belongs to one.",
+        man="8 mount", mistake="Both have the same upper layer, or none.",
+        command="{stage} --rootfs {root} -- /bin/sh -c 'touch /x; sleep 9' &"
+                " {stage} --rootfs {root} -- /bin/ls /"),
+    Property(
+        name="kept_layer_is_found_again", since="08a", scene="one_after_the_other_kept",
+        observe=seen.second_goes_on, control=Control.OTHER_SCENE,
+        control_scene="one_after_the_other",
+        holds="with the same --keep, the second container finds what the first has written",
+        violated="it does not",
+        lesson="An upper layer is a folder like any other: what is to stay has one on a disk.",
+        man="8 mount", mistake="--keep is ignored.",
+        command="{stage} --rootfs {root} --keep /tmp/kept -- /bin/touch /x; ls /tmp/kept"),
+    Property(
+        name="kept_layer_has_one_user", since="08a", scene="two_at_once_kept",
+        observe=seen.second_is_refused, control=Control.OTHER_SCENE, control_scene="two_at_once",
+        holds="a second container with the same --keep gets 125", violated="it runs",
+        lesson="Two overlays with one upper layer: the kernel calls the outcome undefined.",
+        man="2 flock", mistake="Nobody locks the folder.",
+        command="{stage} --keep /tmp/kept -- /bin/sleep 9 & {stage} --keep /tmp/kept -- /bin/true"),
+    Property(
+        name="later_layer_lies_above", since="08a", scene="layers",
+        observe=seen.later_layer_is_above, control=Control.OTHER_SCENE,
+        control_scene="layers_swapped",
+        holds="of two layers with the same file, the one that was named last is seen",
+        violated="the other one is",
+        lesson="overlayfs' lowerdir names the uppermost first; images, and people, the lowest.",
+        man="8 mount", mistake="The layers are stacked upside down.",
+        command="{stage} --rootfs {root} --layer /tmp/low --layer /tmp/high -- /bin/ls /"),
+    Property(
+        name="whiteout_hides_a_file", since="08a", scene="whiteouts",
+        observe=seen.whiteout_hides, control=Control.OTHER_SCENE, control_scene="no_whiteouts",
+        holds="a layer's .wh.NAME hides NAME of the layers below", violated="NAME is there",
+        lesson="A layer can only add: what it takes away it has to mark, and tar and overlayfs"
+               " mark it differently.",
+        man="8 mount", mistake=".wh. files were unpacked as they are.",
+        command="touch .wh.link; tar cf x.tar .wh.link;"
+                " {stage} --rootfs {root} --layer x.tar -- /bin/ls /"),
+    Property(
+        name="opaque_folder_hides_all_below", since="08a", scene="whiteouts",
+        observe=seen.opaque_hides, control=Control.OTHER_SCENE, control_scene="no_whiteouts",
+        holds="in a folder with .wh..wh..opq, nothing of the layers below is seen",
+        violated="it is seen",
+        lesson="Folders of several layers are merged, unless one says that it is a new one.",
+        man="8 mount", mistake=".wh..wh..opq did not become an attribute that overlayfs reads.",
+        command="mkdir bin; touch bin/.wh..wh..opq; tar cf x.tar bin;"
+                " {stage} --rootfs {root} --layer x.tar -- /probe 1 list=/bin"),
+    Property(
+        name="hostile_layer_stays_inside", since="08a", scene="hostile_layer",
+        observe=seen.layer_stays_inside, control=Control.NONE,
+        seen_failing="stage 08a with open_how.resolve = 0 in unpack.cc",
+        holds="a link in a tar leads no later entry out of the layer",
+        violated="a file of the host is written",
+        lesson="A tar is a program: link, then write over the link. Unpacked as root, it may write"
+               " anything anywhere.",
+        man="2 openat2", mistake="Names in the tar were looked up from the host's root.",
+        command="{stage} --rootfs {root} --layer hostile.tar -- /bin/true"),
+    Property(
+        name="image_says_what_runs", since="08a", scene="image", observe=seen.image_is_obeyed,
+        control=Control.OTHER_SCENE, control_scene="image_overruled",
+        holds="--image runs the image's own command, in its folder, with its variables",
+        violated="another folder, or without them",
+        lesson="An image is layers and a config: what to run, where, and as whom.",
+        man="7 environ", mistake="The image's config is ignored.",
+        command="{stage} --image DIR"),
+    Property(
+        name="tampered_layer_is_refused", since="08a", scene="tampered_image",
+        observe=seen.tampered_layer_is_refused, control=Control.OTHER_SCENE,
+        control_scene="image",
+        holds="an image whose layer does not have its digest gets 125", violated="it runs",
+        lesson="A layer's name is the digest of its content: who checks it needs to trust no"
+               " mirror.",
+        man="1 sha256sum", mistake="The digest is only used as a name.",
+        command="{stage} --image DIR"),
+
+    Property(
         name="bounding_set_is_small", since="08b", scene="inside",
         observe=seen.at_most(seen.DOCKERS_CAPABILITIES, "CapBnd"),
         holds="CapBnd has none but Docker's capabilities", violated="CapBnd has more",

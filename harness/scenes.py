@@ -18,6 +18,7 @@ import time
 from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple,
                     Union)
 
+from harness import oci_layout as oci
 from harness.agent_client import HOST, Agent, AgentError, Json
 from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
 
@@ -1460,3 +1461,228 @@ def limit_fails(stage: Stage) -> Look:
                                  cgroup="")
     look.answers = stage.answers(look.runs["run"]["stdout"])
     return look
+
+
+# --- Layers ---------------------------------------------------------------------------------------
+
+# What the probe does to a folder of the root, and so what is there before.
+CHANGES = {
+    "written": "write=/lower/written", "removed": "remove=/lower/removed",
+    "renamed": "rename=/lower/renamed,/lower/new", "closed": "close=/lower/closed",
+    "folder/file": "replace_folder=/lower/folder,/lower/folder/file",
+}
+
+
+def make_lower(stage: Stage) -> None:
+    entries: List[Json] = [{"kind": "directory", "path": f"{stage.root}/{name}", "mode": 0o755}
+                           for name in ("lower", "lower/folder")]
+    entries += [{"path": f"{stage.root}/lower/{name}", "text": f"{name}-{stage.nonce}\n" + "x" * 40,
+                 "mode": 0o644} for name in CHANGES]
+    stage.agent.make([{**entry, **stage.owner} for entry in entries])
+
+
+def look_at_lower(stage: Stage) -> Json:
+    """What the host has in that folder: texts, modes, owners."""
+    paths = [f"{stage.root}/lower/{name}" for name in [*CHANGES, "new", "folder"]]
+    texts, places = stage.agent.read(*paths), stage.agent.stat(*paths)
+    return {path: [texts[path].get("text"), *(places[path].get(key) for key in (
+        "errno", "mode", "uid", "gid", "ino"))] for path in paths}
+
+
+def changes_with(stage: Stage, *options: str) -> Look:
+    look = look_of(stage)
+    make_lower(stage)
+    look.facts["before"] = look_at_lower(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe(
+        "hello", *CHANGES.values(), "read=/lower/written", "read=/lower/new", "list=/lower",
+        "list=/lower/folder"), *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["after"] = look_at_lower(stage)
+    return look
+
+
+@scene
+def changes(stage: Stage) -> Look:
+    """The probe writes, removes, renames and closes files of the root."""
+    return changes_with(stage)
+
+
+@scene
+def changes_refused(stage: Stage) -> Look:
+    """The same, but the root is read-only."""
+    return changes_with(stage, "--read-only")
+
+
+def twice(stage: Stage, *options: str) -> Look:
+    """One container writes a file, and the next one looks for it."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["first"] = stage.run(stage.probe("hello", f"write=/left-{stage.nonce}"), *options)
+    look.facts["first"] = stage.answers(look.runs["first"]["stdout"])
+    look.runs["second"] = stage.run(stage.probe("hello", f"read=/left-{stage.nonce}"), *options)
+    look.facts["second"] = stage.answers(look.runs["second"]["stdout"])
+    return look
+
+
+@scene
+def one_after_the_other(stage: Stage) -> Look:
+    return twice(stage)
+
+
+# Names that begin with "new" are not watched: what is to be there is no leak.
+def keep(stage: Stage) -> List[str]:
+    path = f"{stage.folder}/new-kept"
+    stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}])
+    return ["--keep", path]
+
+
+@scene
+def one_after_the_other_kept(stage: Stage) -> Look:
+    """The same, with --keep."""
+    return twice(stage, *keep(stage))
+
+
+def at_once(stage: Stage, *options: str) -> Look:
+    """While one container runs, which has written a file, a second one looks for it."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", f"write=/left-{stage.nonce}", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "first"):
+        look.runs["second"] = stage.run(stage.probe("hello", f"read=/left-{stage.nonce}"), *options)
+        look.facts["second"] = stage.answers(look.runs["second"]["stdout"])
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "first")
+        look.facts["first"] = look.answers
+    return look
+
+
+@scene
+def two_at_once(stage: Stage) -> Look:
+    return at_once(stage)
+
+
+@scene
+def two_at_once_kept(stage: Stage) -> Look:
+    """Both with the same --keep."""
+    return at_once(stage, *keep(stage))
+
+
+def layers_in(stage: Stage, *names: str) -> Look:
+    look = look_of(stage)
+    for name in ("low", "high"):
+        path = f"{stage.folder}/new-{name}"
+        stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner},
+                          {"path": f"{path}/common", "text": f"{name}-{stage.nonce}",
+                           "mode": 0o644, **stage.owner}])
+    stage.watch()
+    options = [word for name in names for word in ("--layer", f"{stage.folder}/new-{name}")]
+    look.runs["run"] = stage.run(stage.probe("hello", "read=/common"), *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def layers(stage: Stage) -> Look:
+    """Two layers with a file of the same name."""
+    return layers_in(stage, "low", "high")
+
+
+@scene
+def layers_swapped(stage: Stage) -> Look:
+    return layers_in(stage, "high", "low")
+
+
+def with_tar(stage: Stage, content: bytes) -> List[str]:
+    """The options that lay a tar file upon the root. Its bytes have to be ASCII."""
+    path = f"{stage.folder}/new-layer.tar"
+    stage.agent.make([{"path": path, "text": content.decode("ascii"), "mode": 0o644,
+                       **stage.owner}])
+    return ["--layer", path]
+
+
+def whiteouts_in(stage: Stage, *entries: oci.Entry) -> Look:
+    look = look_of(stage)
+    make_lower(stage)
+    options = with_tar(stage, oci.tar(oci.entry("lower/added"), *entries))
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "list=/lower", "list=/lower/folder"),
+                                 *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+@scene
+def whiteouts(stage: Stage) -> Look:
+    """A layer that hides a file, and what is in a folder."""
+    return whiteouts_in(stage, oci.entry("lower/.wh.removed"),
+                        oci.entry("lower/folder/.wh..wh..opq"), oci.entry("lower/folder/new"))
+
+
+@scene
+def no_whiteouts(stage: Stage) -> Look:
+    """A layer that hides nothing."""
+    return whiteouts_in(stage, oci.entry("lower/folder/new"))
+
+
+@scene
+def hostile_layer(stage: Stage) -> Look:
+    """A layer that wants to write in a folder of the host: over a link."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    options = with_tar(stage, oci.tar(oci.link("escape", outside),
+                                      oci.entry("escape/made", b"by the layer")))
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello"), *options)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.ask("remove", paths=[f"{outside}/made"])
+    return look
+
+
+def image_in(stage: Stage, *words: str, tampered: bool = False) -> Look:
+    """An OCI image layout of the root directory, whose command is the probe."""
+    look = look_of(stage)
+    image = f"{stage.folder}/new-image"
+    blobs = f"{image}/blobs/sha256"
+    stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}
+                      for path in (image, f"{image}/blobs", blobs)])
+    layer = f"{image}/layer"
+    stage.busybox("tar", "-C", stage.root, "-cf", layer, ".")
+    digest = stage.busybox("sha256sum", layer)["stdout"].split()[0]
+    size = stage.agent.stat(layer)[layer]["size"]
+    if tampered:  # in a file, so that it is a tar as before
+        stage.busybox("sed", "-i", f"s/private-{stage.nonce}/PRIVATE-{stage.nonce}/;"
+                      "s/^root:x:0:0:root/root:x:0:0:ROOT/", layer)
+    stage.busybox("mv", layer, f"{blobs}/{digest}")
+    config = {"Entrypoint": ["/probe", stage.nonce], "Cmd": ["hello", "cwd", "hold=1"],
+              "WorkingDir": "/tmp", "Env": [f"OF_THE_IMAGE=image-{stage.nonce}"]}
+    described = {"mediaType": oci.LAYER, "digest": f"sha256:{digest}", "size": size}
+    stage.agent.make([{"path": f"{image}/{name}", "text": content.decode(), "mode": 0o644,
+                       **stage.owner} for name, content in oci.layout([described], config).items()])
+    stage.busybox("chmod", "-R", "a+rX", image)
+    stage.watch()
+    run = stage.start_words([stage.program, "--image", image, *words], close_stdin=False)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+@scene
+def image(stage: Stage) -> Look:
+    """An image, which says itself what it runs."""
+    return image_in(stage)
+
+
+@scene
+def image_overruled(stage: Stage) -> Look:
+    """The same, but the command line says something else."""
+    return image_in(stage, "-w", "/", "-e", "OF_THE_IMAGE=other", "--", "hello", "cwd", "hold=1")
+
+
+@scene
+def tampered_image(stage: Stage) -> Look:
+    """A layer of it was changed."""
+    return image_in(stage, tampered=True)

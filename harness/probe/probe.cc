@@ -318,6 +318,24 @@ void do_chown(const Verb& verb, Answer& answer) {
       lchown(verb.argument(0), static_cast<uid_t>(verb.number(1)), static_cast<gid_t>(-1)) == 0);
 }
 
+void do_remove(const Verb& verb, Answer& answer) {
+  answer.add_result(unlink(verb.argument(0)) == 0);
+}
+
+void do_rename(const Verb& verb, Answer& answer) {
+  answer.add_result(rename(verb.argument(0), verb.argument(1)) == 0);
+}
+
+void do_close(const Verb& verb, Answer& answer) {
+  answer.add_result(chmod(verb.argument(0), 0600) == 0);
+}
+
+// replace_folder=FOLDER,FILE: removes FOLDER, in which there is FILE, and makes a new one.
+void do_replace_folder(const Verb& verb, Answer& answer) {
+  answer.add_result(unlink(verb.argument(1)) == 0 && rmdir(verb.argument(0)) == 0 &&
+                    mkdir(verb.argument(0), 0755) == 0);
+}
+
 void do_setuid(const Verb& verb, Answer& answer) {
   const auto user = static_cast<uid_t>(verb.number(0));
   answer.add_result(setresuid(user, user, user) == 0);
@@ -639,6 +657,10 @@ constexpr KnownVerb kVerbs[] = {
     {"mount", do_mount},
     {"mknod", do_mknod},
     {"chown", do_chown},
+    {"remove", do_remove},
+    {"rename", do_rename},
+    {"close", do_close},
+    {"replace_folder", do_replace_folder},
     {"setuid", do_setuid},
     {"new_terminal", do_new_terminal},
     {"escape_by_chroot", do_escape_by_chroot},

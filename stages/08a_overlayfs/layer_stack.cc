@@ -190,16 +190,20 @@ UpperFolder::~UpperFolder() {
 }
 
 UpperFolder UpperFolder::kept(const std::string& directory) {
-  if (mkdir(directory.c_str(), 0700) == -1 && errno != EEXIST) {
-    throw Failure(errno, "--keep " + directory);
-  }
+  const bool made = mkdir(directory.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) throw Failure(errno, "--keep " + directory);
   std::error_code error;
   const std::string path = fs::canonical(directory, error);
   if (!error && !fs::is_directory(path)) error = std::make_error_code(std::errc::not_a_directory);
   if (error) throw Failure(error.value(), "--keep " + directory);
   UniqueFd ours = lock(path);
   if (ours.get() == -1) throw Failure("--keep " + directory + ": another container is using it");
-  need_attributes(ours, "--keep " + directory, "on a disk");
+  try {
+    need_attributes(ours, "--keep " + directory, "on a disk");
+  } catch (const Failure&) {
+    if (made) (void)rmdir(path.c_str());  // the failure is what to report
+    throw;
+  }
   return {path, std::move(ours), false};
 }
 
@@ -212,6 +216,8 @@ UpperFolder UpperFolder::passing() {
   check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
   UpperFolder folder(path, lock(path), true);
   need_attributes(folder.lock_, path, "with XDG_CACHE_HOME, or Linux 6.6");
+  // Root of the container need not be us. Others do not come by: `uppers` is closed.
+  check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", path);
   return folder;
 }
 

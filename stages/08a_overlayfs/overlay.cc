@@ -21,12 +21,17 @@ namespace {
 constexpr std::size_t kLongestValue = 255;
 
 // A folder of this name, unless it is there: with --keep it may be the second run.
-void make_folder(const char* name, mode_t mode) {
-  if (mkdir(name, 0700) == -1) {
-    if (errno != EEXIST) check(-1, "mkdir({})", name);
-    return;
+void make_folder(const std::string& name, mode_t mode) {
+  if (mkdir(name.c_str(), 0700) == 0) {
+    check_quietly(chmod(name.c_str(), mode), "chmod({})", name);  // mkdir() obeys the umask
+  } else if (errno != EEXIST) {
+    const int error = errno;
+    throw Failure(error, "mkdir(" + name + ")", kExitSetupFailed,
+                  error != EACCES
+                      ? ""
+                      : "give the folder of --keep to whom --uid-map makes root inside: "
+                        "sudo chown UID DIR");
   }
-  check_quietly(chmod(name, mode), "chmod({})", name);  // mkdir() obeys the umask
 }
 
 // Mount points below `folder`.
@@ -106,14 +111,10 @@ UniqueFd mount_overlay(const OpenLayers& layers) {
   // The merged root has the upper folder's mode and owner, whatever the layers' roots have.
   struct stat st = {};
   check_quietly(fstat(layers.folders.back().get(), &st), "fstat({})", layers.paths.back());
-  if (layers.upper.get() != -1) check(fchdir(layers.upper.get()), "fchdir(the upper folder)");
-  make_folder("upper", st.st_mode & 07777);
-  make_folder("work", 0700);
-  if (layers.upper.get() != -1) {
-    check(fchdir(scratch.get()), "fchdir(the tmpfs)");
-    link(layers.upper, "keep");
-  }
-  const std::string above = layers.upper.get() == -1 ? "" : "keep/";
+  const std::string above = layers.upper.get() == -1 ? "" : "kept/";
+  if (!above.empty()) link(layers.upper, "kept");
+  make_folder(above + "upper", st.st_mode & 07777);
+  make_folder(above + "work", 0700);
 
   // userxattr: in a user namespace, what overlayfs has to remember of a file (that a folder hides
   // those below it) is in user.overlay.*, not in trusted.overlay.*, which is for the host's root.

@@ -114,10 +114,11 @@ def test_the_root_keeps_its_mode(caller, tree):
 
 def test_a_userspace_is_a_layer_like_any_other(caller, folder):
     root = folder / "new"
-    words = ["--rootfs", root, "--userspace", "minimal", "sh", "-c", "echo x >/written; ls /written"]
-    assert caller.output(STAGE, *words) == "/written"
+    words = ["--rootfs", root, "--userspace", "minimal"]
+    script = "echo x >/written; ls /written"
+    assert caller.output(STAGE, *words, "sh", "-c", script) == "/written"
     assert not (root / "written").exists()
-    assert caller.run(STAGE, *words[:4], "ls", "/written").returncode != 0
+    assert caller.run(STAGE, *words, "ls", "/written").returncode != 0
 
 
 def test_read_only(caller, tree):
@@ -165,7 +166,8 @@ def test_layers_lie_upon_each_other(caller, folder, tree, cache, pack):
     script = "cat /data/one /data/two; ls /data; rm -r /data"
     shown = "high\ntwo below\ndeep\nhigh\nlow\none\nthree\ntwo"
     assert caller.output(STAGE, "--rootfs", tree, *words, "sh", "-c", script) == shown
-    assert caller.output(STAGE, "--rootfs", tree, *words[2:], *words[:2], "cat", "/data/one") == "low"
+    swapped = [*words[2:], *words[:2]]
+    assert caller.output(STAGE, "--rootfs", tree, *swapped, "cat", "/data/one") == "low"
 
 
 def test_a_tar_is_unpacked_once_and_again_when_it_changes(caller, folder, tree, cache):
@@ -236,7 +238,8 @@ def test_files_keep_what_they_are(caller, folder, tree, cache):
         oci.entry("r\u00e9sum\u00e9", b"utf-8"), oci.entry("two\nlines", b"lf"),
         oci.entry("x" * 250, b"long"), oci.entry("/".join(["deep"] * 100), b"deep")))
     script = """
-        stat -c '%a %F %Y %h' /d /d/f /d/hard /closed /fifo; cat /d/soft /closed/f; stat -c %N /d/away
+        stat -c '%a %F %Y %h' /d /d/f /d/hard /closed /fifo; cat /d/soft /closed/f
+        stat -c %N /d/away
         cat r*sum* two?lines x* """
     shown = caller.output(STAGE, "--rootfs", tree, "--layer", path, "sh", "-c", script)
     lines = shown.splitlines()
@@ -412,6 +415,25 @@ def test_a_kept_layer_has_one_container_at_a_time(caller, folder, tree):
         assert wait_until(lambda: caller.run(STAGE, *words, "pwd").returncode == 0)
 
 
+def test_root_inside_may_be_somebody_else(root, folder_of_root):
+    """As the files' owner: those of ids that are not mapped, overlayfs could not copy up."""
+    kept, tree = folder_of_root / "kept", folder_of_root / "tree"
+    for name in ("bin", "etc", "tmp"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), tree / "bin" / "busybox")
+    for applet in ("sh", "stat", "rm", "mkdir"):
+        os.symlink("busybox", tree / "bin" / applet)
+    subprocess.run(["chown", "-hR", "100000:100000", tree], check=True)
+    words = ["--uid-map", "0:100000:10", "--gid-map", "0:100000:10", "--rootfs", str(tree)]
+    script = "echo x >/tmp/x; rm -r /etc; mkdir /etc; stat -c %u /tmp/x"
+    assert root.output(STAGE, *words, "sh", "-c", script) == "0"
+    result = root.run(STAGE, *words, "--keep", kept, "sh", "-c", script)
+    refused(result, r"mkdir\(kept/upper\): Permission denied", "sudo chown UID DIR")
+    os.chown(kept, 100000, 100000)
+    assert root.output(STAGE, *words, "--keep", kept, "sh", "-c", script) == "0"
+    assert (kept / "upper" / "tmp" / "x").stat().st_uid == 100000
+
+
 @pytest.mark.parametrize("keep, message", [
     ("/no/such/folder", "--keep /no/such/folder: No such file or directory"),
     ("/etc/passwd", "--keep /etc/passwd: Not a directory"),
@@ -483,7 +505,8 @@ def test_the_images_user(root, folder_of_root, who, shown):
     path = write_layout(root, folder_of_root / "image", oci.layout([BASE], {"User": who}))
     script = "echo $(id -u) $(id -g) $HOME"
     assert root.output(STAGE, *USERS, "--image", path, "sh", "-c", script) == shown
-    assert root.output(STAGE, *USERS, "-u", "3:4", "--image", path, "sh", "-c", script) == "3 4 /root"
+    words = ["-u", "3:4", "--image", path, "sh", "-c", script]
+    assert root.output(STAGE, *USERS, *words) == "3 4 /root"
 
 
 @pytest.mark.parametrize("who, passwd, message, hint", [
