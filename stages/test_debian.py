@@ -1,4 +1,4 @@
-"""A Debian that debootstrap made, as the root. It takes the network and half a minute to make."""
+"""A Debian that debootstrap made, as the root and as an image. It takes the network and a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def debian() -> Iterator[pathlib.Path]:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="debian-", dir="/tmp"))
     if os.geteuid() != 0:
         pytest.skip("debootstrap needs root")
-    subprocess.run(["debootstrap", "--variant=minbase", "bookworm", folder / "tree"],
+    subprocess.run(["debootstrap", "--variant=minbase", "--include=python3", "bookworm", folder / "tree"],
                    check=True, stdin=subprocess.DEVNULL,
                    env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
     folder.chmod(0o755)
@@ -50,3 +50,32 @@ def test_a_bash_session(any_stage, debian):
     terminal.sendline("echo status $?")
     terminal.expect_exact("status 5\r\n")
     terminal.close(force=True)
+
+
+@pytest.fixture(scope="session")
+def image(debian) -> pathlib.Path:
+    """It, packed by umoci, and copied by skopeo."""
+    packed, copied = debian.with_name("packed"), debian.with_name("copied")
+    for words in (["umoci", "init", "--layout", packed],
+                  ["umoci", "new", "--image", f"{packed}:debian"],
+                  ["umoci", "insert", "--image", f"{packed}:debian", debian, "/"],
+                  ["umoci", "config", "--image", f"{packed}:debian", "--config.cmd", "python3",
+                   "--config.cmd", "--version", "--config.env", "GREETING=hello"],
+                  ["skopeo", "copy", "--quiet", "--insecure-policy", f"oci:{packed}:debian",
+                   f"oci:{copied}:debian"]):
+        subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(["chmod", "-R", "a+rX", packed, copied], check=True)
+    return packed
+
+
+@pytest.mark.stages_from(8)
+@pytest.mark.parametrize("made_by", ["packed", "copied"])
+def test_an_image_of_it(any_stage, image, made_by):
+    path = f"{image.with_name(made_by)}:debian"
+    assert any_stage.output("--image", path).startswith("Python 3.")
+    assert any_stage.output("--image", path, "apt-get", "--version").startswith("apt 2.")
+    script = "import os; print(os.environ['GREETING'], os.listdir('/home'))"
+    assert any_stage.output("--image", path, "python3", "-c", script) == "hello []"
+    # A package manager replaces, renames and removes files of the layers.
+    out = any_stage.output("--image", path, "dpkg", "--remove", "--force-depends", "python3")
+    assert "Removing python3" in out

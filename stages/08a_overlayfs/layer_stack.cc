@@ -217,7 +217,7 @@ UpperFolder UpperFolder::passing() {
   UpperFolder folder(path, lock(path), true);
   need_attributes(folder.lock_, path, "with XDG_CACHE_HOME, or Linux 6.6");
   // Root of the container need not be us. Others do not come by: `uppers` is closed.
-  check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", path);
+  check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", folder.path_);
   return folder;
 }
 
