@@ -15,7 +15,9 @@
 #include <iterator>
 #include <utility>
 
+#include "common/build_once.h"
 #include "common/check.h"
+#include "common/extended_attributes.h"
 #include "common/unique_fd.h"
 #include "common/write_file.h"
 
@@ -45,23 +47,72 @@ bool is_scratch(const std::string& path) {
                      [&](const std::string& folder) { return path.rfind(folder + "/", 0) == 0; });
 }
 
-// Covers the folders in which everybody leaves files, and shows in them again what is `kept`.
-void mount_new_scratch(const std::vector<std::string>& kept) {
-  std::vector<std::pair<std::string, UniqueFd>> mounts;
-  for (const auto& path : kept) {
-    mounts.emplace_back(
-        path, UniqueFd(check_quietly(open_tree(AT_FDCWD, path.c_str(),
-                                               OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
-                                     "open_tree({})", path)));
+UniqueFd copy_mount(const std::string& path) {
+  return UniqueFd(check_quietly(
+      open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+      "open_tree({})", path));
+}
+
+void attach_at(const UniqueFd& mount, const std::string& path) {
+  check_quietly(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+                "move_mount({})", path);
+}
+
+// On the disk, for a kernel whose tmpfs cannot hold what a container's overlayfs has to remember.
+class ScratchOnDisk {
+ public:
+  ScratchOnDisk()
+      : parent_(
+            check_quietly(open(kParent, O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})", kParent)) {
+    if (tmpfs_keeps_user_attributes()) return;
+    path_ = std::string(kParent) + "/agent-XXXXXX";
+    check_quietly(mkdtemp(path_.data()) == nullptr ? -1 : 0, "mkdtemp({})", path_);
+    check_quietly(chmod(path_.c_str(), 0711), "chmod({})", path_);
   }
-  for (const char* folder : kScratch) {
-    check_quietly(mount("tmpfs", folder, "tmpfs", 0, "mode=1777"), "mount(tmpfs, {})", folder);
+
+  // A mount of it for each folder of kScratch; none if a tmpfs will do.
+  [[nodiscard]] std::vector<UniqueFd> mounts() const {
+    std::vector<UniqueFd> mounts;
+    if (path_.empty()) return mounts;
+    for (std::size_t i = 0; i < std::size(kScratch); ++i) {
+      const std::string folder = path_ + "/" + std::to_string(i);
+      check_quietly(mkdir(folder.c_str(), 0755), "mkdir({})", folder);
+      check_quietly(chmod(folder.c_str(), 01777), "chmod({})", folder);
+      mounts.push_back(copy_mount(folder));
+    }
+    return mounts;
+  }
+
+  // When nobody uses it any more. Its name is covered by now: from its own folder it is not.
+  void remove() {
+    if (path_.empty()) return;
+    check_quietly(fchdir(parent_.get()), "fchdir({})", kParent);
+    remove_tree(path_.substr(path_.rfind('/') + 1));
+  }
+
+ private:
+  static constexpr const char* kParent = "/var/tmp";
+  UniqueFd parent_;
+  std::string path_;
+};
+
+// Covers the folders in which everybody leaves files, and shows in them again what is `kept`.
+void mount_new_scratch(const std::vector<std::string>& kept, const ScratchOnDisk& disk) {
+  std::vector<std::pair<std::string, UniqueFd>> mounts;
+  for (const auto& path : kept) mounts.emplace_back(path, copy_mount(path));
+  const std::vector<UniqueFd> on_disk = disk.mounts();
+  for (std::size_t i = 0; i < std::size(kScratch); ++i) {
+    if (!on_disk.empty()) {
+      attach_at(on_disk[i], kScratch[i]);
+    } else {
+      check_quietly(mount("tmpfs", kScratch[i], "tmpfs", 0, "mode=1777"), "mount(tmpfs, {})",
+                    kScratch[i]);
+    }
   }
   for (const auto& [path, tree] : mounts) {
     if (!is_scratch(path)) continue;
     make_mount_point(path, tree);
-    check_quietly(move_mount(tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
-                  "move_mount({})", path);
+    attach_at(tree, path);
   }
 }
 
@@ -69,11 +120,13 @@ void mount_new_scratch(const std::vector<std::string>& kept) {
 
 void enter_own_host(const std::vector<std::string>& kept) {
   check_quietly(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID), "unshare()");
+  ScratchOnDisk disk;
   const pid_t child = check_quietly(fork(), "fork()");
   if (child != 0) {
     int status = 0;
     while (waitpid(child, &status, 0) == -1 && errno == EINTR) {
     }
+    disk.remove();
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
   }
   check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
@@ -82,7 +135,7 @@ void enter_own_host(const std::vector<std::string>& kept) {
   mount_new("proc", "/proc", nullptr);
   mount_new("mqueue", "/dev/mqueue", nullptr);
   mount_new("tmpfs", "/dev/shm", "mode=1777");
-  mount_new_scratch(kept);
+  mount_new_scratch(kept, disk);
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr), "mount(/, SHARED)");
   // A number of a process here shall be nobody's number in a container, whose first ones are small.
   write_file("/proc/sys/kernel/ns_last_pid", "20000");

@@ -1276,7 +1276,7 @@ MUTANTS = [
         caught_by = "next_container_starts_afresh",
         why = "one upper folder is enough, as long as one starts one container",
         changes = [
-            change(_STACK, "} else if (!tmpfs_keeps_attributes()) {", "} else {"),
+            change(_STACK, "} else if (!tmpfs_keeps_user_attributes()) {", "} else {"),
             change(_STACK, """  remove_left(uppers);
   std::string path = uppers + "/XXXXXX";
   check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
@@ -1293,7 +1293,7 @@ MUTANTS = [
         caught_by = "nothing_is_left",
         why = "a temporary folder, and /tmp is cleared at the next boot",
         changes = [
-            change(_STACK, "} else if (!tmpfs_keeps_attributes()) {", "} else {"),
+            change(_STACK, "} else if (!tmpfs_keeps_user_attributes()) {", "} else {"),
             change(_STACK, """  remove_left(uppers);
   std::string path = uppers + "/XXXXXX";""", """  std::string path = "/tmp/upper-XXXXXX";"""),
             change(

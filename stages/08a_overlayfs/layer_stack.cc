@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +12,7 @@
 
 #include "common/build_once.h"
 #include "common/check.h"
+#include "common/extended_attributes.h"
 #include "stages/08a_overlayfs/unpack.h"
 
 namespace box {
@@ -110,19 +109,8 @@ void refuse_nested(const std::vector<std::string>& folders) {
 
 // In these overlayfs keeps what it has to remember, where a user namespace has mounted it. Without
 // them it cannot even remove a folder of a layer below (EIO).
-bool keeps_attributes(const UniqueFd& file) {
-  constexpr const char* kName = "user.overlay.test";
-  return fsetxattr(file.get(), kName, "y", 1, 0) == 0 && fremovexattr(file.get(), kName) == 0;
-}
-
-// Since Linux 6.6. A memfd lies on a tmpfs: the only one that we can be sure to find.
-bool tmpfs_keeps_attributes() {
-  return keeps_attributes(
-      UniqueFd(check_quietly(memfd_create("attributes", MFD_CLOEXEC), "memfd_create()")));
-}
-
 void need_attributes(const UniqueFd& folder, const std::string& path, const std::string& hint) {
-  if (keeps_attributes(folder)) return;
+  if (keeps_user_attributes(folder)) return;
   throw Failure(errno, path + ": extended attributes", kExitSetupFailed,
                 errno == EOPNOTSUPP ? "this file system keeps none: choose another, " + hint : "");
 }
@@ -244,7 +232,7 @@ Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspa
   refuse_nested(all);
   if (!options.keep.empty()) {
     layers.upper.emplace(UpperFolder::kept(options.keep));
-  } else if (!tmpfs_keeps_attributes()) {
+  } else if (!tmpfs_keeps_user_attributes()) {
     layers.upper.emplace(UpperFolder::passing());
   }
   return layers;
