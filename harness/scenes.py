@@ -1651,9 +1651,10 @@ def image_in(stage: Stage, *words: str, tampered: bool = False) -> Look:
     stage.busybox("tar", "-C", stage.root, "-cf", layer, ".")
     digest = stage.busybox("sha256sum", layer)["stdout"].split()[0]
     size = stage.agent.stat(layer)[layer]["size"]
-    if tampered:  # in a file, so that it is a tar as before
-        stage.busybox("sed", "-i", f"s/private-{stage.nonce}/PRIVATE-{stage.nonce}/;"
-                      "s/^root:x:0:0:root/root:x:0:0:ROOT/", layer)
+    if tampered:  # of the same size, and a tar as before
+        stage.agent.make([{"path": f"{stage.root}/.marker", "text": stage.nonce[::-1],
+                           "mode": 0o644, **stage.owner}])
+        stage.busybox("tar", "-C", stage.root, "-cf", layer, ".")
     stage.busybox("mv", layer, f"{blobs}/{digest}")
     config = {"Entrypoint": ["/probe", stage.nonce], "Cmd": ["hello", "cwd", "hold=1"],
               "WorkingDir": "/tmp", "Env": [f"OF_THE_IMAGE=image-{stage.nonce}"]}
