@@ -9,8 +9,9 @@
 
 #include "common/check.h"
 
-// libstdc++ calls this when nobody catches an exception, which no main() of ours lets happen. Its own
-// one prints the exception's name, and brings a demangler of 45 KB into each static program for it.
+// libstdc++ calls this when nobody catches an exception, which no main() of ours lets happen. Its
+// own one prints the exception's name, and brings a demangler of 45 KB into each static program for
+// it.
 namespace __gnu_cxx {
 void __verbose_terminate_handler() { std::abort(); }
 }  // namespace __gnu_cxx

@@ -1,4 +1,4 @@
-"""A Debian that debootstrap made, as the root and as an image. It takes the network and a minute."""
+"""A Debian that debootstrap made, as the root and as an image: a minute, and the network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def debian() -> Iterator[pathlib.Path]:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="debian-", dir="/tmp"))
     if os.geteuid() != 0:
         pytest.skip("debootstrap needs root")
-    subprocess.run(["debootstrap", "--variant=minbase", "--include=python3", "bookworm", folder / "tree"],
-                   check=True, stdin=subprocess.DEVNULL,
+    subprocess.run(["debootstrap", "--variant=minbase", "--include=python3", "bookworm",
+                    folder / "tree"], check=True, stdin=subprocess.DEVNULL,
                    env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
     folder.chmod(0o755)
     yield folder / "tree"
