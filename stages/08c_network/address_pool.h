@@ -1,0 +1,44 @@
+// Which container has which address and name, and where that is written down: nowhere but in the
+// kernel's list of links.
+//
+// Container 7 is who has the link hood7: its address is 10.79.0.8, and the link's alias holds its
+// name and its published ports. The kernel gives no name to two links, and takes the link when the
+// container's network namespace ends, even after SIGKILL: so no address is leased twice, and none
+// stays leased.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "stages/08c_network/netlink.h"
+#include "stages/08c_network/published_port.h"
+
+namespace box {
+
+inline constexpr const char* kBridge = "hood0";
+inline constexpr const char* kSubnet = "10.79.0.0/24";
+inline constexpr int kPrefixLength = 24;
+inline constexpr int kMostContainers = 253;        // .0, .1 and .255 are not for them
+inline constexpr std::size_t kLongestAlias = 255;  // IFALIASZ of the kernel, less the 0
+
+struct Container {
+  int number = 0;  // from 1 to kMostContainers
+  std::string name;
+  std::vector<PublishedPort> ports;
+};
+
+[[nodiscard]] std::string link_name(int number);
+[[nodiscard]] std::string address_of(int number);  // 0: the bridge's
+// An Ethernet address that goes with the IP address, as Docker's do: who has talked to an earlier
+// owner of the address, and remembers, need not ask again, see arp(7).
+[[nodiscard]] std::string mac_address_of(int number);  // six bytes
+
+[[nodiscard]] std::string alias_of(const Container& container);
+
+// The containers that have a link at the bridge, as their aliases tell.
+[[nodiscard]] std::vector<Container> containers_in(const std::vector<Link>& links);
+
+// The text of hosts(5) for all of them.
+[[nodiscard]] std::string hosts_file(const std::vector<Container>& containers);
+
+}  // namespace box

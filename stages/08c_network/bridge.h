@@ -1,0 +1,26 @@
+// As root: a bridge, and a veth pair from it to each container, see veth(4).
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stages/08c_network/address_pool.h"
+#include "stages/08c_network/janitor.h"
+
+namespace box {
+
+// Throws Failure, with a hint, if this caller or this host cannot have a bridge.
+void check_that_a_bridge_is_possible();
+
+// The file of hosts(5) that all containers at the bridge share: it knows those that start later.
+[[nodiscard]] std::string shared_hosts_file();
+
+// In the parent, while the child waits: connects the network namespace of `child` to the bridge,
+// under the name and with the ports of `container`, whose number it chooses. The janitor takes the
+// container's link away again and, after the last container, all the rest.
+[[nodiscard]] std::unique_ptr<Janitor> join_bridge(pid_t child, Container container);
+
+}  // namespace box

@@ -1,0 +1,73 @@
+// rtnetlink(7): links, addresses and routes, as the kernel takes them.
+//
+// ip(8) sends these same messages; `strace ip link add ...` shows them.
+#pragma once
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/unique_fd.h"
+
+namespace box {
+
+// One request: a header, the header of its kind (ifinfomsg, ifaddrmsg, rtmsg), then attributes.
+class NetlinkMessage {
+ public:
+  // `flags` are those of netlink(7), beside NLM_F_REQUEST and NLM_F_ACK.
+  template <typename Header>
+  NetlinkMessage(std::uint16_t type, unsigned flags, const Header& header) {
+    nlmsghdr start = {};
+    start.nlmsg_type = type;
+    start.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
+    append(&start, sizeof start);
+    append(&header, sizeof header);
+  }
+
+  void add(std::uint16_t type, const std::string& text);  // with the 0 at its end
+  void add(std::uint16_t type, std::uint32_t value);      // in the host's order, or as it is
+  void add_bytes(std::uint16_t type, const std::string& bytes);
+  // An attribute that holds what `fill` adds.
+  void nest(std::uint16_t type, const std::function<void()>& fill);
+  void append(const void* data, std::size_t size);  // padded to four bytes
+
+  // The whole message, with its length filled in.
+  [[nodiscard]] const std::string& finish();
+
+ private:
+  std::string bytes_;
+};
+
+struct Link {
+  int index = 0;
+  int master = 0;  // the bridge that it is a port of, or 0
+  std::string name;
+  std::string alias;
+};
+
+// A socket to the kernel's routing subsystem. It belongs for good to the network namespace in which
+// it was made, whatever namespace its process is in, see network_namespaces(7).
+class RouteSocket {
+ public:
+  RouteSocket();  // of our own namespace
+  // Of the namespace of the process `pid`. Needs CAP_SYS_ADMIN in the user namespace that owns it,
+  // and in ours, see setns(2).
+  [[nodiscard]] static RouteSocket in_namespace_of(pid_t pid);
+
+  // Sends the request and reads the kernel's answer: 0, or -1 and errno, for check().
+  [[nodiscard]] int ask(NetlinkMessage& message);
+
+  [[nodiscard]] std::vector<Link> links();
+  // The number of the link `name`, or 0 if there is none.
+  [[nodiscard]] int index_of(const std::string& name);
+
+ private:
+  UniqueFd fd_;
+};
+
+}  // namespace box

@@ -1,0 +1,58 @@
+#include "stages/08c_network/network.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "stages/08c_network/user_mode_network.h"
+
+namespace box {
+namespace {
+
+TEST(WithoutLoopback, KeepsAllButTheHostsOwnNameServers) {
+  EXPECT_EQ(without_loopback("# made by hand\n"
+                             "nameserver 127.0.0.53\n"
+                             "nameserver ::1\n"
+                             "nameserver 192.0.2.53\n"
+                             "search example.org\n"
+                             "options edns0"),
+            "# made by hand\nnameserver 192.0.2.53\nsearch example.org\noptions edns0\n");
+  EXPECT_EQ(without_loopback(""), "");
+}
+
+bool has(const std::vector<std::string>& words, const std::string& first,
+         const std::string& second) {
+  const std::string pair[] = {first, second};
+  return std::search(words.begin(), words.end(), std::begin(pair), std::end(pair)) != words.end();
+}
+
+TEST(PastaCommand, LeadsNothingBackToTheHost) {
+  const auto words = pasta_command(7, {}, false);
+  EXPECT_NE(std::find(words.begin(), words.end(), "--no-map-gw"), words.end());
+  for (const char* ports : {"--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"}) {
+    EXPECT_TRUE(has(words, ports, "none")) << ports << " would be auto";
+  }
+  EXPECT_EQ(words.back(), "7");
+  EXPECT_FALSE(has(words, "--runas", "0"));
+  EXPECT_TRUE(has(pasta_command(7, {}, true), "--runas", "0"));
+}
+
+TEST(PastaCommand, PublishesByProtocol) {
+  const auto words = pasta_command(7, {{8080, 80, false}, {8443, 443, false}}, false);
+  EXPECT_TRUE(has(words, "--tcp-ports", "8080:80"));
+  EXPECT_TRUE(has(words, "--tcp-ports", "8443:443"));
+  EXPECT_TRUE(has(words, "--udp-ports", "none"));
+  EXPECT_FALSE(has(words, "--tcp-ports", "none"));
+  EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, false), "--udp-ports", "5353:53"));
+}
+
+TEST(Slirp4netnsCommand, KeepsTheHostsLoopbackShut) {
+  const auto words = slirp4netns_command(7, "");
+  EXPECT_NE(std::find(words.begin(), words.end(), "--disable-host-loopback"), words.end());
+  EXPECT_EQ(words.back(), "eth0");
+}
+
+}  // namespace
+}  // namespace box
