@@ -1,0 +1,764 @@
+"""Stage 08c: a network of its own, and ways out of it; on a host of the tests' own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from conftest import NEEDS_ROOT, TIMEOUT, Caller, Started, processes_with, wait_until
+
+STAGE = "08c_network"
+HOST = "198.51.100.1"  # the test's host, see RFC 5737
+WORLD = "198.51.100.2"  # a machine beyond it
+MODES = ["bridge", "pasta", "slirp4netns"]
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # ip and nft, which we call as root
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host for containers, with a world around it: network namespaces of the test's own.
+
+    This machine's network stays as it is, and what others do in it is not seen.
+    """
+
+    holder: int  # a process in its namespaces
+    world: int
+    caller: Caller
+
+    def enter(self, *words: str) -> list[str]:
+        return ["nsenter", f"--target={self.holder}", "--net", "--mount", *words]
+
+    def do(self, *words: str, where: str = "host") -> str:
+        """Runs a program on the host, or in the world, as root; answers its output."""
+        enter = self.enter() if where == "host" else ["nsenter", f"--target={self.world}", "--net"]
+        return subprocess.run([*enter, *words], capture_output=True, text=True, check=True,
+                              timeout=TIMEOUT).stdout
+
+    def start(self, *words: str | os.PathLike, **how) -> Started:
+        before = self.enter()
+        if self.caller.uid != 0:
+            user = str(self.caller.uid)
+            before += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        before += how.pop("before", [])
+        command = [*before, self.caller.program(STAGE), *map(str, words)]
+        return Started(command, cwd="/", env=self.caller.environment(), text=True,
+                       **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                          "stderr": subprocess.PIPE, **how})
+
+    def run(self, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
+        with self.start(*words, **how) as process:
+            out, err = process.communicate(timeout=TIMEOUT)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def output(self, *words: str | os.PathLike) -> str:
+        result = self.run(*words)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.rstrip("\n")
+
+    def state(self) -> dict[str, str]:
+        """All that a container could leave on the host."""
+        return {"links": self.do("ip", "-oneline", "-brief", "link"),
+                "rules": self.do("nft", "list", "ruleset"),
+                "forwarding": self.do("cat", "/proc/sys/net/ipv4/ip_forward"),
+                "files": self.do("find", "/run", "/tmp", "-maxdepth", "2", "-name", "*hood*",
+                                 "-o", "-maxdepth", "2", "-name", "slirp4netns-*"),
+                "sockets": self.do("ss", "-Hlntu"),
+                "routes": self.do("ip", "route")}
+
+
+SET_UP = f"""
+    mount -t tmpfs tmpfs /run
+    mount --bind $0 /dev/net/tun
+    ip link set lo up
+    ip link add up0 type veth peer name eth0 netns $1
+    ip address add {HOST}/24 dev up0
+    ip link set up0 up
+    ip route add default via {WORLD}
+    nsenter --target=$1 --net sh -c '
+        ip link set lo up
+        ip address add {WORLD}/24 dev eth0
+        ip link set eth0 up'
+"""
+
+
+def hold_namespaces(*options: str) -> subprocess.Popen:
+    """A process that does nothing, in namespaces of its own."""
+    process = subprocess.Popen(["unshare", "--net", *options, "sh", "-c",
+                                "echo ready; exec sleep 1000"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.fixture
+def make_host() -> Iterator:
+    """Makes a Host for a caller. Whatever runs there ends with the test."""
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tun-", dir="/tmp"))
+    os.mknod(folder / "tun", 0o20666, os.makedev(10, 200))  # where udev runs, it is everybody's
+    os.chmod(folder / "tun", 0o666)
+    holders = []
+
+    def make(caller: Caller) -> Host:
+        world, host = hold_namespaces(), hold_namespaces("--mount", "--propagation=private")
+        holders.extend([world, host])
+        made = Host(host.pid, world.pid, caller)
+        made.do("sh", "-ec", SET_UP, str(folder / "tun"), str(world.pid))
+        return made
+
+    yield make
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def host(make_host, caller) -> Host:
+    return make_host(caller)
+
+
+@pytest.fixture
+def root_host(make_host, root) -> Host:
+    return make_host(root)
+
+
+@pytest.fixture
+def user_host(make_host, user) -> Host:
+    return make_host(user)
+
+
+@pytest.fixture
+def page() -> Iterator[pathlib.Path]:
+    """A folder with a page that nobody else has."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="page-", dir="/tmp"))
+    (folder / "index.html").write_text(f"page {secrets.token_hex(8)}\n")
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def text_of(page: pathlib.Path) -> str:
+    return (page / "index.html").read_text()
+
+
+class Server:
+    """busybox httpd on the host or in the world: real, and not ours."""
+
+    def __init__(self, host: Host, where: str, address: str, page: pathlib.Path) -> None:
+        pid = host.holder if where == "host" else host.world
+        self.process = subprocess.Popen(["nsenter", f"--target={pid}", "--net", "busybox", "httpd",
+                                         "-f", "-p", address, "-h", str(page)])
+        port = address.rpartition(":")[2]
+        assert wait_until(lambda: f":{port} " in host.do("ss", "-Hlnt", where=where))
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def fetch(host: Host, url: str, where: str = "host") -> str:
+    """The page at `url`, or "" if there is none to be had."""
+    enter = host.enter() if where == "host" else ["nsenter", f"--target={host.world}", "--net"]
+    return subprocess.run([*enter, "curl", "--silent", "--max-time", "2", url], text=True,
+                          capture_output=True, check=False, timeout=TIMEOUT).stdout
+
+
+def skip_if_not_for(host: Host, mode: str) -> None:
+    if mode == "bridge" and host.caller.uid != 0:
+        pytest.skip("a bridge is the host's root's")
+
+
+def serve(host: Host, mode: str, page: pathlib.Path, *options: str) -> Started:
+    """A container with a web server at port 80, which answers by now."""
+    process = host.start("--network", mode, "-v", f"{page}:/www:ro", *options, "sh", "-c",
+                         "httpd -p 80 -h /www && echo ready && exec sleep 1000")
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    return process
+
+
+def end(process: Started) -> int:
+    """Kills the container, not the stage: it is left to tidy up."""
+    os.kill(process.child(), signal.SIGKILL)
+    return process.wait(TIMEOUT)
+
+
+def check_that_nothing_is_left(host: Host, before: dict[str, str]) -> None:
+    assert wait_until(lambda: host.state() == before), host.state()
+
+
+# --- none ----------------------------------------------------------------------------------------
+
+
+def test_by_default_there_is_only_lo(caller):
+    script = "ls /sys/class/net; cat /proc/net/dev | grep -c :; ip route; cat /etc/resolv.conf"
+    assert caller.output(STAGE, "sh", "-c", script).split() == ["lo", "1"]
+
+
+def test_lo_works(caller):
+    script = """
+        mkdir /tmp/www; echo hello >/tmp/www/index.html; httpd -p 127.0.0.1:80 -h /tmp/www
+        wget -q -O - http://localhost/"""
+    assert caller.output(STAGE, "sh", "-c", script) == "hello"
+
+
+def test_the_container_knows_its_own_name(caller):
+    hosts = caller.output(STAGE, "--hostname", "me", "cat", "/etc/hosts").splitlines()
+    assert "127.0.0.1\tlocalhost me" in hosts
+
+
+def test_its_namespace_is_its_own(caller):
+    with caller.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        own = os.readlink(f"/proc/{process.child()}/ns/net")
+    assert own != os.readlink("/proc/self/ns/net")
+
+
+def test_the_hosts_loopback_is_refused(caller, page):
+    """What this project begins with: "localhost" works on the host, and is refused inside."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(["busybox", "httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", page])
+    try:
+        def is_up() -> bool:
+            with socket.socket() as client:
+                return client.connect_ex(("127.0.0.1", port)) == 0
+        assert wait_until(is_up)
+        result = caller.run(STAGE, "wget", "-q", "-O", "-", f"http://127.0.0.1:{port}/")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "Connection refused" in result.stderr
+        result = caller.run(STAGE, "--network", "host", "wget", "-q", "-O", "-",
+                            f"http://127.0.0.1:{port}/")
+        assert result.stdout == text_of(page)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_host_is_warned_of(caller):
+    result = caller.run(STAGE, "--network", "host", "readlink", "/proc/self/ns/net")
+    assert result.returncode == 0
+    assert result.stdout.strip() == os.readlink("/proc/self/ns/net")
+    line, = result.stderr.splitlines()
+    assert line.startswith(f"{STAGE}: --network host: the container has the host's network")
+
+
+# --- Bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words, message, hint", [
+    (["--network", "bridges"],
+     "--network bridges: there are none, host, bridge, pasta and slirp4netns", ""),
+    (["-p", "80"], "--publish 80: is not HOST:CONTAINER or HOST:CONTAINER/udp, as in 8080:80", ""),
+    (["-p", "0:80"], "--publish 0:80: '0' is no port: they are 1 to 65535", ""),
+    (["-p", "8080:70000"], "--publish 8080:70000: '70000' is no port: they are 1 to 65535", ""),
+    (["-p", "abc:80"], "--publish abc:80: 'abc' is no port: they are 1 to 65535", ""),
+    (["-p", "8080:80/sctp"],
+     "--publish 8080:80/sctp: is not HOST:CONTAINER or HOST:CONTAINER/udp, as in 8080:80", ""),
+    (["-p", "8080:80", "-p", "8080:81"],
+     "--publish 8080:81: port 8080 of the host is published twice", ""),
+    (["--network", "none", "-p", "8080:80"], "--publish is not for --network none",
+     "hint: leave --network out"),
+    (["--network", "host", "-p", "8080:80"], "--publish is not for --network host",
+     "hint: the container's ports are the host's already: leave --publish out"),
+])
+def test_a_wrong_option_is_refused(caller, words, message, hint):
+    result = caller.run(STAGE, *words, "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [f"{STAGE}: {message}"] + ([hint] if hint else [])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_that_is_taken_is_refused(host, mode, protocol):
+    skip_if_not_for(host, mode)
+    kind = "SOCK_STREAM" if protocol == "tcp" else "SOCK_DGRAM"
+    script = f"""if True:
+        import socket
+        taken = socket.socket(socket.AF_INET, socket.{kind})
+        taken.bind(("0.0.0.0", 8080))
+        if "{protocol}" == "tcp": taken.listen()
+        print("ready", flush=True)
+        input()"""
+    with subprocess.Popen(host.enter("/usr/bin/python3", "-c", script), stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout.readline() == "ready\n"
+        before = host.state()
+        suffix = "" if protocol == "tcp" else "/udp"
+        result = host.run("--network", mode, "-p", f"8080:80{suffix}", "true")
+        assert result.returncode == 125
+        message, hint = result.stderr.splitlines()
+        assert message == (f"{STAGE}: --publish 8080:80{suffix}: port 8080 of the host: "
+                           "Address already in use")
+        assert hint == ("hint: who has it:  ss --listening --numeric --processes "
+                        f"--{protocol} 'sport = 8080'")
+        assert host.state() == before
+
+
+def test_an_ordinary_user_gets_no_bridge_and_is_told_what_to_take(user):
+    result = user.run(STAGE, "--network", "bridge", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: --network bridge needs root: links and rules of the host are the host's root's",
+        "hint: an ordinary user takes --network pasta"]
+
+
+def test_an_ordinary_user_gets_no_low_port(user_host):
+    result = user_host.run("--network", "pasta", "-p", "80:80", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: --publish 80:80: port 80 of the host: Permission denied",
+        "hint: ports below 1024 are root's: publish another, as in --publish 8080:80"]
+
+
+@contextlib.contextmanager
+def without_program(host: Host, name: str) -> Iterator[None]:
+    """Covers a program of the host by something that nobody can execute."""
+    path = shutil.which(name)
+    assert path is not None
+    host.do("mount", "--bind", "/dev/null", path)
+    yield
+    host.do("umount", path)
+
+
+@pytest.mark.parametrize("mode, program, hint", [
+    ("bridge", "nft", "sudo apt-get install nftables"),
+    ("pasta", "pasta", "sudo apt-get install passt, or do without: --network none"),
+    ("slirp4netns", "slirp4netns",
+     "sudo apt-get install slirp4netns, or do without: --network none"),
+])
+def test_a_missing_program_is_named(host, mode, program, hint):
+    skip_if_not_for(host, mode)
+    before = host.state()
+    with without_program(host, program):
+        result = host.run("--network", mode, "true")
+    assert result.returncode == 125
+    message, told = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: --network {mode}: there is no program {program}")
+    assert told == f"hint: {hint}"
+    assert host.state() == before
+
+
+def test_publishing_as_a_user_takes_slirp4netns_where_there_is_no_pasta(user_host, page):
+    with without_program(user_host, "pasta"):
+        with user_host.start("-p", "8080:80", "-v", f"{page}:/www", "httpd", "-f", "-h", "/www"):
+            assert wait_until(lambda: fetch(user_host, "http://127.0.0.1:8080/") == text_of(page))
+        with without_program(user_host, "slirp4netns"):
+            result = user_host.run("-p", "8081:80", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: --publish: an ordinary user's network takes pasta or slirp4netns",
+        "hint: sudo apt-get install passt"]
+
+
+@pytest.mark.parametrize("mode", ["pasta", "slirp4netns"])
+@pytest.mark.parametrize("state", ["missing", "private"])
+def test_without_dev_net_tun_the_reason_is_named(user_host, mode, state):
+    user_host.do("umount", "/dev/net/tun")
+    if state == "missing":
+        user_host.do("mount", "-t", "tmpfs", "tmpfs", "/dev/net")
+    else:
+        user_host.do("sh", "-c", "mknod /run/tun c 10 200; mount --bind /run/tun /dev/net/tun;"
+                                 "chmod 600 /run/tun")
+    result = user_host.run("--network", mode, "true")
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    why = "No such file or directory" if state == "missing" else "Permission denied"
+    assert message == f"{STAGE}: --network {mode}: open(/dev/net/tun): {why}"
+    assert hint == ("hint: sudo modprobe tun; in Docker: docker run --device /dev/net/tun"
+                    if state == "missing" else
+                    "hint: everybody may have it: sudo chmod 0666 /dev/net/tun")
+
+
+def test_a_helper_that_fails_is_quoted(user_host):
+    """pasta takes its addresses from the host's default route."""
+    user_host.do("ip", "route", "del", "default")
+    before = user_host.state()
+    result = user_host.run("--network", "pasta", "true")
+    if result.returncode == 0:
+        pytest.skip("this pasta does without a default route")
+    assert result.returncode == 125
+    line, = result.stderr.splitlines()
+    assert line.startswith(f"{STAGE}: pasta: ")
+    assert user_host.state() == before
+
+
+def test_a_full_pool_is_told(root_host):
+    """253 links with the containers' names."""
+    names = [f"hood{number}" for number in range(1, 254)] + ["extra"]
+    batch = "\n".join(f"link add {a} type veth peer name {b}"
+                      for a, b in zip(names[::2], names[1::2]))
+    subprocess.run(root_host.enter("ip", "-batch", "-"), input=batch, text=True, check=True)
+    before = root_host.state()
+    result = root_host.run("--network", "bridge", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: all 253 addresses of 10.79.0.0/24 are taken",
+        "hint: end a container; ip link show master hood0 lists them"]
+    assert root_host.state() == before
+    root_host.do("ip", "link", "del", "hood253")
+    assert "10.79.0.254/24" in root_host.output("--network", "bridge", "ip", "address")
+
+
+def test_a_subnet_that_the_host_uses_is_told(root_host):
+    root_host.do("ip", "address", "add", "10.79.0.77/24", "dev", "up0")
+    before = root_host.state()
+    result = root_host.run("--network", "bridge", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: 10.79.0.0/24 is in use already, by up0",
+        "hint: use another network: --network pasta"]
+    assert root_host.state() == before
+
+
+def test_a_name_that_would_spoil_the_others_hosts_file_is_refused(root_host):
+    result = root_host.run("--network", "bridge", "--hostname", "a\n1.2.3.4 debian.org", "true")
+    assert result.returncode == 125
+    assert "others at the bridge cannot look this up" in result.stderr
+
+
+# --- Each network --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_world_is_reached(host, mode, page):
+    skip_if_not_for(host, mode)
+    with Server(host, "world", f"{WORLD}:80", page):
+        out = host.output("--network", mode, "wget", "-q", "-O", "-", f"http://{WORLD}/")
+    assert out + "\n" == text_of(page)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_published_port_is_reached_from_everywhere(host, mode, page):
+    skip_if_not_for(host, mode)
+    before = host.state()
+    with serve(host, mode, page, "-p", "8080:80") as process:
+        for name in ("localhost", "127.0.0.1", HOST):
+            assert fetch(host, f"http://{name}:8080/") == text_of(page), name
+        assert fetch(host, f"http://{HOST}:8080/", "world") == text_of(page)
+        assert end(process) == 137
+    check_that_nothing_is_left(host, before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_published_udp_port(host, mode):
+    skip_if_not_for(host, mode)
+    answer = f"""if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind(("0.0.0.0", 53)); print("ready", flush=True)
+        while True:
+            data, peer = s.recvfrom(100)
+            s.sendto(b"got " + data, peer)"""
+    ask = """if True:
+        import socket, sys
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+        s.connect((sys.argv[1], 5353)); s.send(b"x"); print(s.recv(100).decode())"""
+    with host.start("--network", mode, "-p", "5353:53/udp", "--rootfs", "/", "python3", "-c",
+                    answer) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        assert host.do("python3", "-c", ask, "127.0.0.1") == "got x\n"
+        assert host.do("python3", "-c", ask, HOST) == "got x\n"
+        assert host.do("python3", "-c", ask, HOST, where="world") == "got x\n"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_hosts_loopback_is_unreachable(host, mode, page):
+    """At its own address, at the gateway's, and at whatever the helper offers besides."""
+    skip_if_not_for(host, mode)
+    script = f"""
+        gateway=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p')
+        for address in 127.0.0.1 $gateway 10.0.2.2 169.254.1.1 {HOST}; do
+            echo asked; wget -q -O - http://$address:9999/ & sleep 0.3; kill $! 2>/dev/null
+        done"""
+    with Server(host, "host", "127.0.0.1:9999", page):
+        assert fetch(host, "http://127.0.0.1:9999/") == text_of(page)
+        out = host.output("--network", mode, "sh", "-c", script)
+    assert out.split() == ["asked"] * 5
+
+
+@pytest.mark.parametrize("mode", MODES + ["none"])
+def test_abstract_sockets_of_the_host_are_unreachable(host, mode):
+    skip_if_not_for(host, mode)
+    name = f"box-{secrets.token_hex(8)}"
+    listen = f"""if True:
+        import socket
+        s = socket.socket(socket.AF_UNIX); s.bind("\\0{name}"); s.listen()
+        print("ready", flush=True); input()"""
+    ask = f"""import socket; print(socket.socket(socket.AF_UNIX).connect_ex("\\0{name}"))"""
+    with subprocess.Popen(host.enter("/usr/bin/python3", "-c", listen), stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        assert host.do("python3", "-c", ask) == "0\n"
+        out = host.output("--network", mode, "--rootfs", "/", "python3", "-c", ask)
+        assert out == "111", "ECONNREFUSED"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sys_shows_the_containers_links(host, mode):
+    skip_if_not_for(host, mode)
+    assert host.output("--network", mode, "ls", "/sys/class/net").split() == ["eth0", "lo"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_left_after_sigkill(host, mode, page):
+    skip_if_not_for(host, mode)
+    before = host.state()
+    with serve(host, mode, page, "-p", "8080:80") as process:
+        child = process.child()
+        process.kill()
+        process.wait()
+        assert wait_until(lambda: not pathlib.Path(f"/proc/{child}/ns/net").exists())
+        check_that_nothing_is_left(host, before)
+        assert wait_until(lambda: not processes_with(str(page)))
+    assert not helpers(child)
+
+
+def helpers(child: int) -> list[int]:
+    """The helpers that were told to connect the process `child`."""
+    return [pid for pid in processes_with(f"\0{child}\0")]
+
+
+@pytest.mark.parametrize("mode", ["pasta", "slirp4netns"])
+def test_a_helper_that_dies_is_told_of(host, mode, page):
+    with serve(host, mode, page, "-p", "8080:80") as process:
+        helper, = helpers(process.child())
+        os.kill(helper, signal.SIGKILL)
+        assert wait_until(lambda: fetch(host, "http://127.0.0.1:8080/") == "")
+        assert end(process) == 137
+        assert f"{mode} ended before the container did" in process.stderr.read()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_reaches_the_command_and_not_the_helpers(host, mode, page):
+    skip_if_not_for(host, mode)
+    script = "trap 'echo caught' INT; httpd -p 80 -h /www; echo ready; while :; do sleep 0.1; done"
+    with host.start("--network", mode, "-p", "8080:80", "-v", f"{page}:/www", "sh", "-c", script,
+                    start_new_session=True) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.readline() == "caught\n"
+        assert fetch(host, "http://127.0.0.1:8080/") == text_of(page)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_name_servers_of_the_host_are_asked(host, mode):
+    skip_if_not_for(host, mode)
+    host.do("sh", "-c", f"echo 'nameserver 127.0.0.53' >/run/r; echo 'nameserver {WORLD}' >>/run/r;"
+                        "mount --bind /run/r /etc/resolv.conf")
+    out = host.output("--network", mode, "cat", "/etc/resolv.conf")
+    assert out == {"bridge": f"nameserver {WORLD}", "pasta": "nameserver 169.254.1.1",
+                   "slirp4netns": "nameserver 10.0.2.3"}[mode]
+
+
+# --- The bridge ----------------------------------------------------------------------------------
+
+
+def test_containers_find_each_other_by_name(root_host, page):
+    """The one that started earlier, too, knows the later one's name."""
+    script = """echo ready; read line; wget -q -O - http://web/ && cat /etc/hosts"""
+    with root_host.start("--network", "bridge", "--hostname", "early", "sh", "-c", script,
+                         stdin=subprocess.PIPE) as early:
+        assert early.stdout.readline() == "ready\n"
+        with serve(root_host, "bridge", page, "--hostname", "web"):
+            out, err = early.communicate("go\n", timeout=TIMEOUT)
+            assert out.startswith(text_of(page)), err
+            assert "10.79.0.2\tearly\n10.79.0.3\tweb\n" in out
+        hosts = root_host.output("--network", "bridge", "--hostname", "late", "cat", "/etc/hosts")
+        assert [line.split("\t")[1] for line in hosts.splitlines()[2:]] == ["late"]
+
+
+def test_containers_meet_only_at_the_bridge(root_host, page):
+    with serve(root_host, "bridge", page):
+        assert root_host.run("wget", "-q", "-O", "-", "http://10.79.0.2/").returncode == 1
+        other = root_host.run("--network", "bridge", "wget", "-q", "-O", "-", "http://10.79.0.2/")
+        assert other.stdout == text_of(page)
+
+
+def test_a_port_that_is_not_published_is_not_reached_from_outside(root_host, page):
+    with serve(root_host, "bridge", page, "-p", "8080:80"):
+        root_host.do("ip", "route", "add", "10.79.0.0/24", "via", HOST, where="world")
+        assert fetch(root_host, "http://10.79.0.2/") == text_of(page), "the host itself may"
+        assert fetch(root_host, "http://10.79.0.2/", "world") == ""
+        assert fetch(root_host, f"http://{HOST}:8080/", "world") == text_of(page)
+
+
+def test_a_published_port_is_reached_from_a_container(root_host, page):
+    """At the host's addresses, by another one and by itself."""
+    with serve(root_host, "bridge", page, "-p", "8080:80") as process:
+        for address in ("10.79.0.1", HOST):
+            out = root_host.output("--network", "bridge", "wget", "-q", "-O", "-",
+                                   f"http://{address}:8080/")
+            assert out + "\n" == text_of(page)
+        inside = ["nsenter", f"--target={process.child()}", "--net", "curl", "--silent",
+                  "--max-time", "2", f"http://{HOST}:8080/"]
+        assert subprocess.check_output(inside, text=True) == text_of(page)
+
+
+def test_no_packet_gets_to_the_hosts_loopback(root_host):
+    """Published ports need route_localnet, which alone would let this in."""
+    catch = """if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1.5)
+        s.bind(("127.0.0.1", 9999)); print("ready", flush=True)
+        try: print(s.recv(100).decode())
+        except TimeoutError: print("nothing")"""
+    throw = """if True:
+        import socket, struct
+        def sum16(data):
+            total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+            total = (total >> 16) + (total & 0xffff)
+            return ~(total + (total >> 16)) & 0xffff
+        payload = b"stranger"
+        udp = struct.pack("!HHHH", 1234, 9999, 8 + len(payload), 0) + payload
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
+                         socket.inet_aton("10.79.0.2"), socket.inet_aton("127.0.0.1"))
+        ip = ip[:10] + struct.pack("!H", sum16(ip)) + ip[12:]
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+        mac = bytes.fromhex("024f0a4f0001") + bytes.fromhex("024f0a4f0002")
+        for i in range(3): s.send(mac + b"\\x08\\x00" + ip + udp)"""
+
+    def thrown() -> str:
+        with subprocess.Popen(root_host.enter("/usr/bin/python3", "-c", catch), text=True,
+                              stdout=subprocess.PIPE) as catcher:
+            assert catcher.stdout.readline() == "ready\n"
+            with root_host.start("--network", "bridge", "--rootfs", "/", "sh", "-c",
+                                 "echo ready; sleep 1000") as process:
+                assert process.stdout.readline() == "ready\n", process.stderr.read()
+                if without_rule:
+                    root_host.do("nft", "flush", "chain", "ip", "containers_under_the_hood",
+                                 "to_the_loopback")
+                subprocess.run(["nsenter", f"--target={process.child()}", "--net",
+                                "/usr/bin/python3", "-c", throw], check=True)
+                return catcher.stdout.readline()
+
+    without_rule = False
+    assert thrown() == "nothing\n"
+    without_rule = True
+    assert thrown() == "stranger\n", "the packet is good: only the rule keeps it out"
+
+
+def test_nothing_is_forwarded_that_was_not_before(root_host):
+    """The world's packets are not passed on to elsewhere, though ip_forward is on now."""
+    def knows_the_way(address: str) -> bool:
+        done = subprocess.run(["nsenter", f"--target={root_host.world}", "--net", "ping", "-c1",
+                               "-W1", address], capture_output=True, check=False)
+        return done.returncode == 0
+
+    elsewhere = hold_namespaces()
+    try:
+        root_host.do("sh", "-ec", """
+            ip link add else0 type veth peer name eth0 netns $0
+            ip address add 203.0.113.1/24 dev else0; ip link set else0 up
+            nsenter --target=$0 --net sh -c '
+                ip address add 203.0.113.2/24 dev eth0; ip link set eth0 up
+                ip route add default via 203.0.113.1'""", str(elsewhere.pid))
+        root_host.do("ip", "route", "add", "203.0.113.0/24", "via", HOST, where="world")
+        if shutil.which("ping") is None:
+            pytest.skip("there is no ping")
+        with root_host.start("--network", "bridge", "sh", "-c", "echo ready; sleep 1000") as one:
+            assert one.stdout.readline() == "ready\n", one.stderr.read()
+            assert root_host.do("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+            assert not knows_the_way("203.0.113.2")
+            root_host.do("nft", "flush", "chain", "ip", "containers_under_the_hood", "forwarded")
+            assert knows_the_way("203.0.113.2"), "only the rule keeps it out"
+    finally:
+        elsewhere.kill()
+        elsewhere.wait()
+        elsewhere.stdout.close()
+
+
+def test_a_host_that_forwards_goes_on_to(root_host):
+    root_host.do("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+    before = root_host.state()
+    assert root_host.run("--network", "bridge", "true").returncode == 0
+    assert root_host.state() == before
+
+
+def test_what_a_killed_janitor_left_is_removed_by_the_next(root_host, page):
+    """The whole family is killed at once: what then stays goes with the next container."""
+    before = root_host.state()
+    with serve(root_host, "bridge", page, "--hostname", "dead", "-p", "8080:80") as process:
+        for pid in [*processes_with(str(page)), process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait()
+    assert wait_until(lambda: "hood1" not in root_host.state()["links"])
+    assert "8080" in root_host.state()["rules"], "nobody was there to remove it"
+    out = root_host.output("--network", "bridge", "-p", "8080:80", "cat", "/etc/hosts")
+    assert "dead" not in out
+    check_that_nothing_is_left(root_host, before)
+
+
+def test_fifty_at_once(root_host):
+    """Distinct addresses, all reachable, and nothing left."""
+    before = root_host.state()
+    count = 50
+    processes = [root_host.start("--network", "bridge", "--hostname", f"c{number}", "sh", "-c",
+                                 "httpd -p 80 -h /etc; hostname -i; exec sleep 1000")
+                 for number in range(count)]
+    try:
+        addresses = {}
+        for number, process in enumerate(processes):
+            addresses[f"c{number}"] = process.stdout.readline().strip()
+        assert len(set(addresses.values())) == count, addresses
+        script = f"""
+            for n in $(seq 0 {count - 1}); do wget -q -O - http://c$n/hostname >/dev/null &&
+                echo c$n; done"""
+        reached = root_host.output("--network", "bridge", "sh", "-c",
+                                   script.replace("/hostname", "/hosts"))
+        assert reached.split() == list(addresses)
+    finally:
+        for process in processes:
+            os.kill(process.child(), signal.SIGKILL)
+        assert [process.wait(TIMEOUT) for process in processes] == [137] * count
+        for process in processes:
+            process.stdout.close()
+            process.stderr.close()
+    check_that_nothing_is_left(root_host, before)
+
+
+# --- The parent dies -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.as_shipped
+def test_no_kill_of_the_parent_leaves_anything(host, mode):
+    """strace kills the parent as it enters each system call that it makes after clone3()."""
+    skip_if_not_for(host, mode)
+    before = host.state()
+    trace = host.caller.home / "trace"
+    mark = f"0.3{secrets.randbelow(10**9)}"
+
+    def run(*inject: str) -> list[str]:
+        with host.start("--network", mode, "-p", "8080:80", "sh", "-c", f"sleep {mark}; true",
+                        before=["strace", "-o", str(trace), *inject]) as process:
+            process.communicate(timeout=TIMEOUT)
+        return [line.partition("(")[0] for line in trace.read_text().splitlines() if "(" in line]
+
+    names = run()
+    first = names.index("clone3")
+    for number in range(first, len(names), 7):  # every seventh: all of them take minutes
+        occurrence = names[:number + 1].count(names[number])
+        run("-e", f"inject={names[number]}:signal=KILL:when={occurrence}")
+        assert wait_until(lambda: not processes_with(mark)), names[number]
+        assert wait_until(lambda: host.state() == before), f"{names[number]}: {host.state()}"
+    trace.unlink()
