@@ -95,6 +95,22 @@ void set_alias(RouteSocket& socket, const std::string& link, const std::string& 
   check(socket.ask(message), "rtnetlink(SETLINK {}, alias '{}')", link, text);
 }
 
+// ip link set LINK alias TEXT type bridge_slave hairpin on
+//
+// Where net.bridge.bridge-nf-call-iptables is on, the bridge itself applies the rules. What they
+// send back to the container from which it came, its own published port, then has to leave by the
+// link by which it came in.
+void set_up_port(RouteSocket& socket, const std::string& link, const std::string& alias) {
+  NetlinkMessage message(RTM_NEWLINK, 0, ifinfomsg{});
+  message.add(IFLA_IFNAME, link);
+  message.add(IFLA_IFALIAS, alias);
+  message.nest(IFLA_LINKINFO, [&] {
+    message.add(IFLA_INFO_SLAVE_KIND, std::string("bridge"));
+    message.nest(IFLA_INFO_SLAVE_DATA, [&] { message.add_bytes(IFLA_BRPORT_MODE, "\x01"); });
+  });
+  check(socket.ask(message), "rtnetlink(NEWLINK {}, alias '{}', hairpin)", link, alias);
+}
+
 // ip link delete LINK
 void remove_link(RouteSocket& socket, const std::string& link) {
   NetlinkMessage message(RTM_DELLINK, 0, ifinfomsg{});
@@ -262,7 +278,7 @@ std::unique_ptr<Janitor> join_bridge(pid_t child, Container container) {
   }
   container.number = connect_to_bridge(host, host.index_of(kBridge), child);
   janitor->tell(link_name(container.number));
-  set_alias(host, link_name(container.number), alias_of(container));
+  set_up_port(host, link_name(container.number), alias_of(container));
   configure_inside(child, container.number);
   update_rules_and_names(host);
   return janitor;

@@ -1,6 +1,6 @@
 // Stage 08c: a network of its own, and ways out of it.
 //
-//   bazel run //stages/08c_network --publish 8080:80 httpd -f -h /
+//   bazel run //stages/08c_network -- --publish 8080:80 httpd -f -h /
 
 #include "common/run_main.h"
 #include "stages/01_exec/process.h"
@@ -9,41 +9,45 @@
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/06_pivot_root/mounts.h"
+#include "stages/07_cgroups/cgroup.h"
+#include "stages/08a_overlayfs/image_user.h"
+#include "stages/08a_overlayfs/overlay.h"
 #include "stages/08c_network/network.h"
 
-namespace box {
-namespace {
+using namespace box;
 
-int run(CommandLine& line) {
+static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
   NamespaceOptions own(line);
   IdOptions ids(line);
   MountOptions mounts(line);
-  NetworkOptions network_options(line);
+  CgroupOptions limits(line);
+  LayerOptions layering(line, process);
+  Network network(line, own, mounts);
   line.parse();
 
-  const std::string root = build_userspace(userspace, rootfs);
+  const Layers layers = stack_layers(layering, userspace, rootfs);
   const UniqueFd parent = open_this_process();
-  Network network(network_options, own, mounts);
-  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC |
-                          network.namespaces();
+  const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  Cgroup cgroup(limits);
   Handshake handshake;
-  Child child = start_child_in(namespaces, [&] {
+  Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
     // In the child, until it becomes the command.
     handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    HostMounts host = take_from_host(mounts);
-    network.take_own_sys(host);
-    pivot_into(root);
+    const HostMounts host = network.take_from_host(mounts);
+    const OpenLayers open = take_layers(layers);
     become_root(ids);
+    pivot_into(mount_overlay(open));
     network.set_up_inside();
     attach(host);
+    cgroup.enter_namespace();
     protect_kernel_paths();
     if (mounts.read_only) make_root_read_only();
-    become_user(ids);
+    become_user(find_user(layering, ids, process));
     die_with(parent);
     if (own.init) become_init();
     exec_command(process, container_environment(line.program()));
@@ -51,10 +55,7 @@ int run(CommandLine& line) {
   write_id_maps(child.pid(), ids);
   network.connect(child.pid());
   handshake.let_child_go_on();
-  return wait_for_pid_1(child);
+  return cgroup.finish(wait_for_pid_1(child));
 }
 
-}  // namespace
-}  // namespace box
-
-int main(int argc, char** argv) { return box::run_main(argc, argv, box::run); }
+int main(int argc, char** argv) { return run_main(argc, argv, run); }

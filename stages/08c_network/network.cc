@@ -124,35 +124,40 @@ std::string without_loopback(const std::string& host) {
   return text;
 }
 
-NetworkOptions::NetworkOptions(CommandLine& line) {
-  auto given = std::make_shared<bool>(false);
+Network::Network(CommandLine& line, const NamespaceOptions& own, MountOptions& mounts)
+    : hostname_(own.hostname) {
   line.add_option(
       "--network", "none|host|bridge|pasta|slirp4netns",
       "none (the default): only lo; bridge: as root; pasta, slirp4netns: for everybody; "
       "host: no isolation",
-      [this, given](const std::string& text) {
-        kind = parse_kind(text);
-        *given = true;
+      [this](const std::string& text) {
+        kind_ = parse_kind(text);
+        kind_given_ = true;
       });
-  line.add_option("-p,--publish", "HOST:CONTAINER[/udp]",
-                  "lead a port of the host to one of the container; without --network: by bridge "
-                  "as root, else by pasta or slirp4netns",
-                  [this](const std::string& text) { add_port(ports, parse_published_port(text)); });
-  line.add_check([this, given] {
-    if (ports.empty()) return;
-    if (!*given) kind = kind_that_publishes();
-    if (kind == NetworkKind::kNone || kind == NetworkKind::kHost) {
-      throw Failure(fmt::format("--publish is not for --network {}", name_of(kind)),
-                    kind == NetworkKind::kHost
-                        ? "the container's ports are the host's already: leave --publish out"
-                        : "leave --network out");
-    }
+  line.add_option(
+      "-p,--publish", "HOST:CONTAINER[/udp]",
+      "lead a port of the host to one of the container; without --network: by bridge "
+      "as root, else by pasta or slirp4netns",
+      [this](const std::string& text) { add_port(ports_, parse_published_port(text)); });
+  line.add_check([this, &mounts] {
+    choose_kind();
+    prepare(mounts);
   });
   line.add_hint(network_namespace_hint);
 }
 
-Network::Network(const NetworkOptions& options, const NamespaceOptions& own, MountOptions& mounts)
-    : kind_(options.kind), hostname_(own.hostname), ports_(options.ports) {
+void Network::choose_kind() {
+  if (ports_.empty()) return;
+  if (!kind_given_) kind_ = kind_that_publishes();
+  if (kind_ == NetworkKind::kNone || kind_ == NetworkKind::kHost) {
+    throw Failure(fmt::format("--publish is not for --network {}", name_of(kind_)),
+                  kind_ == NetworkKind::kHost
+                      ? "the container's ports are the host's already: leave --publish out"
+                      : "leave --network out");
+  }
+}
+
+void Network::prepare(MountOptions& mounts) {
   // Before the volumes that the user has asked for, which may cover them.
   const auto show = [&](const std::string& source, const std::string& target) {
     mounts.volumes.insert(mounts.volumes.begin(), {source, target, true});
@@ -198,18 +203,15 @@ Network::Network(const NetworkOptions& options, const NamespaceOptions& own, Mou
 
 std::uint64_t Network::namespaces() const { return kind_ == NetworkKind::kHost ? 0 : CLONE_NEWNET; }
 
-void Network::take_own_sys(HostMounts& host) const {
-  if (kind_ == NetworkKind::kHost) return;
+HostMounts Network::take_from_host(const MountOptions& mounts) const {
+  HostMounts host = box::take_from_host(mounts);
+  if (kind_ == NetworkKind::kHost) return host;
   // /sys/class/net shows the links of the network namespace in which the sysfs was mounted, see
   // network_namespaces(7). For a new one the kernel wants that namespace to be ours, and, as with
   // /proc, another sysfs to be fully visible.
-  const UniqueFd context(check_quietly(fsopen("sysfs", FSOPEN_CLOEXEC), "fsopen(sysfs)"));
-  check_quietly(fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
-                "fsconfig(sysfs, CREATE)");
-  host.sys = UniqueFd(
-      check(fsmount(context.get(), FSMOUNT_CLOEXEC,
-                    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
-            "fsmount(sysfs)"));
+  host.sys = new_mount(
+      "sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  return host;
 }
 
 void Network::set_up_inside() const {

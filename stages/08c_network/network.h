@@ -18,38 +18,36 @@ namespace box {
 
 enum class NetworkKind { kNone, kHost, kBridge, kPasta, kSlirp4netns };
 
-// --network and -p/--publish
-struct NetworkOptions {
-  explicit NetworkOptions(CommandLine& line);
-
-  NetworkKind kind = NetworkKind::kNone;
-  std::vector<PublishedPort> ports;
-};
-
-// The container's network, from before its start to after its end: the destructor takes away what
-// connect() has made.
+// --network and -p/--publish, and the container's network from before its start to after its end:
+// the destructor takes away what connect() has made.
 class Network {
  public:
-  // In the parent, before the child starts. Throws Failure, with nothing made, if a published port
-  // is taken or what the network needs is missing. Adds to `mounts` the files that are the host's.
-  Network(const NetworkOptions& options, const NamespaceOptions& own, MountOptions& mounts);
+  // When the command line has been read, and nothing has been made yet, throws Failure if what the
+  // network needs is missing or a published port is taken. Adds to `mounts` the files of the
+  // container's that the host has.
+  Network(CommandLine& line, const NamespaceOptions& own, MountOptions& mounts);
 
   // CLONE_NEWNET, or 0 with --network host.
   [[nodiscard]] std::uint64_t namespaces() const;
 
-  // In the child, while the host's /sys is there: takes one that shows the container's links.
-  void take_own_sys(HostMounts& host) const;
+  // In the child: take_from_host() of stage 06, but with a /sys that shows the container's links.
+  [[nodiscard]] HostMounts take_from_host(const MountOptions& mounts) const;
 
-  // In the child, in its root, as root: lo, /etc/hosts and /etc/resolv.conf.
+  // In the child, in its root, as root: lo, /etc/hosts and /etc/resolv.conf. Before the volumes are
+  // attached, which may cover these files.
   void set_up_inside() const;
 
   // In the parent, while the child waits.
   void connect(pid_t child);
 
  private:
-  NetworkKind kind_;
-  std::string hostname_;
+  void choose_kind();
+  void prepare(MountOptions& mounts);
+
+  NetworkKind kind_ = NetworkKind::kNone;
+  bool kind_given_ = false;
   std::vector<PublishedPort> ports_;
+  const std::string& hostname_;
   std::vector<UniqueFd> reserved_;
   std::string resolv_conf_;
   std::unique_ptr<Janitor> janitor_;
