@@ -57,7 +57,6 @@ std::string hosts_file(const std::vector<Container>& containers) {
       "127.0.0.1\tlocalhost\n"
       "::1\tlocalhost ip6-localhost ip6-loopback\n";
   for (const Container& container : containers) {
-    if (container.name.empty()) continue;  // it has a link, and is about to get its name
     text += fmt::format("{}\t{}\n", address_of(container.number), container.name);
   }
   return text;

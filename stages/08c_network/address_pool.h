@@ -35,7 +35,8 @@ struct Container {
 
 [[nodiscard]] std::string alias_of(const Container& container);
 
-// The containers that have a link at the bridge, as their aliases tell.
+// The containers that have a link at the bridge, as their aliases tell: one without an alias has no
+// name.
 [[nodiscard]] std::vector<Container> containers_in(const std::vector<Link>& links);
 
 // The text of hosts(5) for all of them.

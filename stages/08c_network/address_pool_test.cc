@@ -55,10 +55,11 @@ TEST(AddressPool, HasNoContainersWithoutABridge) {
 }
 
 TEST(AddressPool, WritesHosts) {
-  EXPECT_EQ(hosts_file(containers_in(some_links())),
+  EXPECT_EQ(hosts_file({{7, "web", {}}, {9, "db", {}}}),
             "127.0.0.1\tlocalhost\n"
             "::1\tlocalhost ip6-localhost ip6-loopback\n"
-            "10.79.0.8\tweb\n");
+            "10.79.0.8\tweb\n"
+            "10.79.0.10\tdb\n");
 }
 
 TEST(Ruleset, HasThePublishedPorts) {

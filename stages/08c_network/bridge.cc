@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -219,12 +220,24 @@ bool has_forwarded(const std::vector<Link>& links) {
   return true;
 }
 
+// The containers at the bridge. A link without a name, while we have the lock, belongs to one who
+// was killed before he could give it one: it goes.
+std::vector<Container> containers_at_bridge(RouteSocket& host) {
+  std::vector<Container> containers = containers_in(host.links());
+  const auto is_nameless = [](const Container& container) { return container.name.empty(); };
+  for (const Container& container : containers) {
+    if (is_nameless(container)) remove_link(host, link_name(container.number));
+  }
+  containers.erase(std::remove_if(containers.begin(), containers.end(), is_nameless),
+                   containers.end());
+  return containers;
+}
+
 // Rules and names follow from the links. What a killed container has left goes with this.
 void update_rules_and_names(RouteSocket& host) {
-  const std::vector<Link> links = host.links();
-  const std::vector<Container> containers = containers_in(links);
+  const std::vector<Container> containers = containers_at_bridge(host);
   write_hosts_file(containers);
-  load_ruleset(ruleset(containers, has_forwarded(links)));
+  load_ruleset(ruleset(containers, has_forwarded(host.links())));
 }
 
 void remove_bridge(RouteSocket& host) {
@@ -241,7 +254,7 @@ void leave_bridge(const std::string& link) {
   const BridgeLock lock;
   RouteSocket host;
   if (!link.empty()) remove_link(host, link);
-  if (containers_in(host.links()).empty()) {
+  if (containers_at_bridge(host).empty()) {
     remove_bridge(host);
   } else {
     update_rules_and_names(host);
@@ -272,7 +285,7 @@ std::unique_ptr<Janitor> join_bridge(pid_t child, Container container) {
       std::make_unique<Janitor>([](const Janitor::Leash& leash) { leave_bridge(leash.wait()); });
   const BridgeLock lock;
   RouteSocket host;
-  if (containers_in(host.links()).empty()) {
+  if (containers_at_bridge(host).empty()) {
     remove_bridge(host);  // what is there was left by one who was killed, and is perhaps not whole
     make_bridge(host);
   }
