@@ -32,6 +32,7 @@ tests in C++ and in Python|libgtest-dev musl-tools python3 python3-pexpect pytho
 more than one user in a container|uidmap
 looking into containers from outside|attr debootstrap iproute2 procps strace tmux util-linux
 images that others make|skopeo umoci
+networks of containers|curl iperf3 nftables passt slirp4netns
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
 a container tool to compare with|bubblewrap
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck

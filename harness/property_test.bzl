@@ -13,6 +13,7 @@ STAGES = [
     "//stages/07_cgroups",
     "//stages/08a_overlayfs",
     "//stages/08b_seccomp",
+    "//stages/08c_network",
 ]
 
 def harness_programs(more = {}):

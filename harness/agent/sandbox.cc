@@ -1,10 +1,13 @@
 #include "harness/agent/sandbox.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -116,10 +119,20 @@ void mount_new_scratch(const std::vector<std::string>& kept, const ScratchOnDisk
   }
 }
 
+// As on every host; a new network namespace has it down.
+void bring_up_loopback() {
+  const UniqueFd any(check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket()"));
+  ifreq request = {};
+  std::string("lo").copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_flags = IFF_UP;
+  check_quietly(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo)");
+}
+
 }  // namespace
 
 void enter_own_host(const std::vector<std::string>& kept) {
-  check_quietly(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID), "unshare()");
+  check_quietly(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET),
+                "unshare()");
   ScratchOnDisk disk;
   const pid_t child = check_quietly(fork(), "fork()");
   if (child != 0) {
@@ -132,6 +145,7 @@ void enter_own_host(const std::vector<std::string>& kept) {
   check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
   // First out of the real host's peer groups, then into new ones.
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, PRIVATE)");
+  bring_up_loopback();
   mount_new("proc", "/proc", nullptr);
   mount_new("mqueue", "/dev/mqueue", nullptr);
   mount_new("tmpfs", "/dev/shm", "mode=1777");

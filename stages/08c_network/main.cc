@@ -12,6 +12,7 @@
 #include "stages/07_cgroups/cgroup.h"
 #include "stages/08a_overlayfs/image_user.h"
 #include "stages/08a_overlayfs/overlay.h"
+#include "stages/08b_seccomp/seccomp_filter.h"
 #include "stages/08c_network/network.h"
 
 using namespace box;
@@ -25,6 +26,8 @@ static int run(CommandLine& line) {
   MountOptions mounts(line);
   CgroupOptions limits(line);
   LayerOptions layering(line, process);
+  CapabilityOptions capabilities(line);
+  SeccompOptions seccomp(line, capabilities);
   Network network(line, own, mounts);
   line.parse();
 
@@ -32,6 +35,7 @@ static int run(CommandLine& line) {
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
+  const SeccompFilter filter(seccomp);
   Handshake handshake;
   Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
     // In the child, until it becomes the command.
@@ -47,10 +51,10 @@ static int run(CommandLine& line) {
     cgroup.enter_namespace();
     protect_kernel_paths();
     if (mounts.read_only) make_root_read_only();
-    become_user(find_user(layering, ids, process));
+    drop_privileges(capabilities, find_user(layering, ids, process));
     die_with(parent);
     if (own.init) become_init();
-    exec_command(process, container_environment(line.program()));
+    exec_command(process, container_environment(line.program()), [&] { filter.install(); });
   });
   write_id_maps(child.pid(), ids);
   network.connect(child.pid());

@@ -218,6 +218,14 @@ void Network::set_up_inside() const {
   if (kind_ == NetworkKind::kHost) return;
   bring_up_loopback();
   if (mkdir("/etc", 0755) == -1 && errno != EEXIST) check(-1, "mkdir(/etc)");
+  if (access("/etc", W_OK) == -1 && errno == EACCES) {
+    // It belongs to an id that is not mapped: see capabilities(7), CAP_DAC_OVERRIDE does not help.
+    if (kind_ != NetworkKind::kNone) {
+      warn("/etc of this root is nobody's in the container: its resolv.conf stays as it is",
+           "map the id of its owner, see --uid-map");
+    }
+    return;
+  }
   replace_file("/etc/hosts", fmt::format("127.0.0.1\tlocalhost {}\n"
                                          "::1\tlocalhost ip6-localhost ip6-loopback\n",
                                          hostname_));

@@ -210,7 +210,7 @@ def sleeping(host: Host, mode: str, *options: str) -> Started:
 def python_in(container: Started, script: str) -> Started:
     """The host's Python in the network namespace of the container."""
     return Started(["nsenter", f"--target={container.child()}", "--net",
-                             "/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, text=True)
+                    "/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, text=True)
 
 
 def check_that_nothing_is_left(host: Host, before: dict[str, str]) -> None:
@@ -311,7 +311,7 @@ def test_a_port_that_is_taken_is_refused(host, mode, protocol):
         print("ready", flush=True)
         input()"""
     with Started(host.enter("/usr/bin/python3", "-c", script), stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as taker:
+                 stdout=subprocess.PIPE, text=True) as taker:
         assert taker.stdout.readline() == "ready\n"
         before = host.state()
         suffix = "" if protocol == "tcp" else "/udp"
@@ -470,7 +470,7 @@ def test_a_published_port_is_reached_from_everywhere(host, mode, page):
 
 @FOR_EACH_NETWORK
 def test_a_published_udp_port(host, mode):
-    answer = f"""if True:
+    answer = """if True:
         import socket
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.bind(("0.0.0.0", 53)); print("ready", flush=True)
@@ -515,7 +515,7 @@ def test_abstract_sockets_of_the_host_are_unreachable(host, mode):
         print("ready", flush=True); input()"""
     ask = f"""import socket; print(socket.socket(socket.AF_UNIX).connect_ex("\\0{name}"))"""
     with Started(host.enter("/usr/bin/python3", "-c", listen), stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as server:
+                 stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout.readline() == "ready\n"
         assert host.do("/usr/bin/python3", "-c", ask) == "0\n"
         with sleeping(host, mode) as container, python_in(container, ask) as client:
@@ -550,7 +550,9 @@ def test_a_helper_that_dies_is_told_of(host, mode, page):
     with serve(host, mode, page, "-p", "8080:80") as process:
         helper, = helpers(process.child())
         os.kill(helper, signal.SIGKILL)
-        assert wait_until(lambda: fetch(host, "http://127.0.0.1:8080/") == "")
+        status = pathlib.Path(f"/proc/{helper}/status")
+        assert wait_until(lambda: "State:\tZ" in status.read_text())
+        assert fetch(host, "http://127.0.0.1:8080/") == ""
         assert end(process) == 137
         assert f"{mode} ended before the container did" in process.stderr.read()
 
@@ -644,7 +646,7 @@ def test_no_packet_gets_to_the_hosts_loopback(root_host):
 
     def thrown() -> str:
         with Started(root_host.enter("/usr/bin/python3", "-c", catch), text=True,
-                              stdout=subprocess.PIPE) as catcher:
+                     stdout=subprocess.PIPE) as catcher:
             assert catcher.stdout.readline() == "ready\n"
             with sleeping(root_host, "bridge") as container:
                 if without_rule:
