@@ -182,7 +182,7 @@ def fetch(host: Host, url: str, where: str = "host") -> str:
 
 
 def reaches(host: Host, url: str, page: pathlib.Path, where: str = "host") -> bool:
-    """Whether the page is there, within moments: pasta of 2023 resets some first connections."""
+    """Whether the page is there, within moments."""
     return wait_until(lambda: fetch(host, url, where) == text_of(page), seconds=2)
 
 
@@ -563,6 +563,7 @@ def test_ctrl_c_reaches_the_command_and_not_the_helpers(host, mode, page):
     with host.start("--network", mode, "-p", "8080:80", "-v", f"{page}:/www", "sh", "-c", script,
                     start_new_session=True) as process:
         assert process.stdout.readline() == "ready\n", process.stderr.read()
+        assert reaches(host, "http://127.0.0.1:8080/", page)  # httpd has left our group by now
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "caught\n"
         assert reaches(host, "http://127.0.0.1:8080/", page)
