@@ -18,8 +18,6 @@ from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Contr
 from harness.properties import PROPERTIES
 from harness.scenes import Look, Stage, Tools
 
-TRIED_AT_ONCE = 8
-
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -117,9 +115,7 @@ class Grader:
             for key in keys_of(case):
                 if key not in self.seen:
                     wanted.setdefault(key, set()).update(case.property.asks)
-        # Where all scenes are on one host, this machine, one would see what another does.
-        at_once = TRIED_AT_ONCE if self.place.is_root else 1
-        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self.place.at_once) as pool:
             jobs = {key: pool.submit(self.look, key, frozenset(asks))
                     for key, asks in wanted.items() if key.scene not in scenes.ALONE}
             for key, job in jobs.items():

@@ -67,6 +67,7 @@ class Vm:
     """A machine that runs from boot() to close(). Its commands run as root or as uid 1000."""
 
     is_root = True
+    at_once = 4
     ordinary = (1000, 1000)
     patience = EMULATION.patience
     tests_all = True
