@@ -143,9 +143,6 @@ Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
     remove();
     if (options.any()) throw;
     trace(std::string("no cgroup of its own: ") + failure.what());
-    if (isatty(STDERR_FILENO) == 1) {
-      warn(std::string("no cgroup of its own: ") + failure.what(), failure.hint());
-    }
   }
 }
 

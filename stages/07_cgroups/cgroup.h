@@ -18,7 +18,7 @@ class Cgroup {
   // In the parent, before the child starts: removes what a killed parent has left, makes the cgroup
   // next to our own, or above, and sets the limits. Where the machine does not allow that, throws
   // Failure if a limit or --stats was asked for; else the container goes on in our own cgroup, and
-  // only a terminal and --verbose tell why.
+  // --verbose tells why.
   explicit Cgroup(const CgroupOptions& options);
 
   // In the parent: kills what is still in the cgroup, and removes it.

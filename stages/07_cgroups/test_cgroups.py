@@ -116,11 +116,11 @@ def test_no_other_cgroup_is_seen(caller):
     assert names == ""
 
 
-def test_where_there_is_no_cgroup_a_terminal_is_told_why(user):
-    shell = user.terminal(STAGE, "sh", "-c", "'echo started'")
-    if os.geteuid() == 0:  # started from the root of the hierarchy, which is not this user's
-        shell.expect(f"{STAGE}: no cgroup of its own: [^\r]*\r\nhint: [^\r]*\r\n")
-    shell.expect_exact("started\r\n")
+def test_where_there_is_no_cgroup_verbose_tells_why(user):
+    if os.geteuid() != 0:  # started from the root of the hierarchy, which is not this user's
+        pytest.skip("an ordinary user may have been given a part of the tree")
+    told = user.run(STAGE, "--verbose", "true").stderr
+    assert "no cgroup of its own: " in told
 
 
 @needs_v2
