@@ -885,8 +885,8 @@ def other_cgroups_are_hidden(look: Look) -> Seen:
     names = answer.get("names", [])
     if look.names["delegated"] in names:
         return violated(f"it sees {look.names['delegated']}, a cgroup of the host")
-    if "cgroup.procs" in names and "memory.max" in names:
-        return holds("/sys/fs/cgroup shows its own files, memory.max among them, and nobody else's")
+    if "cgroup.procs" in names:
+        return holds(f"/sys/fs/cgroup shows one cgroup, without {look.names['delegated']}")
     if names == [] or answer.get("errno") == "ENOENT":
         return holds(f"/sys/fs/cgroup shows nothing: {answer.get('errno', 'it is empty')}")
     raise ProbeBroke(str(answer))
@@ -898,8 +898,8 @@ def limit_cannot_be_raised(look: Look) -> Seen:
         f"write_to={look.names['cgroups']}/memory.max,max",
         "write_to_new_cgroup2=/tmp/new,memory.max,max")]
     limit = look.fact("limits")["memory.max"]
-    if limit == "max":
-        return violated(f"on the host, memory.max is now {limit}: {tried}")
+    if limit in ("", "max"):
+        return violated(f"on the host, memory.max is {limit or 'not there'}: {tried}")
     if limit == str(64 << 20) and all("errno" in answer for answer in tried):
         return holds(f"on the host, memory.max is still {limit};"
                      f" the kernel said {tried[0]['errno']} and {tried[1]['errno']}")
@@ -914,6 +914,15 @@ def cgroup_cannot_be_left(look: Look) -> Seen:
     if before and before == after and "errno" in answer:
         return holds(f"it is still in {after}; the kernel said {answer['errno']}")
     raise ProbeBroke(f"first in {before}, then in {after}: {answer}")
+
+
+def cgroup_is_gone(look: Look) -> Seen:
+    after = look.fact("cgroup_after")
+    if after.get("errno") == "ENOENT":
+        return holds(f"{look.fact('cgroup')} is gone")
+    if "ino" in after:
+        return violated(f"{look.fact('cgroup')} is still there")
+    raise ProbeBroke(str(after))
 
 
 def swap_is_limited(look: Look) -> Seen:

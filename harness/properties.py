@@ -859,6 +859,20 @@ PROPERTIES: List[Property] = [
         command="{stage} --rootfs {root} --pids-limit 32 -- /bin/sh -c"
                 " 'f() {{ f | f & }}; f; sleep 1'"),
     Property(
+        name="cgroup_is_removed", since="07", scene="limits", observe=seen.cgroup_is_gone,
+        holds="its cgroup is gone at the end", violated="it is still there",
+        lesson="The kernel keeps a cgroup until somebody removes it.",
+        man="7 cgroups", mistake="No rmdir(2), or before the last process had gone.",
+        command=SHELL + " true; ls /sys/fs/cgroup"),
+    Property(
+        name="killed_parents_cgroup_is_removed", since="07", scene="limits_parent_killed",
+        observe=seen.cgroup_is_gone,
+        holds="the next start removes the cgroup of one whose parent was killed",
+        violated="it is still there",
+        lesson="The killed cannot tidy up: somebody else has to, and to know what he may remove.",
+        man="2 flock", mistake="Nothing looks for what an earlier start has left.",
+        command=SHELL + " 'sleep 9' & kill -9 $!; " + SHELL + " true; ls /sys/fs/cgroup"),
+    Property(
         name="no_limit_no_start", since="07", scene="limit_fails",
         observe=seen.stops_or(seen.runs_without_limit),
         holds="when a limit cannot be set, the command does not run", violated="it runs without",

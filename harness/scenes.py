@@ -1310,7 +1310,8 @@ def limits(stage: Stage) -> Look:
     look.facts["session"] = stage.cgroup
     stage.watch()
     run = stage.start(
-        stage.probe("hello", "read=/proc/self/cgroup", "list={cgroups}".format(**stage.names),
+        stage.probe("hello", "sleep_ms=1000",  # who is moved late is moved by then
+                    "read=/proc/self/cgroup", "list={cgroups}".format(**stage.names),
                     "write_to={cgroups}/memory.max,max".format(**stage.names),
                     "write_to_new_cgroup2=/tmp/new,memory.max,max", "hold=1",
                     "leave_cgroup={cgroups},{other}".format(**stage.names), "hold=2"),
@@ -1329,6 +1330,27 @@ def limits(stage: Stage) -> Look:
     look.facts["cgroup_at_the_end"] = cgroups_of(stage, [pid]).get(pid, "")
     stage.agent.write(run["run"], "\n", close=True)
     stage.end(look, run, "run")
+    look.facts["cgroup_after"] = stage.agent.stat(cgroup)[cgroup]
+    return look
+
+
+@scene
+def limits_parent_killed(stage: Stage) -> Look:
+    """The program is killed with SIGKILL, and started again."""
+    look = look_of(stage)
+    need_cgroup(stage)
+    options = limits_of(stage, "--memory", "64m")
+    stage.watch()
+    run = stage.start(stage.probe("hello", "sleep_ms=1000", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        pid = stage.find_probe()["pid"]
+        cgroup = cgroups_of(stage, [pid]).get(pid, "")
+        stage.agent.signal("KILL", run=run["run"])
+        stage.end(look, run, "run")
+        look.left = []
+        look.runs["again"] = stage.run(stage.probe("hello"), *options)
+        look.facts["cgroup"] = cgroup
+        look.facts["cgroup_after"] = stage.agent.stat(cgroup)[cgroup]
     return look
 
 

@@ -165,8 +165,9 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
 }
 
 void Cgroup::enter_namespace() const {
-  // Not by a flag of clone3(2): the kernel makes the namespaces before it puts the child into its
-  // cgroup, and what is the caller's cgroup at that moment would be the root of the namespace.
+  // The cgroup in which we are at this moment becomes the root of the namespace. CLONE_NEWCGROUP
+  // among the flags of clone3(2) would do for a child that is born in its cgroup; for one that is
+  // moved there, see start_child_in(), the root would be the caller's.
   check(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
   if (access(kInside, F_OK) == -1 && errno == ENOENT) return;  // a kernel without cgroups
   // On top of the host's cgroups, which came with /sys. mount(2) would refuse: it takes no file
