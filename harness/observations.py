@@ -1282,3 +1282,55 @@ def nothing_follows_the_filter(look: Look) -> Seen:
     if run["why"] == "ended" and run.get("exit") != 0:
         return violated(f"it went on building the container: {tell_run(run)}")
     raise never_ran(run)
+
+
+# --- The network --------------------------------------------------------------------------------
+
+# What connect(2) says where nobody answers, see ip(7) and unix(7).
+NOBODY_THERE = ("ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "EINPROGRESS", "ETIMEDOUT",
+                "ENOENT")
+
+
+def was_served(answer: Dict, text: str, good: Callable[[str], Seen],
+               bad: Callable[[str], Seen]) -> Seen:
+    if answer.get("text") == text:
+        return good(f"{text!r} was read")
+    if answer.get("errno") in NOBODY_THERE:
+        return bad(f"connect(2) said {answer['errno']}")
+    raise ProbeBroke(f"neither {text!r} nor that nobody is there: {answer}")
+
+
+def host_does_not_answer(ask: str):
+    """Is a server of the host's, which answers on the host, out of reach for the probe?"""
+    def observe(look: Look) -> Seen:
+        text = f"served-{look.names['nonce']}"
+        return was_served(look.answer(ask), text, violated, holds)
+    return observe
+
+
+def asked_one_is_reached(look: Look) -> Seen:
+    return was_served(look.fact("asked"), look.fact("text"), holds, violated)
+
+
+def asked_one_is_not_reached(look: Look) -> Seen:
+    return was_served(look.fact("asked"), look.fact("text"), violated, holds)
+
+
+def links_are_own(look: Look) -> Seen:
+    names = look.answer("links").get("names")
+    if names == ["lo"]:
+        return holds("/sys/class/net shows lo and nothing else")
+    if names:
+        return violated(f"/sys/class/net shows {', '.join(sorted(names))}")
+    raise ProbeBroke(str(look.answer("links")))
+
+
+def no_forged_packet_arrives(look: Look) -> Seen:
+    caught, verb = look.fact("caught"), f"forge={look.names['port']}"
+    if caught.startswith(look.names["nonce"][:8]):
+        return violated("a socket of the host's, bound to 127.0.0.1, got the container's packet")
+    if not look.answers.get(verb, [{}])[0].get("ok"):
+        raise ProbeBroke(f"the packet was not sent: {look.answers.get(verb)}")
+    if caught == "nothing":
+        return holds("it was sent, and did not arrive")
+    raise ProbeBroke(f"something else arrived: {caught!r}")

@@ -81,6 +81,10 @@ ASKS: Dict[str, Ask] = {
     "interrupts": Ask("read=/proc/interrupts"),
     "firmware": Ask("list={in}/sys/firmware"),
     "root_write": Ask("write={in}/written-{nonce}"),
+    "host_port": Ask("connect=127.0.0.1,{port}"),
+    "host_abstract": Ask("connect_abstract=box-{nonce}"),
+    "loopback": Ask("loopback"),
+    "links": Ask("list={in}/sys/class/net"),
     "by_chroot": Ask("escape_by_chroot={secret},{in}/tmp/a"),
     "by_descriptor": Ask("escape_by_descriptor={secret},{in}/tmp/b"),
     "forbidden_calls": Ask("forbidden_calls"),
@@ -208,6 +212,7 @@ class Stage:
             "sysv_key": str(int(nonce[:7], 16) | 1),
             "own_sysv_key": str(int(nonce[5:], 16) | 1),
             "hostname": f"inside-{nonce[:4]}",
+            "port": str(20000 + int(nonce[:4], 16) % 10000),
             "host_hostname": f"host-{nonce[:4]}",
         }
 
@@ -638,6 +643,20 @@ def make_host_ipc(stage: Stage) -> None:
         raise ProbeBroke(f"the host's own IPC cannot be made: {tell_run(done)}")
 
 
+def start_servers(stage: Stage) -> Json:
+    """On the host: at its loopback, and at an abstract socket. They are proved to answer."""
+    text = f"served-{stage.nonce}"
+    port = stage.names["port"]
+    verbs = [f"serve=127.0.0.1,{port},{text}", f"serve_abstract=box-{stage.nonce},{text}",
+             f"connect=127.0.0.1,{port}", f"connect_abstract=box-{stage.nonce}", "hold=servers"]
+    run = stage.agent.start([stage.names["victim"], "-", *verbs], 60.0,
+                            program=stage.host_probe, close_stdin=False, **stage.circumstances())
+    seen = stage.agent.expect(run["run"], "waiting", stage.seconds(2.0))
+    if seen["stdout"].count(f'"text":"{text}"') != 2:
+        raise ProbeBroke(f"the host's servers do not answer: {tell_run(seen)}")
+    return run
+
+
 @scene
 def inside(stage: Stage) -> Look:
     """Most of the rows: a container that does what it is asked for, is looked at, and goes on."""
@@ -645,6 +664,7 @@ def inside(stage: Stage) -> Look:
     victim = start_victim(stage)
     stage.names["victim_pid"] = str(victim["pid"])
     make_host_ipc(stage)
+    start_servers(stage)
     look.missing = stage.missing()
     look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
     look.facts["host_firmware"] = stage.agent.list("/sys/firmware")["/sys/firmware"]
@@ -1709,3 +1729,106 @@ def image_overruled(stage: Stage) -> Look:
 def tampered_image(stage: Stage) -> Look:
     """A layer of it was changed."""
     return image_in(stage, tampered=True)
+
+
+def need_bridge(stage: Stage) -> None:
+    if "errno" in stage.agent.stat("/usr/sbin/nft")["/usr/sbin/nft"]:
+        raise NotTestable("it needs nft: apt-get install nftables")
+
+
+def published_in(stage: Stage, *options: str) -> Look:
+    """A server in the container, and who asks it on the host; a packet forged in the container."""
+    look = look_of(stage)
+    need_bridge(stage)
+    port, text = stage.names["port"], f"served-{stage.nonce}"
+    stage.watch()
+    catcher = stage.agent.start(["catcher", stage.nonce, f"catch={port},1500"], 10.0,
+                                program=stage.host_probe, **stage.circumstances())
+    stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
+    run = stage.start(stage.probe("hello", f"serve=0.0.0.0,80,{text}", f"forge={port}", "hold=1"),
+                      *options)
+    if stage.wait_for_hold(look, run, "run"):
+        asked = stage.agent.run(["probe", stage.nonce, f"connect=127.0.0.1,{port}"],
+                                program=stage.host_probe, **stage.circumstances())
+        look.facts["asked"] = stage.answers(asked["stdout"])[f"connect=127.0.0.1,{port}"][0]
+        look.facts["text"] = text
+        caught = stage.agent.wait(catcher["run"], stage.seconds(2.0))
+        look.facts["caught"] = stage.answers(caught["stdout"])[f"catch={port},1500"][-1]["caught"]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    stage.agent.finish(catcher["run"])
+    return look
+
+
+@scene
+def published(stage: Stage) -> Look:
+    """A port of the container, published."""
+    return published_in(stage, "--network", "bridge", "--publish", f"{stage.names['port']}:80")
+
+
+@scene
+def not_published(stage: Stage) -> Look:
+    """The same, but not published."""
+    return published_in(stage, "--network", "bridge")
+
+
+def two_containers_in(stage: Stage, network: str) -> Look:
+    """The first to start asks the second one by its name."""
+    look = look_of(stage)
+    need_bridge(stage)
+    text, ask = f"served-{stage.nonce}", f"connect_by_name=later-{stage.nonce},80"
+    stage.watch()
+    first = stage.start(stage.probe("hello", "hold=1", ask), "--network", network)
+    if not stage.wait_for_hold(look, first, "first"):
+        return look
+    second = stage.start_words([
+        stage.program, "--rootfs", stage.root, "--network", network, "--hostname",
+        f"later-{stage.nonce}", "--", *stage.probe(f"serve=0.0.0.0,80,{text}", "hold=2")],
+        close_stdin=False)
+    if not stage.expect(second, '"verb":"hold=2","held":"waiting"')["found"]:
+        stage.tell_why_not_started(look, second, "second")
+        return look
+    stage.agent.write(first["run"], "\n", close=True)
+    stage.agent.wait(first["run"], stage.seconds(2.0))
+    stage.agent.write(second["run"], "\n", close=True)
+    stage.agent.wait(second["run"], stage.seconds(2.0))
+    stage.end(look, first, "first")
+    stage.end(look, second, "second")
+    look.facts["asked"] = look.answers[ask][0]
+    look.facts["text"] = text
+    return look
+
+
+@scene
+def two_containers(stage: Stage) -> Look:
+    """Two containers at the bridge."""
+    return two_containers_in(stage, "bridge")
+
+
+@scene
+def two_apart(stage: Stage) -> Look:
+    """Two containers without a network."""
+    return two_containers_in(stage, "none")
+
+
+@scene
+def by_pasta(stage: Stage) -> Look:
+    """By pasta, whose gateway would be the host's loopback."""
+    look = look_of(stage)
+    places = stage.agent.stat("/usr/bin/pasta", "/dev/net/tun")
+    if any("errno" in place for place in places.values()) or not stage.agent.has_own_host:
+        raise NotTestable("it needs root, /dev/net/tun and pasta: apt-get install passt")
+    stage.busybox("ip", "link", "add", "up0", "type", "bridge")  # the host's way out, to nowhere
+    stage.busybox("ip", "address", "add", "198.51.100.1/24", "dev", "up0")
+    stage.busybox("ip", "link", "set", "up0", "up")
+    stage.busybox("ip", "route", "add", "default", "via", "198.51.100.2")
+    start_servers(stage)
+    stage.watch()
+    ask = f"connect=198.51.100.2,{stage.names['port']}"
+    look.runs["run"] = stage.run(stage.probe("hello", ask), "--network", "pasta")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    if "hello" not in look.answers:
+        raise NotStarted(tell_run(look.runs["run"]))
+    look.facts["asked"] = look.answers[ask][0]
+    look.facts["text"] = f"served-{stage.nonce}"
+    return look
