@@ -904,6 +904,12 @@ void leave_daemon(const Verb& verb) {
   answer.send();
 }
 
+// On the host we are not called probe any more: argv[0] is what /proc/PID/cmdline shows.
+void call_ourselves_child() {
+  constexpr const char* kName = "child";
+  snprintf(own_path + strlen(own_path) - strlen(kName), strlen(kName) + 1, "%s", kName);
+}
+
 // Runs `body` in a grandchild of its own session, which on the host is not called probe any more,
 // so that the harness can tell it from us.
 template <typename Body>
@@ -911,7 +917,7 @@ bool in_grandchild(const Body& body) {
   const pid_t child = fork();
   if (child == 0) {
     (void)setsid();
-    memcpy(own_path + strlen(own_path) - strlen("child"), "child", strlen("child"));
+    call_ourselves_child();
     const pid_t grandchild = fork();
     if (grandchild != 0) _exit(grandchild == -1 ? 1 : 0);
     body();
@@ -928,9 +934,7 @@ bool serve(int fd, const char* text) {
   const pid_t child = fork();
   if (child != 0) return child != -1;
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (strcmp(nonce, "-") != 0) {
-    memcpy(own_path + strlen(own_path) - strlen("child"), "child", strlen("child"));
-  }
+  if (strcmp(nonce, "-") != 0) call_ourselves_child();
   while (true) {
     const int client = accept(fd, nullptr, nullptr);
     (void)!write(client, text, strlen(text));
