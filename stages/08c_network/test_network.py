@@ -587,10 +587,11 @@ def test_containers_find_each_other_by_name(root_host, page):
     with root_host.start("--network", "bridge", "--hostname", "early", "sh", "-c", script,
                          stdin=subprocess.PIPE) as early:
         assert early.stdout.readline() == "ready\n"
-        with serve(root_host, "bridge", page, "--hostname", "web"):
+        with serve(root_host, "bridge", page, "--hostname", "web") as web:
             out, err = early.communicate("go\n", timeout=TIMEOUT)
             assert out.startswith(text_of(page)), err
             assert "10.79.0.2\tearly\n10.79.0.3\tweb\n" in out
+            assert end(web) == 137
         hosts = root_host.output("--network", "bridge", "--hostname", "late", "cat", "/etc/hosts")
         assert [line.split("\t")[1] for line in hosts.splitlines()[2:]] == ["late"]
 
