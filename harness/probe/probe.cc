@@ -536,7 +536,7 @@ constexpr NamedCall kForbidden[] = {
 void do_forbidden_calls(const Verb&, Answer& answer) {
   Outcomes outcomes;
   for (const auto& [name, number] : kForbidden) {
-    outcomes.add(name, outcome_of([&] { return syscall(number, 1, 1, 1, 1, 1, 1); }));
+    outcomes.add(name, outcome_of([number = number] { return syscall(number, 1, 1, 1, 1, 1, 1); }));
   }
   // ADDR_NO_RANDOMIZE: an exploit need not guess any more where things are.
   outcomes.add("personality", outcome_of([] { return syscall(SYS_personality, 0x40000); }));
@@ -550,7 +550,8 @@ void do_x32_calls(const Verb&, Answer& answer) {
 #ifdef __x86_64__
   constexpr long kX32 = 0x40000000;
   for (const auto& [name, number] : kForbidden) {
-    outcomes.add(name, outcome_of([&] { return syscall(kX32 | number, 1, 1, 1, 1, 1, 1); }));
+    outcomes.add(
+        name, outcome_of([number = number] { return syscall(kX32 | number, 1, 1, 1, 1, 1, 1); }));
   }
   outcomes.add("getpid", outcome_of([] { return syscall(kX32 | SYS_getpid); }));
 #endif
@@ -565,7 +566,7 @@ void do_int80_calls(const Verb&, Answer& answer) {
                                   {"keyctl", 288}, {"unshare", 310},    {"setns", 346},
                                   {"bpf", 357},    {"userfaultfd", 374}};
   for (const auto& [name, number] : k32Bit) {
-    outcomes.add(name, outcome_of([&] {
+    outcomes.add(name, outcome_of([number = number] {
                    long result = number;
                    asm volatile("int $0x80"
                                 : "+a"(result)
@@ -596,7 +597,9 @@ void do_socket_families(const Verb&, Answer& answer) {
                                      {"AF_ALG in 64 bits", kHigh | AF_ALG},
                                      {"AF_VSOCK in 64 bits", kHigh | AF_VSOCK}};
   for (const auto& [name, family] : kFamilies) {
-    outcomes.add(name, outcome_of([&] { return syscall(SYS_socket, family, SOCK_SEQPACKET, 0); }));
+    outcomes.add(name, outcome_of([family = family] {
+                   return syscall(SYS_socket, family, SOCK_SEQPACKET, 0);
+                 }));
   }
   outcomes.tell(answer);
 }
