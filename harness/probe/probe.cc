@@ -422,9 +422,9 @@ void do_leave_cgroup(const Verb& verb, Answer& answer) {
 // eat=MIB: uses so much memory.
 void do_eat(const Verb& verb, Answer& answer) {
   const auto size = static_cast<size_t>(verb.number(0)) << 20;
-  auto* memory = static_cast<char*>(malloc(size));
-  answer.add_result(memory != nullptr);
-  for (size_t i = 0; memory != nullptr && i < size; i += 4096) {
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  answer.add_result(memory != MAP_FAILED);
+  for (size_t i = 0; memory != MAP_FAILED && i < size; i += 4096) {
     static_cast<volatile char*>(memory)[i] = 1;
   }
 }
