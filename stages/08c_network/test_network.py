@@ -70,7 +70,7 @@ class Host:
 
     def state(self) -> dict[str, str]:
         """All that a container could leave on the host."""
-        return {"links": self.do("ip", "-oneline", "-brief", "link"),
+        return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
                 "rules": self.do("nft", "list", "ruleset"),
                 "forwarding": self.do("cat", "/proc/sys/net/ipv4/ip_forward"),
                 "files": self.do("find", "/run", "/tmp", "-maxdepth", "2", "-name", "*hood*",
