@@ -1467,8 +1467,15 @@ def pid_namespaces(stage: Stage) -> Dict[int, str]:
 
 def cpu_times(stage: Stage, pids: Sequence[int]) -> Dict[int, float]:
     """The seconds for which each of them has run, and, as that of 0, the host's since its boot."""
-    texts = stage.agent.read("/proc/uptime", *[f"/proc/{pid}/stat" for pid in pids])
-    seconds = {0: float(texts["/proc/uptime"]["text"].split()[0])}
+    for _ in range(20):
+        # The files are read in order: was the reader interrupted, the times do not belong together.
+        texts = stage.agent.read("/proc/uptime", *[f"/proc/{pid}/stat" for pid in pids],
+                                 "/proc/./uptime")
+        start, end = (float(texts[path]["text"].split()[0])
+                      for path in ("/proc/uptime", "/proc/./uptime"))
+        if end - start <= 0.05:
+            break
+    seconds = {0: start}
     for pid in pids:
         fields = texts[f"/proc/{pid}/stat"]["text"].rpartition(")")[2].split()
         seconds[pid] = (int(fields[11]) + int(fields[12])) / 100  # USER_HZ

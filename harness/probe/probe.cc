@@ -993,7 +993,7 @@ void burn(const Verb& verb) {
   for (long i = 0; i < verb.number(0); ++i) {
     good = in_grandchild([] {
              alarm(60);
-             for (volatile long n = 0;; n = n + 1) {
+             while (getppid() != -1) {  // a call each time: under emulation others get a turn
              }
            }) &&
            good;
