@@ -978,20 +978,28 @@ def daemon(stage: Stage) -> Look:
     return look
 
 
+def zombies_that_stay(stage: Stage) -> List[str]:
+    """Who has ended is a zombie for a moment, until somebody waits for him."""
+    end = time.monotonic() + stage.seconds(0.3)
+    while True:
+        zombies = [process["name"] for process in stage.agent.processes()
+                   if process["state"] == "Z" and process["ppid"] != stage.agent.about["pid"]]
+        if not zombies or time.monotonic() > end:
+            return zombies
+        time.sleep(0.02)
+
+
 def orphan_in(stage: Stage, *options: str) -> Look:
     look = look_of(stage)
     stage.watch()
     run = stage.start(stage.probe("hello", "orphan=1", "stat=/proc/1/exe", "hold=1", "exit=37"),
                       *options)
     if stage.wait_for_hold(look, run, "run"):
-        time.sleep(stage.seconds(0.05))
+        time.sleep(stage.seconds(0.05))  # the orphan ends
         probe = stage.find_probe()
         look.facts.update(stage.facts_of(probe["pid"]))
-        processes = stage.agent.processes()
         look.facts["parents"] = stage.status_of(probe["ppid"])
-        look.facts["zombies"] = [process["name"] for process in processes
-                                 if process["state"] == "Z"
-                                 and process["ppid"] != stage.agent.about["pid"]]
+        look.facts["zombies"] = zombies_that_stay(stage)
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
     return look

@@ -39,6 +39,9 @@ class BridgeLock {
  public:
   BridgeLock() : namespace_(open_own_namespace()) {
     check_quietly(TEMP_FAILURE_RETRY(flock(namespace_.get(), LOCK_EX)), "flock(the namespace)");
+    // For nft to inherit, and with it the lock: if we are killed meanwhile, the janitor has to wait
+    // until the rules are loaded, or it would remove them too early.
+    check_quietly(fcntl(namespace_.get(), F_SETFD, 0), "fcntl(the namespace)");
   }
 
  private:

@@ -73,8 +73,8 @@ class Host:
         return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
                 "rules": self.do("nft", "list", "ruleset"),
                 "forwarding": self.do("cat", "/proc/sys/net/ipv4/ip_forward"),
-                "files": self.do("find", "/run", "/tmp", "-maxdepth", "2", "-name", "*hood*",
-                                 "-o", "-maxdepth", "2", "-name", "slirp4netns-*"),
+                "files": self.do("sh", "-c", "ls -d /run/*hood* /run/*hood*/* /tmp/slirp4netns-*"
+                                             " 2>/dev/null || true"),
                 "sockets": self.do("ss", "-Hlntu"),
                 "routes": self.do("ip", "route")}
 
@@ -538,6 +538,30 @@ def test_nothing_is_left_after_sigkill(host, mode, page):
         check_that_nothing_is_left(host, before)
         assert wait_until(lambda: not processes_with(str(page)))
     assert not helpers(child)
+
+
+def test_rules_that_are_still_loaded_when_the_parent_dies_do_not_stay(root_host):
+    """nft goes on when its parent has died. Who tidies up has to wait for it."""
+    before = root_host.state()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="nft-", dir="/tmp"))
+    mark = f"0.7{secrets.randbelow(10**9)}"
+    (folder / "nft").write_text(f"""#!/bin/sh
+        mkdir {folder}/slow-once 2>/dev/null && sleep {mark}
+        exec /usr/sbin/nft "$@"\n""")
+    (folder / "nft").chmod(0o755)
+    path = f"{folder}:{root_host.caller.environment()['PATH']}"
+    try:
+        with root_host.start("--network", "bridge", "sleep", "1000",
+                             before=["env", f"PATH={path}"]) as process:
+            assert wait_until(lambda: root_host.do("sh", "-c", "ip -brief link | grep -c hood1 ||"
+                                                   " true").strip() == "1")
+            assert wait_until(lambda: processes_with(mark))
+            process.kill()
+            process.wait()
+            assert wait_until(lambda: root_host.state() == before, 10), root_host.state()
+            assert not wait_until(lambda: root_host.state() != before, 1.5)
+    finally:
+        shutil.rmtree(folder)
 
 
 def helpers(child: int) -> list[int]:
