@@ -21,7 +21,9 @@ RESULTS = pytest.StashKey[Dict[str, Result]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--in", dest="place", choices=places.CHOICES, default=places.ANYWHERE,
+    # What a sanitizer has been built into needs libraries that the virtual machine has not.
+    default = "host" if "SANITIZED" in os.environ else places.ANYWHERE
+    parser.addoption("--in", dest="place", choices=places.CHOICES, default=default,
                      help=places.HELP, metavar="PLACE")
 
 
