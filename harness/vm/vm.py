@@ -178,6 +178,8 @@ class Vm:
             "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
             "-o", "Ciphers=aes128-ctr",
+            # Under emulation, about one packet in a thousand is noticed only with the next one.
+            "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1000",
             "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"])
 
     def start_process(self, log: str, words: Sequence[str], **environment: str) -> subprocess.Popen:
