@@ -623,6 +623,14 @@ PROPERTIES: List[Property] = [
         man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
         command=SHELL + " 'exec 9</; ...'"),
     Property(
+        name="namespaces_root_is_its_root", since="06", scene="inside", asks=("by_setns",),
+        observe=seen.hidden("by_setns", "secret-{nonce}"),
+        holds="root inside unmounts / and joins his mount namespace anew, and gets nowhere",
+        violated="he reads the host's file",
+        lesson="setns(2) leads to the root of the namespace, which a chroot only covers.",
+        man="2 setns", mistake="The root is still a chroot, or the old root lies under the new.",
+        command=SHELL + " 'umount -l /; nsenter --mount=/proc/self/ns/mnt cat /etc/hostname'"),
+    Property(
         name="kernel_files_are_masked", since="06", scene="inside",
         asks=("keys", "timers", "interrupts"), observe=seen.kernel_files_are_masked,
         holds="/proc/keys, timer_list and interrupts are empty", violated="they tell of the host",
@@ -745,10 +753,10 @@ PROPERTIES: List[Property] = [
         man="2 mount_setattr", mistake="--read-only is ignored.",
         command="{stage} --rootfs {root} --read-only -- /bin/touch /new"),
     Property(
-        name="no_pivot_no_start", since="06", scene="pivot_root_fails", asks=("by_chroot",),
-        observe=seen.stops_or(seen.hidden("by_chroot", "secret-{nonce}")),
+        name="no_pivot_no_start", since="06", scene="pivot_root_fails", asks=("by_setns",),
+        observe=seen.stops_or(seen.hidden("by_setns", "secret-{nonce}")),
         holds="when pivot_root(2) fails, the command does not run",
-        violated="it runs in what a second chroot leads out of",
+        violated="it runs in what setns(2) leads out of",
         lesson="A container that starts with less isolation than asked for is worse than none.",
         man="2 pivot_root", mistake="The result of pivot_root(2) was not looked at.",
         command="strace -f -e inject=pivot_root:error=EPERM " + SHELL + " ls"),

@@ -105,6 +105,7 @@ ASKS: Dict[str, Ask] = {
     "mount": Ask("mount={in}/mnt/own", late=True),
     "set_hostname": Ask("set_hostname=inside-{nonce}", late=True),
     "lift_mask": Ask("umount=/proc/sys", late=True),
+    "by_setns": Ask("escape_by_setns={secret}", late=True),  # last: it may uncover the root
 }
 
 
@@ -1172,7 +1173,7 @@ def namespaces_fail(stage: Stage) -> Look:
 
 @scene
 def pivot_root_fails(stage: Stage) -> Look:
-    return failing(stage, "pivot_root", "by_chroot")
+    return failing(stage, "pivot_root", "by_setns")
 
 
 @scene
