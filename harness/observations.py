@@ -1297,6 +1297,8 @@ def was_served(answer: Dict, text: str, good: Callable[[str], Seen],
         return good(f"{text!r} was read")
     if answer.get("errno") in NOBODY_THERE:
         return bad(f"connect(2) said {answer['errno']}")
+    if answer.get("errno") == "EAGAIN" and good is holds:  # somebody holds the port, no more
+        return bad("who took the connection said nothing")
     raise ProbeBroke(f"neither {text!r} nor that nobody is there: {answer}")
 
 
@@ -1329,7 +1331,10 @@ def no_forged_packet_arrives(look: Look) -> Seen:
     caught, verb = look.fact("caught"), f"forge={look.names['port']}"
     if caught.startswith(look.names["nonce"][:8]):
         return violated("a socket of the host's, bound to 127.0.0.1, got the container's packet")
-    if not look.answers.get(verb, [{}])[0].get("ok"):
+    sent = look.answers.get(verb, [{}])[0]
+    if sent.get("errno") == "EPERM":
+        return holds("it may not send packets of its own making, see packet(7)")
+    if not sent.get("ok"):
         raise ProbeBroke(f"the packet was not sent: {look.answers.get(verb)}")
     if caught == "nothing":
         return holds("it was sent, and did not arrive")

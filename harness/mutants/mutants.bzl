@@ -1910,7 +1910,6 @@ MUTANTS = [
             "abstract_sockets_are_refused",
             "links_are_own",
             "published_port_is_reached",
-            "no_packet_to_hosts_loopback",
             "containers_meet_by_name",
             "gateway_is_not_the_host",
             "nothing_is_left",
