@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import html
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from harness.model import STAGES, Grade, Outcome, Result, hints, stage_number
+from harness.report import causes
 from harness.writers import name_of, printable, summary
 
 MARKS = {Outcome.PASSED: ("good", "✓"), Outcome.FAILED: ("bad", "✗"), Outcome.ERROR: ("odd", "!"),
@@ -125,12 +126,8 @@ def submission(grade: Grade, level: int = 3) -> str:
 
 def failures(results: Sequence[Result]) -> List[List[Result]]:
     """Those with one cause together, and those of the earliest stage first."""
-    groups: Dict[Tuple[str, str, str, str], List[Result]] = {}
-    for result in results:
-        if result.is_bad:
-            key = (result.case.identity, result.case.scene, result.why, result.got)
-            groups.setdefault(key, []).append(result)
-    return sorted(groups.values(), key=lambda group: stage_number(group[0].case.property.since))
+    return sorted(causes(results),
+                  key=lambda group: stage_number(group[0].case.property.since))
 
 
 def property_row(results: Sequence[Result]) -> str:

@@ -50,15 +50,20 @@ def summary(results: Sequence[Result]) -> str:
                       f"{points} of {most} points"])
 
 
-def failures(results: Sequence[Result]) -> str:
-    """Each failure; where a whole start failed for one reason, only once."""
+def causes(results: Sequence[Result]) -> List[List[Result]]:
+    """The failures; those of one start that failed for one reason together."""
     groups: Dict[Tuple[str, str, str], List[Result]] = {}
     for result in results:
         if result.is_bad:
             start = f"{result.case.label} {result.case.identity} {result.case.scene}"
             groups.setdefault((start, result.why, result.got), []).append(result)
+    return list(groups.values())
+
+
+def failures(results: Sequence[Result]) -> str:
+    """Each failure; where a whole start failed for one reason, only once."""
     told = []
-    for alike in groups.values():
+    for alike in causes(results):
         names = [result.case.id for result in alike[1:]]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         told.append(alike[0].explain()
