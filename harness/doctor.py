@@ -312,9 +312,16 @@ def fix_container(_: str) -> str:
     if in_docker() or "Seccomp:\t2" in text_of("/proc/self/status") or covered_proc():
         return ("docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
                 " --security-opt apparmor=unconfined ...")
-    if os.geteuid() == 0 and "0000000000000000" in text_of("/proc/self/status"):
+    if os.geteuid() == 0 and not may_administer():
         return "give this container its capabilities: docker run --privileged ..."
     return f"{VM} -- COMMAND"
+
+
+def may_administer() -> bool:
+    """Whether we have CAP_SYS_ADMIN, which Docker takes from its root."""
+    sets = [line.split()[1] for line in text_of("/proc/self/status").splitlines()
+            if line.startswith("CapEff:")]
+    return bool(sets) and bool(int(sets[0], 16) >> 21 & 1)
 
 
 def covered_proc() -> List[str]:
