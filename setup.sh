@@ -30,7 +30,7 @@ tar files and their digests|libarchive-dev libzstd-dev nettle-dev zlib1g-dev zst
 the default root file system|busybox-static
 tests in C++ and in Python|libgtest-dev musl-tools python3 python3-pexpect python3-pytest xfsprogs
 more than one user in a container|uidmap
-looking into containers from outside|attr debootstrap iproute2 procps strace tmux util-linux
+looking into containers from outside|attr debootstrap iproute2 iputils-ping procps strace tmux util-linux
 images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
