@@ -368,6 +368,7 @@ def test_verbose_leaves_no_process(caller):
     assert set(after.stdout.split()) <= set(before.stdout.split())
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("error", ["EINVAL", "EACCES"])
 def test_without_its_filter_nothing_starts(caller, error):
     result = caller.run(STAGE, "echo", "started", before=[
@@ -377,6 +378,7 @@ def test_without_its_filter_nothing_starts(caller, error):
     assert f"{STAGE}: seccomp(SECCOMP_SET_MODE_FILTER" in result.stderr
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("call", ["capset", "prctl"])
 def test_without_its_set_up_nothing_starts(caller, call):
     result = caller.run(STAGE, "echo", "started", before=[
