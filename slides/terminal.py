@@ -1,0 +1,187 @@
+"""Types a page's commands in the virtual machine, and reads what its terminals show."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from typing import Iterator, List, Sequence, Tuple
+
+from harness.agent_client import Agent
+from harness.vm.vm import Vm
+from slides.transcript import CONTINUED, HOST, PROMPT, Step, is_prompt
+
+PATIENCE = 30.0  # seconds for one command, in an emulated machine
+POLL = 0.02
+ROWS, COLUMNS = 50, 100
+PATH = "/box/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # in the machine
+
+ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][0-9A-B]|\][^\x07]*\x07|[=>c78])")
+# What busybox' shell says first: in each container the same, and not what the page is about.
+BANNER = re.compile(r"\s*BusyBox v[^\n]*built-in shell[^\n]*\n[^\n]*built-in commands.\n\n?")
+
+# As a person's shell is, but for the name of the machine.
+SHELL = ("env", "-u", "SSH_CLIENT", "-u", "SSH_CONNECTION", f"PS1={HOST}:\\w\\$ ", "TERM=dumb",
+         "LC_ALL=C.UTF-8", "bash", "--norc", "--noprofile", "--noediting")
+
+# What a block may change, and where its first state is kept: root's unpacked roots, the homes.
+KEPT = "/box-kept"
+FURNISH = f"""
+for who in root user; do /box/call $who 05_userns true || exit; done
+mkdir {KEPT}
+cp -a /home/user {KEPT}/user; cp -a /root {KEPT}/root
+cp -a /var/cache/containers-under-the-hood {KEPT}/cache
+wc -l </proc/self/mountinfo >{KEPT}/mounts
+sleep 0.1; touch {KEPT}/time
+"""
+CLEAN = f"""
+hostname {HOST}
+while [ "$(wc -l </proc/self/mountinfo)" -gt "$(cat {KEPT}/mounts)" ]; do
+  umount -l "$(tail -n 1 /proc/self/mountinfo | cut -d ' ' -f 5)" || break
+done
+rm -rf /tmp/* /tmp/.[!.]*
+restore() {{
+  [ -z "$(find "$2" -newer {KEPT}/time -print -quit 2>&1)" ] && return
+  rm -rf "$2" && cp -a "{KEPT}/$1" "$2"
+}}
+restore user /home/user
+restore root /root
+restore cache /var/cache/containers-under-the-hood
+"""
+
+
+class TerminalError(Exception):
+    """The block cannot be run. `line` is the place in it, from 0."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Terminal:
+    """A shell of an ordinary user or of root, and whatever is started from it."""
+
+    def __init__(self, agent: Agent, is_root: bool) -> None:
+        self.agent = agent
+        self.is_root = is_root
+        words = ["/box/call", "root" if is_root else "user", *SHELL]
+        self.run = agent.start(words, time_limit=3600, terminal={"rows": ROWS, "columns": COLUMNS},
+                               close_stdin=False, env={"HOME": "/root", "PATH": PATH},
+                               output_limit=1 << 20)["run"]
+        self.prompt = ""
+        self.read(0, None)
+
+    def shown(self) -> Tuple[str, bool]:
+        """All of it so far, as a person sees it; whether the shell is over."""
+        state = self.agent.wait(self.run, POLL)
+        text = ESCAPE.sub("", state["stdout"])
+        return re.sub(r"\r+\n", "\n", text), state["over"]
+
+    def read(self, start: int, command: str | None) -> str:
+        """Waits for the next prompt, and answers what is before it, without the typed command."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            text, over = self.shown()
+            answer = without_echo(text[start:], command)
+            if answer is not None:
+                before, _, last = answer.rpartition("\n")
+                if (prompt := PROMPT.fullmatch(last)) or last == CONTINUED:
+                    self.prompt = prompt.group() if prompt else CONTINUED
+                    return before + "\n" if before else ""
+            if over:
+                self.prompt = ""
+                raise TerminalError(0, f"the shell has ended:\n{text[start:]}")
+            if time.monotonic() > end:
+                raise TerminalError(0, f"no prompt for {PATIENCE:g} s; shown is:\n{text[start:]}")
+
+    def type(self, lines: Sequence[str]) -> List[str]:
+        """Types a command, and answers what it wrote."""
+        answer = ""
+        for line in lines:
+            start = len(self.shown()[0])
+            self.agent.write(self.run, line + "\n")
+            answer = self.read(start, line)
+        if BANNER.match(answer):
+            answer = BANNER.sub("", answer, count=1)
+        return [line.rstrip() for line in answer.expandtabs().split("\n")[:-1]]
+
+
+def without_echo(text: str, command: str | None) -> str | None:
+    """What comes after the echo of `command`, which may be broken where the terminal's line ends;
+    None while it has not come."""
+    if command is None:
+        return text
+    at = 0
+    for character in command:
+        while at < len(text) and text[at] in "\r\n" and text[at] != character:
+            at += 1
+        if at == len(text) or text[at] != character:
+            return None
+        at += 1
+    newline = text.find("\n", at)
+    return None if newline < 0 else text[newline + 1:]
+
+
+class Machine:
+    """The virtual machine with the stages, in which each block finds everything new."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.clean(FURNISH)
+
+    def clean(self, script: str = CLEAN) -> None:
+        self.agent.ask("finish_all")
+        done = self.agent.run(["/bin/sh", "-c", script], time_limit=60,
+                              env={"PATH": PATH})
+        if done.get("exit") != 0:
+            raise TerminalError(0, f"the machine cannot be made ready: {done}")
+
+    def play(self, before: Sequence[str], steps: Sequence[Step]) -> List[Step]:
+        """Runs a block: the same commands, with the prompts and answers of now."""
+        self.clean()
+        terminals: List[Terminal] = []
+        played: List[Step] = []
+        try:
+            for command in before:
+                self.terminal_for(steps[0], terminals).type([command])
+            for step in steps:
+                try:
+                    played.append(self.play_one(step, terminals))
+                except TerminalError as error:
+                    raise TerminalError(step.line, str(error)) from error
+        finally:
+            self.agent.ask("finish_all")
+        return played
+
+    def play_one(self, step: Step, terminals: List[Terminal]) -> Step:
+        terminal = self.terminal_for(step, terminals)
+        prompt = step.prompt if is_prompt(terminal.prompt, step.prompt) else terminal.prompt
+        output = terminal.type(step.command) if any(step.command) else []
+        return Step(prompt, step.command, output, step.line)
+
+    def terminal_for(self, step: Step, terminals: List[Terminal]) -> Terminal:
+        """On the host: of this user, new if all of his are in containers. In a container: the one
+        whose prompt is this, or the last that is in a container."""
+        if step.who == HOST:
+            for terminal in terminals:
+                if terminal.is_root == step.is_root and terminal.prompt.startswith(HOST):
+                    return terminal
+            terminals.append(Terminal(self.agent, step.is_root))
+            return terminals[-1]
+        inside = [one for one in terminals if not one.prompt.startswith(HOST)]
+        if not inside:
+            shows = ", ".join(one.prompt.strip() for one in terminals) or "nothing yet"
+            raise TerminalError(step.line, f"no container is at its prompt; shown is: {shows}")
+        same = [one for one in inside if is_prompt(one.prompt, step.prompt)]
+        return (same or inside)[-1]
+
+
+@contextlib.contextmanager
+def machine(kernel: str | None = None) -> Iterator[Machine]:
+    """Starts one; it ends with the block."""
+    stages = os.environ.get("HARNESS_STAGES", "").split()
+    agent_program = os.environ["HARNESS_AGENT"]
+    with Vm(*([kernel] if kernel else []), programs=[*stages, agent_program]) as vm:  # type: ignore
+        with Agent(agent_program, own_host=False, place=vm) as agent:
+            yield Machine(agent)
