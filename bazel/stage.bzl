@@ -49,3 +49,18 @@ def stage_test(name, srcs, stages, data = [], size = "medium", tags = []):
             "no-sandbox",
         ],
     )
+
+def stage_test_in_vm(name, srcs, stages):
+    """The same in the virtual machine, which has what this one may lack."""
+    pytest_test(
+        name = name,
+        size = "large",
+        srcs = srcs + ["//stages:conftest.py"],
+        data = ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
+        module = "harness.vm.pytest_in_vm",
+        tags = [
+            "as_shipped",
+            "exclusive",
+            "no-sandbox",
+        ],
+    )

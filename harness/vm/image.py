@@ -29,7 +29,8 @@ DEFAULT_KERNEL = "6.1"
 
 # What the layers and their tests call, and sshd, through which we call them.
 PACKAGES = ("busybox-static", "iproute2", "iputils-ping", "kmod", "nftables", "openssh-server",
-            "passt", "procps", "slirp4netns", "strace", "uidmap")
+            "passt", "procps", "python3-pexpect", "python3-pytest", "slirp4netns", "strace",
+            "uidmap")
 
 KEPT_UNUSED = 14 * 86400  # seconds
 

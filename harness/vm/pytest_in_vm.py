@@ -1,0 +1,57 @@
+"""Runs pytest in the virtual machine, where the tests may do what this machine cannot.
+
+    python3 -m harness.vm.pytest_in_vm TEST.py...
+
+It takes along all files of the Bazel test that it is, and brings back pytest's report. Python
+under emulation is some twenty times slower: for few tests. In the machine a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree
+from typing import List
+
+from harness.vm.image import VmError
+from harness.vm.vm import Vm
+
+THERE = "/tmp/tests"
+REPORT = "/tmp/report.xml"
+
+
+def send_files(vm: Vm) -> None:
+    """What Bazel has put here, links followed, but for the harness, which stays outside."""
+    with subprocess.Popen(["tar", "-ch", "--exclude=./harness", "--exclude=./external", "."],
+                          stdout=subprocess.PIPE) as tar:
+        vm.run("sh", "-c", f"mkdir {THERE} && tar -xC {THERE}", stdin=tar.stdout).check_returncode()
+    if tar.returncode != 0:
+        raise VmError(f"the tests cannot be sent: tar ended with status {tar.returncode}")
+
+
+def skipped_in(report: str) -> List[str]:
+    return [f"{case.get('name')}: {skip.get('message')}"
+            for case in xml.etree.ElementTree.fromstring(report).iter("testcase")
+            for skip in case.iter("skipped")]
+
+
+def main() -> int:
+    words = ["env", "PYTHONDONTWRITEBYTECODE=yes", f"XML_OUTPUT_FILE={REPORT}",
+             f"TESTBRIDGE_TEST_ONLY={os.environ.get('TESTBRIDGE_TEST_ONLY', '')}",
+             "sh", "-c", f'cd {THERE} && exec python3 bazel/pytest_main.py "$@"', "sh"]
+    with Vm() as vm:
+        send_files(vm)
+        status = vm.run(*words, *sys.argv[1:], "-m", "not not_in_vm").returncode
+        report = vm.run("cat", REPORT, stdout=subprocess.PIPE, text=True).stdout
+    if "XML_OUTPUT_FILE" in os.environ:
+        pathlib.Path(os.environ["XML_OUTPUT_FILE"]).write_text(report)
+    skipped = skipped_in(report)
+    for test in skipped:
+        print(f"skipped in the VM, which must be able to: {test}")
+    return status or int(bool(skipped))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
