@@ -1,7 +1,7 @@
 """How fast is each --network? Throughput by iperf3, and the latency of a request, from the host to
 a published port of the container, beside the host's own loopback.
 
-    sudo python3 -m harness.benchmarks.network bazel-bin/stages/08c_network/08c_network
+    sudo bazel run //harness/benchmarks:network -- --json slides/measured/network.json
 
 Root, for it goes on in a network namespace of its own, which has a neighbour so that there is a
 default route: this machine's network is not touched. Prints one table.
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 from typing import List, Sequence
+
+from harness.benchmarks.record import record
 
 NETWORKS = ("loopback", "host", "bridge", "pasta", "slirp4netns")
 PORT = 5201  # of iperf3
@@ -114,20 +116,18 @@ def measure(stage: str, network: str, seconds: int) -> Sequence[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("stage", help="the program of stage 08c")
     parser.add_argument("--seconds", type=int, default=2, help="of each throughput")
+    parser.add_argument("--json", help="write it to this file, for the slides")
     arguments = parser.parse_args()
-    stage = os.path.realpath(arguments.stage)
+    stage = os.path.realpath(os.environ["PROGRAMS"])
     if "IN_OWN_NAMESPACE" not in os.environ:
         os.environ["IN_OWN_NAMESPACE"] = "yes"
         script = SET_UP.strip() + ' && exec "$0" "$@"'
         os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", script, sys.executable,
                               *sys.orig_argv[1:]])
-    row = "{:<12}{:>14}{:>14}{:>14}{:>14}"
-    print(row.format("", "to it", "from it", "request", "request"))
-    print(row.format("--network", "Gbit/s", "Gbit/s", "median us", "99 % us"))
-    for network in NETWORKS:
-        print(row.format(*measure(stage, network, arguments.seconds)), flush=True)
+    record(arguments.json, "A published port, from the host", [
+        "--network", "to it, Gbit/s", "from it, Gbit/s", "request, µs", "slowest of 100, µs"],
+        [measure(stage, network, arguments.seconds) for network in NETWORKS])
 
 
 if __name__ == "__main__":
