@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what building, running and testing this toolkit needs, from the distribution's own
-# packages. Run it as often as you like: when nothing is missing it changes nothing and needs no
-# network.
+# packages, and Marp for the slides from npm. Run it as often as you like: when nothing is missing
+# it changes nothing and needs no network.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -37,6 +37,10 @@ the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client q
 a container tool to compare with|bubblewrap
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
+  # Some have a newer Node.js, beside which the distribution's npm cannot be installed.
+  { have node && have npm; } || echo 'npm, which installs what makes the slides|nodejs npm'
+  # Ubuntu has it as a snap only.
+  [[ $codename == noble ]] || echo 'slides as PDF, and their tests|chromium'
 }
 
 # Any other Bazel brings or downloads its own rules.
@@ -57,7 +61,7 @@ die() {
   exit 1
 }
 
-# Sets `distribution`, and `supported` if it is one that we know or is derived from one.
+# Sets `distribution` and `codename`, and `supported` if it is one that we know or is derived from one.
 recognise_distribution() {
   local field value
   local -A release=()
@@ -71,7 +75,8 @@ recognise_distribution() {
     *' debian '* | *' ubuntu '*) ;;
     *) return ;;
   esac
-  case ${release[UBUNTU_CODENAME]:-${release[DEBIAN_CODENAME]:-${release[VERSION_CODENAME]:-}}} in
+  codename=${release[UBUNTU_CODENAME]:-${release[DEBIAN_CODENAME]:-${release[VERSION_CODENAME]:-}}}
+  case $codename in
     bookworm | trixie | noble) supported=yes ;;
   esac
 }
@@ -114,10 +119,6 @@ apt_get() {
 
 install_missing() {
   local package complaints unknown=()
-  log=$(mktemp)
-  # shellcheck disable=SC2064  # main's variables are gone at EXIT
-  trap "rm -f '$log'" EXIT
-
   # An unreachable third-party repository need not matter: what counts is whether we can install.
   apt_get update || true
   complaints=$(sed -n '/^[EW]:/p' "$log")
@@ -131,6 +132,27 @@ install_missing() {
   apt_get install "${missing[@]}" || die "apt-get failed." "$complaints" "$(tail -n 30 "$log")"
 }
 
+# Whether node_modules is what package-lock.json asks for.
+marp_is_installed() {
+  [[ -d $slides/node_modules ]] && (cd "$slides" && sha256sum --check --status .npm-installed) 2>/dev/null
+}
+
+# Only the slides need Marp: without it all else is as good, and this no failure.
+install_marp() {
+  if (
+    # In a condition `set -e` is off.
+    cd "$slides" && rm -f .npm-installed &&
+      timeout 600 npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
+        --fetch-retries=1 --fetch-retry-mintimeout=1000 --loglevel=error </dev/null &&
+      sha256sum package-lock.json >.npm-installed
+  ) >"$log" 2>&1; then
+    echo 'setup.sh: Marp is installed'
+  else
+    printf '%s\n' 'setup.sh: npm could not install Marp: the slides cannot be built, all else can.' \
+      "$(tail -n 5 "$log")" 'To try again:  ./setup.sh' >&2
+  fi
+}
+
 main() {
   local mode=install
   case ${1:-} in
@@ -141,7 +163,9 @@ main() {
   esac
 
   declare -A installed=()
-  local distribution='' supported='' stock='' log needed=() missing=() as_root=()
+  local distribution='' codename='' supported='' stock='' needed=() missing=() as_root=()
+  local slides log
+  slides=$(dirname "${BASH_SOURCE[0]}")/slides
   recognise_distribution
   if [[ -z $supported ]]; then
     die "$distribution is none of Debian 12, Debian 13 and Ubuntu 24.04. Nothing was changed." \
@@ -149,11 +173,16 @@ main() {
       "$(groups | sed 's/^/  /; s/|/: /')"
   fi
 
+  log=$(mktemp)
+  # shellcheck disable=SC2064  # main's variables are gone at EXIT
+  trap "rm -f '$log'" EXIT
+
   take_stock
   if [[ $mode == list ]]; then
     printf '%s\n' "${needed[@]}"
+    return
   elif ((${#missing[@]} == 0)); then
-    echo 'setup.sh: everything is installed'
+    ! marp_is_installed || echo 'setup.sh: everything is installed'
   else
     local administrators_command="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
     if [[ $mode == dry-run ]]; then
@@ -164,6 +193,14 @@ main() {
       install_missing
       echo 'setup.sh: done'
     fi
+  fi
+
+  if marp_is_installed; then
+    return
+  elif [[ $mode == dry-run ]]; then
+    echo 'setup.sh: would have npm install Marp, for the slides'
+  else
+    install_marp
   fi
 }
 

@@ -146,7 +146,8 @@ class Words:
             else:
                 plain.append(word)
         if unknown := set(named) - set(allowed):
-            raise block.wrong(f"{block.kind} knows no {unknown.pop()}=; only {', '.join(allowed)}")
+            raise block.wrong(f"{block.kind} knows no {unknown.pop()}=; only "
+                              f"{', '.join(allowed) or 'words'}")
         return Words(plain, named)
 
 
@@ -214,11 +215,19 @@ class Sources:
         return found[0]
 
     def measured(self, block: Block) -> plot.Data:
-        path = f"{MEASURED}/{block.words}.json"
+        words = Words.of(block, ("rows",) if block.kind == "table" else ())
+        path = f"{MEASURED}/{' '.join(words.plain)}.json"
         try:
-            return json.loads(self.read(block, path))
+            data = json.loads(self.read(block, path))
         except json.JSONDecodeError as error:
             raise block.wrong(f"{path}:{error.lineno}: {error.msg}") from error
+        if "rows" in words.named:
+            rows = {str(row[0]): row for row in data.get("rows", [])}
+            wanted = words.named["rows"].split("|")
+            if missing := [name for name in wanted if name not in rows]:
+                raise block.wrong(f"{path} has no row {missing[0]!r}")
+            data["rows"] = [rows[name] for name in wanted]
+        return data
 
     def table(self, block: Block) -> List[str]:
         return self.drawn(block, plot.table)

@@ -65,6 +65,8 @@ def page(root, text):
     ("diff: 01 02 context=0", "```diff\n+  second();\n```"),
     ("table: start", "| what | ms |\n| --- | ---: |\n| ours | 1.5 |\n\n"
      "*Measured today on this: `bench`*"),
+    ('table: start rows="ours"', "| what | ms |\n| --- | ---: |\n| ours | 1.5 |\n\n"
+     "*Measured today on this: `bench`*"),
     ("plot: start", "![Start](slides/pictures/start.svg)"),
 ])
 def test_a_directive_makes_its_block_once(root, directive, wanted):
@@ -93,6 +95,8 @@ def test_what_is_stale_is_replaced_and_told_with_the_difference(root):
     ("snippet: a.cc add form=x", "snippet knows no form=; only from, to, like"),
     ("snippet: a.cc", "snippet: FILE and a NAME"),
     ("diff: 01 09", "there is no stage 09"),
+    ('table: start rows="ours|theirs"', "slides/measured/start.json has no row 'theirs'"),
+    ("plot: start rows=ours", "plot knows no rows="),
     ("table: none", "slides/measured/none.json: No such file or directory"),
 ])
 def test_what_cannot_be_quoted_is_refused_with_its_place(root, directive, complaint):

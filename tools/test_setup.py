@@ -13,8 +13,12 @@ FAKES = {
     "apt-get": 'echo "$*" >>"$APT_LOG"\n'
                'case "$*" in *"$APT_FAILS"*) echo "E: no such luck" >&2; exit 100 ;; esac\n',
     "id": 'echo "$USER_ID"\n',
+    "node": "",
+    "npm": 'echo "$PWD: $*" >>"$NPM_LOG"; [ -z "$NPM_FAILS" ] || { echo "$NPM_FAILS"; exit 1; }\n'
+           "mkdir -p node_modules\n",
 }
-TOOLS = ["bash", "cat", "env", "mktemp", "rm", "sed", "tail"]
+TOOLS = ["bash", "cat", "dirname", "env", "mkdir", "mktemp", "rm", "sed", "sha256sum", "tail",
+         "timeout"]
 
 
 class Machine:
@@ -23,6 +27,12 @@ class Machine:
     def __init__(self, folder):
         self.folder = folder
         self.apt_log = folder / "apt.log"
+        self.npm_log = folder / "npm.log"
+        self.script = folder / "setup.sh"
+        self.script.write_bytes(SETUP.read_bytes())
+        self.lock = folder / "slides/package-lock.json"
+        self.lock.parent.mkdir()
+        self.lock.write_text("{}\n")
         self.bin = folder / "bin"
         self.bin.mkdir()
         for name, text in FAKES.items():
@@ -38,18 +48,25 @@ class Machine:
 
     def setup(self, *arguments, **variables):
         environment = {"INSTALLED": "", "UNKNOWN": "", "APT_FAILS": "nothing at all",
-                       "USER_ID": "0"} | variables
+                       "NPM_FAILS": "", "USER_ID": "0"} | variables
         return subprocess.run(
-            ["/bin/bash", SETUP, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+            ["/bin/bash", self.script, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False, env=environment | {
                 "PATH": str(self.bin), "OS_RELEASE": str(self.release),
-                "APT_LOG": str(self.apt_log)})
+                "APT_LOG": str(self.apt_log), "NPM_LOG": str(self.npm_log)})
+
+    def setup_all(self, **variables):
+        """Where all packages are installed."""
+        return self.setup(INSTALLED=" ".join(self.packages()), **variables)
 
     def packages(self):
         return self.setup("--list").stdout.split()
 
     def apt_calls(self):
         return self.apt_log.read_text().splitlines() if self.apt_log.exists() else []
+
+    def npm_calls(self):
+        return self.npm_log.read_text().splitlines() if self.npm_log.exists() else []
 
 
 @pytest.fixture
@@ -58,7 +75,10 @@ def machine(tmp_path):
 
 
 def test_changes_nothing_when_all_is_there(machine):
-    done = machine.setup(INSTALLED=" ".join(machine.packages()))
+    machine.setup_all()
+    machine.npm_log.unlink()
+    done = machine.setup_all()
+    assert not machine.npm_calls()
     assert (done.returncode, done.stdout, done.stderr) == (
         0, "setup.sh: everything is installed\n", "")
     assert not machine.apt_calls()
@@ -155,3 +175,51 @@ def test_says_what_to_ask_for_without_sudo(machine, sudo):
     assert done.returncode == 1
     assert "apt-get install --no-install-recommends bazel-bootstrap" in done.stderr
     assert not machine.apt_calls()
+
+
+def test_installs_marp_in_the_folder_of_the_slides(machine):
+    done = machine.setup_all()
+    assert (done.returncode, done.stdout) == (0, "setup.sh: Marp is installed\n")
+    call, = machine.npm_calls()
+    assert call.startswith(f"{machine.lock.parent}: ci --ignore-scripts ")
+
+
+@pytest.mark.parametrize("change", [
+    lambda machine: machine.lock.write_text("other versions\n"),
+    lambda machine: (machine.lock.parent / "node_modules").rmdir(),
+])
+def test_installs_marp_again_when_the_lock_has_changed_or_it_is_gone(machine, change):
+    machine.setup_all()
+    change(machine)
+    machine.setup_all()
+    assert len(machine.npm_calls()) == 2
+
+
+def test_goes_on_without_marp_and_says_what_that_means(machine):
+    done = machine.setup_all(NPM_FAILS="npm error network")
+    assert done.returncode == 0
+    assert "setup.sh: npm could not install Marp: the slides cannot be built" in done.stderr
+    assert "npm error network" in done.stderr
+    assert "To try again:  ./setup.sh" in done.stderr
+    assert machine.setup_all().stdout == "setup.sh: Marp is installed\n"
+
+
+@pytest.mark.parametrize("there", ["node", "npm"])
+def test_installs_npm_unless_it_is_there_with_its_node(machine, there):
+    assert not {"nodejs", "npm"} & set(machine.packages())
+    (machine.bin / there).unlink()
+    assert {"nodejs", "npm"} < set(machine.packages())
+
+
+def test_dry_run_installs_no_marp(machine):
+    assert "would have npm install Marp" in machine.setup("--dry-run").stdout
+    assert not machine.npm_calls()
+
+
+@pytest.mark.parametrize("release, wanted", [
+    ("ID=debian\nVERSION_CODENAME=trixie\n", True),
+    ("ID=ubuntu\nVERSION_CODENAME=noble\n", False),
+])
+def test_asks_for_chromium_where_it_is_a_package(machine, release, wanted):
+    machine.release.write_text(release)
+    assert ("chromium" in machine.packages()) == wanted

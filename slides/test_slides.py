@@ -1,0 +1,272 @@
+"""The deck as the room sees it: every slide measured in a browser, and what it is made of."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+SLIDES = pathlib.Path("slides")
+DECK = (SLIDES / "deck.md").read_text(encoding="utf-8")
+THEME = (SLIDES / "theme.css").read_text(encoding="utf-8")
+BUILT = SLIDES / "slides.html"
+STAGES = ["01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
+          "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network"]
+CHROMIUM = shutil.which("chromium", path=os.environ.get("PATH", "") + ":/usr/bin")
+
+needs_deck = pytest.mark.skipif(not BUILT.exists(),
+                                reason="without Marp there is no deck: ./setup.sh installs it")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to measure with")
+
+FEWEST, MOST = 60, 90
+MINUTES = (85, 90)
+SMALLEST_CODE, SMALLEST_TEXT, SMALLEST_IN_PICTURE = 18, 16, 20  # px, of a slide of 1280 x 720
+CONTRAST = 4.5  # WCAG 2, level AA
+
+LIVING = re.compile(r"<!-- (?:snippet|diff|table|plot|before|not run):.*?-->", re.DOTALL)
+NOTE = re.compile(r"<!--\n(?P<minutes>[\d.]+) min\. (?P<text>.*?)-->", re.DOTALL)
+
+# Goes to the end of the page. Two slides that must be found faulty come first: else nothing was
+# measured. What the page asks the network for, or any other file, is refused and told.
+MEASURE = r"""
+<style>
+  svg[data-marpit-svg] { display: block !important; content-visibility: visible !important; }
+  @media screen { .bespoke-marp-slide { position: static !important; } }
+</style>
+<script>
+document.addEventListener('securitypolicyviolation', (event) => asked.push(event.blockedURI))
+const asked = []
+
+function addFaultySlides() {
+  const slides = document.querySelectorAll('svg[data-marpit-svg]')
+  const faulty = (content) => {
+    const copy = slides[1].cloneNode(true)
+    copy.querySelector('section').innerHTML = content
+    slides[slides.length - 1].after(copy)
+  }
+  faulty('<pre style="--size: 21px"><code>' + 'too wide '.repeat(40) + '</code></pre>')
+  faulty('<p>too long</p>'.repeat(40))
+  faulty('<p style="font-size: 9px">too small</p>')
+  faulty('<p><svg data-picture="x" viewBox="0 0 1152 500"><text x="5" y="50">this lies</text>' +
+    '<text x="9" y="55">on that</text><text x="1150" y="90">out of it</text></svg></p>')
+  new Image().src = 'https://example.org/picture.png'
+}
+
+function measure(slide) {
+  const section = slide.querySelector('section')
+  const frame = section.getBoundingClientRect()
+  const scale = frame.width / 1280
+  const box = (element) => {
+    const range = document.createRange()
+    range.selectNodeContents(element)
+    const r = range.getBoundingClientRect()
+    return [(r.left - frame.left) / scale, (r.top - frame.top) / scale,
+      (r.right - frame.left) / scale, (r.bottom - frame.top) / scale]
+  }
+  const pieces = []
+  for (const element of section.querySelectorAll('h1, h2, h3, p, li, pre, td, th, header, text')) {
+    if (!element.textContent.trim() || element.querySelector('svg')) continue
+    if (getComputedStyle(element).display === 'none') continue
+    const picture = element.closest('svg[data-picture]')
+    const zoom = picture ? picture.getScreenCTM().a / slide.getScreenCTM().a : 1
+    pieces.push({
+      kind: element.localName,
+      text: element.textContent.trim().slice(0, 60),
+      box: box(element),
+      size: parseFloat(getComputedStyle(element).fontSize) * zoom,
+      wide: element.scrollWidth > element.clientWidth + 1 && element.localName === 'pre',
+    })
+  }
+  return {
+    title: (section.querySelector('h1, h2') ?? section).textContent.trim().slice(0, 60),
+    tall: section.scrollHeight - section.clientHeight,
+    wide: section.scrollWidth - section.clientWidth,
+    pieces,
+  }
+}
+
+addEventListener('load', async () => {
+  addFaultySlides()
+  await document.fonts.ready
+  await new Promise((done) => setTimeout(done, 300))
+  const report = document.createElement('script')
+  report.type = 'application/json'
+  report.id = 'measured'
+  report.textContent = JSON.stringify({
+    asked, fonts: [...document.fonts].filter((font) => font.status === 'loaded').length,
+    slides: [...document.querySelectorAll('svg[data-marpit-svg]')].map(measure),
+  }).replace(/</g, '\\u003c')
+  document.body.append(report)
+})
+</script>
+"""
+POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; font-src data:;
+ script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">"""
+FAULTY = 4  # slides
+
+
+def run_chromium(scratch: pathlib.Path, *words: str) -> str:
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={scratch}/profile", "--virtual-time-budget=5000", *words],
+        capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"HOME": str(scratch)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What the browser tells of the deck: `asked` for, `slides`."""
+    scratch = tmp_path_factory.mktemp("chromium")
+    page = BUILT.read_text(encoding="utf-8")
+    assert page.count("<head>") == page.count("</body>") == 1
+    (scratch / "deck.html").write_text(
+        page.replace("<head>", "<head>" + POLICY).replace("</body>", MEASURE + "</body>"),
+        encoding="utf-8")
+    dom = run_chromium(scratch, "--window-size=1280,800", "--dump-dom",
+                       f"file://{scratch}/deck.html")
+    report = re.search(r'<script type="application/json" id="measured">(.*?)</script>', dom,
+                       re.DOTALL)
+    assert report, "the script that measures has not come to its end"
+    return json.loads(report.group(1))
+
+
+def faults_of(slide):
+    """What nobody could read."""
+    for piece in slide["pieces"]:
+        left, top, right, bottom = piece["box"]
+        what = f"{piece['kind']} “{piece['text']}”"
+        lowest = 720 if piece["kind"] == "header" else 690
+        if left < -1 or top < -1 or right > 1281 or bottom > lowest:
+            yield f"{what} reaches {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}"
+        if piece["wide"]:
+            yield f"{what} is cut off at its right"
+        smallest = {"pre": SMALLEST_CODE, "text": SMALLEST_IN_PICTURE}.get(
+            piece["kind"], SMALLEST_TEXT)
+        if piece["size"] < smallest - 0.1:
+            yield f"{what} has {piece['size']:.1f} px, less than {smallest}"
+    if slide["tall"] > 1 or slide["wide"] > 1:
+        yield f"{slide['wide']} px too wide, {slide['tall']} px too high"
+    drawn = [piece for piece in slide["pieces"] if piece["kind"] in ("text", "header", "pre")]
+    for one, other in itertools.combinations(drawn, 2):
+        a, b = one["box"], other["box"]
+        wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        if wide > 2 and high > 8:  # a line of text has some air above and below
+            yield f"“{one['text']}” lies on “{other['text']}”"
+
+
+@needs_deck
+@needs_chromium
+def test_nothing_overflows_and_all_can_be_read(measured):
+    slides, faulty = measured["slides"][:-FAULTY], measured["slides"][-FAULTY:]
+    for slide, said in zip(faulty, ["“this lies” lies on “on that”", "has 9.0 px, less than 16",
+                                    " px too high", "is cut off at its right"]):
+        assert said in " ".join(faults_of(slide))
+    assert "“out of it” reaches" in " ".join(faults_of(faulty[0]))
+    found = [f"{number} {slide['title']}: {fault}" for number, slide in enumerate(slides, 1)
+             for fault in faults_of(slide)]
+    assert not found, "\n".join(found)
+
+
+@needs_deck
+@needs_chromium
+def test_asks_the_network_for_nothing(measured):
+    assert measured["asked"] == ["https://example.org/picture.png"], "that one is the test's own"
+    assert measured["fonts"] >= 3, "its fonts are inside"
+
+
+@needs_deck
+@needs_chromium
+def test_number_of_slides(measured):
+    assert FEWEST <= len(measured["slides"]) - FAULTY <= MOST
+
+
+@needs_deck
+def test_notes_are_for_the_speaker_and_nothing_else_is():
+    page = BUILT.read_text(encoding="utf-8")
+    notes = [html.unescape(note) for note in
+             re.findall(r'<div class="bespoke-marp-note"[^>]*>(.*?)</div>', page, re.DOTALL)]
+    assert len(notes) == len(slides_of(DECK))
+    assert not [note for note in notes if not re.match(r"\s*<p>[\d.]+ min\. ", note)]
+    assert not [note for note in notes if LIVING.search(note) or "snippet:" in note]
+
+
+def slides_of(deck):
+    return re.split(r"^---$", deck, flags=re.MULTILINE)[2:]
+
+
+def test_every_slide_has_its_time_and_all_fit():
+    notes = [NOTE.findall(slide) for slide in slides_of(DECK)]
+    assert not [slide.strip().splitlines()[0] for slide, note in zip(slides_of(DECK), notes)
+                if len(note) != 1]
+    minutes = sum(float(time) for note in notes for time, _ in note)
+    assert MINUTES[0] <= minutes <= MINUTES[1]
+
+
+def test_every_picture_is_shown_and_there():
+    shown = set(re.findall(r"!\[[^\]]+\]\((pictures/[^)]+)\)", DECK))
+    there = {str(path.relative_to(SLIDES)) for path in SLIDES.glob("pictures/*.svg")}
+    assert shown == there
+    assert len(shown) >= 15
+
+
+def parts_by_stage():
+    """Stage -> the text of its slides."""
+    parts, stage = {}, ""
+    for slide in slides_of(DECK):
+        if found := re.search(r"<!-- stage: (\S+) -->", slide):
+            stage = found.group(1)
+        parts[stage] = parts.get(stage, "") + slide
+    return parts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_its_picture_code_run_and_what_leaks(stage):
+    text = parts_by_stage()[stage]
+    assert re.search(r"\(pictures/\w+\.svg\)", text)
+    assert f"<!-- snippet: stages/{stage}/" in text
+    assert re.search(rf"^(host|cont):\S*[$#] .*\b{stage}\b", text, re.MULTILINE), "it is run"
+    assert text.rstrip().count("<!-- class: leaks -->") == 1
+
+
+def test_all_stages_are_told():
+    assert [stage for stage in parts_by_stage() if stage not in ("", "none")] == STAGES
+
+
+def luminance(colour):
+    digits = colour.lstrip("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    red, green, blue = (value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
+                        for value in (int(digits[i:i + 2], 16) / 255 for i in (0, 2, 4)))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_black_on_white_has_the_greatest_contrast():
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777", "#777777") == 1
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_colour_can_be_told_from_what_it_is_on(scheme):
+    colours = {name: pair[scheme] for name, *pair in
+               re.findall(r"--([\w-]+): light-dark\((#\w+), (#\w+)\);", THEME)}
+    pairs = [(name, ground) for name in ("ink", "soft", "host", "cont", "kernel", "leak", "good")
+             for ground in ("paper", "panel", f"{name}-fill") if ground in colours]
+    assert len(pairs) == 7 * 2 + 5
+    faint = {pair: contrast(*(colours[name] for name in pair)) for pair in pairs}
+    assert not {pair: ratio for pair, ratio in faint.items() if ratio < CONTRAST}
