@@ -22,10 +22,12 @@ class Place(Protocol):
 
     name: str  # "host", "vm:6.1"
     is_root: bool  # whether agents are root there
+    own_hosts: bool  # whether they may have a host of their own
     ordinary: Tuple[int, int]  # uid and gid there of who starts containers without being root
     at_once: int  # so many scenes do not get into each other's way
     patience: float  # how much longer things take than on a usual machine
     tests_all: bool  # nothing that it lacks is an excuse
+    hinders: bool  # what the harness itself may not do there is one
 
     def boot(self) -> None:
         """Sees to it that it runs."""
@@ -41,7 +43,7 @@ class Host:
     """This machine."""
 
     name = "host"
-    is_root = os.geteuid() == 0
+    is_root = own_hosts = os.geteuid() == 0
     ordinary = (os.geteuid() or 12345, os.getegid() if os.geteuid() != 0 else 12345)
     at_once = 8 if is_root else 1  # who has no host of his own would see what another scene does
     patience = 1.0
@@ -58,6 +60,15 @@ class Host:
 
 
 HOST = Host()
+
+
+class Container(Host):
+    """This machine, if it is a container that forbids new ones, and is thrown away afterwards."""
+
+    name = "container"
+    own_hosts = False
+    at_once = 1
+    hinders = True
 
 
 class PlaceError(Exception):
@@ -88,13 +99,14 @@ class Agent:
                  keep: Sequence[str] = (), user: Optional[int] = None,
                  place: Place = HOST) -> None:
         if own_host is None:
-            own_host = place.is_root and user is None
+            own_host = place.own_hosts and user is None
         self.place = place
         words = [place.path(program)] + (["--own-host"] + list(keep) if own_host else [])
         self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(place.command(words), stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, stderr=self._complaints,
-                                         bufsize=0, user=user)
+                                         bufsize=0, user=user, group=user,
+                                         extra_groups=None if user is None else [])
         self._numbers = itertools.count(1)
         self._buffer = b""
         self.about = self.ask("hello")

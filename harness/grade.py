@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
+from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set
 
 from harness import scenes
 from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
@@ -76,6 +76,7 @@ class Seen:
     look: Optional[Look] = None
     error: Optional[Exception] = None
     seconds: float = 0.0
+    used: Set[str] = dataclasses.field(default_factory=set)  # of the program's options
 
 
 def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIES,
@@ -130,26 +131,30 @@ class Grader:
         if self.deadline is not None and start > self.deadline:
             return Seen(error=ProbeBroke("the time for this program was over before"))
         try:
-            seen.look = self.look_with_agent(key, asks)
+            seen.look = self.look_with_agent(key, asks, seen.used)
         except (NotStarted, NotTestable, ProbeBroke) as error:
             seen.error = error
         except (AgentError, AgentLost, OSError) as error:
-            seen.error = ProbeBroke(f"the harness could not look: {error}")
+            excuse = NotTestable if self.place.hinders else ProbeBroke
+            seen.error = excuse(f"the harness could not look: {error}")
         except Exception as error:  # pylint: disable=broad-except  # a bug here is no verdict
             seen.error = ProbeBroke(f"the harness broke: {error!r}\n{traceback.format_exc()}")
         seen.seconds = time.monotonic() - start
         return seen
 
-    def look_with_agent(self, key: SceneKey, asks: FrozenSet[str]) -> Look:
+    def look_with_agent(self, key: SceneKey, asks: FrozenSet[str], used: Set[str]) -> Look:
         there = self.place.path
         own = Tools(*map(there, dataclasses.astuple(self.tools)))
         programs = (there(key.program), own.probe, own.busybox)
         keep = sorted({kept for kept in map(what_to_keep, programs) if os.path.exists(kept)})
-        with Agent(self.tools.agent, keep=keep, place=self.place) as agent:
+        # Without CAP_SYS_PTRACE, only its own user may look into a program, see ptrace(2).
+        is_users = self.place.hinders and self.place.is_root and key.identity == USER
+        user = self.place.ordinary[0] if is_users else None
+        with Agent(self.tools.agent, keep=keep, place=self.place, user=user) as agent:
             if key.identity == ROOT and not agent.is_root:
                 raise NotTestable("it needs root, and the harness was started by an ordinary user")
             stage = Stage(agent, own, there(key.program), key.stage, key.identity, asks,
-                          self.time_limit * self.place.patience)
+                          self.time_limit * self.place.patience, used=used)
             try:
                 stage.make_host()
                 look = scenes.SCENES[key.scene](stage)
@@ -199,6 +204,8 @@ class Grader:
             outcome = Outcome.FAILED if case.kind == PROMISE else Outcome.ERROR
             return result(outcome, "nothing", str(reason))
         except ProbeBroke as reason:
+            if self.place.hinders:
+                return result(Outcome.SKIPPED, "", f"there is no verdict here: {reason}")
             return result(Outcome.ERROR, str(reason),
                           "the probe broke: neither observation was made")
         except (KeyError, ValueError, TypeError, AttributeError) as error:

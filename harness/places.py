@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Iterator, List, Sequence
 
-from harness.agent_client import HOST, Place
+from harness.agent_client import HOST, Container, Place
 from harness.vm.image import DEFAULT_KERNEL, SUITES
 from harness.vm.vm import Vm
 
 ANYWHERE = "anywhere"
-CHOICES = (ANYWHERE, "host", "vm", *[f"vm:{kernel}" for kernel in SUITES])
-HELP = ("host, vm, or vm:KERNEL; default: on this machine what it can test, and in a virtual one"
-        " the rest")
+CONTAINER = "container"
+CHOICES = (ANYWHERE, "host", CONTAINER, "vm", *[f"vm:{kernel}" for kernel in SUITES])
+HELP = ("host, vm, vm:KERNEL, or container: this machine, if it is one that is thrown away;"
+        " default: on this machine what it can test, and in a virtual one the rest")
 
 running: List[Vm] = []
 
@@ -21,8 +22,8 @@ running: List[Vm] = []
 def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
     """Those that were chosen, to be asked in this order. A VM starts once it is needed, and has
     these programs."""
-    if choice == "host":
-        yield [HOST]
+    if choice in ("host", CONTAINER):
+        yield [HOST if choice == "host" else Container()]
         return
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
     vm = Vm(kernel, programs)

@@ -15,7 +15,7 @@ import re
 import secrets
 import signal as signal_numbers
 import time
-from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple,
+from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple,
                     Union)
 
 from harness import oci_layout as oci
@@ -26,6 +26,9 @@ STRANGER = 54321  # an id of the host that is nobody's in any container
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
 NEWER_CALL = 451  # cachestat(2), of Linux 6.5, on every architecture: newer than filters know
 
+
+# What the scenes call by its short name.
+SHORT = {"-e": "--env", "-u": "--user", "-v": "--volume", "-w": "--workdir"}
 
 # Words that a shell, or a split at spaces, would change.
 WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
@@ -200,6 +203,7 @@ class Stage:
     delegated: str = ""  # the one above it
     names: Dict[str, str] = dataclasses.field(default_factory=dict)
     before: Json = dataclasses.field(default_factory=dict)
+    used: Set[str] = dataclasses.field(default_factory=set)  # options, and those with their values
 
     def __post_init__(self) -> None:
         nonce = secrets.token_hex(6)
@@ -274,6 +278,9 @@ class Stage:
             files += [
                 {**entry("root/theirs", text="theirs", mode=0o644), **stranger},
                 {**entry("root/private", text=f"private-{self.nonce}", mode=0o600), **stranger},
+            ]
+        if self.agent.has_own_host:  # in a container, root may have no devices, see mknod(2)
+            files += [
                 entry("root/etc/planted", "device", major=1, minor=5, mode=0o666),
                 entry("root/dev/planted", "device", major=1, minor=5, mode=0o666),
             ]
@@ -289,7 +296,7 @@ class Stage:
         see cgroups(7); as systemd has it. Without the controllers there is none."""
         top = "/sys/fs/cgroup"
         given = self.agent.read(f"{top}/cgroup.subtree_control").popitem()[1].get("text", "")
-        if not self.agent.is_root or not {"cpu", "memory", "pids"} <= set(given.split()):
+        if not self.agent.has_own_host or not {"cpu", "memory", "pids"} <= set(given.split()):
             return
         self.delegated = f"{top}/box-{self.nonce}.slice"
         self.cgroup, other = f"{self.delegated}/session.scope", f"{self.delegated}/other"
@@ -461,7 +468,17 @@ class Stage:
         """Runs the program to its end."""
         return self.run_words(self.words(command, *options), **more)
 
+    def note_options(self, words: Sequence[str]) -> None:
+        """Keeps which of its options the program was given: not every tool has them all."""
+        given = list(words[words.index(self.program) + 1:])
+        given = given[:given.index("--")] if "--" in given else given
+        for option, value in zip(given, [*given[1:], ""]):
+            if option.startswith("-"):
+                option = SHORT.get(option, option)
+                self.used |= {option, f"{option} {value}"}
+
     def run_words(self, words: Sequence[str], **more: Any) -> Json:
+        self.note_options(words)
         try:
             return self.agent.run(words, self.time_limit, **{**self.circumstances(), **more})
         except AgentError as error:
@@ -471,6 +488,7 @@ class Stage:
         return self.start_words(self.words(command, *options), close_stdin=False, **more)
 
     def start_words(self, words: Sequence[str], **more: Any) -> Json:
+        self.note_options(words)
         try:
             return self.agent.start(words, 2 * self.time_limit, **{**self.circumstances(), **more})
         except AgentError as error:
@@ -1059,7 +1077,7 @@ def other_user(stage: Stage) -> Look:
 def volumes_in(stage: Stage, mode: str) -> Look:
     look = look_of(stage)
     volume = f"{stage.folder}/volume"
-    if stage.agent.is_root:
+    if stage.agent.has_own_host:
         stage.agent.make([{"kind": "device", "path": f"{volume}/device", "major": 1, "minor": 5,
                            "mode": 0o666, **stage.owner}])
     options = (["-v", f"{volume}:/data", "-v", f"{volume}:/fixed{mode}",

@@ -47,11 +47,15 @@ FAILED = Grade("=Ada <Lovelace>", "05", [
 ], seconds=1.25)
 PASSED = Grade("Grace Hopper", "05", [result("first", Outcome.PASSED, "as it must", points=2)])
 BROKEN = Grade("Linus & Ken", "05", FAILED.results, "the build failed: status 2", NASTY, 0.5)
+UNTESTED = Grade("Barbara Liskov", "05", [
+    result("first", Outcome.SKIPPED, "", "this container does not allow a user namespace"),
+    result("second", Outcome.SKIPPED, "", "this container does not allow a user namespace")])
 
 WRITTEN = {
     "junit.xml": writers.junit([FAILED, PASSED, BROKEN]),
     "gradescope.json": writers.gradescope(FAILED),
     "gradescope_broken.json": writers.gradescope(BROKEN),
+    "gradescope_untested.json": writers.gradescope(UNTESTED),
     "github_classroom.txt": writers.github_classroom(FAILED),
     "github_classroom_broken.txt": writers.github_classroom(BROKEN),
     "classroom50.json": writers.classroom50(FAILED, RUNNER, NOW),
@@ -83,18 +87,33 @@ def test_a_junit_file_parses_and_its_counts_are_true():
         assert len({case.get("name") for case in suite}) == len(suite)
 
 
-@pytest.mark.parametrize("name", ["gradescope.json", "gradescope_broken.json"])
+GRADESCOPES = ["gradescope.json", "gradescope_broken.json", "gradescope_untested.json"]
+
+
+@pytest.mark.parametrize("name", GRADESCOPES)
 def test_gradescopes_rules_are_kept(name):
-    told = json.loads(WRITTEN[name])
+    check_gradescopes_rules(json.loads(WRITTEN[name]))
+
+
+def check_gradescopes_rules(told):
     assert isinstance(told["score"], int) and isinstance(told["execution_time"], int)
     assert told["visibility"] in ("hidden", "after_due_date", "after_published", "visible")
     for test in told["tests"]:
-        assert isinstance(test["score"], int) and 0 <= test["score"] <= test["max_score"]
-        assert test["status"] in ("passed", "failed")
+        assert ("score" in test) == ("max_score" in test) == ("status" in test)
+        if "score" in test:
+            assert isinstance(test["score"], int) and 0 <= test["score"] <= test["max_score"]
+            assert test["status"] in ("passed", "failed")
         assert test["output_format"] in ("text", "html", "simple_format", "md", "ansi")
         assert test["visibility"] == "visible"
     if told["tests"]:
-        assert told["score"] == sum(test["score"] for test in told["tests"])
+        assert told["score"] == sum(test.get("score", 0) for test in told["tests"])
+
+
+def test_who_cannot_be_tested_loses_nothing_at_gradescope():
+    told = json.loads(WRITTEN["gradescope_untested.json"])
+    scored = [test for test in told["tests"] if "score" in test]
+    assert told["score"] == sum(test["max_score"] for test in scored) > 0
+    assert "2 properties, 2 points, could not be tested here" in told["output"]
 
 
 @pytest.mark.parametrize("name", ["github_classroom.txt", "github_classroom_broken.txt"])

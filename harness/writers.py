@@ -75,21 +75,38 @@ def printable(text: str) -> str:
 
 
 def gradescope(grade: Grade, level: int = ALL_HINTS) -> str:
-    """results.json. Scores are integers; what this host cannot test earns nothing."""
-    tests = [{
-        "name": name_of(result), "number": str(number), "score": result.points,
-        "max_score": result.case.property.points, "visibility": "visible",
-        "status": "passed" if result.outcome is Outcome.PASSED else "failed",
-        "output": explain(result, level), "output_format": "text",
-        "tags": [f"since stage {result.case.property.since}"],
-    } for number, result in enumerate([] if grade.problem else grade.results, 1)]
-    told: Dict[str, Any] = {
-        "score": grade.score, "execution_time": round(grade.seconds), "output": summary(grade),
-        "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden",
-        "tests": tests}
+    """results.json. Scores are integers. What cannot be tested there has none, neither gained nor
+    lost, and says why; a submission of which nothing can be is given its build."""
+    results = [] if grade.problem else grade.results
+    tests = [gradescope_test(number, result, level) for number, result in enumerate(results, 1)]
+    untested = [result for result in results if result.outcome is Outcome.SKIPPED]
+    score, output = grade.score, summary(grade)
     if grade.problem:
-        told["output"] += f"\n\n{grade.log}"
-    return as_json(told)
+        output += f"\n\n{grade.log}"
+    if untested:
+        lost = sum(result.case.property.points for result in untested)
+        reasons = "\n".join(sorted({f"- {result.why}" for result in untested}))
+        output += (f"\n\n{len(untested)} properties, {lost} points, could not be tested here, which"
+                   f" is not the program's fault:\n{reasons}")
+    if results and len(untested) == len(results):
+        score = 1
+        tests.insert(0, {"name": "it can be built", "number": "0", "score": 1, "max_score": 1,
+                         "status": "passed", "visibility": "visible", "output_format": "text",
+                         "output": "There is a program for this processor."})
+    return as_json({
+        "score": score, "execution_time": round(grade.seconds), "output": output,
+        "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden",
+        "tests": tests})
+
+
+def gradescope_test(number: int, result: Result, level: int) -> Dict[str, Any]:
+    told: Dict[str, Any] = {"name": name_of(result), "number": str(number)}
+    if result.outcome is not Outcome.SKIPPED:
+        told.update(score=result.points, max_score=result.case.property.points,
+                    status="passed" if result.outcome is Outcome.PASSED else "failed")
+    told.update(visibility="visible", output=explain(result, level), output_format="text",
+                tags=[f"since stage {result.case.property.since}"])
+    return told
 
 
 def summary(grade: Grade) -> str:

@@ -28,9 +28,9 @@ SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
 DEFAULT_KERNEL = "6.1"
 
 # What the layers and their tests call, and sshd, through which we call them.
-PACKAGES = ("busybox-static", "iproute2", "iputils-ping", "kmod", "nftables", "openssh-server",
-            "passt", "procps", "python3-pexpect", "python3-pytest", "slirp4netns", "strace",
-            "uidmap")
+PACKAGES = ("bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq", "kmod",
+            "nftables", "openssh-server", "passt", "procps", "python3-pexpect", "python3-pytest",
+            "slirp4netns", "strace", "uidmap")
 
 KEPT_UNUSED = 14 * 86400  # seconds
 

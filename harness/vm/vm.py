@@ -66,11 +66,12 @@ EMULATED_ATTEMPTS = 3
 class Vm:
     """A machine that runs from boot() to close(). Its commands run as root or as uid 1000."""
 
-    is_root = True
+    is_root = own_hosts = True
     at_once = 4
     ordinary = (1000, 1000)
     patience = EMULATION.patience
     tests_all = True
+    hinders = False
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = ()) -> None:
         """The programs of this machine are in PATH there, and, see path(), by themselves."""

@@ -1,0 +1,198 @@
+"""Which isolation do the tools that people use give, beside our stages? One table, of all properties.
+
+  bazel run //harness:scorecard -- --html scorecard.html
+  python3 -m harness.scorecard --in vm --json FILE --svg FILE
+
+A tool gets our command line through a small script, adapters/, which says which options it uses. All
+are asked for all of what stage 08c promises, as an ordinary user where a property can be seen by one.
+What needs an option that a program does not have is told apart from what it does not keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any, Dict, List, Optional, Sequence
+
+from harness import matrix, places, scorecard_pages
+from harness.agent_client import Place, PlaceError
+from harness.grade import Grader, Program, keys_of
+from harness.model import PROMISE, ROOT, STAGES, USER, Case, Outcome, Property, Result
+from harness.properties import PROPERTIES
+from harness.scenes import Tools
+
+ADAPTERS = pathlib.Path(__file__).resolve().parent / "adapters"
+TOOLS = ("unshare", "bwrap", "crun", "podman")
+OURS = STAGES[STAGES.index("05"):]
+ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are asked for
+
+Json = Dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A program on the scorecard, and the options that it does not have."""
+
+    name: str
+    path: str
+    version: str
+    lacks: Sequence[str]
+    adapter: str = ""  # the text of its script
+
+    def case(self, row: Property) -> Case:
+        identity = USER if USER in row.identities else ROOT
+        return Case(row, ASKED_AS, self.path, self.name, identity, PROMISE)
+
+
+# --- What is there --------------------------------------------------------------------------------
+
+
+def output(place: Place, *words: str) -> Optional[str]:
+    """What a program says in that place; None if it is not there."""
+    done = subprocess.run(place.command([place.path(words[0]), *words[1:]]), text=True, check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return done.stdout if done.returncode == 0 else None
+
+
+def columns_in(place: Place, names: Sequence[str]) -> List[Column]:
+    """The programs that are there; who is not is told on stderr."""
+    stages = matrix.stages_of_this_toolkit()
+    found = []
+    for name in names:
+        if name in stages:
+            program = stages[name]
+            found.append(Column(program.label, program.path, "", without_help(place, program)))
+            continue
+        path = ADAPTERS / f"{name}.sh"
+        version = output(place, str(path), "--version")
+        if version is None:
+            print(f"harness.scorecard: there is no {name} in {place.name}", file=sys.stderr)
+            continue
+        lacks = (output(place, str(path), "--lacks") or "").splitlines()
+        found.append(Column(name, str(path), version.splitlines()[0], lacks,
+                            path.read_text(encoding="utf-8")))
+    return found
+
+
+def without_help(place: Place, program: Program) -> List[str]:
+    """The options that the last stage has and this one does not."""
+    def options(path: str) -> List[str]:
+        words = (output(place, path, "--help") or "").replace(",", " ").split()
+        return [word for word in words if word.startswith("--") and word != "--"]
+    last = matrix.stages_of_this_toolkit()[ASKED_AS]
+    return sorted(set(options(last.path)) - set(options(program.path)))
+
+
+def programs_for(names: Sequence[str], own: Tools) -> List[str]:
+    """All that has to be in the place."""
+    stages = matrix.stages_of_this_toolkit()
+    adapters = [str(path) for path in sorted(ADAPTERS.glob("*.sh"))]
+    return [own.agent, own.probe, own.busybox, *adapters,
+            *(stages[name].path for name in (*names, ASKED_AS) if name in stages)]
+
+
+# --- The table ------------------------------------------------------------------------------------
+
+
+def measure(place: Place, names: Sequence[str], rows: Sequence[Property], own: Tools,
+            time_limit: float) -> Json:
+    """Asks all, and returns what the pages and the picture are made of."""
+    place.boot()
+    columns = columns_in(place, names)
+    grader = Grader(own, time_limit, place)
+    table: List[Json] = [{"name": row.name, "since": row.since, "holds": row.holds,
+                          "violated": row.violated, "lesson": row.lesson, "cells": {}}
+                         for row in rows]
+    for column in columns:
+        print(f"harness.scorecard: {column.name}", file=sys.stderr, flush=True)
+        results = grader.grade([column.case(row) for row in rows])
+        for line, result in zip(table, results):
+            line["cells"][column.name] = cell(column, result, grader)
+    return {"place": place.name,
+            "columns": [{"name": column.name, "version": column.version,
+                         "adapter": column.adapter} for column in columns],
+            "rows": table}
+
+
+def cell(column: Column, result: Result, grader: Grader) -> Json:
+    """A verdict: holds, violated, not applicable, or undecided; and what was seen."""
+    used = grader.seen[keys_of(result.case)[0]].used
+    missing = [option for option in column.lacks if option in used]
+    if missing and result.case.property.scene != "*":
+        return {"verdict": "n/a", "got": f"it has no {missing[0]}"}
+    verdict = {Outcome.PASSED: "holds", Outcome.FAILED: "violated"}.get(result.outcome, "undecided")
+    got = result.got if verdict == "holds" else f"{result.got}; {result.why}"
+    return {"verdict": verdict, "got": got, "as": result.case.identity}
+
+
+def tell(scorecard: Json) -> str:
+    """The table for a terminal."""
+    marks = {"holds": "+", "violated": "-", "n/a": "n/a", "undecided": "?"}
+    names = [column["name"] for column in scorecard["columns"]]
+    width = max(len(row["name"]) for row in scorecard["rows"])
+    lines = [" " * width + "".join(f"  {name:>8.8}" for name in names)]
+    for row in scorecard["rows"]:
+        cells = "".join(f"  {marks[row['cells'][name]['verdict']]:>8}" for name in names)
+        lines.append(f"{row['name']:<{width}}{cells}")
+    return "\n".join(lines + ["", "+ holds   - was seen violated   n/a it has no such option"
+                              "   ? neither was seen"])
+
+
+# --- The command line -----------------------------------------------------------------------------
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="harness.scorecard",
+                                     description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--in", dest="place", choices=places.CHOICES, default="vm",
+                        metavar="PLACE", help="host, vm, or vm:KERNEL; default: vm")
+    parser.add_argument("--column", action="append", choices=[*TOOLS, *OURS], metavar="NAME",
+                        help=f"only this one, of {', '.join([*TOOLS, *OURS])}; may be repeated")
+    parser.add_argument("--property", action="append", help="only this one; may be repeated")
+    parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
+    parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
+                        help="measure nothing: draw what --json has written")
+    for kind in ("html", "svg", "json"):
+        parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help="write it there")
+    arguments = parser.parse_args(words)
+    unknown = set(arguments.property or []) - {row.name for row in PROPERTIES}
+    if unknown:
+        parser.error(f"there is no property called {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def main(words: Sequence[str]) -> int:
+    arguments = parse(words)
+    try:
+        if arguments.measured is None:
+            own = matrix.tools()
+            os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+            names = arguments.column or [*TOOLS, *OURS]
+            rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
+                    and (not arguments.property or row.name in arguments.property)]
+            with places.places(arguments.place, programs_for(names, own)) as where:
+                scorecard = measure(where[0], names, rows, own, arguments.time_limit)
+        else:
+            os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+            scorecard = json.loads(arguments.measured.read_text(encoding="utf-8"))
+        for path, text in (
+                (arguments.html, scorecard_pages.page), (arguments.svg, scorecard_pages.picture),
+                (arguments.json, lambda told: json.dumps(told, indent=1) + "\n")):
+            if path:
+                path.write_text(text(scorecard), encoding="utf-8")
+    except (PlaceError, OSError, ValueError) as error:
+        print(f"harness.scorecard: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(tell(scorecard))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
