@@ -19,6 +19,9 @@ from harness.properties import PROPERTIES
 from harness.scenes import Look, Stage, Tools
 
 
+NOTHING = "nothing"  # what is got of a command that never ran
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
     """A program under test, and the stage that it claims to be."""
@@ -202,7 +205,7 @@ class Grader:
             return result(Outcome.SKIPPED, "", str(reason))
         except NotStarted as reason:
             outcome = Outcome.FAILED if case.kind == PROMISE else Outcome.ERROR
-            return result(outcome, "nothing", str(reason))
+            return result(outcome, NOTHING, str(reason))
         except ProbeBroke as reason:
             if self.place.hinders:
                 return result(Outcome.SKIPPED, "", f"there is no verdict here: {reason}")

@@ -17,11 +17,11 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from harness import matrix, places, scorecard_pages
 from harness.agent_client import Place, PlaceError
-from harness.grade import Grader, Program, keys_of
+from harness.grade import NOTHING, Grader, Program, keys_of
 from harness.model import PROMISE, ROOT, STAGES, USER, Case, Outcome, Property, Result
 from harness.properties import PROPERTIES
 from harness.scenes import Tools
@@ -32,6 +32,10 @@ OURS = STAGES[STAGES.index("05"):]
 ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are asked for
 
 Json = Dict[str, Any]
+
+# What one should know of a verdict before one blames the tool.
+REMARKS: Dict[Tuple[str, str], str] = {
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +130,12 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
     if missing and result.case.property.scene != "*":
         return {"verdict": "n/a", "got": f"it has no {missing[0]}"}
     verdict = {Outcome.PASSED: "holds", Outcome.FAILED: "violated"}.get(result.outcome, "undecided")
-    got = result.got if verdict == "holds" else f"{result.got}; {result.why}"
-    return {"verdict": verdict, "got": got, "as": result.case.identity}
+    if result.got == NOTHING:  # who does not start has not been seen to violate anything
+        verdict = "undecided"
+    told = {"verdict": verdict, "as": result.case.identity,
+            "got": result.got if verdict == "holds" else f"{result.got}; {result.why}"}
+    remark = REMARKS.get((column.name, result.case.property.name))
+    return {**told, "remark": remark} if remark and verdict == "violated" else told
 
 
 def tell(scorecard: Json) -> str:
@@ -149,8 +157,8 @@ def tell(scorecard: Json) -> str:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="harness.scorecard",
                                      description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--in", dest="place", choices=places.CHOICES, default="vm",
-                        metavar="PLACE", help="host, vm, or vm:KERNEL; default: vm")
+    parser.add_argument("--in", dest="place", choices=places.CHOICES, default="vm:6.12",
+                        metavar="PLACE", help="host, vm, or vm:KERNEL; default: vm:6.12")
     parser.add_argument("--column", action="append", choices=[*TOOLS, *OURS], metavar="NAME",
                         help=f"only this one, of {', '.join([*TOOLS, *OURS])}; may be repeated")
     parser.add_argument("--property", action="append", help="only this one; may be repeated")

@@ -11,12 +11,14 @@ bundle=$(mktemp -d) || exit 125
 trap 'rm -rf "$bundle"' EXIT
 crun spec --rootless --bundle "$bundle" || stop 'crun spec has failed'
 [[ -t 0 ]] && terminal=true || terminal=false
+name=$(basename "$bundle")  # which nobody else has
 own=$(sed -n 's/^0:://p' /proc/self/cgroup)  # beside ours, in what is delegated to us
+((EUID == 0)) || export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$EUID}"  # as a login has it
 
 # shellcheck disable=SC2016  # for jq to expand
 jq --arg root "$root" --arg hostname "$hostname" --arg workdir "$workdir" --arg cpus "$cpus" \
   --arg memory "$memory" --arg pids "$pids" --arg uids "$uid_map" --arg gids "$gid_map" \
-  --arg user "$user" --arg group "$group" --arg cgroup "${own%/*}/crun-$$" \
+  --arg user "$user" --arg group "$group" --arg cgroup "${own%/*}/$name" \
   --argjson terminal "$terminal" --argjson read_only "$([[ $read_only ]] && echo true || echo false)" \
   --argjson volumes "$(printf '%s\n' "${volumes[@]}" | jq -R . | jq -s .)" \
   --argjson variables "$(printf '%s\n' "${variables[@]}" | jq -R . | jq -s .)" \
@@ -52,4 +54,4 @@ jq --arg root "$root" --arg hostname "$hostname" --arg workdir "$workdir" --arg 
 exec {config}<"$bundle/changed.json"
 rm -rf "$bundle"
 exec crun "${unknown[@]}" --cgroup-manager=cgroupfs run --config="/proc/self/fd/$config" --bundle / \
-  "box-$$"
+  "$name"
