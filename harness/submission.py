@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import os
 import pathlib
 import platform
@@ -23,7 +24,7 @@ MOST_PROCESSES = 256
 
 # What a compiler may see. The rest of the machine is not there.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/bazel",
-          "/etc/ld.so.cache")
+          "/etc/ld.so.cache", *sorted(glob.glob("/etc/java-*")))  # Bazel's own Java
 NOBODY = 65534
 
 # Machine numbers of ELF files, see elf(5) and /usr/include/elf.h.
