@@ -34,7 +34,7 @@ looking into containers from outside|attr debootstrap iproute2 iputils-ping proc
 images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
-a container tool to compare with|bubblewrap
+container tools to compare with|bubblewrap crun jq
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
   # Some have a newer Node.js, beside which the distribution's npm cannot be installed.

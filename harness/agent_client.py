@@ -47,7 +47,7 @@ class Host:
     ordinary = (os.geteuid() or 12345, os.getegid() if os.geteuid() != 0 else 12345)
     at_once = 8 if is_root else 1  # who has no host of his own would see what another scene does
     patience = 1.0
-    tests_all = False
+    tests_all = hinders = False
 
     def boot(self) -> None:
         pass

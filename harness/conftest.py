@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterator, List
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from typing import Callable, Dict, Iterator, List
 
 import pytest
 
@@ -74,6 +78,37 @@ def watcher(tools: Tools) -> Iterator[Agent]:
     """An agent on this machine itself, which only looks."""
     with Agent(tools.agent, own_host=False) as started:
         yield started
+
+
+# What a container that has this machine's programs sees of it, read-only.
+OF_THIS_MACHINE = ("/usr", "/etc/passwd", "/etc/alternatives", "/var/lib/dpkg")
+
+
+@pytest.fixture
+def like_docker() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """Runs a command in a container that allows root as little as Docker's does: our own, of stage
+    08b, with all ids of this machine. Called with the command, and volumes="HOST:CONTAINER[:ro]".
+    """
+    if os.geteuid() != 0:
+        pytest.skip("root of a Docker container has many ids: needs root")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="like-docker-", dir="/tmp"))
+    for name in ("etc", "tmp"):
+        (folder / name).mkdir()
+    (folder / "tmp").chmod(0o1777)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (folder / name).symlink_to(f"usr/{name}")
+    folder.chmod(0o755)
+    stage_08b = matrix.stages_of_this_toolkit()["08b"].path
+
+    def run(*words: str, volumes: List[str]) -> subprocess.CompletedProcess:
+        shown = [*(f"{path}:{path}:ro" for path in OF_THIS_MACHINE), *volumes]
+        return subprocess.run(
+            [stage_08b, "--rootfs", folder, "--uid-map", "0:0:65536", "--gid-map", "0:0:65536",
+             *(word for volume in shown for word in ("--volume", volume)), "--", *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            timeout=120, check=False)
+    yield run
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)

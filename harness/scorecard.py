@@ -1,11 +1,11 @@
-"""Which isolation do the tools that people use give, beside our stages? One table, of all properties.
+"""Which isolation do the tools that people use give, beside our stages? One table of properties.
 
   bazel run //harness:scorecard -- --html scorecard.html
   python3 -m harness.scorecard --in vm --json FILE --svg FILE
 
-A tool gets our command line through a small script, adapters/, which says which options it uses. All
-are asked for all of what stage 08c promises, as an ordinary user where a property can be seen by one.
-What needs an option that a program does not have is told apart from what it does not keep.
+A tool gets our command line through a small script, adapters/, which says which options it uses.
+All are asked for all that stage 08c promises, as an ordinary user where a property can be seen by
+one. What needs an option that a program does not have is told apart from what it does not keep.
 """
 
 from __future__ import annotations
@@ -34,8 +34,54 @@ ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are asked
 Json = Dict[str, Any]
 
 # What one should know of a verdict before one blames the tool.
+NO_TIOCSTI = ("The row asks whether a filter refuses the call. This kernel itself has refused it"
+              " since Linux 6.2 with dev.tty.legacy_tiocsti=0")
+LAYERS = "Layers are the engine's: podman mounts an overlay, and gives that to its runtime"
+TWO_LINES = "One line more than here is usual: it says where help is"
 REMARKS: Dict[Tuple[str, str], str] = {
+    ("*", "x32_calls_are_killed"): "Debian's kernel has no x32 unless booted with syscall.x32=y: it"
+                                   " is the kernel that says ENOSYS",
+    ("*", "terminal_cannot_be_typed_into"): f"{NO_TIOCSTI}.",
+    ("*", "terminal_input_has_no_disguise"): f"{NO_TIOCSTI}.",
+    ("bwrap", "terminal_cannot_be_typed_into"): f"{NO_TIOCSTI}; and --new-session, which is given"
+                                                " here, leaves no terminal to type into.",
+    ("bwrap", "terminal_input_has_no_disguise"): f"{NO_TIOCSTI}; and --new-session, which is given"
+                                                 " here, leaves no terminal to type into.",
+    ("bwrap", "ctrl_c_arrives_once"): "--new-session takes the command out of the terminal's reach"
+                                      " on purpose; bwrap dies of Ctrl-C, and the command with it.",
+    ("bwrap", "host_variable_is_hidden"): "--clearenv would hide them; it is rarely given.",
+    ("bwrap", "path_is_the_containers"): "--clearenv and --setenv PATH would; rarely given.",
+    ("bwrap", "hostname_is_never_the_hosts"): "It is the container's own, and begins as a copy.",
+    ("bwrap", "no_namespaces_inside"): "--disable-userns would deny them; it is rarely given.",
+    ("bwrap", "sysctls_cannot_be_opened"): "Where root calls it: an ordinary user may write none.",
+    ("unshare", "own_ipc_namespace"): "--ipc would make one; recipes leave it out.",
+    ("unshare", "own_network_namespace"): "--net would make one; recipes leave it out.",
+    ("unshare", "own_cgroup_namespace"): "--cgroup would make one; recipes leave it out.",
+    ("unshare", "container_dies_with_its_parent"): "--kill-child would; recipes leave it out.",
+    ("unshare", "hostname_is_never_the_hosts"): "Without --hostname no UTS namespace is asked for.",
+    ("unshare", "errors_are_told"): f"{TWO_LINES}.",
+    ("crun", "errors_are_told"): f"{TWO_LINES}.",
+    ("crun", "container_dies_with_its_parent"): "Meant so: it is conmon that watches for podman.",
+    ("crun", "kernel_files_are_masked"): "Only /proc/interrupts, which Docker masks by now.",
+    ("crun", "planted_device_is_dead"): "The row's device is /dev/zero, which crun's device filter"
+                                        " lets through. The host's disk it refuses.",
+    ("crun", "volume_brings_no_device"): "The row's device is /dev/zero, which crun's device filter"
+                                         " lets through. The host's disk it refuses.",
+    ("crun", "memory_limit_kills_all"): "memory.oom.group is set only for who asks.",
+    ("crun", "nothing_is_left"): "An empty cgroup, after SIGKILL and failed starts: `crun delete`,"
+                                 " which an engine calls, removes it.",
+    ("crun", "killed_parents_cgroup_is_removed"): "`crun delete`, which an engine calls, does it.",
+    ("crun", "filter_is_installed"): "`crun spec` writes none: the filter is the engine's, too.",
+    ("crun", "rootfs_is_not_changed"): f"{LAYERS}.",
+    ("crun", "next_container_starts_afresh"): f"{LAYERS}.",
+    ("crun", "writes_are_not_shared"): f"{LAYERS}.",
 }
+
+# A row that says something only of a program that has what another row is about.
+FOLLOWS = {"no_filter_no_start": ("filter_is_installed", "it installs no filter"),
+           "parent_has_no_filter": ("filter_is_installed", "it installs no filter"),
+           "masks_cannot_be_lifted": ("proc_paths_are_read_only", "it has none"),
+           "links_are_own": ("sys_is_read_only", "it mounts no /sys")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +163,7 @@ def measure(place: Place, names: Sequence[str], rows: Sequence[Property], own: T
         results = grader.grade([column.case(row) for row in rows])
         for line, result in zip(table, results):
             line["cells"][column.name] = cell(column, result, grader)
+        leave_out(table, column.name)
     return {"place": place.name,
             "columns": [{"name": column.name, "version": column.version,
                          "adapter": column.adapter} for column in columns],
@@ -134,8 +181,22 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
         verdict = "undecided"
     told = {"verdict": verdict, "as": result.case.identity,
             "got": result.got if verdict == "holds" else f"{result.got}; {result.why}"}
-    remark = REMARKS.get((column.name, result.case.property.name))
+    remarks = [REMARKS.get((name, result.case.property.name)) for name in (column.name, "*")]
+    remark = next(filter(None, remarks), None)
     return {**told, "remark": remark} if remark and verdict == "violated" else told
+
+
+def leave_out(table: Sequence[Json], name: str) -> None:
+    """Takes out what says nothing of this program: see FOLLOWS; and /sys, where it mounts none."""
+    cells = {line["name"]: line["cells"][name] for line in table}
+    for row, cell_of_row in cells.items():
+        if row == "sys_is_read_only" and "nothing is mounted at /sys" in cell_of_row["got"]:
+            cell_of_row.update(verdict="n/a", got="it mounts no /sys")
+    for row, (other, why) in FOLLOWS.items():
+        if row in cells and cells.get(other, {}).get("verdict") in ("violated", "n/a"):
+            cells[row] = {"verdict": "n/a", "got": why}
+    for line in table:
+        line["cells"][name] = cells[line["name"]]
 
 
 def tell(scorecard: Json) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -18,6 +19,8 @@ LACKS = {
     "nothing": ('exec "$@"', None),
     "user namespaces": ('echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"',
                         "a user namespace"),
+    "nothing, but something is mounted where the kernel expects it": (
+        'mount -t tmpfs harmless /proc/sys/fs/binfmt_misc; exec "$@"', None),
     "an open /proc": ('mount -t tmpfs cover /proc/sys/fs; exec "$@"', "a /proc in it"),
     "a root of its own": ('mkdir -p root; mount --rbind / root; exec chroot root "$@"',
                           "a user namespace"),
@@ -47,6 +50,30 @@ def test_the_verdict_is_what_the_stages_do(lacking, tmp_path):
     for stage, path in stages.items():
         started = on_machine(lacking, tmp_path, path, "true")
         assert started.returncode == (125 if stage in broken else 0), (stage, started.stderr)
+
+
+@pytest.mark.parametrize("who", [[], ["setpriv", "--reuid=12345", "--regid=12345",
+                                      "--clear-groups"]], ids=["root", "user"])
+def test_the_verdict_in_a_container_is_what_the_stages_do_there(like_docker, who):
+    programs = matrix.stages_of_this_toolkit()
+    built = pathlib.Path(programs["01"].path).parent.parent.parent
+    volumes = [f"{path}:{path}:ro" for path in (doctor.REPOSITORY, built)]
+    volumes += ["/etc/subuid:/etc/subuid:ro"] if os.path.exists("/etc/subuid") else []
+
+    def there(*words: str) -> subprocess.CompletedProcess:
+        return like_docker("sh", "-c", f'cd {doctor.REPOSITORY} && exec "$@"', "sh", *who, *words,
+                           volumes=volumes)
+    told = there(sys.executable, "-B", "-m", "harness.doctor", "--json")
+    assert told.returncode == 0, told.stderr
+    findings = json.loads(told.stdout)["findings"]
+    broken = {stage for finding in findings if not finding["works"] for stage in finding["stages"]}
+    assert "05" in broken and "01" not in broken
+    named = {finding["name"]: finding["fix"] for finding in findings}
+    assert named["a user namespace"].startswith("docker run --security-opt seccomp=unconfined")
+    for stage, program in programs.items():
+        if stage != "00":
+            started = there("env", "HOME=/tmp", program.path, "true")
+            assert started.returncode == (125 if stage in broken else 0), (stage, started.stderr)
 
 
 def test_what_needs_root_is_told_to_an_ordinary_user(capfd):

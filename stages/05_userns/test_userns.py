@@ -197,14 +197,21 @@ def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
     assert hint.startswith("hint: the kernel makes no user namespace inside a chroot")
 
 
+def start_beside_mounts_at(user, *points):
+    mounts = "\n".join(f"mount -t tmpfs cover {point}" for point in points)
+    return in_mount_namespace(f"""
+        {mounts}
+        exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
+            {user.program(STAGE)} --rootfs / true""")
+
+
 def test_where_a_part_of_proc_is_covered_that_is_named(user):
     """As in docker run without --security-opt systempaths=unconfined."""
     if os.geteuid() != 0:
         pytest.skip("covers a part of /proc: needs root")
-    result = in_mount_namespace(f"""
-        mount -t tmpfs cover /proc/fs
-        exec setpriv --reuid {user.uid} --regid {user.uid} --clear-groups \
-            {user.program(STAGE)} --rootfs / true""")
+    harmless = "/proc/sys/fs/binfmt_misc"  # where the kernel has a directory to mount on
+    assert start_beside_mounts_at(user, harmless).returncode == 0
+    result = start_beside_mounts_at(user, harmless, "/proc/fs")
     message, hint = result.stderr.splitlines()
     assert message == f"{STAGE}: mount(proc, /proc): Operation not permitted"
     assert hint.startswith("hint: /proc/fs is covered here, as Docker does: ")

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -54,9 +55,13 @@ bool is_in_chroot() {
 }
 
 // What covers a part of /proc: Docker and Podman mask /proc/kcore and others. "" if nothing does.
-std::string first_mount_below_proc() {
+// The kernel lets a user namespace mount no fuller /proc than it sees, but does not mind what
+// covers a directory that is always empty: one that it has made to be mounted on.
+std::string first_cover_of_proc() {
+  const std::set<std::string> always_empty = {"/proc/fs/nfsd", "/proc/openprom",
+                                              "/proc/sys/fs/binfmt_misc", "/proc/xen"};
   for (const auto& point : mount_points()) {
-    if (point.rfind("/proc/", 0) == 0) return point;
+    if (point.rfind("/proc/", 0) == 0 && always_empty.count(point) == 0) return point;
   }
   return "";
 }
@@ -88,7 +93,7 @@ std::string user_namespace_hint(const Failure& failure) {
            "stage 06's pivot_root leaves none";
   }
   if (mentions(failure, "proc")) {
-    if (const std::string cover = first_mount_below_proc(); !cover.empty()) {
+    if (const std::string cover = first_cover_of_proc(); !cover.empty()) {
       return cover +
              " is covered here, as Docker does: a user namespace may mount no fuller /proc; "
              "docker run --security-opt systempaths=unconfined leaves it open";
