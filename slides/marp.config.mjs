@@ -39,6 +39,9 @@ function consoleLines(text) {
       return `<span class="${prompt.slice(0, 4)}">${escapeHtml(prompt)}</span>` +
         `<span class="typed">${escapeHtml(typed)}</span>`
     }
+    if (line.startsWith('> ')) {
+      return `<span class="said">&gt; </span><span class="typed">${escapeHtml(line.slice(2))}</span>`
+    }
     return `<span class="said">${escapeHtml(line)}</span>`
   }).join('\n')
 }
