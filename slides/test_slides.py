@@ -116,7 +116,8 @@ def run_chromium(scratch: pathlib.Path, *words: str) -> str:
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
          "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", f"--user-data-dir={scratch}/profile", "--virtual-time-budget=5000", *words],
+         "--disable-sync", "--virtual-time-budget=5000", f"--user-data-dir={scratch}/profile",
+         *words],
         capture_output=True, text=True, check=False, timeout=120,
         env=os.environ | {"HOME": str(scratch)})
     assert done.returncode == 0, done.stderr[-2000:]
