@@ -19,7 +19,7 @@ THEME = (SLIDES / "theme.css").read_text(encoding="utf-8")
 BUILT = SLIDES / "slides.html"
 STAGES = ["01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
           "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network"]
-CHROMIUM = shutil.which("chromium", path=os.environ.get("PATH", "") + ":/usr/bin")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 needs_deck = pytest.mark.skipif(not BUILT.exists(),
                                 reason="without Marp there is no deck: ./setup.sh installs it")
