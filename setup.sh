@@ -149,7 +149,7 @@ install_marp() {
     echo 'setup.sh: Marp is installed'
   else
     printf '%s\n' 'setup.sh: npm could not install Marp: the slides cannot be built, all else can.' \
-      "$(tail -n 5 "$log")" 'To try again:  ./setup.sh' >&2
+      "$(sed 5q "$log")" 'To try again:  ./setup.sh' >&2
   fi
 }
 
