@@ -22,7 +22,7 @@ import sys
 import textwrap
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from slides import definitions, plot, transcript
+from slides import definitions, plot, step, transcript
 from slides.terminal import Machine, TerminalError, machine
 
 COMMENT = re.compile(r"^\s*<!--\s*(?P<kind>snippet|diff|table|plot|before|not run):\s*"
@@ -199,7 +199,7 @@ class Sources:
         words = Words.of(block, ("context",))
         if len(words.plain) != 2 or not words.named.get("context", "1").isdigit():
             raise block.wrong("diff: STAGE STAGE [context=0]")
-        before, after = [story(self.read(block, f"stages/{self.stage(block, name)}/main.cc"))
+        before, after = [step.story(self.read(block, f"stages/{self.stage(block, name)}/main.cc"))
                          for name in words.plain]
         lines = list(difflib.unified_diff(before, after, lineterm="",
                                           n=int(words.named.get("context", "1"))))
@@ -207,12 +207,10 @@ class Sources:
         return ["```diff", *(shown[1:] if shown[:1] == [ELIDED] else shown), "```"]
 
     def stage(self, block: Block, name: str) -> str:
-        """The folder of 05, or of 05_userns."""
-        found = [path.name for path in (self.root / "stages").glob(f"{name}*/")
-                 if name in (path.name, path.name.partition("_")[0])]
-        if len(found) != 1:
-            raise block.wrong(f"there is no stage {name}")
-        return found[0]
+        try:
+            return step.find_stage(self.root, name)
+        except ValueError as error:
+            raise block.wrong(str(error)) from error
 
     def measured(self, block: Block) -> plot.Data:
         words = Words.of(block, ("rows",) if block.kind == "table" else ())
@@ -245,14 +243,6 @@ class Sources:
         except (KeyError, TypeError, ValueError) as error:
             raise block.wrong(f"{MEASURED}/{block.words}.json is not as slides/plot.py wants it: "
                               f"{type(error).__name__}: {error}") from error
-
-
-def story(text: str) -> List[str]:
-    """main.cc without its includes and the comment at its head."""
-    lines = [line for line in text.splitlines() if not line.startswith("#include")]
-    while lines and (not lines[0] or lines[0].startswith("//")):
-        lines.pop(0)
-    return lines
 
 
 def part(block: Block, path: str, lines: List[str], named: Dict[str, str]) -> List[str]:

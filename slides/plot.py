@@ -12,6 +12,7 @@ else what the reader's system prefers, dark or light.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Dict, List, Sequence, Tuple
 from xml.sax.saxutils import escape
 
@@ -24,6 +25,8 @@ TEXT = 26  # pixels of 560: legible from the last row
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 DARK_COLOURS = ("#56b4e9", "#ff8c42", "#2fd6a3", "#e6a3cb", "#f5c542")
 DASHES = ("", "14 8", "4 7", "20 6 4 6", "9 5")
+
+NUMBER = re.compile(r"[-\d][\d.,]*|–")
 
 STYLE = """\
 .plot {{ --_ink: var(--ink, #1f2328); --_muted: var(--soft, #6e7781); {light} }}
@@ -166,9 +169,8 @@ def table(data: Data) -> List[str]:
             raise ValueError(f"a row has {len(row)} cells, not {len(data['columns'])}: {row}")
     marks = []
     for number in range(len(data["columns"])):
-        values = [row[number] for row in data["rows"]]
-        is_number = all(isinstance(value, (int, float)) for value in values if value is not None)
-        marks.append("---:" if is_number and values else "---")
+        is_number = all(NUMBER.fullmatch(row[number]) for row in rows)
+        marks.append("---:" if is_number and rows else "---")
     written = [data["columns"], marks, *rows]
     return (["| " + " | ".join(row) + " |" for row in written]
             + ["", f"*Measured {data['when']} on {data['machine']}: `{data['command']}`*"])

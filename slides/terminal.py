@@ -13,13 +13,15 @@ from harness.vm.vm import Vm
 from slides.transcript import CONTINUED, HOST, PROMPT, Step, is_prompt
 
 PATIENCE = 30.0  # seconds for one command, in an emulated machine
-POLL = 0.02
+POLL = 0.05
 ROWS, COLUMNS = 50, 100
 PATH = "/box/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # in the machine
 
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][0-9A-B]|\][^\x07]*\x07|[=>c78])")
 # What busybox' shell says first: in each container the same, and not what the page is about.
 BANNER = re.compile(r"\s*BusyBox v[^\n]*built-in shell[^\n]*\n[^\n]*built-in commands.\n\n?")
+
+AT_PROMPT = re.compile(PROMPT.pattern.replace("(?: |$)", " ") + r"\Z")
 
 # As a person's shell is, but for the name of the machine.
 SHELL = ("env", "-u", "SSH_CLIENT", "-u", "SSH_CONNECTION", f"PS1={HOST}:\\w\\$ ", "TERM=dumb",
@@ -39,6 +41,9 @@ CLEAN = f"""
 hostname {HOST}
 while [ "$(wc -l </proc/self/mountinfo)" -gt "$(cat {KEPT}/mounts)" ]; do
   umount -l "$(tail -n 1 /proc/self/mountinfo | cut -d ' ' -f 5)" || break
+done
+for link in /sys/class/net/*; do
+  [ "$link" = /sys/class/net/lo ] || ip link delete "${{link##*/}}"
 done
 rm -rf /tmp/* /tmp/.[!.]*
 restore() {{
@@ -75,8 +80,8 @@ class Terminal:
     def shown(self) -> Tuple[str, bool]:
         """All of it so far, as a person sees it; whether the shell is over."""
         state = self.agent.wait(self.run, POLL)
-        text = ESCAPE.sub("", state["stdout"])
-        return re.sub(r"\r+\n", "\n", text), state["over"]
+        text = re.sub(r"\r+\n", "\n", ESCAPE.sub("", state["stdout"]))
+        return re.sub(r"[^\n]*\r", "", text), state["over"]  # what was written over
 
     def read(self, start: int, command: str | None) -> str:
         """Waits for the next prompt, and answers what is before it, without the typed command."""
@@ -85,10 +90,13 @@ class Terminal:
             text, over = self.shown()
             answer = without_echo(text[start:], command)
             if answer is not None:
-                before, _, last = answer.rpartition("\n")
-                if (prompt := PROMPT.fullmatch(last)) or last == CONTINUED:
-                    self.prompt = prompt.group() if prompt else CONTINUED
-                    return before + "\n" if before else ""
+                before, newline, last = answer.rpartition("\n")
+                if last == CONTINUED:
+                    return before + newline
+                if prompt := AT_PROMPT.search(last):  # after what did not end its line, perhaps
+                    self.prompt = prompt.group()
+                    unended = last[:prompt.start()]
+                    return before + newline + (unended and unended + "\n")
             if over:
                 self.prompt = ""
                 raise TerminalError(0, f"the shell has ended:\n{text[start:]}")

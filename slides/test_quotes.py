@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import pytest
 
@@ -133,3 +134,32 @@ def test_every_console_block_is_found_and_the_excused_are_not(root):
 
 def test_all_quoted_code_and_data_is_so():
     assert not living.update(HERE, living.pages_of(HERE), None, write=False)
+
+
+def copy_of_the_repository(folder):
+    for name in ("common", "stages", "slides"):
+        shutil.copytree(HERE / name, folder / name)
+    return folder
+
+
+def test_a_function_that_a_page_quotes_and_that_is_gone_is_told_with_the_place(tmp_path):
+    copy = copy_of_the_repository(tmp_path)
+    source = copy / "stages/05_userns/id_map.cc"
+    text = source.read_text(encoding="utf-8")
+    source.unlink()
+    source.write_text(text.replace("void write_id_maps(", "void write_maps("), encoding="utf-8")
+    page = "stages/05_userns/README.md"
+    lines = (copy / page).read_text(encoding="utf-8").split("\n")
+    line = next(number for number, one in enumerate(lines, 1) if "id_map.cc write_id_maps" in one)
+    assert living.update(copy, [page], None, write=False) == [
+        f"{page}:{line}: stages/05_userns/id_map.cc defines no write_id_maps"]
+
+
+def test_a_line_that_changed_in_the_code_is_told_with_the_difference(tmp_path):
+    copy = copy_of_the_repository(tmp_path)
+    source = copy / "stages/02_chroot/chroot.cc"
+    text = source.read_text(encoding="utf-8")
+    source.unlink()
+    source.write_text(text.replace('check(chroot(".")', 'check(chroot("/")'), encoding="utf-8")
+    (complaint,) = living.update(copy, ["stages/02_chroot/README.md"], None, write=False)
+    assert '-  check(chroot("."), "chroot(.)");\n+  check(chroot("/"), "chroot(.)");' in complaint

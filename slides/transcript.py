@@ -25,7 +25,12 @@ CONTINUED = "> "
 # What is never twice the same, if nobody has written it in another way.
 VOLATILE = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in (
     (r"\b(cgroup|ipc|mnt|net|pid|time|user|uts):\[\d+\]", r"\1:[…]"),
-    (r"/proc/\d+", "/proc/…"),
+    (r"\bcopied \d+ files, \S+ \S+ in \S+ s$", "copied … files, … in … s"),
+    (r"/proc/\d+", "/proc/…"), (r"/dev/pts/\d+", "/dev/pts/…"),
+    (r"\bcontainers-under-the-hood-\d+\b", "containers-under-the-hood-…"),
+    (r"\b(rootfs|userspace-\w+)-[0-9a-f]{16}\b", r"\1-…"),
+    (r"\b((?:fork|clone3)\([^)]*\) = )\d+$", r"\1…"),
+    (r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b", "…"),
     (r"^\[(\d+)\] \d+$", r"[\1] …"),
     (r"\b(pid|PID) \d+", r"\1 …"),
     (r"\b(session-)\d+(\.scope)", r"\1…\2"),
