@@ -118,8 +118,9 @@ def hunks_of(before: Sequence[str], after: Sequence[str], reasons: Sequence[Reas
 
 
 def comment_text(comment: str) -> str:
-    """What // lines say, as one line."""
-    return " ".join(line.strip().lstrip("/").strip() for line in comment.splitlines()).strip()
+    """What // lines say, up to the first that is empty, as one line."""
+    lines = [line.strip().lstrip("/").strip() for line in comment.splitlines()]
+    return " ".join(lines[:lines.index("")] if "" in lines else lines)
 
 
 def first_sentence(text: str) -> str:

@@ -12,7 +12,7 @@ from harness.agent_client import Agent
 from harness.vm.vm import Vm
 from slides.transcript import CONTINUED, HOST, PROMPT, Step, is_prompt
 
-PATIENCE = 30.0  # seconds for one command, in an emulated machine
+PATIENCE = 120.0  # seconds for one command, in an emulated machine beside others
 POLL = 0.05
 ROWS, COLUMNS = 50, 100
 PATH = "/box/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # in the machine
