@@ -438,7 +438,8 @@ def verdict(findings: Sequence[Finding]) -> str:
     stages = STAGES[1:]
     broken = {stage: finding for finding in reversed(findings) for stage in finding.stages}
     good = [stage for stage in stages if stage not in broken]
-    parts = [f"stages {spans(good)} run here" if good else "no stage runs here"]
+    parts = ["no stage runs here" if not good else f"stage {good[0]} runs here"
+             if len(good) == 1 else f"stages {spans(good)} run here"]
     first_broken = [broken[stage].name for stage in stages if stage in broken]
     for what in dict.fromkeys(first_broken):
         bad = [stage for stage in stages if stage in broken and broken[stage].name == what]

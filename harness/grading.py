@@ -268,6 +268,8 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
         again = grade is not None
         if grade is None:
             grade = grade_one(task, arguments.stage, tools, arguments.place, limits)
+            if places.stopped.is_set():
+                return  # it was cut short
         with lock:
             if not again:
                 results.save(task, grade, arguments.hints)
@@ -284,7 +286,7 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
     except BaseException:
         for job in jobs:
             job.cancel()
-        places.close_all()  # what still runs ends with its machine
+        places.stop_all()  # what still runs ends with its machine
         raise
     finally:
         pool.shutdown(wait=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Iterator, List, Sequence
 
 from harness.agent_client import HOST, Container, Place
@@ -16,6 +17,7 @@ HELP = ("host, vm, vm:KERNEL, or container: this machine, if it is one that is t
         " default: on this machine what it can test, and in a virtual one the rest")
 
 running: List[Vm] = []
+stopped = threading.Event()  # after it, what comes of anything is no result
 
 
 @contextlib.contextmanager
@@ -28,6 +30,7 @@ def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
     vm = Vm(kernel, programs)
     running.append(vm)
+    vm.stopped = stopped.is_set()
     try:
         yield [HOST, vm] if choice == ANYWHERE else [vm]
     finally:
@@ -35,7 +38,8 @@ def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
         running.remove(vm)
 
 
-def close_all() -> None:
-    """Ends all machines: who works in one is told that it is lost."""
+def stop_all() -> None:
+    """Ends all machines and builds for good: who works in one is told that it is lost."""
+    stopped.set()
     for vm in list(running):
-        vm.close()
+        vm.stop()

@@ -16,7 +16,10 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+
+from harness import places
 
 LOG_LINES = 40
 LARGEST = 1 << 30  # bytes: of what is copied, and of each file that a build writes
@@ -123,9 +126,10 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
                                    stderr=log, start_new_session=True, pass_fds=(inherited,),
                                    cwd=folder, env=environment)
         try:
-            status: Optional[int] = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = None
+            end = time.monotonic() + limit
+            while process.poll() is None and time.monotonic() < end and not places.stopped.is_set():
+                time.sleep(0.05)
+            status: Optional[int] = process.poll()
         finally:
             if process.poll() is None:
                 # With bwrap's PID 1 all of the build ends, see pid_namespaces(7).

@@ -12,6 +12,7 @@ import pytest
 
 from harness import doctor, matrix
 from harness.doctor import Fails, Operation, examine_all, spans, verdict
+from harness.model import STAGES
 
 # What a machine may lack: how to take it away in a user namespace and a mount namespace, and what
 # the doctor has to name.
@@ -107,6 +108,12 @@ def test_the_verdict_is_one_line():
                             broken("limits", lost="--cpus")])
     assert verdict(findings) == \
         "stages 01, 04 to 08b run here; 02 to 03 need root; 08c needs nets; not --cpus"
+
+
+def test_the_verdict_knows_of_one_and_of_none():
+    findings = examine_all([broken("all", stages=STAGES[2:])])
+    assert verdict(findings).startswith("stage 01 runs here; 02 to 08c need all")
+    assert verdict(examine_all([broken("all", stages=STAGES[1:])])).startswith("no stage runs here")
 
 
 def test_stages_that_follow_each_other_are_drawn_together():

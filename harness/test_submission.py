@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -12,11 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from typing import Dict, Iterator, List
 
 import pytest
 
-from harness import grading, submission
+from harness import grading, places, submission
 from harness.grading import Limits, Results, Task, grade_one, tasks_of
 from harness.submission import NotGradable, program_of
 
@@ -86,6 +89,28 @@ def test_what_cannot_be_graded_says_why(tmp_path, monkeypatch, files, why):
     assert not [line for line in subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE,
                                                 text=True, check=True).stdout.splitlines()
                 if line.startswith("sh ./build.sh")]
+
+
+def test_a_build_ends_when_all_is_stopped(tmp_path, monkeypatch):
+    stopped = threading.Event()
+    monkeypatch.setattr(places, "stopped", stopped)
+    threading.Timer(0.5, stopped.set).start()
+    start = time.monotonic()
+    with pytest.raises(NotGradable):
+        built(tmp_path, limit=60.0, build__sh="sleep 60")
+    assert time.monotonic() - start < 20
+
+
+def test_what_was_cut_short_is_no_result(tmp_path, tools, monkeypatch):
+    stopped = threading.Event()
+    monkeypatch.setattr(places, "stopped", stopped)
+    place = folder_with(tmp_path / "ada", build__sh="sleep 60")
+    results = Results(tmp_path / "out", "01")
+    arguments = argparse.Namespace(stage="01", place="host", jobs=1, again=False, hints=1)
+    threading.Timer(0.5, stopped.set).start()
+    with pytest.raises(KeyError):  # there is no grade of hers
+        grading.grade_class([Task("Ada", place)], results, arguments, tools, LIMITS)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_program_for_another_processor_is_refused(tmp_path):

@@ -39,6 +39,7 @@ def build_mutants():
             srcs = sources,
             copts = ["-O0"],  # it is compiled more often than it is run
             features = ["fully_static_link"],
+            visibility = ["//harness:__pkg__"],
             linkopts = ["-s"],
             deps = ["//stages/%s:%s" % (mutant.stage, "layers" if has_main else "main")],
         )

@@ -222,6 +222,14 @@ def test_a_machine_that_ends_at_once_says_what_it_wrote(impatient, monkeypatch):
         machine.boot()
 
 
+def test_who_is_stopped_does_not_start_again():
+    machine = Vm(KERNEL)
+    machine.stop()
+    with pytest.raises(VmError, match="the VM was stopped"):
+        machine.boot()
+    assert machine.qemu is None and machine.folder is None
+
+
 def test_a_command_that_hangs_is_ended_by_the_limit():
     done = subprocess.run([sys.executable, "-B", "-m", "harness.vm", "--kernel", KERNEL,
                            "--time-limit", "1", "sleep", "600"], timeout=120, check=False)

@@ -20,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
@@ -83,6 +84,8 @@ class Vm:
         self.lock = -1
         self.qemu: Optional[subprocess.Popen] = None
         self.ssh: Optional[subprocess.Popen] = None
+        self.closing = threading.Lock()
+        self.stopped = False
 
     def __enter__(self) -> Vm:
         self.boot()
@@ -105,6 +108,8 @@ class Vm:
             attempts.insert(0, KVM)
         for accelerator in attempts:
             self.close()
+            if self.stopped:
+                raise VmError("the VM was stopped")
             try:
                 self.start(image, accelerator)
                 return
@@ -211,17 +216,23 @@ class Vm:
         lines = [line for log in ("console", "ssh") for line in self.said(log).splitlines()[-60:]]
         return "\n".join(lines)
 
+    def stop(self) -> None:
+        """Ends the machine for good, while another thread may use it, or start it."""
+        self.stopped = True
+        self.close()
+
     def close(self) -> None:
         """Ends the machine, however it is."""
-        processes = [process for process in (self.ssh, self.qemu) if process is not None]
-        for process in processes:
-            process.kill()
-            process.wait()
-        self.ssh = self.qemu = None
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            os.close(self.lock)
-            self.folder = None
+        with self.closing:  # what two threads close may be a third one's by then
+            processes = [process for process in (self.ssh, self.qemu) if process is not None]
+            for process in processes:
+                process.kill()
+                process.wait()
+            self.ssh = self.qemu = None
+            if self.folder is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                os.close(self.lock)
+                self.folder = None
 
     # --- Using it -----------------------------------------------------------------------------
 

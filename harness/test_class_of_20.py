@@ -1,0 +1,132 @@
+"""A class of twenty is graded unattended, in virtual machines: expected scores for all, and nothing
+stays. Ctrl-C while machines run, and the same command once more.
+
+Half an hour on two cores without KVM:  bazel test //harness:class_of_20_test
+What is graded already is only judged:  --test_env=CLASS_OF_20=DIR
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Dict, Iterator, List, Set
+
+import pytest
+
+from harness import class_of_20
+from harness.class_of_20 import STAGE, STOLEN, Student, students
+from harness.solutions.test_solutions import LATER_MENDED, SOLUTIONS
+from harness.start import REPOSITORY
+
+UNSHARE = next(solution for solution in SOLUTIONS if solution.name == "05_unshare")
+# Rows that hold of what never runs a command.
+HOLD_OF_NOTHING = re.compile("no_.*_no_start|.*_stay|nothing_is_left|early_death|hostile|workdir")
+
+
+@pytest.fixture(scope="module")
+def those() -> List[Student]:
+    return students(list(UNSHARE.loses))
+
+
+@pytest.fixture(scope="module")
+def folder(those) -> Iterator[pathlib.Path]:
+    if "CLASS_OF_20" in os.environ:
+        yield pathlib.Path(os.environ["CLASS_OF_20"])
+        return
+    made = pathlib.Path(tempfile.mkdtemp(prefix="class-of-20-", dir="/tmp"))
+    made.chmod(0o755)
+    class_of_20.make(made, those)
+    yield made
+    shutil.rmtree(made)
+
+
+def start(folder: pathlib.Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-B", "-m", "harness.grade", "--stage", STAGE, "--roster", "roster.csv",
+         "--submissions", "submissions", "--output", "results", "--build-limit", "600",
+         "--stage-limit", "900"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILD_WORKING_DIRECTORY": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def on_this_machine() -> Set[str]:
+    """Mounts, cgroups, our files in /tmp, and what runs for us."""
+    processes = subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True,
+                               check=True).stdout.splitlines()
+    ours = ("/tmp/box-vm-", "/tmp/submission-", "/tmp/class-of-20-")
+    found = {line for line in processes if any(name in line for name in ours)}
+    found |= {str(path) for path in pathlib.Path("/tmp").iterdir()
+              if str(path).startswith(ours[:2])}
+    found |= {line for line in pathlib.Path("/proc/mounts").read_text().splitlines()
+              if any(name in line for name in ours)}
+    return found | {str(path) for path in pathlib.Path("/sys/fs/cgroup").glob("**/box-*")}
+
+
+@pytest.fixture(scope="module")
+def graded(folder) -> Dict[str, dict]:
+    """What came of each. The first run is stopped by Ctrl-C while two machines run."""
+    if "CLASS_OF_20" not in os.environ:
+        grade_in_two_runs(folder)
+    saved = [json.loads(path.read_text()) for path in (folder / "results").glob("*.json")]
+    return {grade["name"]: grade for grade in saved}
+
+
+def grade_in_two_runs(folder: pathlib.Path) -> None:
+    before = on_this_machine()
+    running = start(folder)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("2/"):
+            break
+    machines = time.monotonic() + 300
+    while not list(pathlib.Path("/tmp").glob("box-vm-*")) and time.monotonic() < machines:
+        time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 130 and "goes on from here" in said
+    assert on_this_machine() <= before, "Ctrl-C leaves something"
+
+    began = time.monotonic()
+    out, said = start(folder).communicate()
+    print(f"{time.monotonic() - began:.0f} s for the rest\n{said}\n{out}")
+    assert said.count("as before") >= 2
+    assert on_this_machine() <= before, "grading leaves something"
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_each_gets_what_he_deserves(number, those, graded):
+    student = those[number]
+    grade = graded[student.name]
+    if student.problem:
+        assert grade["problem"].startswith(student.problem) and grade["score"] == 0
+        return
+    assert not grade["problem"], grade["log"]
+    rows = {result["property"] for result in grade["results"]}
+    lost = {result["property"] for result in grade["results"] if result["outcome"] != "passed"}
+    if student.loses_all:
+        kept = {row for row in rows - lost if not HOLD_OF_NOTHING.search(row)}
+        assert len(lost) > len(rows) / 2, f"of a program that runs nothing, these hold: {kept}"
+        return
+    expected = set(student.loses)
+    assert lost - expected == set(), "it loses what it should not"
+    assert expected - lost <= LATER_MENDED, "it keeps what it cannot"
+
+
+def test_the_spy_has_learnt_nothing(graded):
+    assert STOLEN not in json.dumps(graded)
+
+
+def test_the_table_has_all_of_them(folder, those, graded):
+    table = list(csv.DictReader((folder / "results/grades.csv").read_text().splitlines()))
+    assert [line["name"] for line in table] == [student.name for student in those]
+    assert [int(line["score"]) for line in table] == [graded[line["name"]]["score"]
+                                                      for line in table]
