@@ -30,7 +30,7 @@ STOLEN = "this was stolen"
 
 # Whatever it may read of its grader's, or reach, it tells.
 SPY = f"""
-for file in {REPOSITORY} /work /autograder /root/.ssh /home/*/.ssh ../roster.csv /etc/shadow; do
+for file in {REPOSITORY} /work /autograder /root/.ssh /home/*/.ssh ../roster.csv; do
   head -c 1 "$file" 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
   ls "$file"/* 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
 done
@@ -39,7 +39,7 @@ for address in 1.1.1.1 10.0.2.2 127.0.0.1; do
   timeout 2 bash -c "exec 3<>/dev/tcp/$address/80" 2>/dev/null && echo "{STOLEN}: $address"
 done
 """
-SPY_WHILE_BUILT = f"seen=$({SPY})\necho \"$seen\"; ! grep -q stolen <<<\"$seen\""
+SPY_WHILE_BUILT = f"seen=$({SPY})\necho \"$seen\"\ncase $seen in *stolen*) exit 1 ;; esac"
 ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(44)  # see elf(5)
 
 

@@ -199,6 +199,15 @@ def leave_out(table: Sequence[Json], name: str) -> None:
         line["cells"][name] = cells[line["name"]]
 
 
+def renewed(before: Json, measured: Json) -> Json:
+    """What was measured before, with the columns that were measured now."""
+    columns = {column["name"]: column for column in [*before["columns"], *measured["columns"]]}
+    cells = {row["name"]: row["cells"] for row in measured["rows"]}
+    rows = [{**row, "cells": {**row["cells"], **cells.get(row["name"], {})}}
+            for row in before["rows"]]
+    return {**before, "columns": list(columns.values()), "rows": rows}
+
+
 def tell(scorecard: Json) -> str:
     """The table for a terminal."""
     marks = {"holds": "+", "violated": "-", "n/a": "n/a", "undecided": "?"}
@@ -225,7 +234,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
     parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
-                        help="measure nothing: draw what --json has written")
+                        help="draw what --json has written; with --column, measure that one anew")
     for kind in ("html", "svg", "json"):
         parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help="write it there")
     arguments = parser.parse_args(words)
@@ -238,17 +247,17 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> int:
     arguments = parse(words)
     try:
-        if arguments.measured is None:
+        if arguments.measured is None or arguments.column:
             own = matrix.tools()
-            os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
             names = arguments.column or [*TOOLS, *OURS]
             rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
                     and (not arguments.property or row.name in arguments.property)]
             with places.places(arguments.place, programs_for(names, own)) as where:
                 scorecard = measure(where[0], names, rows, own, arguments.time_limit)
-        else:
-            os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-            scorecard = json.loads(arguments.measured.read_text(encoding="utf-8"))
+        os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+        if arguments.measured is not None:
+            before = json.loads(arguments.measured.read_text(encoding="utf-8"))
+            scorecard = renewed(before, scorecard) if arguments.column else before
         for path, text in (
                 (arguments.html, scorecard_pages.page), (arguments.svg, scorecard_pages.picture),
                 (arguments.json, lambda told: json.dumps(told, indent=1) + "\n")):

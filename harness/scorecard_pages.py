@@ -53,7 +53,8 @@ th { vertical-align: bottom; } tbody th { font-weight: 400; position: sticky; le
 tr.group th { font-weight: 700; padding-top: 1.2rem; } td, th { font-size: .95rem; }
 table.few td.mark { font-variant-numeric: tabular-nums; }
 dl.seen { grid-template-columns: minmax(12rem, 20rem) 1fr; }
-@media (max-width: 40rem) { tbody th { max-width: 9.5rem; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { tbody th { min-width: 8.5rem; max-width: 8.5rem;
+  overflow-wrap: anywhere; }
   .card.wide { padding: 0 .5rem; } dl.seen { grid-template-columns: 1fr; } }
 </style>"""
 
@@ -84,8 +85,14 @@ def page(told: Json) -> str:
 
 
 def head(names: Sequence[str]) -> str:
-    cells = "".join(f'<th style="text-align: center">{escape(name)}</th>' for name in names)
+    cells = "".join(f'<th style="text-align: center" title="{escape(name)}">'
+                    f'{escape(short(name))}</th>' for name in names)
     return f"<thead><tr><th></th>{cells}</tr></thead>"
+
+
+def short(name: str) -> str:
+    """Of a stage its number."""
+    return name.split("_")[0]
 
 
 def kind_of(good: int, of: int) -> str:
@@ -124,16 +131,21 @@ def seen(column: Json, rows: Sequence[Json]) -> str:
 # --- The picture ----------------------------------------------------------------------------------
 
 PICTURE_STYLE = """
-text { font: 22px Inter, system-ui, sans-serif; fill: #1a1d23; }
-.dim { fill: #5c6470; } .head { font-weight: 600; } .middle { text-anchor: middle; }
-.good { fill: #dcf2e4; } .odd { fill: #fcefcf; } .bad { fill: #fbe1e4; } .none { fill: #eeece6; }
-.part.good { fill: #2f9a5f; } .part.odd { fill: #c98a1b; } .part.bad { fill: #c63a50; }
+.scorecard { --good: #dcf2e4; --odd: #fcefcf; --bad: #fbe1e4; --none: #eeece6;
+  --good-part: #2f9a5f; --odd-part: #c98a1b; --bad-part: #c63a50;
+  --text: var(--ink, #1a1d23); --dim: var(--soft, #5c6470); }
 @media (prefers-color-scheme: dark) {
-  text { fill: #eceae4; } .dim { fill: #a5adba; }
-  .good { fill: #17352a; } .odd { fill: #3d3014; } .bad { fill: #46202a; } .none { fill: #232934; }
-  .part.good { fill: #5cc68a; } .part.odd { fill: #e0ac4a; } .part.bad { fill: #ff8492; }
-}"""
-LEFT, TOP, WIDE, HIGH, GAP = 310, 52, 102, 46, 6
+  .scorecard { --good: #17352a; --odd: #3d3014; --bad: #46202a; --none: #232934;
+    --good-part: #5cc68a; --odd-part: #e0ac4a; --bad-part: #ff8492;
+    --text: var(--ink, #eceae4); --dim: var(--soft, #a5adba); } }
+.scorecard text { font: 22px Inter, system-ui, sans-serif; fill: var(--text); }
+.scorecard .dim { fill: var(--dim); } .scorecard .middle { text-anchor: middle; }
+.scorecard .head { font-weight: 600; font-size: 20px; }
+.scorecard .good { fill: var(--good); } .scorecard .odd { fill: var(--odd); }
+.scorecard .bad { fill: var(--bad); } .scorecard .none { fill: var(--none); }
+.scorecard .part.good { fill: var(--good-part); } .scorecard .part.odd { fill: var(--odd-part); }
+.scorecard .part.bad { fill: var(--bad-part); }"""
+LEFT, TOP, WIDE, HIGH, GAP = 330, 46, 102, 46, 6
 
 
 def picture(told: Json) -> str:
@@ -142,7 +154,7 @@ def picture(told: Json) -> str:
     layers = groups(told)
     width, height = LEFT + len(names) * WIDE, TOP + len(layers) * HIGH
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-             f' width="{width}" height="{height}" role="img">',
+             f' width="{width}" height="{height}" class="scorecard" role="img">',
              "<title>How many of each layer's isolation properties hold</title>",
              f"<style>{PICTURE_STYLE}</style>"]
 
@@ -150,11 +162,11 @@ def picture(told: Json) -> str:
         lines.append(f'<text x="{x}" y="{y}" class="{kind}">{escape_xml(what)}</text>')
 
     for number, name in enumerate(names):
-        text(LEFT + number * WIDE + WIDE // 2, 30, "middle head", name.split("_")[0])
+        text(LEFT + number * WIDE + WIDE // 2, 30, "middle head", short(name))
     for line, (number, title, rows) in enumerate(layers):
         y = TOP + line * HIGH
         text(0, y + 28, "dim", number)
-        text(48, y + 28, "", title)
+        text(60, y + 28, "", title)
         for column, name in enumerate(names):
             good, of = share(rows, name)
             x, kind, wide = LEFT + column * WIDE, kind_of(good, of), WIDE - GAP

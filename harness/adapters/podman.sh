@@ -2,7 +2,7 @@
 # podman run, with its own defaults, of a root directory.
 tool=podman
 lacks=(--userspace --with --layer --image --keep '--seccomp strict' '--network bridge'
-  '--network pasta')
+  '--network pasta' --publish)
 # shellcheck source-path=SCRIPTDIR source=options.sh
 . "${0%/*}/options.sh"
 
