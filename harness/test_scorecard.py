@@ -51,7 +51,7 @@ def test_a_verdict_says_why(measured):
 
 def test_a_tool_that_does_not_start_has_violated_nothing(tools, tmp_path, monkeypatch):
     broken = tmp_path / "broken.sh"
-    broken.write_text("#!/bin/sh\n[ $1 = --version ] && echo 1; [ $1 = --lacks ]\n")
+    broken.write_text("#!/bin/sh\ncase $1 in --version) echo 1 ;; --lacks) ;; *) exit 1 ;; esac\n")
     broken.chmod(0o755)
     monkeypatch.setattr(scorecard, "ADAPTERS", tmp_path)
     told = scorecard.measure(HOST, ["broken"], [BY_NAME["own_pid_namespace"]], tools, 5.0)
