@@ -65,7 +65,9 @@ def page(told: Json) -> str:
     body = [STYLE, "<header><div><h1>Which isolation do they give?</h1>",
             f"<p>{len(told['rows'])} properties, each seen to hold or seen violated, on"
             f" {escape(told['place'])}; started by an ordinary user, where he can see it. Each tool"
-            " is called as people call it: by the script below.</p></div></header>",
+            " is called as people call it: by the script below. The properties are those that our"
+            " stages are built to have: others promise less, and some of it otherwise.</p></div>"
+            "</header>",
             "<h2>Layer by layer</h2>", "<p>How many of a layer's properties hold, of those that the"
             " program has the options for.</p>",
             '<div class="card wide"><table class="few">', head(names), "<tbody>"]
@@ -154,7 +156,7 @@ def picture(told: Json) -> str:
     layers = groups(told)
     width, height = LEFT + len(names) * WIDE, TOP + len(layers) * HIGH
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-             f' width="{width}" height="{height}" class="scorecard" role="img">',
+             f' width="{width}" height="{height}" class="plot scorecard" role="img">',
              "<title>How many of each layer's isolation properties hold</title>",
              f"<style>{PICTURE_STYLE}</style>"]
 
