@@ -24,6 +24,7 @@ from harness import places
 LOG_LINES = 40
 LARGEST = 1 << 30  # bytes: of what is copied, and of each file that a build writes
 MOST_PROCESSES = 256
+LEAST_FREE = 512 << 20  # bytes: what a build leaves on the disk, for all others
 
 # What a compiler may see. The rest of the machine is not there.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/bazel",
@@ -127,7 +128,11 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
                                    cwd=folder, env=environment)
         try:
             end = time.monotonic() + limit
+            is_full = False
             while process.poll() is None and time.monotonic() < end and not places.stopped.is_set():
+                is_full = shutil.disk_usage(folder).free < LEAST_FREE
+                if is_full:
+                    break
                 time.sleep(0.05)
             status: Optional[int] = process.poll()
         finally:
@@ -137,6 +142,8 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
                 process.wait()
             wait_for_all()
     said = end_of(log_path)
+    if is_full:
+        raise NotGradable(f"its build leaves less than {LEAST_FREE >> 20} MiB on the disk", said)
     if status is None:
         raise NotGradable(f"its build does not end within {limit:.0f} s", said)
     if status != 0:

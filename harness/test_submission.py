@@ -101,6 +101,20 @@ def test_a_build_ends_when_all_is_stopped(tmp_path, monkeypatch):
     assert time.monotonic() - start < 20
 
 
+def test_a_build_that_fills_the_disk_is_ended(tmp_path, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small file system: needs root")
+    monkeypatch.setattr(submission, "LEAST_FREE", 16 << 20)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", tmp_path], check=True)
+    try:
+        tmp_path.chmod(0o755)
+        with pytest.raises(NotGradable) as refused:
+            built(tmp_path, build__sh="i=0; while :; do i=$((i+1)); head -c 1M /dev/zero >$i; done")
+        assert str(refused.value) == "its build leaves less than 16 MiB on the disk"
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
 def test_what_was_cut_short_is_no_result(tmp_path, tools, monkeypatch):
     stopped = threading.Event()
     monkeypatch.setattr(places, "stopped", stopped)
