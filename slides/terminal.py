@@ -13,9 +13,9 @@ from harness.vm.vm import Vm
 from slides.transcript import CONTINUED, HOST, PROMPT, Step, is_prompt
 
 PATIENCE = 120.0  # seconds for one command, in an emulated machine beside others
-POLL = 0.05
+POLL = 0.02
 ROWS, COLUMNS = 50, 100
-PATH = "/box/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # in the machine
+PATH = "/box/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # in the machine
 
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][0-9A-B]|\][^\x07]*\x07|[=>c78])")
 # What busybox' shell says first: in each container the same, and not what the page is about.
@@ -24,35 +24,55 @@ BANNER = re.compile(r"\s*BusyBox v[^\n]*built-in shell[^\n]*\n[^\n]*built-in com
 AT_PROMPT = re.compile(PROMPT.pattern.replace("(?: |$)", " ") + r"\Z")
 
 # As a person's shell is, but for the name of the machine.
-SHELL = ("env", "-u", "SSH_CLIENT", "-u", "SSH_CONNECTION", f"PS1={HOST}:\\w\\$ ", "TERM=dumb",
-         "LC_ALL=C.UTF-8", "bash", "--norc", "--noprofile", "--noediting")
+SHELL = ("bash", "--norc", "--noprofile", "--noediting")
+EVERYBODY = {"PATH": PATH, "PS1": f"{HOST}:\\w\\$ ", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
-# What a block may change, and where its first state is kept: root's unpacked roots, the homes.
+# What a login makes, once: /box/call takes as long as ten commands. The sessions' cgroups are as
+# /box/call has them, the ordinary user's delegated to him, see cgroups(7).
+SLICES = "/sys/fs/cgroup/user.slice"
+ROOTS_SESSION = f"{SLICES}/user-0.slice/session-1.scope"
+USERS_SESSION = f"{SLICES}/user-1000.slice/user@1000.service/session-2.scope"
+ROOT = {"env": {**EVERYBODY, "HOME": "/root", "USER": "root"}, "cwd": "/root",
+        "cgroup": ROOTS_SESSION}
+USER = {"env": {**EVERYBODY, "HOME": "/home/user", "USER": "user", "LOGNAME": "user",
+                "XDG_RUNTIME_DIR": "/run/user/1000"},
+        "cwd": "/home/user", "cgroup": USERS_SESSION,
+        "user": {"uid": 1000, "gid": 1000, "groups": [1000]}}
+
+# What a block may change, and where its first state is kept: the homes, root's unpacked roots.
 KEPT = "/box-kept"
+CACHE = "/var/cache/containers-under-the-hood"
 FURNISH = f"""
+mkdir {ROOTS_SESSION} {USERS_SESSION}
+for file in . cgroup.procs cgroup.threads cgroup.subtree_control; do
+  chown 1000:1000 {USERS_SESSION}/$file
+done
 for who in root user; do /box/call $who 05_userns true || exit; done
 mkdir {KEPT}
-cp -a /home/user {KEPT}/user; cp -a /root {KEPT}/root
-cp -a /var/cache/containers-under-the-hood {KEPT}/cache
-wc -l </proc/self/mountinfo >{KEPT}/mounts
+cp -a /home/user {KEPT}/user; cp -a /root {KEPT}/root; cp -a {CACHE} {KEPT}/cache
+grep -c . /proc/self/mountinfo >{KEPT}/mounts
 sleep 0.1; touch {KEPT}/time
 """
+# Starts as few programs as it can.
 CLEAN = f"""
-hostname {HOST}
-while [ "$(wc -l </proc/self/mountinfo)" -gt "$(cat {KEPT}/mounts)" ]; do
-  umount -l "$(tail -n 1 /proc/self/mountinfo | cut -d ' ' -f 5)" || break
+read name </proc/sys/kernel/hostname
+[ "$name" = {HOST} ] || hostname {HOST}
+read wanted <{KEPT}/mounts
+mounts() {{ number=0; while read -r _ _ _ _ last _; do number=$((number + 1)); done; }}
+mounts </proc/self/mountinfo
+while [ "$number" -gt "$wanted" ]; do
+  umount -l "$last" || break
+  mounts </proc/self/mountinfo
 done
 for link in /sys/class/net/*; do
   [ "$link" = /sys/class/net/lo ] || ip link delete "${{link##*/}}"
 done
-rm -rf /tmp/* /tmp/.[!.]*
-restore() {{
-  [ -z "$(find "$2" -newer {KEPT}/time -print -quit 2>&1)" ] && return
-  rm -rf "$2" && cp -a "{KEPT}/$1" "$2"
-}}
-restore user /home/user
-restore root /root
-restore cache /var/cache/containers-under-the-hood
+set -- /tmp/* /tmp/.[!.]*
+[ "$*" = '/tmp/* /tmp/.[!.]*' ] || rm -rf "$@"
+if [ "$(find /home/user /root {CACHE} -newer {KEPT}/time -print -quit 2>&1)" ]; then
+  rm -rf /home/user /root {CACHE}
+  cp -a {KEPT}/user /home/user; cp -a {KEPT}/root /root; cp -a {KEPT}/cache {CACHE}
+fi
 """
 
 
@@ -70,16 +90,16 @@ class Terminal:
     def __init__(self, agent: Agent, is_root: bool) -> None:
         self.agent = agent
         self.is_root = is_root
-        words = ["/box/call", "root" if is_root else "user", *SHELL]
-        self.run = agent.start(words, time_limit=3600, terminal={"rows": ROWS, "columns": COLUMNS},
-                               close_stdin=False, env={"HOME": "/root", "PATH": PATH},
-                               output_limit=1 << 20)["run"]
+        self.run = agent.start(SHELL, program="/bin/bash", time_limit=3600, close_stdin=False,
+                               output_limit=1 << 20,
+                               terminal={"rows": ROWS, "columns": COLUMNS},
+                               **(ROOT if is_root else USER))["run"]
         self.prompt = ""
         self.read(0, None)
 
-    def shown(self) -> Tuple[str, bool]:
+    def shown(self, wait: float = POLL) -> Tuple[str, bool]:
         """All of it so far, as a person sees it; whether the shell is over."""
-        state = self.agent.wait(self.run, POLL)
+        state = self.agent.wait(self.run, wait)
         text = re.sub(r"\r+\n", "\n", ESCAPE.sub("", state["stdout"]))
         return re.sub(r"[^\n]*\r", "", text), state["over"]  # what was written over
 
@@ -107,7 +127,7 @@ class Terminal:
         """Types a command, and answers what it wrote."""
         answer = ""
         for line in lines:
-            start = len(self.shown()[0])
+            start = len(self.shown(wait=0.0)[0])
             self.agent.write(self.run, line + "\n")
             answer = self.read(start, line)
         if BANNER.match(answer):
