@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from conftest import Caller, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +83,30 @@ def test_an_image_of_it(any_stage, image, made_by):
     # A package manager replaces, renames and removes files of the layers.
     out = any_stage.output("--image", path, "dpkg", "--remove", "--force-depends", "python3")
     assert "Removing python3" in out
+
+
+def free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_web_server_of_an_image_is_published(caller: Caller, image: pathlib.Path) -> None:
+    """With all layers: what `docker run -d -p PORT:80 IMAGE` is."""
+    if caller.uid != 0 and os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+        pytest.skip("/dev/net/tun is root's on this machine: //stages/08c_network tries it as user")
+    url = f"http://localhost:{free_port()}/debian_version"
+    port = url.split(":")[2].split("/")[0]
+
+    def page() -> str:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return answer.read().decode()
+        except (OSError, urllib.error.URLError):
+            return ""
+
+    # Before it serves, it asks for its own name: without a name server, that takes its time.
+    with caller.start("08c_network", "--image", f"{image}:debian", "--publish", f"{port}:80",
+                      "python3", "-m", "http.server", "--directory", "/etc", "80") as server:
+        assert wait_until(page, 60), "no answer"
+        assert page().startswith("12.")
+    assert wait_until(lambda: page() == "")

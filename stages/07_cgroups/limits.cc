@@ -110,7 +110,9 @@ CgroupOptions::CgroupOptions(CommandLine& line) {
 std::vector<std::string> CgroupOptions::controllers() const {
   std::vector<std::string> names;
   if (!cpu_max.empty() || stats) names.emplace_back("cpu");
-  if (!memory_max.empty() || stats) names.emplace_back("memory");
+  // What is written to a file reaches the disk later, by somebody else. Only where there is memory
+  // as well does the kernel know for whom: see "Writeback" in cgroup-v2.rst.
+  if (!memory_max.empty() || !io_max.empty() || stats) names.emplace_back("memory");
   if (!pids_max.empty()) names.emplace_back("pids");
   if (!io_max.empty()) names.emplace_back("io");
   return names;

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -43,7 +45,9 @@ def place(caller: Caller) -> Iterator[dict]:
     if os.geteuid() != 0:
         pytest.skip("makes a cgroup for the caller: needs root")
     top = v2_mount()
-    (top / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+    there = (top / "cgroup.controllers").read_text().split()
+    handed_on = [f"+{name}" for name in ("cpu", "memory", "pids", "io") if name in there]
+    (top / "cgroup.subtree_control").write_text(" ".join(handed_on))
     given = top / f"test-{caller.name}"
     session = given / "session"
     session.mkdir(parents=True)
@@ -151,6 +155,27 @@ def test_out_of_memory_kills_all_of_it_and_is_told(caller, place):
     assert result.stderr.splitlines() == [
         f"{STAGE}: out of memory: it needed more than 16777216 bytes, and was killed",
         "hint: --memory gives it more"]
+
+
+@needs_v2
+def test_the_disk_is_limited(caller, place):
+    """2 MiB at 1 MiB/s. Written to a disk: a tmpfs has none."""
+    if "io" not in (v2_mount() / "cgroup.controllers").read_text().split():
+        pytest.skip("needs cgroup v2 with io: cgroups_vm_test has it")
+    data = pathlib.Path(tempfile.mkdtemp(dir="/var/tmp"))
+    os.chown(data, caller.uid, caller.uid)
+    device = os.stat(data).st_dev
+    disk = f"{os.major(device)}:{os.minor(device)}"
+
+    try:
+        start = time.monotonic()
+        result = caller.run(STAGE, "--io-max", f"{disk}:wbps=1m", "-v", f"{data}:/data", "dd",
+                            "if=/dev/zero", "of=/data/file", "bs=64k", "count=32", "conv=fsync",
+                            **place["how"])
+        assert result.returncode == 0, result.stderr
+        assert time.monotonic() - start > 1.8  # else 0.4
+    finally:
+        shutil.rmtree(data)
 
 
 @needs_v2
