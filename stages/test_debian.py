@@ -104,9 +104,12 @@ def test_a_web_server_of_an_image_is_published(caller: Caller, image: pathlib.Pa
         except (OSError, urllib.error.URLError):
             return ""
 
+    caller.output("08c_network", "--image", f"{image}:debian", "true")  # its layers are unpacked
     # Before it serves, it asks for its own name: without a name server, that takes its time.
     with caller.start("08c_network", "--image", f"{image}:debian", "--publish", f"{port}:80",
                       "python3", "-m", "http.server", "--directory", "/etc", "80") as server:
-        assert wait_until(page, 60), "no answer"
+        if not wait_until(page, 60):
+            server.kill()
+            pytest.fail(f"no answer: {server.communicate()[1]}")
         assert page().startswith("12.")
     assert wait_until(lambda: page() == "")

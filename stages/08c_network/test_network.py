@@ -87,6 +87,8 @@ SET_UP = f"""
     ip address add {HOST}/24 dev up0
     ip link set up0 up
     ip route add default via {WORLD}
+    ip address add 2001:db8::1/64 dev up0 nodad
+    ip -6 route add default via 2001:db8::2
     nsenter --target=$1 --net sh -c '
         ip link set lo up
         ip address add {WORLD}/24 dev eth0
@@ -466,6 +468,15 @@ def test_a_published_port_is_reached_from_everywhere(host, mode, page):
         assert reaches(host, f"http://{HOST}:8080/", page, "world")
         assert end(process) == 137
     check_that_nothing_is_left(host, before)
+
+
+@FOR_EACH_NETWORK
+def test_a_published_port_refuses_ipv6(host, mode, page):
+    """Where localhost is ::1 first, who is refused there goes on to 127.0.0.1, and others do not."""
+    with serve(host, mode, page, "-p", "8080:80"):
+        asked = subprocess.run(host.enter("curl", "-sS", "http://[::1]:8080/"), check=False,
+                               capture_output=True, text=True, timeout=TIMEOUT)
+        assert asked.returncode == 7 and "Couldn't connect" in asked.stderr, asked.stderr
 
 
 @FOR_EACH_NETWORK

@@ -158,10 +158,12 @@ std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedP
   // host's loopback that somebody listens at. That is what we are here to prevent.
   words.insert(words.end(), {"--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none"});
   words.insert(words.end(), {"--dns-forward", name_server_of(kPasta)});
+  // IPv4, as the others: who asks at ::1 first, which localhost is, would be accepted there and
+  // then lose the connection if the server inside listens to IPv4 alone.
   bool any[2] = {};
   for (const PublishedPort& port : ports) {
     words.insert(words.end(), {port.udp ? "--udp-ports" : "--tcp-ports",
-                               fmt::format("{}:{}", port.host, port.container)});
+                               fmt::format("0.0.0.0/{}:{}", port.host, port.container)});
     any[port.udp ? 1 : 0] = true;
   }
   if (!any[0]) words.insert(words.end(), {"--tcp-ports", "none"});
