@@ -405,6 +405,7 @@ def test_without_dev_net_tun_the_reason_is_named(user_host, mode, state):
 def test_a_helper_that_fails_is_quoted(user_host):
     """pasta takes its addresses from the host's default route."""
     user_host.do("ip", "route", "del", "default")
+    user_host.do("ip", "-6", "route", "del", "default")
     before = user_host.state()
     result = user_host.run("--network", "pasta", "true")
     if result.returncode == 0:
