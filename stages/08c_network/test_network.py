@@ -473,7 +473,7 @@ def test_a_published_port_is_reached_from_everywhere(host, mode, page):
 
 @FOR_EACH_NETWORK
 def test_a_published_port_refuses_ipv6(host, mode, page):
-    """Where localhost is ::1 first, who is refused there goes on to 127.0.0.1, and others do not."""
+    """Where localhost is ::1 first, who is refused there goes on to 127.0.0.1; others do not."""
     with serve(host, mode, page, "-p", "8080:80"):
         asked = subprocess.run(host.enter("curl", "-sS", "http://[::1]:8080/"), check=False,
                                capture_output=True, text=True, timeout=TIMEOUT)
