@@ -7,6 +7,7 @@ What is graded already is only judged:  --test_env=CLASS_OF_20=DIR
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Dict, Iterator, List, Set
 
@@ -58,17 +60,16 @@ def start(folder: pathlib.Path) -> subprocess.Popen:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def on_this_machine() -> Set[str]:
-    """Mounts, cgroups, our files in /tmp, and what runs for us."""
+def on_this_machine(machines: Set[str]) -> Set[str]:
+    """What there is of these virtual machines, of any submission, and of this class: processes,
+    files in /tmp, mounts."""
+    ours = (*machines, "/tmp/submission-", "/tmp/class-of-20-")
     processes = subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True,
                                check=True).stdout.splitlines()
-    ours = ("/tmp/box-vm-", "/tmp/submission-", "/tmp/class-of-20-")
-    found = {line for line in processes if any(name in line for name in ours)}
-    found |= {str(path) for path in pathlib.Path("/tmp").iterdir()
-              if str(path).startswith(ours[:2])}
-    found |= {line for line in pathlib.Path("/proc/mounts").read_text().splitlines()
-              if any(name in line for name in ours)}
-    return found | {str(path) for path in pathlib.Path("/sys/fs/cgroup").glob("**/box-*")}
+    lines = processes + pathlib.Path("/proc/mounts").read_text().splitlines()
+    lines += [str(path) for path in pathlib.Path("/tmp").iterdir()
+              if not path.name.startswith("class-of-20-")]
+    return {line for line in lines if any(name in line for name in ours)}
 
 
 def machines_of(pid: int) -> Set[str]:
@@ -77,14 +78,32 @@ def machines_of(pid: int) -> Set[str]:
     return {link for link in links if link.startswith("/tmp/box-vm-")}
 
 
-def check_that_all_goes(before: Set[str]) -> None:
-    """What others have on this machine goes at some time, too: what is left, never."""
-    end = time.monotonic() + 900
-    left = on_this_machine() - before
-    while left and time.monotonic() < end:
-        time.sleep(1)
-        left &= on_this_machine()
-    assert not left
+class Watch:
+    """Keeps which machines a process has had, and at its end looks for what is left."""
+
+    def __init__(self, running: subprocess.Popen) -> None:
+        self.before = on_this_machine(set())
+        self.machines: Set[str] = set()
+        self.running = running
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self) -> None:
+        while self.running.poll() is None:
+            with contextlib.suppress(OSError):
+                self.machines |= machines_of(self.running.pid)
+            time.sleep(0.2)
+
+    def check_that_nothing_stays(self) -> None:
+        """Other people's builds end at some time: what is left, never."""
+        self.thread.join()
+        assert self.machines
+        end = time.monotonic() + 120
+        left = on_this_machine(self.machines) - self.before
+        while left and time.monotonic() < end:
+            time.sleep(1)
+            left &= on_this_machine(self.machines)
+        assert not left
 
 
 @pytest.fixture(scope="module")
@@ -97,26 +116,29 @@ def graded(folder) -> Dict[str, dict]:
 
 
 def grade_in_two_runs(folder: pathlib.Path) -> None:
-    before = on_this_machine()
-    running = start(folder)
-    assert running.stderr is not None
-    for line in running.stderr:
+    first = start(folder)
+    watch = Watch(first)
+    assert first.stderr is not None
+    for line in first.stderr:
         if line.startswith("2/"):
             break
     end = time.monotonic() + 300
-    while not machines_of(running.pid) and time.monotonic() < end:
+    while not machines_of(first.pid) and time.monotonic() < end:
         time.sleep(0.5)
-    assert machines_of(running.pid), "no machine of its own runs"
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 130 and "goes on from here" in said
-    check_that_all_goes(before)
+    assert machines_of(first.pid), "no machine of its own runs"
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 130 and "goes on from here" in said
+    watch.check_that_nothing_stays()
+    print("Ctrl-C leaves nothing", flush=True)
 
     began = time.monotonic()
-    out, said = start(folder).communicate()
+    second = start(folder)
+    watch = Watch(second)
+    out, said = second.communicate()
     print(f"{time.monotonic() - began:.0f} s for the rest\n{said}\n{out}")
     assert said.count("as before") >= 2
-    check_that_all_goes(before)
+    watch.check_that_nothing_stays()
 
 
 @pytest.mark.parametrize("number", range(20))
