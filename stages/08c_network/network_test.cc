@@ -41,11 +41,11 @@ TEST(PastaCommand, LeadsNothingBackToTheHost) {
 
 TEST(PastaCommand, PublishesByProtocol) {
   const auto words = pasta_command(7, {{8080, 80, false}, {8443, 443, false}}, false);
-  EXPECT_TRUE(has(words, "--tcp-ports", "8080:80"));
-  EXPECT_TRUE(has(words, "--tcp-ports", "8443:443"));
+  EXPECT_TRUE(has(words, "--tcp-ports", "0.0.0.0/8080:80"));
+  EXPECT_TRUE(has(words, "--tcp-ports", "0.0.0.0/8443:443"));
   EXPECT_TRUE(has(words, "--udp-ports", "none"));
   EXPECT_FALSE(has(words, "--tcp-ports", "none"));
-  EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, false), "--udp-ports", "5353:53"));
+  EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, false), "--udp-ports", "0.0.0.0/5353:53"));
 }
 
 TEST(Slirp4netnsCommand, KeepsTheHostsLoopbackShut) {
