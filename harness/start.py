@@ -82,8 +82,8 @@ def stage_before(stage: str) -> str:
 def sources(folder: pathlib.Path) -> List[pathlib.Path]:
     """What the folder's library is made of: no tests, and no programs."""
     return [path for path in sorted(folder.iterdir())
-            if path.suffix in (".h", ".cc") and path.name != "main.cc"
-            and not path.stem.endswith(("_test", "_for_test")) and "print_" not in path.name]
+            if path.suffix in (".h", ".cc") and not path.stem.endswith(("_test", "_for_test"))
+            and "\nint main(" not in path.read_text(encoding="utf-8")]
 
 
 def make_folder(stage: str, folder: pathlib.Path) -> None:
@@ -96,8 +96,7 @@ def make_folder(stage: str, folder: pathlib.Path) -> None:
             copy_sources(folder_of(earlier), folder)
         for name in ("common", "rootfs"):
             copy_sources(REPOSITORY / name, folder)
-        for built in ("rootfs/rootfs.tar", "rootfs/rootfs_id.h"):
-            shutil.copyfile(REPOSITORY / "bazel-bin" / built, folder / built)
+        copy_generated(folder)
         main = folder / "stages" / own.name / "main.cc"
         main.parent.mkdir()
         shutil.copyfile(before / "main.cc", main)
@@ -112,9 +111,14 @@ def copy_sources(origin: pathlib.Path, folder: pathlib.Path) -> None:
     place.mkdir(parents=True)
     for path in sources(origin):
         shutil.copyfile(path, place / path.name)
-    generated = REPOSITORY / "bazel-bin" / origin.relative_to(REPOSITORY)
-    for path in generated.glob("*.h"):
-        shutil.copyfile(path, place / path.name)
+
+
+def copy_generated(folder: pathlib.Path) -> None:
+    """Puts what Bazel makes, below where it starts us, beside those sources that are there."""
+    for generated in os.environ["START_GENERATED"].split():
+        place = folder / os.path.relpath(generated, os.environ["PWD"])
+        if place.parent.exists():
+            shutil.copyfile(generated, place)
 
 
 def write_texts(stage: str, folder: pathlib.Path, own: str) -> None:

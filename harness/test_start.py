@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 
 
 @pytest.mark.parametrize("stage", STAGES[stage_number(start.FIRST):])
-def test_the_solution_is_not_in_it(stage, tmp_path):
+def test_all_is_in_it_but_the_solution(stage, tmp_path):
     try:
         start.folder_of(stage)
     except ValueError:
@@ -42,6 +43,12 @@ def test_the_solution_is_not_in_it(stage, tmp_path):
     assert (own / "main.cc").read_text() == before.read_text()
     stages = sorted(path.name.split("_")[0] for path in (made / "stages").iterdir())
     assert stages == list(STAGES[1:stage_number(stage) + 1])
+    written = [path for path in made.rglob("*") if path.suffix in (".h", ".cc")]
+    programs = [path for path in written if "\nint main(" in path.read_text()]
+    assert programs == [own / "main.cc"]
+    included = {name for path in written
+                for name in re.findall(r'^#include "(.*)"', path.read_text(), re.MULTILINE)}
+    assert [name for name in included if not (made / name).exists()] == []
     assert all(row.name in (made / "TASK.md").read_text() for row in start.rows_of(stage))
 
 
