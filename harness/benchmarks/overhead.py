@@ -65,7 +65,7 @@ def container(stage: str) -> List[str]:
 
 def virtual_machine() -> List[str]:
     image = image_for()
-    with Vm() as vm:
+    with Vm(restores=False) as vm:
         assert vm.qemu is not None
         with subprocess.Popen(vm.command(["sh", "-c", "echo ready; exec sleep 1000"]),
                               stdout=subprocess.PIPE) as process:
@@ -73,7 +73,7 @@ def virtual_machine() -> List[str]:
             process.stdout.readline()
             used = memory(list(family(vm.qemu.pid)))
             process.kill()
-    return row("a virtual machine (QEMU)", used, disk(image.disk, image.kernel))
+    return row("a virtual machine (QEMU)", used, disk(image.disk, image.kernel, image.initramfs))
 
 
 def main() -> None:

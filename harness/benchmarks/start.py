@@ -28,6 +28,7 @@ from harness.vm.vm import Vm
 
 FLOOR = "clone3, exec, wait: nothing else"
 VIRTUAL = "a virtual machine (QEMU)"
+RESTORED = "the same, from a snapshot"
 # crun refuses cgroup v1 and v2 side by side; in a namespace of our own there is only v2.
 SET_UP = ("mount --make-rprivate / && if [ -d /sys/fs/cgroup/unified ]; then"
           " mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup; fi")
@@ -79,9 +80,9 @@ def contestants(root: pathlib.Path, scratch: pathlib.Path) -> Dict[str, List[str
     return found
 
 
-def start_virtual_machine() -> float:
+def start_virtual_machine(restores: bool) -> float:
     before = time.perf_counter()
-    with Vm() as vm:
+    with Vm(restores=restores) as vm:
         vm.run("true").check_returncode()
         return (time.perf_counter() - before) * 1e3
 
@@ -112,7 +113,9 @@ def main() -> None:
             for what in random.sample(sorted(starts), len(starts)):
                 times[what].append(start_and_end(starts[what]))
     try:
-        times[VIRTUAL] = [start_virtual_machine() for _ in range(arguments.vm_runs)]
+        start_virtual_machine(True)  # the image and the snapshot are made
+        for what, restores in ((VIRTUAL, False), (RESTORED, True)):
+            times[what] = [start_virtual_machine(restores) for _ in range(arguments.vm_runs)]
     except VmError as error:
         print(f"no virtual machine: {error}", file=sys.stderr)
 

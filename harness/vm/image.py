@@ -16,12 +16,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 from typing import Iterator, List
 
 from harness.agent_client import PlaceError
 
-FURNISH = pathlib.Path(__file__).resolve().parent / "furnish"
+FOLDER = pathlib.Path(__file__).resolve().parent
+FURNISH = FOLDER / "furnish"
+INIT = FOLDER / "init"  # the machine's PID 1
 
 # A kernel's version -> the Debian that has it. The newest has no number: it is what there is.
 SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
@@ -52,6 +56,10 @@ class Image:
     @property
     def kernel(self) -> pathlib.Path:
         return self.folder / "vmlinuz"
+
+    @property
+    def initramfs(self) -> pathlib.Path:
+        return self.folder / "initramfs"
 
 
 def cache_directory() -> pathlib.Path:
@@ -113,7 +121,7 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
     if kernel not in SUITES:
         raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
     suite = SUITES[kernel]
-    inputs = "\n".join(mmdebstrap(suite)) + FURNISH.read_text()
+    inputs = "\n".join(mmdebstrap(suite)) + FURNISH.read_text() + INIT.read_text()
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
     try:
@@ -149,26 +157,29 @@ def build(suite: str, image: Image) -> None:
 def fill(suite: str, image: Image) -> None:
     words = mmdebstrap(suite)
     words[1:1] = apt_options()
-    with open(image.disk, "wb") as disk, open(image.kernel, "wb") as kernel:
-        for file in (disk, kernel):
+    # Two files, not more: with a third one mmdebstrap's own numbers become too large for its shell.
+    with open(image.disk, "wb") as disk, tempfile.NamedTemporaryFile() as boot:
+        for file in (disk, boot):
             os.chmod(file.name, 0o666)  # for whoever mmdebstrap becomes in its user namespace
         try:
             done = subprocess.run(
                 words + [mirror()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-                pass_fds=(disk.fileno(), kernel.fileno()),
+                pass_fds=(disk.fileno(), boot.fileno()),
                 env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                      "LC_ALL": "C.UTF-8", "HOME": "/nonexistent",
                      "FURNISH": FURNISH.read_text(), "DISK": f"/dev/fd/{disk.fileno()}",
-                     "KERNEL_COPY": f"/dev/fd/{kernel.fileno()}"})
+                     "BOOT": f"/dev/fd/{boot.fileno()}", "INIT": INIT.read_text()})
         except FileNotFoundError as error:
             raise VmError("the VM's disk cannot be made: there is no mmdebstrap\n"
                           "hint: run ./setup.sh") from error
-    if done.returncode != 0:
-        last_lines = "\n".join(done.stdout.splitlines()[-20:])
-        raise VmError(f"the VM's disk cannot be made: mmdebstrap failed\n{last_lines}\n"
-                      f"hint: {hint(done.stdout)}")
-    for path in (image.disk, image.kernel):
+        if done.returncode != 0:
+            last_lines = "\n".join(done.stdout.splitlines()[-20:])
+            raise VmError(f"the VM's disk cannot be made: mmdebstrap failed\n{last_lines}\n"
+                          f"hint: {hint(done.stdout)}")
+        with tarfile.open(boot.name) as tar:
+            tar.extractall(image.folder)
+    for path in (image.disk, image.kernel, image.initramfs):
         path.chmod(0o644)
 
 

@@ -14,7 +14,7 @@ from typing import Callable, Iterator
 import pytest
 
 from harness.agent_client import Agent
-from harness.vm import image, vm as vm_module
+from harness.vm import image, snapshot, vm as vm_module
 from harness.vm.image import VmError
 from harness.vm.vm import EMULATION, Vm
 
@@ -205,9 +205,8 @@ def impatient(monkeypatch) -> None:
 
 
 def test_a_machine_that_never_comes_up_is_ended(impatient):
-    machine = Vm(KERNEL)
-    machine.kernel_words += " -- 1000"
-    machine.kernel_words = machine.kernel_words.replace("/sbin/vm-init", "/usr/bin/sleep")
+    machine = Vm(KERNEL, restores=False)
+    machine.kernel_words = machine.kernel_words.replace("/init", "/bin/busybox") + " -- sleep 1000"
     start = time.monotonic()
     with pytest.raises(VmError, match="did not start within 3 s"):
         machine.boot()
@@ -216,9 +215,9 @@ def test_a_machine_that_never_comes_up_is_ended(impatient):
 
 def test_a_machine_that_ends_at_once_says_what_it_wrote(impatient, monkeypatch):
     monkeypatch.setattr(vm_module, "EMULATION", EMULATION)
-    machine = Vm(KERNEL)
-    machine.kernel_words = machine.kernel_words.replace("/sbin/vm-init", "/no-such-init")
-    with pytest.raises(VmError, match="(?s)has ended.*no-such-init"):
+    machine = Vm(KERNEL, restores=False)
+    machine.kernel_words = machine.kernel_words.replace("/init", "/no-such-init")
+    with pytest.raises(VmError, match="(?s)has ended.*Unable to mount root"):
         machine.boot()
 
 
@@ -234,6 +233,67 @@ def test_a_command_that_hangs_is_ended_by_the_limit():
     done = subprocess.run([sys.executable, "-B", "-m", "harness.vm", "--kernel", KERNEL,
                            "--time-limit", "1", "sleep", "600"], timeout=120, check=False)
     assert done.returncode == 124
+
+
+# --- The snapshot ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def emulated(monkeypatch) -> None:
+    monkeypatch.setattr(vm_module, "kvm_may_work", lambda: False)
+
+
+def was_restored(machine: Vm) -> bool:
+    return "-incoming" in pathlib.Path(f"/proc/{machine.qemu.pid}/cmdline").read_text().split("\0")
+
+
+def test_the_copies_of_a_machine_differ_in_what_has_to(emulated):
+    own = []
+    for _ in range(2):
+        with Vm(KERNEL) as machine:
+            assert was_restored(machine)
+            assert abs(float(sh(machine, "date +%s.%N").stdout) - time.time()) < 10
+            own.append(sh(machine, "cat /proc/sys/kernel/random/boot_id").stdout)
+            done = sh(machine, "ls /root; echo mine >/root/left")
+            assert (done.stdout, done.stderr) == ("", "")
+    assert len(set(own)) == 2
+
+
+def test_a_snapshot_that_cannot_be_restored_is_made_anew(emulated):
+    snapshots = list(image.image_for(KERNEL).folder.glob("snapshot-*"))
+    assert len(snapshots) == 1
+    snapshots[0].write_bytes(snapshots[0].read_bytes()[:1 << 20])
+    with Vm(KERNEL) as machine:
+        assert not was_restored(machine)
+        assert sh(machine, "echo here").stdout == "here\n"
+    assert not snapshots[0].exists()
+    with Vm(KERNEL) as machine:
+        assert was_restored(machine)
+    assert snapshots[0].stat().st_size > 16 << 20
+
+
+def test_a_snapshot_is_of_one_image_and_one_qemu(tmp_path):
+    made = []
+
+    def make(path):
+        path.write_text("memory")
+        made.append(path)
+
+    first = snapshot.snapshot_for(image.Image(tmp_path), ["echo", "QEMU 1"], make)
+    assert snapshot.snapshot_for(image.Image(tmp_path), ["echo", "QEMU 1"], make) == first
+    assert len(made) == 1
+    second = snapshot.snapshot_for(image.Image(tmp_path), ["echo", "QEMU 2"], make)
+    assert list(tmp_path.iterdir()) == [second] and second != first
+
+
+def test_half_a_snapshot_is_none(tmp_path):
+    def fail(path):
+        path.write_text("half")
+        raise OSError("no more room")
+
+    with pytest.raises(VmError, match="no more room"):
+        snapshot.snapshot_for(image.Image(tmp_path), ["echo"], fail)
+    assert not list(tmp_path.glob("snapshot-*"))
 
 
 # The last ones with this machine.

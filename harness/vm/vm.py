@@ -24,10 +24,11 @@ import threading
 import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
+from harness.vm import snapshot
 from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, image_for
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-OWN_FILES = ("init", "call", "sshd_config")  # the machine's side of it
+OWN_FILES = ("call", "sshd_config")  # the machine's side of it
 
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keygen", "unshare")
@@ -36,16 +37,16 @@ NOBODY = 65534
 ADDRESS_SPACE = 16 << 30  # bytes: QEMU's own, far more than it should ever use
 WRITTEN = 4 << 30  # bytes: what it may write to a file
 PROGRAMS = "/box/programs"  # in the machine
+PROGRAMS_DISK = 4 << 30  # bytes, with holes: a snapshot has seen how large it is
 
 QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-m", "1024", "-smp", "2", "-serial", "stdio", "-device", "virtio-serial-pci",
         "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
-UP = "box: user space is up"  # what `init` says first
+READY, UP = "box: ready", "box: user space is up"  # what `init` says
 PREFIX = "box-vm-"  # of the folders in /tmp
 NOT_YET_LOCKED = 10.0  # seconds
-KERNEL_WORDS = ("console=ttyS0 quiet panic=-1 root=/dev/nvme0n1 rw init=/sbin/vm-init"
-                " mitigations=off")
+KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +75,17 @@ class Vm:
     tests_all = True
     hinders = False
 
-    def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = ()) -> None:
-        """The programs of this machine are in PATH there, and, see path(), by themselves."""
+    def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
+                 restores: bool = True) -> None:
+        """The programs of this machine are in PATH there, and, see path(), by themselves.
+
+        Without `restores` it always boots, and is not the copy of one that has.
+        """
         self.name = f"vm:{kernel}"
         self.kernel = kernel
         self.programs = list(programs)
         self.kernel_words = KERNEL_WORDS
+        self.restores = restores
         self.folder: Optional[pathlib.Path] = None
         self.lock = -1
         self.qemu: Optional[subprocess.Popen] = None
@@ -103,29 +109,70 @@ class Vm:
         check_tools()
         image = image_for(self.kernel)
         remove_left_folders()
-        attempts = [EMULATION] * EMULATED_ATTEMPTS
+        attempts = [(EMULATION, False)] * EMULATED_ATTEMPTS
+        if self.restores:
+            attempts.insert(0, (EMULATION, True))
         if kvm_may_work():
-            attempts.insert(0, KVM)
-        for accelerator in attempts:
+            attempts.insert(0, (KVM, False))
+        for accelerator, restore in attempts:
             self.close()
             if self.stopped:
                 raise VmError("the VM was stopped")
             try:
-                self.start(image, accelerator)
+                self.start(image, accelerator, restore)
                 return
             except VmError as error:
                 failure = error
                 if accelerator is KVM:
                     remember_that_kvm_fails()
+                if restore and not self.stopped:
+                    snapshot.forget(image)
             except BaseException:
                 self.close()
                 raise
         self.close()
         raise failure
 
-    def start(self, image: Image, accelerator: Accelerator) -> None:
+    def start(self, image: Image, accelerator: Accelerator, restore: bool) -> None:
         """Starts QEMU, and waits until somebody answers on the port."""
         self.patience = accelerator.patience
+        if restore:
+            saved = snapshot.snapshot_for(
+                image, self.qemu_words(image, accelerator, pathlib.Path("F")), self.make_snapshot)
+        theirs = self.make_folder()
+        self.start_qemu(image, accelerator, theirs, snapshot.incoming(theirs) if restore else ())
+        self.start_ssh()
+        is_ready = ((lambda: snapshot.load(theirs, saved)) if restore
+                    else (lambda: READY in self.said("console")))
+        self.wait_for(is_ready, accelerator.up_within)
+        self.let_go(accelerator.up_within)
+        self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
+
+    def make_snapshot(self, path: pathlib.Path) -> None:
+        """Starts a machine of its own for it."""
+        image = image_for(self.kernel)
+        maker = Vm(self.kernel)
+        try:
+            theirs = maker.make_folder()
+            maker.start_qemu(image, EMULATION, theirs, snapshot.options(theirs))
+            maker.wait_for(lambda: READY in maker.said("console"), EMULATION.up_within)
+            snapshot.save(theirs, path)
+        finally:
+            maker.close()
+
+    def let_go(self, seconds: float) -> None:
+        """Gives the machine, which waits, the time and a seed for its random numbers."""
+        def is_up() -> bool:
+            assert self.qemu is not None and self.qemu.stdin is not None
+            # Again and again: what comes while QEMU loads a snapshot is lost.
+            with contextlib.suppress(BrokenPipeError):
+                self.qemu.stdin.write(f"go {time.time():.0f} {os.urandom(16).hex()}\n".encode())
+            return UP in self.said("console")
+
+        self.wait_for(is_up, seconds, 0.1)
+
+    def make_folder(self) -> pathlib.Path:
+        """Makes what the machine needs of its own. Returns the folder in it that is QEMU's."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
         self.folder.chmod(0o711)
         self.lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -140,10 +187,7 @@ class Vm:
         if os.geteuid() == 0:
             for path in [theirs, *theirs.iterdir()]:
                 os.chown(path, NOBODY, NOBODY)
-        self.start_qemu(image, accelerator, theirs)
-        self.start_ssh()
-        self.wait_for(lambda: UP in self.said("console"), accelerator.up_within)
-        self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
+        return theirs
 
     def make_programs_disk(self, disk: pathlib.Path) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
@@ -161,20 +205,24 @@ class Vm:
                 place = folder / self.path(file)[len("/box/"):]
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, place)
-            size = sum(path.lstat().st_size for path in folder.rglob("*"))
             with open(disk, "wb") as file:
-                file.truncate((8 << 20) + size * 5 // 4)
+                file.truncate(PROGRAMS_DISK)
             run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0",
                      "-E", "root_owner=0:0", "-d", name, str(disk))
 
-    def start_qemu(self, image: Image, accelerator: Accelerator, theirs: pathlib.Path) -> None:
-        words = [*confinement(), *QEMU, *accelerator.words, "-kernel", str(image.kernel),
-                 "-append", self.kernel_words,
-                 *drive("root", image.disk, "snapshot=on,cache=unsafe", "nvme,serial=root"),
-                 *drive("programs", theirs / "programs", "readonly=on", "virtio-blk-pci"),
-                 "-chardev", f"pipe,id=port,path={theirs}/port",
-                 "-device", "virtserialport,chardev=port,name=box"]
-        self.qemu = self.start_process("console", words, TMPDIR=str(theirs))
+    def qemu_words(self, image: Image, accelerator: Accelerator,
+                   theirs: pathlib.Path) -> List[str]:
+        return [*QEMU, *accelerator.words, "-kernel", str(image.kernel),
+                "-initrd", str(image.initramfs), "-append", self.kernel_words,
+                *drive("root", image.disk, "snapshot=on,cache=unsafe"),
+                *drive("programs", theirs / "programs", "readonly=on"),
+                "-chardev", f"pipe,id=port,path={theirs}/port",
+                "-device", "virtserialport,chardev=port,name=box"]
+
+    def start_qemu(self, image: Image, accelerator: Accelerator, theirs: pathlib.Path,
+                   more: Sequence[str] = ()) -> None:
+        words = [*confinement(), *self.qemu_words(image, accelerator, theirs), *more]
+        self.qemu = self.start_process("console", words, subprocess.PIPE, TMPDIR=str(theirs))
 
     def start_ssh(self) -> None:
         """Connects once; every command then is a session of this connection."""
@@ -186,25 +234,26 @@ class Vm:
             "-o", "Ciphers=aes128-ctr",
             # Under emulation, about one packet in a thousand is noticed only with the next one.
             "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1000",
-            "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"])
+            "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"],
+            subprocess.DEVNULL)
 
-    def start_process(self, log: str, words: Sequence[str], **environment: str) -> subprocess.Popen:
+    def start_process(self, log: str, words: Sequence[str], stdin: int,
+                      **environment: str) -> subprocess.Popen:
         assert self.folder is not None
         with open(self.folder / log, "wb") as file:
             # In a session of its own: a Ctrl-C is for us, and we end them.
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            return subprocess.Popen(words, bufsize=0, stdin=stdin, stdout=file, stderr=file,
                                     cwd="/", env={"PATH": PATH, **environment},
                                     start_new_session=True)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float, every: float = 0.02) -> None:
         end = time.monotonic() + seconds
         while not condition():
-            assert self.qemu is not None and self.ssh is not None
-            if self.qemu.poll() is not None or self.ssh.poll() is not None:
+            if any(process.poll() is not None for process in self.processes()):
                 raise VmError(f"the VM has ended while it started:\n{self.tell()}")
             if time.monotonic() > end:
                 raise VmError(f"the VM did not start within {seconds:g} s:\n{self.tell()}")
-            time.sleep(0.02)
+            time.sleep(every)
 
     def said(self, log: str) -> str:
         assert self.folder is not None
@@ -221,13 +270,17 @@ class Vm:
         self.stopped = True
         self.close()
 
+    def processes(self) -> List[subprocess.Popen]:
+        return [process for process in (self.ssh, self.qemu) if process is not None]
+
     def close(self) -> None:
         """Ends the machine, however it is."""
         with self.closing:  # what two threads close may be a third one's by then
-            processes = [process for process in (self.ssh, self.qemu) if process is not None]
-            for process in processes:
+            for process in self.processes():
                 process.kill()
                 process.wait()
+                if process.stdin is not None:
+                    process.stdin.close()
             self.ssh = self.qemu = None
             if self.folder is not None:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -319,9 +372,9 @@ def with_roots(program: str) -> List[str]:
     return [str(path)] + ([str(root)] if root.exists() else [])
 
 
-def drive(name: str, path: pathlib.Path, options: str, device: str) -> List[str]:
+def drive(name: str, path: pathlib.Path, options: str) -> List[str]:
     return ["-drive", f"if=none,id={name},format=raw,file={path},{options}",
-            "-device", f"{device},drive={name}"]
+            "-device", f"virtio-blk-pci,drive={name}"]
 
 
 def group_of_kvm() -> List[str]:
