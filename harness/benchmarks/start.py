@@ -90,7 +90,7 @@ def start_virtual_machine(restores: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--runs", type=int, default=100, help="default: %(default)s")
-    parser.add_argument("--vm-runs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--vm-runs", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--json", help="write it to this file, for the slides")
     arguments = parser.parse_args()
     if "IN_OWN_NAMESPACES" not in os.environ:
