@@ -54,6 +54,10 @@ class NotTestable(Exception):
     """This host cannot show it, for the reason given."""
 
 
+class NotInKernel(NotTestable):
+    """It is about something that this kernel is too old to have: even a VM's may be."""
+
+
 class Control(enum.Enum):
     """Where a property has to be seen violated."""
 

@@ -20,7 +20,7 @@ from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Se
 
 from harness import oci_layout as oci
 from harness.agent_client import HOST, Agent, AgentError, Json
-from harness.model import ROOT, NotStarted, NotTestable, ProbeBroke, stage_number
+from harness.model import ROOT, NotInKernel, NotStarted, NotTestable, ProbeBroke, stage_number
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
@@ -123,7 +123,7 @@ class Look:
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
     problem: str = ""  # why the program never ran the command
-    missing: Dict[str, str] = dataclasses.field(default_factory=dict)  # ask -> why it is no test
+    missing: Dict[str, NotTestable] = dataclasses.field(default_factory=dict)  # by ask
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
 
@@ -149,7 +149,7 @@ class Look:
     def check_that_it_is_there(self, ask: str) -> None:
         """What the container must not see has to be on the host: else it proves nothing."""
         if ask in self.missing:
-            raise NotTestable(self.missing[ask])
+            raise self.missing[ask]
 
     def fact(self, name: str) -> Any:
         if self.problem:
@@ -335,37 +335,38 @@ class Stage:
         """From here on, what changes on the host is the program's doing."""
         self.before = self.snapshot()
 
-    def missing(self) -> Dict[str, str]:
+    def missing(self) -> Dict[str, NotTestable]:
         """The questions that prove nothing on this host: what they are about is not there."""
         files = {"secret": self.names["secret"], "private": f"{self.root}/private",
                  "stranger": f"{self.root}/theirs", "chown": f"{self.root}/theirs",
                  "planted": f"{self.root}/etc/planted"}
         places = self.agent.stat(*files.values())
         why = "needs root on the host: "
-        missing = {ask: f"{why}{os.path.relpath(path, self.folder)} cannot be made"
+        missing = {ask: NotTestable(f"{why}{os.path.relpath(path, self.folder)} cannot be made")
                    for ask, path in files.items() if "errno" in places[path]}
         if not self.agent.has_own_host:
-            missing["hostname_again"] = why + "its name must change"
-            missing["host_mount"] = missing["mark"] = why + "something must be mounted"
+            missing["hostname_again"] = NotTestable(why + "its name must change")
+            missing["host_mount"] = missing["mark"] = NotTestable(
+                why + "something must be mounted")
         if self.asks & {"int80_calls", "x32_calls", "newer_call"}:
             missing.update(self.missing_calls())
         if not self.is_shared(self.root):
-            missing["mount"] = missing["shared"] = why + "the mounts are not shared"
+            missing["mount"] = missing["shared"] = NotTestable(why + "the mounts are not shared")
         return missing
 
-    def missing_calls(self) -> Dict[str, str]:
+    def missing_calls(self) -> Dict[str, NotTestable]:
         """System calls that this kernel does not have, whoever asks."""
         verbs = [ASKS[ask].verb for ask in ("int80_calls", "x32_calls", "newer_call")]
         done = self.agent.run(["probe", self.nonce, *verbs], program=self.host_probe,
                               **self.circumstances())
         told = [self.answers(done["stdout"]).get(verb, [{}])[0] for verb in verbs]
-        missing = {}
+        missing: Dict[str, NotTestable] = {}
         if "getpid=ok" not in told[0].get("outcomes", []):
-            missing["int80_calls"] = "this kernel runs no 32-bit programs"
+            missing["int80_calls"] = NotTestable("this kernel runs no 32-bit programs")
         if not told[1].get("outcomes"):
-            missing["x32_calls"] = "this machine has no x32"
+            missing["x32_calls"] = NotTestable("this machine has no x32")
         if told[2].get("errno") == "ENOSYS":
-            missing["newer_call"] = "this kernel is older than Linux 6.5"
+            missing["newer_call"] = NotInKernel("this kernel is older than Linux 6.5")
         return missing
 
     def is_shared(self, path: str) -> bool:

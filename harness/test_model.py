@@ -13,8 +13,8 @@ from harness.agent_client import HOST, Host, PlaceError
 from harness.grade import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
                            keys_of)
 from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case, Control,
-                           NotStarted, NotTestable, Outcome, ProbeBroke, Property, holds,
-                           stage_number, violated)
+                           NotInKernel, NotStarted, NotTestable, Outcome, ProbeBroke, Property,
+                           holds, stage_number, violated)
 from harness.properties import PROPERTIES
 from harness.scenes import ASKS, SCENES, Look, Tools
 
@@ -154,6 +154,15 @@ def test_what_a_vm_cannot_test_is_an_error():
     result = judged(not_testable, PROMISE, Look(ROOT, {}), place=Elsewhere())
     assert result.outcome is Outcome.ERROR and "no kernel for it" in result.why
     assert "elsewhere" in result.explain()
+
+
+def too_old(_: Look):
+    raise NotInKernel("this kernel is too old")
+
+
+def test_what_a_vms_kernel_is_too_old_for_is_no_error():
+    result = judged(too_old, PROMISE, Look(ROOT, {}), place=Elsewhere())
+    assert result.outcome is Outcome.SKIPPED and "too old" in result.why
 
 
 class Scripted(Grader):

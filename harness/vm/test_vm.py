@@ -157,7 +157,7 @@ def test_qemu_is_confined(vm):
         assert status["Uid"].split() == [str(vm_module.NOBODY)] * 4
         assert int(status["CapBnd"], 16) == 0
         assert os.readlink(process / "ns/net") != os.readlink("/proc/self/ns/net")
-    assert sh(vm, "ls /sys/class/net").stdout.split() == ["lo"]
+    assert sh(vm, "ls /sys/class/net").stdout.split() == ["dummy0", "lo"]
 
 
 HARNESS = """
