@@ -148,6 +148,12 @@ def root(programs: pathlib.Path) -> Caller:
     return Caller("root", 0, pathlib.Path(pwd.getpwuid(0).pw_dir), programs)
 
 
+def remove(path: pathlib.Path) -> None:
+    """Also folders that their owner may not change, as there are in layers."""
+    subprocess.run(["chmod", "-R", "u+rwX", path], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(["rm", "-rf", path], check=True)
+
+
 @pytest.fixture(scope="session")
 def user(programs: pathlib.Path) -> Iterator[Caller]:
     """Whoever runs the tests, or, if that is root, somebody else."""
@@ -155,7 +161,7 @@ def user(programs: pathlib.Path) -> Iterator[Caller]:
     uid = os.geteuid() or UID
     os.chown(home, uid, uid if os.geteuid() == 0 else -1)
     yield Caller("user", uid, home, programs)
-    subprocess.run(["rm", "-rf", home], check=True)
+    remove(home)
 
 
 @pytest.fixture(params=["root", "user"])

@@ -63,7 +63,10 @@ def test_programs_of_this_machine():
     assert len(programs) > 20
     differ = {p: by_us(p) ^ by_ldd(p) for p in programs
               if "not found" not in run("sh", "-c", 'ldd "$0" || :', p)}
-    assert not {p: d for p, d in differ.items() if d}
+    # ldd runs the loader on a library, and so lists it, even if nothing asks for it.
+    loader = {path for path in by_ldd("/bin/true") if "/ld-" in path}
+    assert len(loader) == 1
+    assert not {p: d for p, d in differ.items() if d - (loader if ".so" in p else set())}
 
 
 @pytest.fixture(name="build")

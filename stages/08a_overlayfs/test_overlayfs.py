@@ -14,7 +14,7 @@ import time
 
 import pytest
 from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, fingerprint, give_to,
-                      wait_until)
+                      remove, wait_until)
 
 sys.path.append(os.getcwd())
 from harness import oci_layout as oci  # noqa: E402  # pylint: disable=wrong-import-position
@@ -30,7 +30,7 @@ def cache(caller):
     before = names_in(path)
     yield path
     for name in names_in(path) - before:
-        subprocess.run(["rm", "-rf", path / name], check=True)
+        remove(path / name)
 
 
 def names_in(path: pathlib.Path) -> set[str]:
@@ -274,7 +274,7 @@ def folder_of_root(root, tmp_path):
     before = names_in(cache)
     yield tmp_path
     for name in names_in(cache) - before:
-        subprocess.run(["rm", "-rf", cache / name], check=True)
+        remove(cache / name)
 
 
 def test_holes_stay_holes(caller, folder, tree, cache):
