@@ -30,7 +30,7 @@ STOLEN = "this was stolen"
 
 # Whatever it may read of its grader's, or reach, it tells.
 SPY = f"""
-for file in {REPOSITORY} /work /autograder /root/.ssh /home/*/.ssh ../roster.csv; do
+for file in {REPOSITORY} /autograder /root/.ssh /home/*/.ssh ../roster.csv; do
   head -c 1 "$file" 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
   ls "$file"/* 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
 done
@@ -61,7 +61,7 @@ def ready(program: pathlib.Path) -> Callable[[pathlib.Path], None]:
         place.parent.mkdir(parents=True)
         shutil.copy(program, place)
         (folder / "rootfs").mkdir()
-        shutil.copy(REPOSITORY / "bazel-bin/rootfs/rootfs.tar", folder / "rootfs")
+        shutil.copy(start.built("rootfs/rootfs.tar"), folder / "rootfs")
     return hand_in
 
 
@@ -114,14 +114,13 @@ def stage_05() -> pathlib.Path:
 def students(unshare_loses: Sequence[str]) -> List[Student]:
     """`unshare_loses`: what harness/solutions knows of the one in another style."""
     mutants = {mutant.name: mutant for mutant in table.load() if mutant.stage == PROGRAM}
-    built = REPOSITORY / "bazel-bin/harness/mutants"
     return [
         Student("Ada", ready(stage_05())),
         Student("Bjarne", by_bazel),
         Student("Margaret", by_make),
         Student("Ken", by_script),
         Student("Linus", in_another_style, loses=frozenset(unshare_loses)),
-        *(Student(f"mutant {name}", ready(built / f"{PROGRAM}-{name}"),
+        *(Student(f"mutant {name}", ready(start.built(f"harness/mutants/{PROGRAM}-{name}")),
                   loses=frozenset([mutants[name].caught_by, *mutants[name].also]))
           for name in MUTANTS),
         Student("hangs", with_files(**{"05_hangs": "sleep infinity & wait"}), loses_all=True),

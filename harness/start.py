@@ -23,6 +23,7 @@ from harness.properties import PROPERTIES
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 FIRST = "02"  # 01 has no stage before it
+GENERATED = ("rootfs/rootfs.tar", "rootfs/rootfs_id.h", "stages/08b_seccomp/builtin_profiles.h")
 
 MAKEFILE = """\
 # make builds {program}, from all sources below common/, rootfs/ and stages/.
@@ -65,6 +66,12 @@ goes into files of its own beside it; `main.cc` gets a call or two.
 
 {pages}
 """
+
+
+def built(path: str) -> pathlib.Path:
+    """What Bazel makes: it is beside us if Bazel has started us, and always where Bazel builds."""
+    beside = pathlib.Path(__file__).absolute().parent.parent / path  # not resolved: it is a link
+    return beside if beside.exists() else REPOSITORY / "bazel-bin" / path
 
 
 def folder_of(stage: str) -> pathlib.Path:
@@ -114,11 +121,10 @@ def copy_sources(origin: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def copy_generated(folder: pathlib.Path) -> None:
-    """Puts what Bazel makes, below where it starts us, beside those sources that are there."""
-    for generated in os.environ["START_GENERATED"].split():
-        place = folder / os.path.relpath(generated, os.environ["PWD"])
-        if place.parent.exists():
-            shutil.copyfile(generated, place)
+    """Puts what Bazel makes beside those sources that are there."""
+    for path in GENERATED:
+        if (folder / path).parent.exists():
+            shutil.copyfile(built(path), folder / path)
 
 
 def write_texts(stage: str, folder: pathlib.Path, own: str) -> None:
