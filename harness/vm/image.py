@@ -5,7 +5,6 @@ Which kernel is up to Debian: the one on which the suite's linux-image-cloud-amd
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -19,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from typing import Iterator, List
+from typing import Callable, List
 
 from harness.agent_client import PlaceError
 
@@ -105,15 +104,31 @@ def apt_options() -> List[str]:
             if wanted.match(line) and not line.endswith('"";')]
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Of two that start at once, the second waits for the first. See flock(2)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def make_once(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
+    """Makes it, whole or not at all, if it is not there: it gets its name by one rename(2). Of two
+    that start at once, the second waits for the first. See flock(2)."""
+    if path.exists():
+        return
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            if not path.exists():
+                remove(partial)  # what a killed process left
+                make(partial)
+                partial.rename(path)
+        finally:
+            remove(partial)
     finally:
         os.close(descriptor)
+
+
+def remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
@@ -129,28 +144,19 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
     except OSError as error:
         raise VmError(f"there is no place for the VM's disk: {error}") from error
     image = Image(folder / name)
-    if not image.folder.exists():
-        with locked(folder):
-            if not image.folder.exists():
-                build(suite, image)
-                remove_unused(folder)
+    make_once(image.folder, lambda partial: build(suite, image.folder, Image(partial)))
     os.utime(image.folder)  # it is in use
     return image
 
 
-def build(suite: str, image: Image) -> None:
-    """Makes the image, whole or not at all: it gets its name by one rename(2)."""
-    print(f"harness/vm: making a disk with Debian's {suite} and its kernel in {image.folder}:"
+def build(suite: str, name: pathlib.Path, image: Image) -> None:
+    """Makes the image, which is to have that name, and makes room."""
+    print(f"harness/vm: making a disk with Debian's {suite} and its kernel in {name}:"
           " about a minute", file=sys.stderr, flush=True)
     start = time.monotonic()
-    partial = Image(image.folder.with_name(image.folder.name + ".partial"))
-    shutil.rmtree(partial.folder, ignore_errors=True)  # what a killed process left
-    partial.folder.mkdir()
-    try:
-        fill(suite, partial)
-        partial.folder.rename(image.folder)
-    finally:
-        shutil.rmtree(partial.folder, ignore_errors=True)
+    image.folder.mkdir()
+    fill(suite, image)
+    remove_unused(name.parent)
     print(f"harness/vm: made in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -17,7 +17,7 @@ import socket
 import subprocess
 from typing import Any, Callable, List, Sequence
 
-from harness.vm.image import Image, VmError, locked
+from harness.vm.image import Image, VmError, make_once
 
 SECONDS = 60.0  # in which QEMU writes or reads it
 
@@ -28,23 +28,23 @@ def snapshot_for(image: Image, qemu: Sequence[str],
     version = subprocess.run([qemu[0], "--version"], stdout=subprocess.PIPE, check=True).stdout
     key = hashlib.sha256(version + "\n".join(qemu).encode()).hexdigest()[:12]
     path = image.folder / f"snapshot-{key}"
-    if not path.exists():
-        with locked(image.folder):
-            if not path.exists():
-                forget(image)
-                partial = path.with_name("partial")
-                try:
-                    make(partial)
-                    partial.rename(path)
-                except OSError as error:
-                    raise VmError(f"the VM's snapshot cannot be written: {error}") from error
+
+    def make_anew(partial: pathlib.Path) -> None:
+        forget(image)
+        make(partial)
+
+    try:
+        make_once(path, make_anew)
+    except OSError as error:
+        raise VmError(f"the VM's snapshot cannot be written: {error}") from error
     return path
 
 
 def forget(image: Image) -> None:
     """Removes what another QEMU has made, or this one cannot use."""
     for old in image.folder.glob("snapshot-*"):
-        old.unlink(missing_ok=True)
+        if old.suffix != ".partial":  # which somebody may be making
+            old.unlink(missing_ok=True)
 
 
 def options(folder: pathlib.Path) -> List[str]:

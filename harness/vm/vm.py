@@ -137,25 +137,28 @@ class Vm:
         """Starts QEMU, and waits until somebody answers on the port."""
         self.patience = accelerator.patience
         if restore:
-            saved = snapshot.snapshot_for(
-                image, self.qemu_words(image, accelerator, pathlib.Path("F")), self.make_snapshot)
+            # What is the same for all machines, whatever their folder.
+            words = self.qemu_words(image, accelerator, pathlib.Path("FOLDER"))
+            saved = snapshot.snapshot_for(image, words,
+                                          lambda path: self.make_snapshot(image, path))
         theirs = self.make_folder()
         self.start_qemu(image, accelerator, theirs, snapshot.incoming(theirs) if restore else ())
         self.start_ssh()
-        is_ready = ((lambda: snapshot.load(theirs, saved)) if restore
-                    else (lambda: READY in self.said("console")))
-        self.wait_for(is_ready, accelerator.up_within)
+        self.wait_for((lambda: snapshot.load(theirs, saved)) if restore else self.is_ready,
+                      accelerator.up_within)
         self.let_go(accelerator.up_within)
         self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
 
-    def make_snapshot(self, path: pathlib.Path) -> None:
+    def is_ready(self) -> bool:
+        return READY in self.said("console")
+
+    def make_snapshot(self, image: Image, path: pathlib.Path) -> None:
         """Starts a machine of its own for it."""
-        image = image_for(self.kernel)
         maker = Vm(self.kernel)
         try:
             theirs = maker.make_folder()
             maker.start_qemu(image, EMULATION, theirs, snapshot.options(theirs))
-            maker.wait_for(lambda: READY in maker.said("console"), EMULATION.up_within)
+            maker.wait_for(maker.is_ready, EMULATION.up_within)
             snapshot.save(theirs, path)
         finally:
             maker.close()
