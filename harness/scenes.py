@@ -1464,7 +1464,10 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
     while True:
         used = measure_cpus(stage, {pid: namespaces[burners[pid]] for pid in burners})
         look.facts["used"] = used
-        if all(used[share] > 0.9 * float(share) for share in shares) or time.monotonic() > end:
+        is_all_used = sum(used.values()) > 0.9 * look.facts["cpus"]
+        if is_all_used or all(used[share] > 0.9 * float(share) for share in shares):
+            break
+        if time.monotonic() > end:
             break
     for run in runs:
         stage.agent.write(run["run"], "\n", close=True)

@@ -29,7 +29,7 @@ def names_with(results: List[Result], *outcomes: Outcome) -> List[str]:
     return sorted({result.case.property.name for result in results if result.outcome in outcomes})
 
 
-def testable_of(results: List[Result]) -> List[str]:
+def rows_with_verdict(results: List[Result]) -> List[str]:
     return names_with(results, Outcome.PASSED, Outcome.FAILED, Outcome.ERROR)
 
 
@@ -39,7 +39,7 @@ def test_mutant(mutant: Mutant, tools: Tools, where: List[Place]) -> None:
         pytest.skip("its rows are listed for root and user: bazel test --config=root //...")
     program = Program.of(programs()[mutant.name], mutant.stage)
     results = grade_in(where[:1], tools, cases_for(program, PROPERTIES, PROMISE))
-    if mutant.caught_by not in testable_of(results):
+    if mutant.caught_by not in rows_with_verdict(results):
         # Only its own rows, and as root: all that this host skips would take a virtual machine a
         # minute, for each mutant. With --test_arg=--in=vm all of them are looked at.
         own = {mutant.caught_by, *mutant.also}
@@ -49,15 +49,15 @@ def test_mutant(mutant: Mutant, tools: Tools, where: List[Place]) -> None:
             results = grade_skipped(results, Grader(tools, place=place))
     failed = names_with(results, Outcome.FAILED)
     broke = names_with(results, Outcome.ERROR)
-    testable = testable_of(results)
-    if mutant.caught_by not in testable:
+    judged = rows_with_verdict(results)
+    if mutant.caught_by not in judged:
         pytest.skip(f"this host cannot test {mutant.caught_by}")
 
     told = report.failures(results)
     print(f"{mutant.why}\nfailed: {', '.join(failed)}")
     assert mutant.caught_by in failed, f"not caught by {mutant.caught_by}\n{told}"
     assert not broke, f"no verdict of {broke}\n{told}"
-    expected = {mutant.caught_by, *mutant.also} & set(testable)
+    expected = {mutant.caught_by, *mutant.also} & set(judged)
     others = set(failed) - expected
     assert not others, f"also caught by {sorted(others)}\n{told}"
     silent = expected - set(failed)

@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import check_that_no_kill_of_the_parent_leaves_the_container
+from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, processes_with,
+                      wait_until)
 
 STAGE = "08b_seccomp"
 DOCKERS = 0xa80425fb  # the capabilities that docker run grants
@@ -360,12 +361,11 @@ def test_verbose_works_where_the_listener_cannot_be_sent(caller, folder):
 
 
 def test_verbose_leaves_no_process(caller):
-    before = subprocess.run(["pgrep", "-f", STAGE], capture_output=True, text=True, check=False)
+    before = set(processes_with(STAGE))
     caller.run(STAGE, "--verbose", "true")
     with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; sleep 60") as process:
         assert process.stdout.readline() == "ready\n"
-    after = subprocess.run(["pgrep", "-f", STAGE], capture_output=True, text=True, check=False)
-    assert set(after.stdout.split()) <= set(before.stdout.split())
+    assert wait_until(lambda: set(processes_with(STAGE)) <= before)
 
 
 @pytest.mark.as_shipped
