@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nettle/sha2.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>

@@ -81,15 +81,16 @@ class Host:
 
 SET_UP = f"""
     mount -t tmpfs tmpfs /run
-    mount --bind $0 /dev/net/tun
+    mknod -m 666 /run/tun c 10 200  # where udev runs, it is everybody's
+    mount --bind /run/tun /dev/net/tun
     ip link set lo up
-    ip link add up0 type veth peer name eth0 netns $1
+    ip link add up0 type veth peer name eth0 netns $0
     ip address add {HOST}/24 dev up0
     ip link set up0 up
     ip route add default via {WORLD}
     ip address add 2001:db8::1/64 dev up0 nodad
     ip -6 route add default via 2001:db8::2
-    nsenter --target=$1 --net sh -c '
+    nsenter --target=$0 --net sh -c '
         ip link set lo up
         ip address add {WORLD}/24 dev eth0
         ip link set eth0 up'
@@ -109,16 +110,13 @@ def make_host() -> Iterator:
     """Makes a Host for a caller. Whatever runs there ends with the test."""
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="tun-", dir="/tmp"))
-    os.mknod(folder / "tun", 0o20666, os.makedev(10, 200))  # where udev runs, it is everybody's
-    os.chmod(folder / "tun", 0o666)
     holders = []
 
     def make(caller: Caller) -> Host:
         world, host = hold_namespaces(), hold_namespaces("--mount", "--propagation=private")
         holders.extend([world, host])
         made = Host(host.pid, world.pid, caller)
-        made.do("sh", "-ec", SET_UP, str(folder / "tun"), str(world.pid))
+        made.do("sh", "-ec", SET_UP, str(world.pid))
         return made
 
     yield make
@@ -126,7 +124,6 @@ def make_host() -> Iterator:
         holder.kill()
         holder.wait()
         holder.stdout.close()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -390,8 +387,7 @@ def test_without_dev_net_tun_the_reason_is_named(user_host, mode, state):
     if state == "missing":
         user_host.do("mount", "-t", "tmpfs", "tmpfs", "/dev/net")
     else:
-        user_host.do("sh", "-c", "mknod /run/tun c 10 200; mount --bind /run/tun /dev/net/tun;"
-                                 "chmod 600 /run/tun")
+        user_host.do("sh", "-c", "mount --bind /run/tun /dev/net/tun; chmod 600 /run/tun")
     result = user_host.run("--network", mode, "true")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
