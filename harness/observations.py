@@ -12,7 +12,8 @@ import signal
 from typing import Callable, Dict, List
 
 from harness.model import NotStarted, NotTestable, ProbeBroke, Seen, holds, violated
-from harness.scenes import CHANGES, FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, tell_run
+from harness.scenes import (CHANGES, FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, is_share,
+                            tell_run)
 
 # --- Observations that several rows share -------------------------------------------------------
 
@@ -978,7 +979,7 @@ def cpu_share_is(share: str):
         if float(share) + 0.3 > look.fact("cpus"):
             raise NotTestable(f"this machine has only {look.fact('cpus')} CPUs")
         told = f"its processes used {used:.3f} CPUs over 3 s, as /proc/PID/stat says on the host"
-        if abs(used - float(share)) <= float(share) / 10:
+        if is_share(used, share):
             return holds(told)
         return violated(told)
     return observe
