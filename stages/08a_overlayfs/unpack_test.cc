@@ -1,12 +1,12 @@
 #include "stages/08a_overlayfs/unpack.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -29,9 +29,7 @@ std::string entry(const std::string& name, char type, const std::string& content
     header.replace(offset, text.size(), text);
   };
   const auto octal = [](std::size_t number, int digits) {
-    char text[16];
-    std::snprintf(text, sizeof text, "%0*zo", digits, number);
-    return std::string(text);
+    return fmt::format("{:0{}o}", number, digits);
   };
   put(0, name);
   put(100, "0000755");

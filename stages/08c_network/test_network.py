@@ -473,7 +473,7 @@ def test_a_published_port_refuses_ipv6(host, mode, page):
     with serve(host, mode, page, "-p", "8080:80"):
         asked = subprocess.run(host.enter("curl", "-sS", "http://[::1]:8080/"), check=False,
                                capture_output=True, text=True, timeout=TIMEOUT)
-        assert asked.returncode == 7 and "Couldn't connect" in asked.stderr, asked.stderr
+        assert asked.returncode == 7, asked.stderr  # refused: see EXIT CODES in curl(1)
 
 
 @FOR_EACH_NETWORK
