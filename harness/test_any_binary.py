@@ -17,11 +17,12 @@ from typing import Dict, Iterator, Sequence
 
 import pytest
 
-from harness.grade import Grader, Program, cases_for
-from harness.model import PROMISE, USER, Outcome, Result
+from harness.grade import Program, cases_for, grade_in
+from harness.matrix import programs_of
+from harness.model import PROMISE, ROOT, USER, Outcome, Result
+from harness.places import places
 from harness.properties import BY_NAME, PROPERTIES
 from harness.scenes import Tools
-from harness.vm.vm import Vm
 
 TIME_LIMIT = 0.5
 
@@ -79,16 +80,11 @@ def grade(tools: Tools, path: str, rows: Sequence[str], time_limit: float = TIME
           stage: str = "01", own_host: bool = False) -> Dict[str, Result]:
     """With `own_host`, it may do harm: to a host that root's agent has of its own, on this machine,
     or, if we are an ordinary user, in a virtual one."""
-    cases = cases_for(Program.of(path, stage), [BY_NAME[row] for row in rows], PROMISE)
-    if os.geteuid() == 0:
-        results = Grader(tools, time_limit).grade(cases)
-    elif own_host:
-        with Vm(programs=[tools.agent, tools.probe, tools.busybox, path]) as vm:
-            results = Grader(tools, time_limit, vm).grade(cases)
-    else:
-        cases = [case for case in cases if case.identity == USER]
-        results = Grader(tools, time_limit).grade(cases)
-    return {result.case.id: result for result in results}
+    in_vm = own_host and os.geteuid() != 0
+    identities = (ROOT, USER) if in_vm or os.geteuid() == 0 else (USER,)
+    cases = cases_for(Program.of(path, stage), [BY_NAME[row] for row in rows], PROMISE, identities)
+    with places("vm" if in_vm else "host", programs_of(tools, cases)) as where:
+        return {result.case.id: result for result in grade_in(where, tools, cases, time_limit)}
 
 
 def check_that_a_good_one_passes(tools: Tools, folder: pathlib.Path) -> None:

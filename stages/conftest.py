@@ -176,7 +176,7 @@ def folder(caller: Caller) -> Iterator[pathlib.Path]:
     path = pathlib.Path(tempfile.mkdtemp(prefix="folder-", dir="/tmp"))
     give_to(caller, path)
     yield path
-    subprocess.run(["rm", "-rf", path], check=True)
+    remove(path)
 
 
 def give_to(caller: Caller, path: pathlib.Path) -> None:

@@ -109,7 +109,7 @@ def make_once(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
     that start at once, the second waits for the first. See flock(2)."""
     if path.exists():
         return
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.partial")
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

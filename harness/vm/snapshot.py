@@ -43,8 +43,7 @@ def snapshot_for(image: Image, qemu: Sequence[str],
 def forget(image: Image) -> None:
     """Removes what another QEMU has made, or this one cannot use."""
     for old in image.folder.glob("snapshot-*"):
-        if old.suffix != ".partial":  # which somebody may be making
-            old.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
 
 
 def options(folder: pathlib.Path) -> List[str]:
