@@ -47,7 +47,7 @@ class ProbeBroke(Exception):
 
 
 class NotStarted(Exception):
-    """The program under test never ran the command."""
+    """The program under test never ran the command, or not to its end."""
 
 
 class NotTestable(Exception):

@@ -572,7 +572,7 @@ class Stage:
         fields = (line.partition(":") for line in text.splitlines())
         return {key: value.strip() for key, _, value in fields}
 
-    def find_probe(self) -> Json:
+    def find_probe(self, run: Json) -> Json:
         """The process of the probe, by its nonce. What it has forked ends before it holds."""
         end = time.monotonic() + self.time_limit
         while True:
@@ -581,9 +581,19 @@ class Stage:
                      and os.path.basename(process["argv"][0]) == "probe"]
             if len(found) == 1:
                 return found[0]
+            if not found:
+                now = self.agent.wait(run["run"], 0.0)
+                if now["over"]:
+                    raise NotStarted(f"it ended before its command did: {tell_run(now)}")
             if time.monotonic() > end:
                 raise ProbeBroke(f"the probe is not one process of the host, but {len(found)}")
             time.sleep(0.005)
+
+    def facts_of_probe(self, run: Json) -> Dict[str, Any]:
+        """What the host sees of the probe while it holds."""
+        facts = self.facts_of(self.find_probe(run)["pid"])
+        self.find_probe(run)  # of a process that has ended, /proc tells nothing
+        return facts
 
     def facts_of(self, pid: int) -> Dict[str, Any]:
         """What /proc on the host tells of a process, and of the host."""
@@ -704,12 +714,11 @@ def inside(stage: Stage) -> Look:
     run = stage.start(command, "-e", f"GIVEN=given-{stage.nonce}", files=files)
     if not stage.wait_for_hold(look, run, "inside"):
         return look
-    probe = stage.find_probe()
-    look.facts.update(stage.facts_of(probe["pid"]))
+    look.facts.update(stage.facts_of_probe(run))
     look.facts["parent_status"] = stage.status_of(run["pid"])
     # Through its own root: from stage 08a on the directory of --rootfs does not have it.
     look.facts["made"] = stage.agent.stat(
-        f"/proc/{probe['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
+        f"/proc/{look.facts['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
     name = "/proc/sys/kernel/hostname"
     look.facts["hostname_during"] = stage.agent.read(name)[name].get("text", "").strip()
     look.facts["hostname"] = look.facts["hostname_before"] = stage.agent.about["hostname"]
@@ -773,7 +782,7 @@ def without_container(stage: Stage) -> Look:
     run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.host_probe,
                             close_stdin=False, **stage.circumstances())
     if stage.wait_for_hold(look, run, "probe"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "probe")
     return look
@@ -802,7 +811,7 @@ def killed(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "hold=1"))
     if stage.wait_for_hold(look, run, "killed"):
-        stage.agent.signal("KILL", pid=stage.find_probe()["pid"])
+        stage.agent.signal("KILL", pid=stage.find_probe(run)["pid"])
         stage.end(look, run, "killed")
     return look
 
@@ -933,7 +942,7 @@ def parent_killed(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "hold=1"))
     if stage.wait_for_hold(look, run, "run"):
-        stage.find_probe()
+        stage.find_probe(run)
         stage.agent.signal("KILL", run=run["run"])
         stage.end(look, run, "run")
         look.facts["left"] = look.left
@@ -1016,9 +1025,8 @@ def orphan_in(stage: Stage, *options: str) -> Look:
                       *options)
     if stage.wait_for_hold(look, run, "run"):
         time.sleep(stage.seconds(0.05))  # the orphan ends
-        probe = stage.find_probe()
-        look.facts.update(stage.facts_of(probe["pid"]))
-        look.facts["parents"] = stage.status_of(probe["ppid"])
+        look.facts.update(stage.facts_of_probe(run))
+        look.facts["parents"] = stage.status_of(look.facts["status"]["PPid"])
         look.facts["zombies"] = zombies_that_stay(stage)
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
@@ -1069,7 +1077,7 @@ def other_user(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
     return look
@@ -1088,7 +1096,7 @@ def volumes_in(stage: Stage, mode: str) -> Look:
         "hello", "read=/data/file", "read=/etc/single", f"write=/data/new-{stage.nonce}",
         f"write=/fixed/no-{stage.nonce}", "read=/data/device", "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         new, fixed = f"{volume}/new-{stage.nonce}", f"{volume}/no-{stage.nonce}"
         places = stage.agent.stat(new, fixed)
         look.facts["new"], look.facts["fixed"] = places[new], places[fixed]
@@ -1148,7 +1156,7 @@ def hostile_proc(stage: Stage) -> Look:
     run = stage.start(stage.probe("hello", "hold=1"))
     look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
     if look.facts["held"]:
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
     stage.agent.write(run["run"], "\n", close=True)
     stage.end(look, run, "run")
     return look
@@ -1174,7 +1182,7 @@ def failing(stage: Stage, calls: str, *asks: str) -> Look:
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
          f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace", close_stdin=False)
     if stage.wait_for_hold(look, run, "run"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
     return look
@@ -1206,7 +1214,7 @@ def held_with(stage: Stage, verbs: Sequence[str], *options: str) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", *verbs, "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
     return look
@@ -1366,7 +1374,7 @@ def limits(stage: Stage) -> Look:
         *limits_of(stage, "--cpus", "0.5", "--memory", "64m", "--pids-limit", "32"))
     if not stage.wait_for_hold(look, run, "run"):
         return look
-    pid = stage.find_probe()["pid"]
+    pid = stage.find_probe(run)["pid"]
     cgroup = cgroups_of(stage, [pid]).get(pid, "")
     files = ("memory.max", "memory.swap.max")
     texts = stage.agent.read(*[f"{cgroup}/{name}" for name in files])
@@ -1391,7 +1399,7 @@ def limits_parent_killed(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "sleep_ms=1000", "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
-        pid = stage.find_probe()["pid"]
+        pid = stage.find_probe(run)["pid"]
         cgroup = cgroups_of(stage, [pid]).get(pid, "")
         stage.agent.signal("KILL", run=run["run"])
         stage.end(look, run, "run")
@@ -1750,7 +1758,7 @@ def image_in(stage: Stage, *words: str, tampered: bool = False) -> Look:
     stage.watch()
     run = stage.start_words([stage.program, "--image", image, *words], close_stdin=False)
     if stage.wait_for_hold(look, run, "run"):
-        look.facts.update(stage.facts_of(stage.find_probe()["pid"]))
+        look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
     return look
