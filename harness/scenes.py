@@ -15,7 +15,8 @@ import re
 import secrets
 import signal as signal_numbers
 import time
-from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple,
+from collections import Counter
+from typing import (Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple,
                     Union)
 
 from harness import oci_layout as oci
@@ -1464,18 +1465,25 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
             return look
         for namespace in pid_namespaces(stage).values():
             namespaces.setdefault(namespace, share)
-    burners = pid_namespaces(stage)
-    look.facts["cgroups"] = sorted(set(cgroups_of(stage, list(burners)).values()))
+    share_of = {pid: namespaces[namespace] for pid, namespace in pid_namespaces(stage).items()}
+    cgroup_of = cgroups_of(stage, list(share_of))
+    look.facts["cgroups"] = sorted(set(cgroup_of.values()))
     time.sleep(0.3)
     # A machine that is short of CPU time itself gives them less; one whose timers are late gives
-    # them now less, now more. Then once more: but not if they have all there is, without a limit.
+    # them now less, now more. Then once more: but not if they have all there is, without a limit,
+    # or if each period of a limit that is much too small ended in waiting for the next.
     end = time.monotonic() + stage.time_limit
     while True:
-        used = measure_cpus(stage, {pid: namespaces[burners[pid]] for pid in burners})
+        before = periods_of(stage, cgroup_of.values())
+        used = measure_cpus(stage, share_of)
+        periods = periods_of(stage, cgroup_of.values()) - before
         look.facts["used"] = used
         as_limited = all(is_share(used[share], share) for share in shares)
         all_used = sum(used.values()) > 0.9 * look.facts["cpus"]
-        if as_limited or all_used or time.monotonic() > end:
+        much_too_small = any(used[share] < 0.75 * float(share) for share in shares)
+        all_throttled = periods["nr_throttled"] > 0.9 * periods["nr_periods"]
+        if (as_limited or all_used or much_too_small and all_throttled
+                or time.monotonic() > end):
             break
     for run in runs:
         stage.agent.write(run["run"], "\n", close=True)
@@ -1501,6 +1509,16 @@ def measure_cpus(stage: Stage, shares: Dict[int, str]) -> Dict[str, float]:
         seconds = (after[pid] - before[pid]) / (after[0] - before[0])
         used[share] = used.get(share, 0.0) + seconds
     return used
+
+
+def periods_of(stage: Stage, cgroups: Iterable[str]) -> Counter[str]:
+    """The periods of --cpus that these cgroups were through, and in which all of it was used."""
+    counts: Counter[str] = Counter()
+    for text in stage.agent.read(*[f"{cgroup}/cpu.stat" for cgroup in set(cgroups)]).values():
+        for line in text.get("text", "").splitlines():
+            name, count = line.split()
+            counts[name] += int(count)
+    return counts
 
 
 def pid_namespaces(stage: Stage) -> Dict[int, str]:
