@@ -37,12 +37,13 @@ def stage_binary(name, deps):
         deps = [":main"],
     )
 
-def stage_test(name, srcs, stages, data = [], size = "medium", tags = []):
+def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_once = 1):
     """A pytest of `stages`, run one at a time and on the real machine, as whoever runs Bazel."""
     pytest_test(
         name = name,
         size = size,
         srcs = srcs + ["//stages:conftest.py"],
+        at_once = at_once,
         data = data + ["//rootfs"] + ["//stages/" + stage for stage in stages],
         tags = tags + [
             "exclusive",
