@@ -6,6 +6,7 @@ import gzip
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,11 @@ def write_layout(caller, path: pathlib.Path, files: dict[str, bytes]) -> pathlib
 
 def zstd(content: bytes) -> bytes:
     return subprocess.run(["zstd", "-q"], input=content, check=True, capture_output=True).stdout
+
+
+def new_tar(*entries: oci.Entry) -> bytes:
+    """A layer that no cache has: not what an earlier run has left when it was killed, either."""
+    return oci.tar(*entries, oci.entry("new", secrets.token_bytes(16)))
 
 
 def refused(result: subprocess.CompletedProcess, message: str, hint: str = "") -> None:
@@ -172,12 +178,12 @@ def test_layers_lie_upon_each_other(caller, folder, tree, cache, pack):
 
 def test_a_tar_is_unpacked_once_and_again_when_it_changes(caller, folder, tree, cache):
     before = names_in(cache)
-    path = write(caller, folder / "a.tar", oci.tar(oci.entry("a", b"1")))
+    path = write(caller, folder / "a.tar", new_tar(oci.entry("a", b"1")))
     words = ["--rootfs", str(tree), "--layer", str(path), "cat", "/a"]
     for _ in range(2):
         assert caller.output(STAGE, *words) == "1"
     assert len(names_in(cache) - before) == 1
-    write(caller, path, oci.tar(oci.entry("a", b"2")))
+    write(caller, path, new_tar(oci.entry("a", b"2")))
     assert caller.output(STAGE, *words) == "2"
 
 
@@ -380,7 +386,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing(caller, folder, tree, cache):
 
 
 def test_many_unpack_at_once(caller, folder, tree, cache):
-    path = write(caller, folder / "a.tar", oci.tar(oci.entry("a", b"x" * 10_000_000)))
+    path = write(caller, folder / "a.tar", new_tar(oci.entry("a", b"x" * 10_000_000)))
     before = names_in(cache)
     started = [caller.start(STAGE, "--rootfs", tree, "--layer", path, "stat", "-c", "%s", "/a")
                for _ in range(8)]
@@ -450,7 +456,7 @@ def test_a_wrong_folder_to_keep_is_refused(caller, tree, keep, message):
 
 SHELL = pathlib.Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
 PASSWD = b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n"
-BASE = oci.tar(oci.entry("bin/busybox", SHELL, mode=0o755),
+BASE = new_tar(oci.entry("bin/busybox", SHELL, mode=0o755),
                *(oci.link(f"bin/{name}", "busybox") for name in ("sh", "cat", "echo", "id", "pwd")),
                oci.entry("etc/passwd", PASSWD), oci.entry("etc/group", b"staff:x:50:\n"),
                oci.entry("data/one", b"one\n"), oci.folder("work"))
@@ -555,7 +561,7 @@ def test_images_share_layers_and_need_them_only_once(caller, folder, cache, imag
     before = names_in(cache)
     first = image(PRINT)
     second = write_layout(caller, folder / "other", oci.layout(
-        [BASE, oci.tar(oci.entry("data/two", b"two\n")), BASE], PRINT, tags=("a", "b")))
+        [BASE, LAYER, BASE], PRINT, tags=("a", "b")))
     assert caller.output(STAGE, "--image", first) == "hello\n/work\none"
     assert caller.output(STAGE, "--image", f"{second}:b") == "hello\n/work\none\ntwo"
     assert len(names_in(cache) - before) == 2
@@ -595,7 +601,7 @@ def change_index(files: dict[str, bytes], old: str, new: str) -> dict[str, bytes
     return {**files, "index.json": text.replace(old, new).encode()}
 
 
-LAYER = oci.tar(oci.entry("data/two", b"two\n"))
+LAYER = new_tar(oci.entry("data/two", b"two\n"))
 GOOD = oci.layout([BASE, LAYER], PRINT)
 DIGEST = oci.json.loads(GOOD["index.json"])["manifests"][0]["digest"]
 MANIFEST = GOOD[f"blobs/sha256/{DIGEST[7:]}"]

@@ -22,17 +22,6 @@ MOUNT = ("mount", "-t", "tmpfs", "none", "/mnt")
 OTHER_USER = ("--uid-map", "0:100000:10", "--gid-map", "0:100000:10", "-u", "5:5")
 
 
-@pytest.fixture
-def folder(caller):
-    """A folder of the caller's on the host."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="folder-", dir="/tmp"))
-    if os.geteuid() == 0:
-        os.chown(path, caller.uid, caller.uid)
-    path.chmod(0o755)
-    yield path
-    subprocess.run(["rm", "-rf", path], check=True)
-
-
 def status(pid: int) -> dict[str, str]:
     lines = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
