@@ -114,6 +114,27 @@ def test_a_program_that_forks_without_end_fails_all_rows(tools, folder):
     check_that_a_good_one_passes(tools, folder)
 
 
+ENDS_EARLY = """
+import subprocess, sys
+command = sys.argv[sys.argv.index("--") + 1:]
+with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    for line in process.stdout:
+        if "waiting" in line:
+            process.kill()
+            process.wait()
+        print(line, end="", flush=True)
+sys.exit(9)
+"""
+
+
+def test_a_program_that_ends_before_its_command_fails_what_is_seen_from_outside(tools, folder):
+    rows = ["descriptors_are_closed", "killed_is_128_plus_signal"]
+    results = grade(tools, script(folder, ENDS_EARLY, "#!/usr/bin/python3"), rows, 5.0)
+    for result in results.values():
+        assert result.outcome is Outcome.FAILED, result.explain()
+        assert "ended before its command did: exit status 9" in result.why
+
+
 @pytest.mark.parametrize("make, reason", [
     (lambda path: None, "No such file"),
     (lambda path: path.write_text("#!/bin/sh\n"), "Permission denied"),
