@@ -16,7 +16,7 @@ import secrets
 import signal as signal_numbers
 import time
 from collections import Counter
-from typing import (Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple,
+from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple,
                     Union)
 
 from harness import oci_layout as oci
@@ -1466,17 +1466,16 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
         for namespace in pid_namespaces(stage).values():
             namespaces.setdefault(namespace, share)
     share_of = {pid: namespaces[namespace] for pid, namespace in pid_namespaces(stage).items()}
-    cgroup_of = cgroups_of(stage, list(share_of))
-    look.facts["cgroups"] = sorted(set(cgroup_of.values()))
+    cgroups = look.facts["cgroups"] = sorted(set(cgroups_of(stage, list(share_of)).values()))
     time.sleep(0.3)
     # A machine that is short of CPU time itself gives them less; one whose timers are late gives
     # them now less, now more. Then once more: but not if they have all there is, without a limit,
     # or if each period of a limit that is much too small ended in waiting for the next.
     end = time.monotonic() + stage.time_limit
     while True:
-        before = periods_of(stage, cgroup_of.values())
+        before = periods_of(stage, cgroups)
         used = measure_cpus(stage, share_of)
-        periods = periods_of(stage, cgroup_of.values()) - before
+        periods = periods_of(stage, cgroups) - before
         look.facts["used"] = used
         as_limited = all(is_share(used[share], share) for share in shares)
         all_used = sum(used.values()) > 0.9 * look.facts["cpus"]
@@ -1511,10 +1510,10 @@ def measure_cpus(stage: Stage, shares: Dict[int, str]) -> Dict[str, float]:
     return used
 
 
-def periods_of(stage: Stage, cgroups: Iterable[str]) -> Counter[str]:
+def periods_of(stage: Stage, cgroups: Sequence[str]) -> Counter[str]:
     """The periods of --cpus that these cgroups were through, and in which all of it was used."""
     counts: Counter[str] = Counter()
-    for text in stage.agent.read(*[f"{cgroup}/cpu.stat" for cgroup in set(cgroups)]).values():
+    for text in stage.agent.read(*[f"{cgroup}/cpu.stat" for cgroup in cgroups]).values():
         for line in text.get("text", "").splitlines():
             name, count = line.split()
             counts[name] += int(count)
