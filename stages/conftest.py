@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import pexpect
 import pytest
 
+# So that what they assert says more when it fails, as in a test.
+pytest.register_assert_rewrite("hosts", "layers")
+
 NEEDS_ROOT = "needs root: bazel test --config=root //..."
 STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
           "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network")

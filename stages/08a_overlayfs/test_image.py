@@ -1,0 +1,232 @@
+"""Stage 08a: --image, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pathlib
+import shutil
+
+import pytest
+from conftest import give_to
+from layers import STAGE, names_in, new_tar, oci, refused, write, write_layout, zstd
+
+pytest_plugins = ["layers"]  # its fixtures
+
+SHELL = pathlib.Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
+PASSWD = b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n"
+BASE = new_tar(oci.entry("bin/busybox", SHELL, mode=0o755),
+               *(oci.link(f"bin/{name}", "busybox") for name in ("sh", "cat", "echo", "id", "pwd")),
+               oci.entry("etc/passwd", PASSWD), oci.entry("etc/group", b"staff:x:50:\n"),
+               oci.entry("data/one", b"one\n"), oci.folder("work"))
+PRINT = {"Cmd": ["sh", "-c", "echo $GREETING; pwd; cat /data/*"], "Env": ["GREETING=hello"],
+         "WorkingDir": "/work"}
+
+
+@pytest.fixture
+def image(caller, folder, cache):
+    """Writes an image of BASE and more."""
+    def make(config=None, *more: bytes, pack=lambda layer: layer, **how) -> pathlib.Path:
+        layers = [pack(layer) for layer in (BASE, *more)]
+        return write_layout(caller, folder / "image", oci.layout(layers, config or {}, **how))
+    return make
+
+
+@pytest.mark.parametrize("pack", [lambda layer: layer, gzip.compress, zstd],
+                         ids=["tar", "gzip", "zstd"])
+def test_an_image_runs_as_it_says(caller, image, pack):
+    path = image(PRINT, oci.tar(oci.entry("data/.wh.one"), oci.entry("data/two", b"two\n")),
+                 pack=pack)
+    assert caller.output(STAGE, "--image", path) == "hello\n/work\ntwo"
+    assert caller.output(STAGE, "--image", f"{path}:latest") == "hello\n/work\ntwo"
+    words = ["-e", "GREETING=good day", "-w", "/", "sh", "-c", "echo $GREETING; pwd"]
+    assert caller.output(STAGE, "--image", path, *words) == "good day\n/"
+
+
+@pytest.mark.parametrize("config, words, shown", [
+    ({"Entrypoint": ["echo", "a"], "Cmd": ["b"]}, [], "a b"),
+    ({"Entrypoint": ["echo", "a"], "Cmd": ["b"]}, ["c", "d"], "a c d"),
+    ({"Entrypoint": ["echo", "a"], "Cmd": None}, [], "a"),
+    ({"Entrypoint": None, "Cmd": ["echo", "b"], "Env": None}, [], "b"),
+    ({"Cmd": ["echo", "b"]}, ["echo", "c"], "c"),
+])
+def test_entrypoint_and_cmd(caller, image, config, words, shown):
+    assert caller.output(STAGE, "--image", image(config), *words) == shown
+
+
+def test_without_any_command(caller, image):
+    refused(caller.run(STAGE, "--image", image()), "no COMMAND given")
+
+
+USERS = ["--uid-map", "0:0:2000", "--gid-map", "0:0:2000"]
+
+
+@pytest.mark.parametrize("who, shown", [
+    ("", "0 0 /root"), ("app", "1000 1001 /home/app"), ("1000", "1000 1001 /home/app"),
+    ("1000:7", "1000 7 /home/app"), ("app:staff", "1000 50 /home/app"), ("77", "77 0 /root"),
+    ("root", "0 0 /root"),
+])
+def test_the_images_user(root, folder_of_root, who, shown):
+    path = write_layout(root, folder_of_root / "image", oci.layout([BASE], {"User": who}))
+    script = "echo $(id -u) $(id -g) $HOME"
+    assert root.output(STAGE, *USERS, "--image", path, "sh", "-c", script) == shown
+    words = ["-u", "3:4", "--image", path, "sh", "-c", script]
+    assert root.output(STAGE, *USERS, *words) == "3 4 /root"
+
+
+@pytest.mark.parametrize("who, passwd, message, hint", [
+    ("nobody-here", PASSWD, "the image's user nobody-here is not in its /etc/passwd", "-u UID"),
+    ("app:nogroup", PASSWD, "the image's group nogroup is not in its /etc/group", "-u UID"),
+    ("app", PASSWD, "the image's user app: uid 1000 is not mapped", "--uid-map"),
+    ("x", b"x:x:4294967295:0::/:\n", "the image's user x is not in its /etc/passwd", "-u UID"),
+    ("x", b"x\n:::\n\nx:y:z\n", "the image's user x is not in its /etc/passwd", "-u UID"),
+    ("-1", PASSWD, "the image's user -1 is not in its /etc/passwd", "-u UID"),
+])
+def test_a_user_that_there_is_not(caller, image, who, passwd, message, hint):
+    path = image({"User": who}, oci.tar(oci.entry("etc/passwd", passwd)))
+    refused(caller.run(STAGE, "--image", path, "id"), message, hint)
+    assert caller.output(STAGE, "--image", path, "-u", "0", "id", "-u") == "0"
+
+
+@pytest.mark.parametrize("entries, message", [
+    ([oci.entry("etc/passwd", type=oci.tarfile.FIFOTYPE)], "is no regular file"),
+    ([oci.link("etc/passwd", "/dev/zero")], "is no regular file"),
+    ([oci.link("etc/passwd", "passwd")], "Too many levels of symbolic links"),
+])
+def test_a_hostile_passwd(caller, image, entries, message):
+    path = image({"User": "app"}, oci.tar(*entries))
+    refused(caller.run(STAGE, "--image", path, "id"), message)
+
+
+def test_a_passwd_that_is_a_link_does_not_lead_out(caller, folder, image):
+    """The host's file, which is there, is not what the link means in the container."""
+    write(caller, folder / "passwd", b"app:x:0:0::/stolen:/bin/sh\n")
+    folder.chmod(0o755)
+    path = image({"User": "app"}, oci.tar(oci.link("etc/passwd", str(folder / "passwd"))))
+    refused(caller.run(STAGE, "--image", path, "sh", "-c", "echo $HOME"), "is not in its")
+
+
+def test_layers_and_image(caller, folder, image, tree):
+    layer = write(caller, folder / "more" / "data" / "two", b"two\n").parents[1]
+    give_to(caller, folder)
+    path = image(PRINT)
+    assert caller.output(STAGE, "--image", path, "--layer", layer) == "hello\n/work\none\ntwo"
+    for option in (["--rootfs", tree], ["--userspace", "minimal"], ["--with", "cat"]):
+        refused(caller.run(STAGE, "--image", path, *option, "true"),
+                "--image brings a root of its own", "leave --rootfs, --userspace and --with out")
+
+
+def test_images_share_layers_and_need_them_only_once(caller, folder, cache, image):
+    before = names_in(cache)
+    first = image(PRINT)
+    second = write_layout(caller, folder / "other", oci.layout(
+        [BASE, LAYER, BASE], PRINT, tags=("a", "b")))
+    assert caller.output(STAGE, "--image", first) == "hello\n/work\none"
+    assert caller.output(STAGE, "--image", f"{second}:b") == "hello\n/work\none\ntwo"
+    assert len(names_in(cache) - before) == 2
+    # A second start does not read them, however large: these have become unreadable nonsense.
+    for blob in (folder / "other" / "blobs" / "sha256").iterdir():
+        if blob.stat().st_size > 1000:
+            blob.write_bytes(b"nonsense")
+    assert caller.output(STAGE, "--image", f"{second}:b") == "hello\n/work\none\ntwo"
+
+
+def test_an_index_of_architectures(caller, folder, cache):
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    files: dict[str, bytes] = {}
+    manifests = []
+    for architecture in ("other", here):
+        one = oci.layout([BASE], {"Cmd": ["echo", architecture]}, architecture=architecture)
+        files.update(one)
+        described = oci.json.loads(one["index.json"])["manifests"][0]
+        manifests.append({**described, "annotations": {},
+                          "platform": {"os": "linux", "architecture": architecture}})
+    nested = oci.json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
+    files[f"blobs/sha256/{oci.sha256(nested)}"] = nested
+    files["index.json"] = oci.json.dumps({
+        "schemaVersion": 2, "manifests": [oci.descriptor(oci.INDEX, nested)]}).encode()
+    path = write_layout(caller, folder / "image", files)
+    assert caller.output(STAGE, "--image", path) == here
+
+
+def change_blob(files: dict[str, bytes], old: bytes, new: bytes) -> dict[str, bytes]:
+    name = f"blobs/sha256/{oci.sha256(old)}"
+    return {**files, name: new}
+
+
+def change_index(files: dict[str, bytes], old: str, new: str) -> dict[str, bytes]:
+    text = files["index.json"].decode()
+    assert old in text
+    return {**files, "index.json": text.replace(old, new).encode()}
+
+
+LAYER = new_tar(oci.entry("data/two", b"two\n"))
+GOOD = oci.layout([BASE, LAYER], PRINT)
+DIGEST = oci.json.loads(GOOD["index.json"])["manifests"][0]["digest"]
+MANIFEST = GOOD[f"blobs/sha256/{DIGEST[7:]}"]
+BAD_IMAGES = {
+    "tampered layer": (change_blob(GOOD, LAYER, LAYER.replace(b"two\n", b"2wo\n")),
+                       "its content has another digest", "copy the image"),
+    "truncated layer": (change_blob(GOOD, LAYER, LAYER[:1024]), "has 1024 bytes, not", "copy"),
+    "longer layer": (change_blob(GOOD, LAYER, LAYER + b"\0" * 512), "bytes, not", "copy"),
+    "no layer": ({name: content for name, content in GOOD.items() if content != LAYER},
+                 "No such file or directory", ""),
+    "tampered manifest": (change_blob(GOOD, MANIFEST, MANIFEST + b" "),
+                          "its content has another digest", "copy"),
+    "manifest is no JSON": (oci.layout([BASE], PRINT) | {
+        "index.json": oci.json.dumps({"manifests": [oci.descriptor(oci.MANIFEST, BASE)]}).encode(),
+    }, "is no JSON object", ""),
+    "no manifest": ({name: content for name, content in GOOD.items() if content != MANIFEST},
+                    "No such file or directory", ""),
+    "digest that climbs": (change_index(GOOD, DIGEST, "sha256:../../../../../etc/passwd"),
+                           r'names a blob by "sha256:\.\./.*no SHA-256 digest', ""),
+    "digest with a line feed": (change_index(GOOD, DIGEST, r"sha256:a\nb"),
+                                r'names a blob by "sha256:a\\nb"', ""),
+    "digest of another kind": (change_index(GOOD, DIGEST, "sha512:" + "0" * 128),
+                               "is no SHA-256 digest", ""),
+    "no digest": (change_index(GOOD, '"digest"', '"diggest"'), 'by "", which is no', ""),
+    "digest is a number": (change_index(GOOD, f'"{DIGEST}"', "7"),
+                           "is not as the OCI image spec says", ""),
+    "no images": ({**GOOD, "index.json": b'{"manifests": []}'}, "has no image", ""),
+    "index is a list": ({**GOOD, "index.json": b"[]"}, "index.json: is no JSON object", ""),
+    "index is cut off": ({**GOOD, "index.json": b'{"manifests": [{'}, "is no JSON object", ""),
+    "index is huge": ({**GOOD, "index.json": b"[" * 5_000_000}, "has more than", ""),
+    "index is deep": ({**GOOD, "index.json": b"[" * 1_000_000}, "is no JSON object", ""),
+    "no index": ({"oci-layout": GOOD["oci-layout"]}, "index.json: No such file", ""),
+    "no marker": ({"index.json": b"{}"}, "is no OCI image layout", "skopeo copy"),
+    "another version": ({**GOOD, "oci-layout": b'{"imageLayoutVersion": "9.0"}'},
+                        "its version is not 1", ""),
+    "two images": (oci.layout([BASE], PRINT, tags=("a", "b")), "several images", '"a, b"'),
+    "no layers": (oci.layout([], PRINT), "the image has no layers", ""),
+    "Cmd is text": (oci.layout([BASE], {"Cmd": "sh"}), "is not as the OCI image spec says", ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image_is_refused(caller, folder, cache, name):
+    files, message, hint = BAD_IMAGES[name]
+    path = write_layout(caller, folder / "image", files)
+    result = caller.run(STAGE, "--image", path)
+    refused(result, message, hint)
+    assert result.stdout == ""
+    assert not [name for name in names_in(cache) if name.endswith(".partial")]
+    assert f"sha256-{oci.sha256(LAYER)}" not in names_in(cache)
+
+
+def test_a_wrong_reference_is_refused(caller, image):
+    path = image(PRINT)
+    refused(caller.run(STAGE, "--image", f"{path}:absent"), "has no image called absent", "latest")
+    refused(caller.run(STAGE, "--image", "/no/such"), "--image /no/such: No such file or directory")
+    refused(caller.run(STAGE, "--image", "/etc/passwd"), "is no OCI image layout")
+
+
+def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
+    path = image(PRINT)
+    blob = path / "blobs" / "sha256" / oci.sha256(BASE)
+    blob.rename(folder / "elsewhere")
+    blob.symlink_to(folder / "elsewhere")
+    refused(caller.run(STAGE, "--image", path), "Too many levels of symbolic links")
+    blob.unlink()
+    os.mkfifo(blob)
+    give_to(caller, path)
+    refused(caller.run(STAGE, "--image", path), "is neither a folder nor a file")

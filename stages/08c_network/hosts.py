@@ -1,0 +1,214 @@
+"""A host of the tests' own, with a world around it, and what the tests of the network share."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from conftest import NEEDS_ROOT, TIMEOUT, Caller, Started, wait_until
+
+STAGE = "08c_network"
+HOST = "198.51.100.1"  # the test's host, see RFC 5737
+WORLD = "198.51.100.2"  # a machine beyond it
+HELPERS = ["pasta", "slirp4netns"]
+CASES = [("root", "bridge"), *((who, mode) for who in ("root", "user") for mode in HELPERS)]
+FOR_EACH_NETWORK = pytest.mark.parametrize("caller, mode", CASES, indirect=["caller"])
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # ip and nft, which we call as root
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host for containers, with a world around it: network namespaces of the test's own.
+
+    This machine's network stays as it is, and what others do in it is not seen.
+    """
+
+    holder: int  # a process in its namespaces
+    world: int
+    caller: Caller
+
+    def enter(self, *words: str) -> list[str]:
+        return ["nsenter", f"--target={self.holder}", "--net", "--mount", *words]
+
+    def do(self, *words: str, where: str = "host") -> str:
+        """Runs a program on the host, or in the world, as root; answers its output."""
+        enter = self.enter() if where == "host" else ["nsenter", f"--target={self.world}", "--net"]
+        return subprocess.run([*enter, *words], capture_output=True, text=True, check=True,
+                              timeout=TIMEOUT).stdout
+
+    def start(self, *words: str | os.PathLike, **how) -> Started:
+        before = self.enter()
+        if self.caller.uid != 0:
+            user = str(self.caller.uid)
+            before += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        before += how.pop("before", [])
+        command = [*before, self.caller.program(STAGE), *map(str, words)]
+        return Started(command, cwd="/", env=self.caller.environment(), text=True,
+                       **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                          "stderr": subprocess.PIPE, **how})
+
+    def run(self, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
+        with self.start(*words, **how) as process:
+            out, err = process.communicate(timeout=TIMEOUT)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def output(self, *words: str | os.PathLike) -> str:
+        result = self.run(*words)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.rstrip("\n")
+
+    def state(self) -> dict[str, str]:
+        """All that a container could leave on the host."""
+        return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
+                "rules": self.do("nft", "list", "ruleset"),
+                "forwarding": self.do("cat", "/proc/sys/net/ipv4/ip_forward"),
+                "files": self.do("sh", "-c", "ls -d /run/*hood* /run/*hood*/* /tmp/slirp4netns-*"
+                                             " 2>/dev/null || true"),
+                "sockets": self.do("ss", "-Hlntu"),
+                "routes": self.do("ip", "route")}
+
+
+SET_UP = f"""
+    mount -t tmpfs tmpfs /run
+    mknod -m 666 /run/tun c 10 200  # where udev runs, it is everybody's
+    mount --bind /run/tun /dev/net/tun
+    ip link set lo up
+    ip link add up0 type veth peer name eth0 netns $0
+    ip address add {HOST}/24 dev up0
+    ip link set up0 up
+    ip route add default via {WORLD}
+    ip address add 2001:db8::1/64 dev up0 nodad
+    ip -6 route add default via 2001:db8::2
+    nsenter --target=$0 --net sh -c '
+        ip link set lo up
+        ip address add {WORLD}/24 dev eth0
+        ip link set eth0 up'
+"""
+
+
+def hold_namespaces(*options: str) -> subprocess.Popen:
+    """A process that does nothing, in namespaces of its own."""
+    process = subprocess.Popen(["unshare", "--net", *options, "sh", "-c",
+                                "echo ready; exec sleep 1000"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.fixture
+def make_host() -> Iterator:
+    """Makes a Host for a caller. Whatever runs there ends with the test."""
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
+    holders = []
+
+    def make(caller: Caller) -> Host:
+        world, host = hold_namespaces(), hold_namespaces("--mount", "--propagation=private")
+        holders.extend([world, host])
+        made = Host(host.pid, world.pid, caller)
+        made.do("sh", "-ec", SET_UP, str(world.pid))
+        return made
+
+    yield make
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+@pytest.fixture
+def host(make_host, caller) -> Host:
+    return make_host(caller)
+
+
+@pytest.fixture
+def root_host(make_host, root) -> Host:
+    return make_host(root)
+
+
+@pytest.fixture
+def user_host(make_host, user) -> Host:
+    return make_host(user)
+
+
+@pytest.fixture
+def page() -> Iterator[pathlib.Path]:
+    """A folder with a page that nobody else has."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="page-", dir="/tmp"))
+    (folder / "index.html").write_text(f"page {secrets.token_hex(8)}\n")
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def text_of(page: pathlib.Path) -> str:
+    return (page / "index.html").read_text()
+
+
+class Server:
+    """busybox httpd on the host or in the world: real, and not ours."""
+
+    def __init__(self, host: Host, where: str, address: str, page: pathlib.Path) -> None:
+        pid = host.holder if where == "host" else host.world
+        self.process = subprocess.Popen(["nsenter", f"--target={pid}", "--net", "busybox", "httpd",
+                                         "-f", "-p", address, "-h", str(page)])
+        port = address.rpartition(":")[2]
+        assert wait_until(lambda: f":{port} " in host.do("ss", "-Hlnt", where=where))
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def fetch(host: Host, url: str, where: str = "host") -> str:
+    """The page at `url`, or "" if there is none to be had."""
+    enter = host.enter() if where == "host" else ["nsenter", f"--target={host.world}", "--net"]
+    return subprocess.run([*enter, "curl", "--silent", "--max-time", "2", url], text=True,
+                          capture_output=True, check=False, timeout=TIMEOUT).stdout
+
+
+def reaches(host: Host, url: str, page: pathlib.Path, where: str = "host") -> bool:
+    """Whether the page is there, within moments."""
+    return wait_until(lambda: fetch(host, url, where) == text_of(page), seconds=2)
+
+
+def serve(host: Host, mode: str, page: pathlib.Path, *options: str) -> Started:
+    """A container with a web server at port 80, which answers by now."""
+    process = host.start("--network", mode, "-v", f"{page}:/www:ro", *options, "sh", "-c",
+                         "httpd -p 80 -h /www && echo ready && exec sleep 1000")
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    return process
+
+
+def end(process: Started) -> int:
+    """Kills the container, not the stage: it is left to tidy up."""
+    os.kill(process.child(), signal.SIGKILL)
+    return process.wait(TIMEOUT)
+
+
+def sleeping(host: Host, mode: str, *options: str) -> Started:
+    """A container that does nothing."""
+    process = host.start("--network", mode, *options, "sh", "-c", "echo ready; exec sleep 1000")
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    return process
+
+
+def python_in(container: Started, script: str) -> Started:
+    """The host's Python in the network namespace of the container."""
+    return Started(["nsenter", f"--target={container.child()}", "--net",
+                    "/usr/bin/python3", "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+def check_that_nothing_is_left(host: Host, before: dict[str, str]) -> None:
+    assert wait_until(lambda: host.state() == before), host.state()
