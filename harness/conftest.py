@@ -11,11 +11,12 @@ from typing import Callable, Dict, Iterator, List
 
 import pytest
 
-from harness import matrix, places, report
+from harness import matrix, places
+from harness.grading import report
 from harness.agent_client import Agent, Place
-from harness.grade import grade_in
-from harness.model import Case, Result
-from harness.scenes import Tools
+from harness.grading.grader import grade_in
+from harness.properties.model import Case, Result
+from harness.properties.scenes import Tools
 
 # What else happens on this machine hardly changes these.
 WATCHED = ("mounts", "links", "nft", "hostname")

@@ -15,11 +15,12 @@ import sys
 import time
 from typing import Dict, List, Optional, Sequence
 
-from harness import places, report
-from harness.grade import Program, cases_for, cases_of_stage, grade_in
-from harness.model import PROMISE, ROOT, USER, Case, stage_number
-from harness.properties import PROPERTIES
-from harness.scenes import Tools
+from harness import places
+from harness.grading import report
+from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
+from harness.properties.model import PROMISE, ROOT, USER, Case, stage_number
+from harness.properties.table import PROPERTIES
+from harness.properties.scenes import Tools
 
 BUILT = pathlib.Path("bazel-bin")
 

@@ -17,12 +17,12 @@ from typing import Dict, Iterator, Sequence
 
 import pytest
 
-from harness.grade import Program, cases_for, grade_in
+from harness.grading.grader import Program, cases_for, grade_in
 from harness.matrix import programs_of
-from harness.model import PROMISE, ROOT, USER, Outcome, Result
+from harness.properties.model import PROMISE, ROOT, USER, Outcome, Result
 from harness.places import places
-from harness.properties import BY_NAME, PROPERTIES
-from harness.scenes import Tools
+from harness.properties.table import BY_NAME, PROPERTIES
+from harness.properties.scenes import Tools
 
 TIME_LIMIT = 0.5
 

@@ -7,9 +7,9 @@ from typing import Dict, List
 
 import pytest
 
-from harness.grade import Program, cases_of_stage
-from harness.model import Case, Outcome, Result
-from harness.properties import PROPERTIES
+from harness.grading.grader import Program, cases_of_stage
+from harness.properties.model import Case, Outcome, Result
+from harness.properties.table import PROPERTIES
 
 
 def program(variable: str) -> Program:

@@ -7,13 +7,13 @@ from typing import Dict, List
 
 import pytest
 
-from harness import report
+from harness.grading import report
 from harness.agent_client import Place
-from harness.grade import Grader, Program, cases_for, grade_in, grade_skipped
-from harness.model import PROMISE, ROOT, Outcome, Result
+from harness.grading.grader import Grader, Program, cases_for, grade_in, grade_skipped
+from harness.properties.model import PROMISE, ROOT, Outcome, Result
 from harness.mutants.table import Mutant, load
-from harness.properties import BY_NAME, PROPERTIES
-from harness.scenes import Tools
+from harness.properties.table import BY_NAME, PROPERTIES
+from harness.properties.scenes import Tools
 
 MUTANTS = load()
 FEWEST = 30

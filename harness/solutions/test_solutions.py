@@ -13,11 +13,11 @@ from typing import Dict, Iterator, Tuple
 
 import pytest
 
-from harness import report
-from harness.grade import Grader, Program, cases_for
-from harness.model import PROMISE, Outcome
-from harness.properties import BY_NAME, PROPERTIES
-from harness.scenes import Tools
+from harness.grading import report
+from harness.grading.grader import Grader, Program, cases_for
+from harness.properties.model import PROMISE, Outcome
+from harness.properties.table import BY_NAME, PROPERTIES
+from harness.properties.scenes import Tools
 
 HERE = pathlib.Path(__file__).parent
 

@@ -1,6 +1,6 @@
 """A class of twenty to grade stage 05 with: every kind of submission that one has to expect.
 
-  python3 -m harness.class_of_20 DIR
+  python3 -m harness.grading.class_of_20 DIR
   python3 -m harness.grade --stage 05 --roster DIR/roster.csv --submissions DIR/submissions \\
     --output DIR/results
 
@@ -17,9 +17,10 @@ import shutil
 import sys
 from typing import Callable, FrozenSet, List, Sequence
 
-from harness import matrix, start
+from harness import matrix
+from harness.learning import start
 from harness.mutants import table
-from harness.start import REPOSITORY
+from harness.learning.start import REPOSITORY
 
 STAGE = "05"
 PROGRAM = "05_userns"
@@ -34,7 +35,7 @@ for file in {REPOSITORY} /autograder /root/.ssh /home/*/.ssh ../roster.csv; do
   head -c 1 "$file" 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
   ls "$file"/* 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
 done
-find / -xdev -name properties.py -path '*harness*' 2>/dev/null | sed 's/^/{STOLEN}: /'
+find / -xdev -name exec.py -path '*harness/properties/*' 2>/dev/null | sed 's/^/{STOLEN}: /'
 for address in 1.1.1.1 10.0.2.2 127.0.0.1; do
   timeout 2 bash -c "exec 3<>/dev/tcp/$address/80" 2>/dev/null && echo "{STOLEN}: $address"
 done

@@ -1,7 +1,7 @@
 """Tells which stages this machine can run, by doing what each needs, and undoing it.
 
   bazel run //harness:doctor
-  python3 -m harness.doctor --json
+  python3 -m harness.learning.doctor --json
 
 Nothing is decided by a version number: each operation is done for real, by unshare(1) or by the
 system call itself, in a process whose end undoes it. Why it failed is looked up afterwards.
@@ -23,9 +23,9 @@ import sys
 import tempfile
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from harness.model import STAGES
+from harness.properties.model import STAGES
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TIME_LIMIT = 20.0
 VM = "bazel run //harness/vm"
 

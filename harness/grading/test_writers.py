@@ -1,6 +1,6 @@
 """What other programs are given: as in golden/, and by their rules, whatever the names are.
 
-After a change that is meant: WRITE_GOLDEN=yes python3 -m pytest harness/test_writers.py
+After a change that is meant: WRITE_GOLDEN=yes python3 -m pytest harness/grading/test_writers.py
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness import html_report, writers
-from harness.model import (PROMISE, ROOT, USER, Case, Grade, Outcome, Property, Result, Seen, hints)
+from harness.grading import html_report, writers
+from harness.properties.model import (PROMISE, ROOT, USER, Case, Grade, Outcome, Property, Result,
+                                      Seen, hints)
 
-GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 NASTY = "a\x00b\x1b[31m ]]> <script>alert(1)</script> & \"quoted\" \ud7ff\ue000"
 RUNNER = {"CLASSROOM": "systems", "ASSIGNMENT": "stage-05", "SUBMISSION_TAG": "submit/1-abc",
           "COMMIT_URL": "https://git.test/c/1", "RELEASE_URL": "https://git.test/r/1"}

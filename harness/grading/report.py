@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Tuple
 
-from harness.model import CONTROL, USER, Outcome, Result
+from harness.properties.model import CONTROL, USER, Outcome, Result
 
 MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip"}
 

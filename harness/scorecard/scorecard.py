@@ -1,7 +1,7 @@
 """Which isolation do the tools that people use give, beside our stages? One table of properties.
 
   bazel run //harness:scorecard -- --html scorecard.html
-  python3 -m harness.scorecard --in vm --json FILE --svg FILE
+  python3 -m harness.scorecard.scorecard --in vm --json FILE --svg FILE
 
 A tool gets our command line through a small script, adapters/, which says which options it uses.
 All are asked for all that stage 08c promises, as an ordinary user where a property can be seen by
@@ -19,12 +19,13 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from harness import matrix, places, scorecard_pages
+from harness import matrix, places
+from harness.scorecard import pages
 from harness.agent_client import Place, PlaceError
-from harness.grade import NOTHING, Grader, Program, keys_of
-from harness.model import PROMISE, ROOT, STAGES, USER, Case, Outcome, Property, Result
-from harness.properties import PROPERTIES
-from harness.scenes import Tools
+from harness.grading.grader import NOTHING, Grader, Program, keys_of
+from harness.properties.model import PROMISE, ROOT, STAGES, USER, Case, Outcome, Property, Result
+from harness.properties.table import PROPERTIES
+from harness.properties.scenes import Tools
 
 ADAPTERS = pathlib.Path(__file__).resolve().parent / "adapters"
 TOOLS = ("unshare", "bwrap", "crun", "podman")
@@ -259,7 +260,7 @@ def main(words: Sequence[str]) -> int:
             before = json.loads(arguments.measured.read_text(encoding="utf-8"))
             scorecard = renewed(before, scorecard) if arguments.column else before
         for path, text in (
-                (arguments.html, scorecard_pages.page), (arguments.svg, scorecard_pages.picture),
+                (arguments.html, pages.page), (arguments.svg, pages.picture),
                 (arguments.json, lambda told: json.dumps(told, indent=1) + "\n")):
             if path:
                 path.write_text(text(scorecard), encoding="utf-8")

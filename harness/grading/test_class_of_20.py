@@ -24,10 +24,10 @@ from typing import Dict, Iterator, List, Set
 
 import pytest
 
-from harness import class_of_20
-from harness.class_of_20 import STAGE, STOLEN, Student, students
+from harness.grading import class_of_20
+from harness.grading.class_of_20 import STAGE, STOLEN, Student, students
 from harness.solutions.test_solutions import LATER_MENDED, SOLUTIONS
-from harness.start import REPOSITORY
+from harness.learning.start import REPOSITORY
 
 UNSHARE = next(solution for solution in SOLUTIONS if solution.name == "05_unshare")
 # Rows that hold of what never runs a command.

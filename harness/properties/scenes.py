@@ -21,7 +21,8 @@ from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Se
 
 from harness import oci_layout as oci
 from harness.agent_client import HOST, Agent, AgentError, Json
-from harness.model import ROOT, NotInKernel, NotStarted, NotTestable, ProbeBroke, stage_number
+from harness.properties.model import (ROOT, NotInKernel, NotStarted, NotTestable, ProbeBroke,
+                                      stage_number)
 
 STRANGER = 54321  # an id of the host that is nobody's in any container
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, List, Sequence, Tuple
 from xml.sax.saxutils import escape as escape_xml
 
-from harness import html_report
-from harness.html_report import escape
-from harness.model import STAGES
+from harness.grading import html_report
+from harness.grading.html_report import escape
+from harness.properties.model import STAGES
 
 Json = Dict[str, Any]
 

@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from harness import doctor, matrix
-from harness.doctor import Fails, Operation, examine_all, spans, verdict
-from harness.model import STAGES
+from harness import matrix
+from harness.learning import doctor
+from harness.learning.doctor import Fails, Operation, examine_all, spans, verdict
+from harness.properties.model import STAGES
 
 # What a machine may lack: how to take it away in a user namespace and a mount namespace, and what
 # the doctor has to name.
@@ -38,7 +39,7 @@ def on_machine(lacking: str, folder, *words: str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("lacking", LACKS)
 def test_the_verdict_is_what_the_stages_do(lacking, tmp_path):
-    told = on_machine(lacking, tmp_path, sys.executable, "-B", "-m", "harness.doctor", "--json")
+    told = on_machine(lacking, tmp_path, sys.executable, "-B", "-m", "harness.learning.doctor", "--json")
     assert told.returncode == 0, told.stderr
     findings = json.loads(told.stdout)["findings"]
     broken = {stage for finding in findings if not finding["works"] for stage in finding["stages"]}
@@ -64,7 +65,7 @@ def test_the_verdict_in_a_container_is_what_the_stages_do_there(like_docker, who
     def there(*words: str) -> subprocess.CompletedProcess:
         return like_docker("sh", "-c", f'cd {doctor.REPOSITORY} && exec "$@"', "sh", *who, *words,
                            volumes=volumes)
-    told = there(sys.executable, "-B", "-m", "harness.doctor", "--json")
+    told = there(sys.executable, "-B", "-m", "harness.learning.doctor", "--json")
     assert told.returncode == 0, told.stderr
     findings = json.loads(told.stdout)["findings"]
     broken = {stage for finding in findings if not finding["works"] for stage in finding["stages"]}

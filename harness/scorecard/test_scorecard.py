@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness import scorecard, scorecard_pages
+from harness.scorecard import pages, scorecard
 from harness.agent_client import HOST
-from harness.properties import BY_NAME, PROPERTIES
-from harness.scorecard import ADAPTERS, FOLLOWS, REMARKS, TOOLS
+from harness.properties.table import BY_NAME, PROPERTIES
+from harness.scorecard.scorecard import ADAPTERS, FOLLOWS, REMARKS, TOOLS
 
 FEW = ("own_pid_namespace", "old_root_is_gone", "own_ipc_namespace", "init_is_pid_1",
        "volume_is_shown")
@@ -80,8 +80,8 @@ def test_an_adapter_refuses_what_its_tool_lacks(tool):
 def test_what_is_said_of_rows_is_said_of_rows_that_there_are():
     for row in {name for _, name in REMARKS} | set(FOLLOWS) | {row for row, _ in FOLLOWS.values()}:
         assert row in BY_NAME
-    assert set(scorecard_pages.CONVENTIONS) <= set(BY_NAME)
-    assert {row.since for row in PROPERTIES} <= set(scorecard_pages.LAYERS)
+    assert set(pages.CONVENTIONS) <= set(BY_NAME)
+    assert {row.since for row in PROPERTIES} <= set(pages.LAYERS)
 
 
 # --- What is drawn --------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def shown_on_the_slides():
 def test_the_slides_picture_is_drawn_from_what_was_measured(told):
     """To measure anew: bazel run //harness:scorecard -- --json slides/measured/scorecard.json
     --svg slides/pictures/scorecard.svg; with --from JSON only to draw it."""
-    assert PICTURE.read_text(encoding="utf-8") == scorecard_pages.picture(told)
+    assert PICTURE.read_text(encoding="utf-8") == pages.picture(told)
 
 
 def test_it_has_all_tools_and_rows(told):
@@ -108,7 +108,7 @@ def test_it_has_all_tools_and_rows(told):
 
 
 def test_the_picture_parses_and_its_numbers_add_up(told):
-    texts = [text.text for text in ElementTree.fromstring(scorecard_pages.picture(told)).iter(
+    texts = [text.text for text in ElementTree.fromstring(pages.picture(told)).iter(
         "{http://www.w3.org/2000/svg}text")]
     shares = [text.split("/") for text in texts if re.fullmatch(r"\d+/\d+", text or "")]
     cells = [cell["verdict"] for row in told["rows"] for cell in row["cells"].values()]
@@ -128,7 +128,7 @@ def test_one_column_is_measured_anew():
 
 
 def test_the_page_needs_nothing_else_and_tells_every_verdict(told):
-    page = scorecard_pages.page(told)
+    page = pages.page(told)
     assert not re.findall(r"<script|<link|https?://[^<]*\.(?:js|css)", page)
     for row in told["rows"]:
         assert f">{row['name']}</th>" in page

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator
 import pytest
 
 from harness import matrix
-from harness.test_writers import check_gradescopes_rules
+from harness.grading.test_writers import check_gradescopes_rules
 
 ZIP = pathlib.Path("harness/gradescope.zip")
 

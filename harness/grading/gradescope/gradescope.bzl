@@ -5,7 +5,7 @@ _Stage = provider(fields = ["name"])
 def _stage_impl(ctx):
     return _Stage(name = ctx.build_setting_value)
 
-# bazel build //harness:gradescope --//harness/gradescope:stage=03
+# bazel build //harness:gradescope --//harness/grading/gradescope:stage=03
 stage_setting = rule(
     implementation = _stage_impl,
     build_setting = config.string(flag = True),
@@ -38,7 +38,7 @@ gradescope_zip = rule(
         "setup": attr.label(allow_single_file = True),
         "stage": attr.label(providers = [_Stage]),
         "_make_zip": attr.label(
-            default = "//harness/gradescope:make_zip.py",
+            default = "//harness/grading/gradescope:make_zip.py",
             allow_single_file = True,
         ),
     },

@@ -13,10 +13,10 @@ from typing import Iterator
 
 import pytest
 
-from harness import start
-from harness.grade import Grader, Program, cases_for
-from harness.model import PROMISE, STAGES, Outcome, stage_number
-from harness.properties import PROPERTIES
+from harness.learning import start
+from harness.grading.grader import Grader, Program, cases_for
+from harness.properties.model import PROMISE, STAGES, Outcome, stage_number
+from harness.properties.table import PROPERTIES
 
 QUICKLY = ["make", "--quiet", f"-j{os.cpu_count()}",
            "CXXFLAGS=-std=c++20 -O0 -I. -DFMT_HEADER_ONLY -MMD"]

@@ -8,15 +8,16 @@ from typing import List
 
 import pytest
 
-from harness import report, scenes
+from harness.grading import report
+from harness.properties import scenes
 from harness.agent_client import HOST, Host, PlaceError
-from harness.grade import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
-                           keys_of)
-from harness.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case, Control,
-                           NotInKernel, NotStarted, NotTestable, Outcome, ProbeBroke, Property,
-                           holds, stage_number, violated)
-from harness.properties import PROPERTIES
-from harness.scenes import ASKS, SCENES, Look, Tools
+from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
+                                    keys_of)
+from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case,
+                                      Control, NotInKernel, NotStarted, NotTestable, Outcome,
+                                      ProbeBroke, Property, holds, stage_number, violated)
+from harness.properties.table import PROPERTIES
+from harness.properties.scenes import ASKS, SCENES, Look, Tools
 
 NO_TOOLS = Tools("", "", "")
 STAGE_05 = Program("/x/05_userns", "05", "05_userns")

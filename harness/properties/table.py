@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness import observations as seen
-from harness.model import ALL_SCENES, ROOT, USER, Control, Property
+from harness.properties import observations as seen
+from harness.properties.model import ALL_SCENES, ROOT, USER, Control, Property
 
 SHELL = "{stage} --rootfs {root} -- /bin/sh -c"
 

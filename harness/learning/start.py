@@ -18,10 +18,10 @@ import sys
 import time
 from typing import Dict, List, Sequence
 
-from harness.model import ROOT, STAGES, Property, stage_number
-from harness.properties import PROPERTIES
+from harness.properties.model import ROOT, STAGES, Property, stage_number
+from harness.properties.table import PROPERTIES
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FIRST = "02"  # 01 has no stage before it
 GENERATED = ("rootfs/rootfs.tar", "rootfs/rootfs_id.h", "stages/08b_seccomp/builtin_profiles.h")
 
@@ -70,7 +70,7 @@ goes into files of its own beside it; `main.cc` gets a call or two.
 
 def built(path: str) -> pathlib.Path:
     """What Bazel makes: it is beside us if Bazel has started us, and always where Bazel builds."""
-    beside = pathlib.Path(__file__).absolute().parent.parent / path  # not resolved: it is a link
+    beside = pathlib.Path(__file__).absolute().parents[2] / path  # not resolved: it is a link
     return beside if beside.exists() else REPOSITORY / "bazel-bin" / path
 
 

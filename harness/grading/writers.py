@@ -11,7 +11,7 @@ import re
 from typing import Any, Callable, Dict, Mapping, Sequence
 from xml.etree import ElementTree
 
-from harness.model import Grade, Outcome, Result, hints
+from harness.properties.model import Grade, Outcome, Result, hints
 
 # XML 1.0 has no way to write these: https://www.w3.org/TR/xml/#charsets
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -26,13 +26,15 @@ import threading
 import time
 from typing import Any, Dict, List, Optional, Sequence, Set, TextIO
 
-from harness import doctor, html_report, matrix, places, report, writers
+from harness import matrix, places
+from harness.grading import html_report, report, writers
+from harness.learning import doctor
 from harness.agent_client import PlaceError
-from harness.grade import Program, cases_for, grade_in
-from harness.model import PROMISE, STAGES, USER, Case, Grade, Outcome, Result
-from harness.properties import PROPERTIES
-from harness.scenes import Tools
-from harness.submission import NotGradable, program_of
+from harness.grading.grader import Program, cases_for, grade_in
+from harness.properties.model import PROMISE, STAGES, USER, Case, Grade, Outcome, Result
+from harness.properties.table import PROPERTIES
+from harness.properties.scenes import Tools
+from harness.grading.submission import NotGradable, program_of
 
 FORMATS = ("terminal", "html", "classroom50", *writers.FORMATS)
 

@@ -11,9 +11,9 @@ import re
 import signal
 from typing import Callable, Dict, List
 
-from harness.model import NotStarted, NotTestable, ProbeBroke, Seen, holds, violated
-from harness.scenes import (CHANGES, FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look, is_share,
-                            tell_run)
+from harness.properties.model import NotStarted, NotTestable, ProbeBroke, Seen, holds, violated
+from harness.properties.scenes import (CHANGES, FORWARDED, PROC_MAGIC, STRANGER, WORDS, Look,
+                                       is_share, tell_run)
 
 # --- Observations that several rows share -------------------------------------------------------
 

@@ -19,14 +19,15 @@ from typing import Dict, Iterator, List
 
 import pytest
 
-from harness import grading, places, submission
-from harness.grading import Limits, Results, Task, grade_one, tasks_of
-from harness.submission import NotGradable, program_of
+from harness import places
+from harness.grading import command, submission
+from harness.grading.command import Limits, Results, Task, grade_one, tasks_of
+from harness.grading.submission import NotGradable, program_of
 
 C_PROGRAM = "int main(void) { return 37; }\n"
 MAKEFILE = "05_mine: mine.c\n\tgcc -o $@ $<\n"
 LIMITS = Limits(start=2.0, stage=20.0, build=5.0)
-REPOSITORY = pathlib.Path(grading.__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(command.__file__).resolve().parents[2]
 
 
 def folder_with(place: pathlib.Path, **files: str) -> pathlib.Path:
@@ -123,7 +124,7 @@ def test_what_was_cut_short_is_no_result(tmp_path, tools, monkeypatch):
     arguments = argparse.Namespace(stage="01", place="host", jobs=1, again=False, hints=1)
     threading.Timer(0.5, stopped.set).start()
     with pytest.raises(KeyError):  # there is no grade of hers
-        grading.grade_class([Task("Ada", place)], results, arguments, tools, LIMITS)
+        command.grade_class([Task("Ada", place)], results, arguments, tools, LIMITS)
     assert not list((tmp_path / "out").iterdir())
 
 

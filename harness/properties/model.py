@@ -7,7 +7,7 @@ import enum
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
-    from harness.scenes import Look
+    from harness.properties.scenes import Look
 
 # In the order in which they are built. "00" is the control for stage 01.
 STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c")

@@ -6,9 +6,9 @@ import collections
 import html
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from harness.model import STAGES, Grade, Outcome, Result, hints, stage_number
-from harness.report import causes
-from harness.writers import name_of, printable, summary
+from harness.properties.model import STAGES, Grade, Outcome, Result, hints, stage_number
+from harness.grading.report import causes
+from harness.grading.writers import name_of, printable, summary
 
 MARKS = {Outcome.PASSED: ("good", "✓"), Outcome.FAILED: ("bad", "✗"), Outcome.ERROR: ("odd", "!"),
          Outcome.SKIPPED: ("none", "–")}

@@ -1,0 +1,267 @@
+"""Runs the scenes that a choice of cases needs, and judges each case."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+import time
+import traceback
+from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set
+
+from harness.properties import scenes
+from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
+from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Control,
+                                      NotInKernel, NotStarted, NotTestable, Outcome, ProbeBroke,
+                                      Property, Result, case_for, stage_number)
+from harness.properties.table import PROPERTIES
+from harness.properties.scenes import Look, Stage, Tools
+
+
+NOTHING = "nothing"  # what is got of a command that never ran
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program under test, and the stage that it claims to be."""
+
+    path: str
+    stage: str
+    label: str
+
+    @staticmethod
+    def of(path: str, stage: str) -> Program:
+        number = stage.split("_")[0]
+        stage_number(number)
+        return Program(os.path.realpath(path), number, os.path.basename(path))
+
+
+def cases_for(program: Program, rows: Sequence[Property], kind: str,
+              identities: Sequence[str] = (ROOT, USER)) -> List[Case]:
+    """All promises of a program's stage, or the controls for `rows` that it can serve as."""
+    found = (case_for(row, program.stage, program.path, program.label, identity, kind)
+             for row in rows for identity in identities)
+    return [case for case in found if case is not None]
+
+
+def cases_of_stage(program: Program, before: Optional[Program], rows: Sequence[Property],
+                   identities: Sequence[str] = (ROOT, USER)) -> List[Case]:
+    """What has to be shown of a stage: its promises, and that the rows which it introduces can
+    fail: at the stage before, or where the row says."""
+    number = program.stage
+    cases = cases_for(program, rows, PROMISE, identities)
+    new = [row for row in rows if row.since == number]
+    same = [row for row in new if row.control is Control.OTHER_SCENE]
+    cases += cases_for(program, same, CONTROL, identities)
+    if before is not None:
+        earlier = [row for row in rows if row.control is Control.STAGE_BEFORE
+                   and stage_number(before.stage) < stage_number(row.since)
+                   <= stage_number(number)]
+        cases += cases_for(before, earlier, CONTROL, identities)
+    return cases
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneKey:
+    """What is started once, for all the cases that look at it."""
+
+    program: str
+    stage: str
+    identity: str
+    scene: str
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a scene gave: a Look, or why there is none."""
+
+    look: Optional[Look] = None
+    error: Optional[Exception] = None
+    seconds: float = 0.0
+    used: Set[str] = dataclasses.field(default_factory=set)  # of the program's options
+
+
+def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIES,
+            identities: Sequence[str] = (ROOT, USER), time_limit: float = 5.0) -> List[Result]:
+    """Which promises of its stage does this program break? For mutants and submissions."""
+    cases = cases_for(program, rows, PROMISE, identities)
+    return [result for result in Grader(tools, time_limit).grade(cases) if result.is_bad]
+
+
+class Grader:
+    """Looks at each scene once, in one place. May be asked by several threads."""
+
+    def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST,
+                 deadline: Optional[float] = None) -> None:
+        """`time_limit`: seconds for each start. After `deadline`, of time.monotonic(), none is."""
+        self.tools = tools
+        self.deadline = deadline
+        self.place = place
+        self.time_limit = time_limit
+        self.seen: Dict[SceneKey, Seen] = {}
+
+    def grade(self, cases: Sequence[Case],
+              tell: Callable[[Result], None] = lambda _: None) -> List[Result]:
+        """Judges all cases, in order. `tell` gets each result as soon as it is there."""
+        self.place.boot()
+        self.look_at(cases)
+        results = []
+        for case in cases:
+            results.append(self.judge(case))
+            tell(results[-1])
+        return results
+
+    def look_at(self, cases: Iterable[Case]) -> None:
+        """Runs the scenes of the cases, several at a time: each has an agent of its own."""
+        wanted: Dict[SceneKey, set] = {}
+        for case in cases:
+            for key in keys_of(case):
+                if key not in self.seen:
+                    wanted.setdefault(key, set()).update(case.property.asks)
+        with concurrent.futures.ThreadPoolExecutor(self.place.at_once) as pool:
+            jobs = {key: pool.submit(self.look, key, frozenset(asks))
+                    for key, asks in wanted.items() if key.scene not in scenes.ALONE}
+            for key, job in jobs.items():
+                self.seen[key] = job.result()
+        for key, asks in wanted.items():
+            if key.scene in scenes.ALONE:
+                self.seen[key] = self.look(key, frozenset(asks))
+
+    def look(self, key: SceneKey, asks: FrozenSet[str]) -> Seen:
+        start = time.monotonic()
+        seen = Seen()
+        if self.deadline is not None and start > self.deadline:
+            return Seen(error=ProbeBroke("the time for this program was over before"))
+        try:
+            seen.look = self.look_with_agent(key, asks, seen.used)
+        except (NotStarted, NotTestable, ProbeBroke) as error:
+            seen.error = error
+        except (AgentError, AgentLost, OSError) as error:
+            excuse = NotTestable if self.place.hinders else ProbeBroke
+            seen.error = excuse(f"the harness could not look: {error}")
+        except Exception as error:  # pylint: disable=broad-except  # a bug here is no verdict
+            seen.error = ProbeBroke(f"the harness broke: {error!r}\n{traceback.format_exc()}")
+        seen.seconds = time.monotonic() - start
+        return seen
+
+    def look_with_agent(self, key: SceneKey, asks: FrozenSet[str], used: Set[str]) -> Look:
+        there = self.place.path
+        own = Tools(*map(there, dataclasses.astuple(self.tools)))
+        programs = (there(key.program), own.probe, own.busybox)
+        keep = sorted({kept for kept in map(what_to_keep, programs) if os.path.exists(kept)})
+        # Without CAP_SYS_PTRACE, only its own user may look into a program, see ptrace(2).
+        is_users = self.place.hinders and self.place.is_root and key.identity == USER
+        user = self.place.ordinary[0] if is_users else None
+        with Agent(self.tools.agent, keep=keep, place=self.place, user=user) as agent:
+            if key.identity == ROOT and not agent.is_root:
+                raise NotTestable("it needs root, and the harness was started by an ordinary user")
+            stage = Stage(agent, own, there(key.program), key.stage, key.identity, asks,
+                          self.time_limit * self.place.patience, used=used)
+            try:
+                stage.make_host()
+                look = scenes.SCENES[key.scene](stage)
+                look.leaks = stage.leaks()
+                return look
+            finally:
+                stage.clean_up()
+
+    def seen_by(self, case: Case) -> Seen:
+        """What the case looks at. For a row of all scenes: what any of them left."""
+        if case.property.scene != ALL_SCENES:
+            return self.seen[keys_of(case)[0]]
+        seen = [(key, self.seen[key]) for key in keys_of(case) if key in self.seen]
+        looks = [(key, one.look) for key, one in seen if one.look is not None]
+        if not looks:
+            return seen[0][1]
+        leaks = [f"{leak} (in the scene {key.scene})" for key, look in looks
+                 for leak in look.left + look.leaks]
+        return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[]))
+
+    def add_leaks(self, result: Result) -> Result:
+        """A row of all scenes holds if it holds in those that were looked at here, too."""
+        if result.case.property.scene != ALL_SCENES or result.is_bad:
+            return result
+        here = any(key in self.seen for key in keys_of(result.case))
+        also = self.judge(result.case) if here else result
+        return also if also.is_bad else result
+
+    def judge(self, case: Case) -> Result:
+        seen = self.seen_by(case)
+        row = case.property
+        expected = row.holds if case.kind == PROMISE else row.violated
+        command = row.command.format(stage=case.program, root="ROOT")
+
+        def result(outcome: Outcome, got: str, why: str = "") -> Result:
+            return Result(case, outcome, expected, got, why, command, self.place.name)
+
+        try:
+            if seen.look is None:
+                raise seen.error if seen.error else ProbeBroke("it was not looked at")
+            observed = row.observe(seen.look)
+        except NotTestable as reason:
+            if self.place.tests_all and not isinstance(reason, NotInKernel):
+                return result(Outcome.ERROR, "", f"{self.place.name} must be able to: {reason}")
+            return result(Outcome.SKIPPED, "", str(reason))
+        except NotStarted as reason:
+            outcome = Outcome.FAILED if case.kind == PROMISE else Outcome.ERROR
+            return result(outcome, NOTHING, str(reason))
+        except ProbeBroke as reason:
+            if self.place.hinders:
+                return result(Outcome.SKIPPED, "", f"there is no verdict here: {reason}")
+            return result(Outcome.ERROR, str(reason),
+                          "the probe broke: neither observation was made")
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            return result(Outcome.ERROR, traceback.format_exc(), f"the row broke: {error!r}")
+        if observed.holds == (case.kind == PROMISE):
+            return result(Outcome.PASSED, observed.got)
+        why = (f"not so: {row.violated}" if case.kind == PROMISE
+               else "it holds already, where it must not")
+        return result(Outcome.FAILED, observed.got, why)
+
+
+def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
+             time_limit: float = 5.0, deadline: Optional[float] = None) -> List[Result]:
+    """Judges each case in the first of the places that can test it."""
+    first, *others = places
+    results = Grader(tools, time_limit, first, deadline).grade(cases)
+    for place in others:
+        if any(result.outcome is Outcome.SKIPPED for result in results):
+            results = grade_skipped(results, Grader(tools, time_limit, place, deadline))
+    return results
+
+
+def grade_skipped(results: Sequence[Result], grader: Grader) -> List[Result]:
+    """Puts what another place says in place of each skip."""
+    skipped = [result for result in results if result.outcome is Outcome.SKIPPED]
+    try:
+        there = iter(grader.grade([result.case for result in skipped]))
+    except PlaceError as error:
+        no_place = f"and {grader.place.name} is not to be had: {str(error).splitlines()[0]}"
+        there = iter(dataclasses.replace(result, why=f"{result.why}; {no_place}")
+                     for result in skipped)
+    return [next(there) if result.outcome is Outcome.SKIPPED else grader.add_leaks(result)
+            for result in results]
+
+
+def what_to_keep(program: str) -> str:
+    """What of /tmp and the like a program needs: all that came with it."""
+    for folder in ("/var/tmp/", "/var/cache/", "/tmp/"):
+        if program.startswith(folder):
+            return folder + program[len(folder):].split("/")[0]
+    return program
+
+
+def keys_of(case: Case) -> List[SceneKey]:
+    """The starts that a case looks at: one, or all that the stage's promises look at."""
+    scenes_of_case = [case.scene]
+    if case.property.scene == ALL_SCENES:
+        scenes_of_case = ([case.property.control_scene] if case.kind == CONTROL
+                          else scenes_of_promises(case.stage, case.identity))
+    return [SceneKey(case.program, case.stage, case.identity, name) for name in scenes_of_case]
+
+
+def scenes_of_promises(stage: str, identity: str) -> List[str]:
+    """The scenes in which a stage that keeps its promises can run."""
+    rows = [row for row in PROPERTIES if row.scene != ALL_SCENES
+            and case_for(row, stage, "", "", identity, PROMISE) is not None]
+    return sorted({row.scene for row in rows})
