@@ -1,6 +1,5 @@
 #include "stages/03_userspace/ld_so_cache.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -46,7 +45,7 @@ struct Extension {
   std::uint32_t offset;
   std::uint32_t size;
 };
-constexpr std::uint32_t kCpuLevels = 1;  // the extension that lists the names below glibc-hwcaps/
+constexpr std::uint32_t kLevels = 1;  // the extension that lists the names below glibc-hwcaps/
 
 // What ldconfig writes in `flags` for a library of this architecture: 3 is "for libc.so.6".
 #if defined(__x86_64__) && defined(__LP64__)
@@ -60,7 +59,7 @@ constexpr std::int32_t kOurFlags = 0x0003;
 #endif
 
 // `hwcap` is 0 for an ordinary library. Bit 62 marks a variant below glibc-hwcaps/, whose index in
-// the extension's list is in the low half. Anything else is a variant as of before glibc 2.33.
+// the extension's list is in the low half. Anything else is a variant in a legacy folder.
 constexpr std::uint64_t kIsVariant = std::uint64_t{1} << 62;
 constexpr std::uint64_t kIndex = 0xffffffff;
 
@@ -78,7 +77,7 @@ std::string string_at(std::string_view bytes, std::uint64_t offset) {
   return std::string(rest.substr(0, rest.find('\0')));
 }
 
-std::vector<std::string> read_cpu_levels(std::string_view bytes, std::uint32_t offset) {
+std::vector<std::string> read_levels(std::string_view bytes, std::uint32_t offset) {
   std::vector<std::string> names;
   const auto extensions = struct_at<Extensions>(bytes, offset);
   if (offset == 0 || !extensions || extensions->magic != kExtensionsMagic) return names;
@@ -86,7 +85,7 @@ std::vector<std::string> read_cpu_levels(std::string_view bytes, std::uint32_t o
     const auto extension =
         struct_at<Extension>(bytes, offset + sizeof(Extensions) + i * sizeof(Extension));
     if (!extension) break;
-    if (extension->tag != kCpuLevels) continue;
+    if (extension->tag != kLevels) continue;
     for (std::uint64_t at = 0; at < extension->size; at += sizeof(std::uint32_t)) {
       const auto name = struct_at<std::uint32_t>(bytes, extension->offset + at);
       if (!name) break;
@@ -106,38 +105,36 @@ LdSoCache::LdSoCache(const std::string& path) {
 void LdSoCache::read(const std::string& bytes) {
   const auto header = struct_at<Header>(bytes, 0);
   if (!header || std::string_view(header->magic, kMagic.size()) != kMagic) return;
-  const std::vector<std::string> cpu_levels = read_cpu_levels(bytes, header->extensions);
+  const std::vector<std::string> levels = read_levels(bytes, header->extensions);
   for (std::uint64_t i = 0; i < header->entries; ++i) {
     const auto raw = struct_at<RawEntry>(bytes, sizeof(Header) + i * sizeof(RawEntry));
     if (!raw) break;
     if (raw->flags != kOurFlags) continue;
-    std::string cpu_level;
+    Entry entry{string_at(bytes, raw->path), "", 0};
     if ((raw->hwcap & kIsVariant) != 0) {
       const std::uint64_t index = raw->hwcap & kIndex;
-      if (index >= cpu_levels.size()) continue;
-      cpu_level = cpu_levels[index];
-    } else if (raw->hwcap != 0) {
-      continue;
+      if (index >= levels.size()) continue;
+      entry.level = levels[index];
+    } else {
+      entry.legacy = raw->hwcap;
     }
-    entries_[string_at(bytes, raw->name)].push_back({string_at(bytes, raw->path), cpu_level});
+    entries_[string_at(bytes, raw->name)].push_back(std::move(entry));
   }
 }
 
-std::string LdSoCache::find(const std::string& name,
-                            const std::vector<std::string>& cpu_levels) const {
+std::string LdSoCache::find(const std::string& name, const Processor& processor) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return "";
-  const auto path_for = [&](const std::string& cpu_level) -> std::string {
-    const auto& entries = found->second;
-    const auto entry = std::find_if(entries.begin(), entries.end(), [&](const Entry& candidate) {
-      return candidate.cpu_level == cpu_level;
-    });
-    return entry == entries.end() ? "" : entry->path;
-  };
-  for (const auto& level : cpu_levels) {
-    if (std::string path = path_for(level); !path.empty()) return path;
+  for (const auto& level : processor.levels) {
+    for (const auto& entry : found->second) {
+      if (entry.level == level) return entry.path;
+    }
   }
-  return path_for("");
+  // ldconfig has sorted them: the variants before the ordinary file.
+  for (const auto& entry : found->second) {
+    if (entry.level.empty() && (entry.legacy & ~processor.legacy_bits) == 0) return entry.path;
+  }
+  return "";
 }
 
 }  // namespace box

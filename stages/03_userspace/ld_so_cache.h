@@ -1,9 +1,12 @@
 // /etc/ld.so.cache: where ldconfig(8) has seen each library.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include "stages/03_userspace/processor.h"
 
 namespace box {
 
@@ -13,15 +16,14 @@ class LdSoCache {
   // is an empty cache, as it is for the loader.
   explicit LdSoCache(const std::string& path);
 
-  // Answers where the library `name` is, or "". `cpu_levels` are the names of the variants that
-  // this processor can run, best first: see libraries.cc.
-  [[nodiscard]] std::string find(const std::string& name,
-                                 const std::vector<std::string>& cpu_levels) const;
+  // Returns the path of the library `name`, of the variant that is best for `processor`, or "".
+  [[nodiscard]] std::string find(const std::string& name, const Processor& processor) const;
 
  private:
   struct Entry {
     std::string path;
-    std::string cpu_level;  // of a variant below glibc-hwcaps/; "" for the ordinary file
+    std::string level;     // of a variant below glibc-hwcaps/; "" for the ordinary file
+    std::uint64_t legacy;  // of a variant as before glibc 2.37: the bits that it needs; 0 for none
   };
   void read(const std::string& bytes);
 

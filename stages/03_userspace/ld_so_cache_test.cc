@@ -10,6 +10,12 @@
 namespace box {
 namespace {
 
+Processor with_levels(std::vector<std::string> levels) {
+  Processor processor;
+  processor.levels = std::move(levels);
+  return processor;
+}
+
 // ldconfig(8) is the one who knows how to write a cache.
 class Cache : public testing::Test {
  protected:
@@ -35,12 +41,13 @@ TEST_F(Cache, PrefersTheBestVariant) {
   const LdSoCache cache(folder_ + "/cache");
   const std::string name = "ld-linux-x86-64.so.2";
   const std::string lib = folder_ + "/lib/";
-  EXPECT_EQ(cache.find(name, {}), lib + name);
-  EXPECT_EQ(cache.find(name, {"x86-64-v3"}), lib + name);
-  EXPECT_EQ(cache.find(name, {"x86-64-v3", "x86-64-v2"}), lib + "glibc-hwcaps/x86-64-v2/" + name);
-  EXPECT_EQ(cache.find(name, {"x86-64-v4", "x86-64-v3", "x86-64-v2"}),
+  EXPECT_EQ(cache.find(name, with_levels({})), lib + name);
+  EXPECT_EQ(cache.find(name, with_levels({"x86-64-v3"})), lib + name);
+  EXPECT_EQ(cache.find(name, with_levels({"x86-64-v3", "x86-64-v2"})),
+            lib + "glibc-hwcaps/x86-64-v2/" + name);
+  EXPECT_EQ(cache.find(name, with_levels({"x86-64-v4", "x86-64-v3", "x86-64-v2"})),
             lib + "glibc-hwcaps/x86-64-v4/" + name);
-  EXPECT_EQ(cache.find("libnone.so", {}), "");
+  EXPECT_EQ(cache.find("libnone.so", with_levels({})), "");
 }
 
 TEST_F(Cache, SurvivesEveryTruncation) {
@@ -49,9 +56,9 @@ TEST_F(Cache, SurvivesEveryTruncation) {
   const std::string damaged = folder_ + "/damaged";
   for (std::size_t size = 0; size < bytes.size(); size += size < 600 ? 1 : 97) {
     std::ofstream(damaged, std::ios::binary) << bytes.substr(0, size);
-    (void)LdSoCache(damaged).find("ld-linux-x86-64.so.2", {"x86-64-v2"});
+    (void)LdSoCache(damaged).find("ld-linux-x86-64.so.2", with_levels({"x86-64-v2"}));
   }
-  EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", {}), "");
+  EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", with_levels({})), "");
 }
 
 }  // namespace

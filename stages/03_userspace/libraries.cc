@@ -1,6 +1,5 @@
 #include "stages/03_userspace/libraries.h"
 
-#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -16,6 +16,7 @@
 #include "common/failure.h"
 #include "stages/03_userspace/elf_file.h"
 #include "stages/03_userspace/ld_so_cache.h"
+#include "stages/03_userspace/processor.h"
 
 namespace box {
 namespace {
@@ -30,42 +31,6 @@ constexpr char kDefaultLoader[] = "/lib/ld-linux-aarch64.so.1";
 #else
 constexpr char kDefaultLoader[] = "";
 #endif
-
-// A folder may have variants of its libraries for better processors, in glibc-hwcaps/x86-64-v3 and
-// so on, see "glibc-hwcaps" in ld.so(8). Each level has all features of the levels below it.
-struct CpuLevel {
-  const char* name;
-  std::vector<std::string> flags;  // as in /proc/cpuinfo
-};
-const CpuLevel kCpuLevels[] = {
-    {"x86-64-v2", {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}},
-    {"x86-64-v3", {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"}},
-    {"x86-64-v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}},
-};
-
-std::vector<std::string> read_cpu_levels() {
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(cpuinfo, line) && !line.starts_with("flags")) {
-  }
-  std::istringstream words(line);
-  std::set<std::string> flags;
-  for (std::string word; words >> word;) flags.insert(word);
-
-  std::vector<std::string> best_first;
-  for (const auto& level : kCpuLevels) {
-    const bool has_all = std::all_of(level.flags.begin(), level.flags.end(),
-                                     [&](const auto& flag) { return flags.contains(flag); });
-    if (!has_all) break;
-    best_first.insert(best_first.begin(), level.name);
-  }
-  return best_first;
-}
-
-const std::vector<std::string>& cpu_levels() {
-  static const std::vector<std::string> levels = read_cpu_levels();
-  return levels;
-}
 
 void replace_all(std::string& text, const std::string& what, const std::string& by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
@@ -105,6 +70,7 @@ class Loader {
   std::deque<Loaded> loaded_;  // the program first; a deque, because its elements stay in place
   std::string lib_;            // $LIB: lib/x86_64-linux-gnu on Debian, lib64 on Fedora
   bool is_musl_ = false;       // the program's C library is not glibc
+  Processor processor_;        // as this loader sees it
 };
 
 Loader::Loader(const std::string& program) {
@@ -133,6 +99,10 @@ void Loader::load_interpreter() {
   const bool is_program = !program.elf.interpreter.empty();
   const std::string path = is_program ? program.elf.interpreter : kDefaultLoader;
   is_musl_ = path.find("/ld-musl-") != std::string::npos;
+  if (!is_musl_) {
+    std::ifstream file(path, std::ios::binary);
+    processor_ = this_processor(std::string(std::istreambuf_iterator<char>(file), {}));
+  }
   std::error_code error;
   // The loader is installed beside libc.
   lib_ = fs::canonical(path, error).parent_path().string();
@@ -192,7 +162,7 @@ Loader::Found Loader::find(const std::string& name, const Loaded& needed_by) con
 
   if (is_musl_) return find_in({"/lib", "/usr/local/lib", "/usr/lib"}, name);  // it has no cache
   static const LdSoCache cache("/etc/ld.so.cache");
-  if (const std::string path = cache.find(name, cpu_levels()); !path.empty()) {
+  if (const std::string path = cache.find(name, processor_); !path.empty()) {
     if (Found found = try_to_open(path)) return found;
   }
   return find_in({"/" + lib_, "/usr/" + lib_, "/lib", "/usr/lib"}, name);
@@ -201,12 +171,16 @@ Loader::Found Loader::find(const std::string& name, const Loaded& needed_by) con
 Loader::Found Loader::find_in(const std::vector<std::string>& folders,
                               const std::string& name) const {
   for (const auto& folder : folders) {
-    const std::string variants = folder + "/glibc-hwcaps/";
-    if (access(variants.c_str(), F_OK) == 0) {
-      for (const auto& level : cpu_levels()) {
-        if (Found found = try_to_open(variants + level + "/" + name)) return found;
+    const auto find_variant = [&](const std::string& below,
+                                  const std::vector<std::string>& variants) -> Found {
+      if (access((folder + below).c_str(), F_OK) == -1) return std::nullopt;
+      for (const auto& variant : variants) {
+        if (Found found = try_to_open(folder + below + variant + "/" + name)) return found;
       }
-    }
+      return std::nullopt;
+    };
+    if (Found found = find_variant("/glibc-hwcaps/", processor_.levels)) return found;
+    if (Found found = find_variant("/", processor_.legacy_folders)) return found;
     if (Found found = try_to_open(folder + "/" + name)) return found;
   }
   return std::nullopt;
@@ -236,11 +210,10 @@ std::vector<std::string> Loader::split(const std::string& folders, const Loaded&
 // See "Dynamic string tokens" in ld.so(8).
 std::string Loader::expand(std::string text, const Loaded& of) const {
   if (text.find('$') == std::string::npos) return text;
-  const char* platform = reinterpret_cast<const char*>(getauxval(AT_PLATFORM));
   const std::pair<std::string, std::string> tokens[] = {
       {"ORIGIN", fs::path(of.path).parent_path()},
       {"LIB", lib_},
-      {"PLATFORM", platform == nullptr ? "" : platform},
+      {"PLATFORM", processor_.platform},
   };
   for (const auto& [token, value] : tokens) {
     replace_all(text, "${" + token + "}", value);

@@ -1,9 +1,11 @@
 """The libraries that we find are those that the loader itself finds, as ldd(1) shows."""
 
+import itertools
 import os
 import pathlib
 import shutil
 import subprocess
+import sysconfig
 
 import pytest
 
@@ -49,8 +51,8 @@ def same_machine(path: pathlib.Path) -> bool:
 def some_programs() -> list[str]:
     """Every tenth file of some folders, but no folder without any."""
     chosen = []
-    for folder in ("/usr/bin", "/usr/sbin", "/usr/lib/x86_64-linux-gnu", "/usr/lib/git-core",
-                   "/usr/lib/python3.11/lib-dynload", "/usr/libexec"):
+    for folder in ("/usr/bin", "/usr/sbin", f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}",
+                   "/usr/lib/git-core", sysconfig.get_config_var("DESTSHARED"), "/usr/libexec"):
         path = pathlib.Path(folder)
         if path.is_dir():
             files = [str(f) for f in sorted(path.iterdir()) if f.is_file() and same_machine(f)]
@@ -117,13 +119,65 @@ def test_origin_is_where_the_link_to_the_program_leads(build, tmp_path):
     assert str(library) in by_us(str(tmp_path / "link"))
 
 
-@pytest.mark.parametrize("token", ["$LIB", "${LIB}", "$PLATFORM"])
+# What the loader may call a processor, and which of its features have a folder up to glibc 2.36.
+PLATFORMS = (os.uname().machine, "haswell", "xeon_phi")
+LEGACY_FOLDERS = ("tls", *PLATFORMS, "avx512_1", "atomics")
+
+
+@pytest.mark.parametrize("token", ["$LIB", "${LIB}", "$PLATFORM", "${PLATFORM}"])
 def test_lib_and_platform(build, token):
     multiarch = run("gcc", "-print-multiarch").strip()
-    name = {"LIB": f"lib/{multiarch}" if multiarch else "lib64",
-            "PLATFORM": os.uname().machine}[token.strip("${}")]
-    library = build(f"top/{name}/liba.so")
-    check(build("main", RUNPATH + "$ORIGIN/top/" + token, f"-Ltop/{name}", "-la"), library)
+    names = {"LIB": [f"lib/{multiarch}" if multiarch else "lib64"],
+             "PLATFORM": PLATFORMS}[token.strip("${}")]
+    for name in names:
+        build(f"top/{name}/liba.so")
+    program = build("main", RUNPATH + "$ORIGIN/top/" + token, f"-Ltop/{names[0]}", "-la")
+    check(program)
+    [found] = [path for path in by_us(str(program)) if path.endswith("/liba.so")]
+    assert found in {str(program.parent / "top" / name / "liba.so") for name in names}
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None or os.uname().machine != "x86_64",
+                    reason="runs x86-64 programs in qemu-x86_64 (package qemu-user)")
+@pytest.mark.parametrize("cpu", ["Nehalem", "Haswell", "Cascadelake-Server", "EPYC", "qemu64"])
+@pytest.mark.parametrize("variants", ["$ORIGIN/top/$PLATFORM", "$ORIGIN/top"])
+def test_other_processors_than_ours(build, cpu, variants):
+    """The loader and we run on an emulated processor: Intel's have names of their own."""
+    plain = build("top/liba.so")
+    for folder in ("", *(f"glibc-hwcaps/x86-64-v{n}/" for n in (2, 3, 4)),
+                   *(f"{folder}/" for folder in LEGACY_FOLDERS)):
+        library = plain.parent / folder / "liba.so"
+        if library != plain:
+            library.parent.mkdir(parents=True)
+            shutil.copy(plain, library)
+    program = str(build("main", RUNPATH + variants, "-Ltop", "-la"))
+    loader = run("readelf", "-l", program).split("program interpreter: ")[1].split("]")[0]
+    emulated = ("qemu-x86_64", "-cpu", cpu)
+    while True:
+        listed = run(*emulated, loader, "--list", program).splitlines()
+        [found] = [line.split()[2] for line in listed if "liba.so" in line]
+        ours = run(*emulated, PRINT_LIBRARIES, "--", program).splitlines()
+        assert os.path.realpath(found) in map(os.path.realpath, ours)
+        if os.path.realpath(found) == str(plain) or "$" in variants:
+            break
+        pathlib.Path(found).unlink()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_legacy_folders_for_better_processors(build, tmp_path, depth):
+    """Below each library folder up to glibc 2.36; which of them, and in which order, ldd knows."""
+    plain = build("lib/liba.so")
+    variants = [tmp_path / "lib" / "/".join(folders) / "liba.so"
+                for folders in itertools.product(LEGACY_FOLDERS, repeat=depth)]
+    for variant in variants:
+        variant.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(plain, variant)
+    program = build("main", RUNPATH + "$ORIGIN/lib", "-Llib", "-la")
+    found = ""
+    while found != str(plain):
+        check(program)
+        [found] = [path for path in by_us(str(program)) if path.endswith("/liba.so")]
+        pathlib.Path(found).unlink()
 
 
 def test_rpath_serves_what_is_loaded_later(build):
@@ -251,13 +305,20 @@ def test_the_cache_and_its_variants(build, tmp_path):
     build("lib/liba.so", "-Wl,-soname,liba.so")
     build("lib/glibc-hwcaps/x86-64-v2/liba.so", "-Wl,-soname,liba.so")
     build("lib/glibc-hwcaps/x86-64-v3/liba.so", "-Wl,-soname,liba.so")
-    program = build("main", "-Llib", "-la")
-    (tmp_path / "conf").write_text(f"{tmp_path}/lib\ninclude /etc/ld.so.conf\n")
+    for folder in LEGACY_FOLDERS:
+        build(f"lib/{folder}/liba.so", "-Wl,-soname,liba.so")
+        build(f"legacy/{folder}/libb.so", "-Wl,-soname,libb.so")
+    build("legacy/libb.so", "-Wl,-soname,libb.so")
+    program = build("main", "-Llib", "-la", "-Llegacy", "-lb")
+    (tmp_path / "conf").write_text(
+        f"{tmp_path}/lib\n{tmp_path}/legacy\ninclude /etc/ld.so.conf\n")
     run("/sbin/ldconfig", "-X", "-f", str(tmp_path / "conf"), "-C", str(tmp_path / "cache"))
     script = 'mount --bind "$1" /etc/ld.so.cache && ldd "$2" && echo == && "$3" -- "$2"'
     out = run("unshare", "-m", "sh", "-c", script, "sh", str(tmp_path / "cache"), str(program),
               PRINT_LIBRARIES)
     ldd, ours = out.split("==\n")
-    [line] = [line for line in ldd.splitlines() if "liba.so" in line]
-    assert str(tmp_path) in line
-    assert line.split("=>")[1].split()[0] in ours.splitlines()
+    lines = [line for line in ldd.splitlines() if "liba.so" in line or "libb.so" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert str(tmp_path) in line
+        assert line.split("=>")[1].split()[0] in ours.splitlines()
