@@ -16,7 +16,7 @@ from harness.grading import report
 from harness.agent_client import Agent, Place
 from harness.grading.grader import grade_in
 from harness.properties.model import Case, Result
-from harness.properties.scenes import Tools
+from harness.properties.scene import Tools
 
 # What else happens on this machine hardly changes these.
 WATCHED = ("mounts", "links", "nft", "hostname")

@@ -18,9 +18,10 @@ from typing import Dict, List, Optional, Sequence
 from harness import places
 from harness.grading import report
 from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
-from harness.properties.model import PROMISE, ROOT, USER, Case, stage_number
+from harness.properties.model import PROMISE, Case
+from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
-from harness.properties.scenes import Tools
+from harness.properties.verdict import ROOT, USER, stage_number
 
 BUILT = pathlib.Path("bazel-bin")
 

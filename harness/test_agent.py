@@ -12,7 +12,7 @@ from typing import Iterator
 import pytest
 
 from harness.agent_client import Agent, AgentError, AgentLost
-from harness.properties.scenes import Tools
+from harness.properties.scene import Tools
 
 SH = "/bin/sh"
 

@@ -19,10 +19,11 @@ import pytest
 
 from harness.grading.grader import Program, cases_for, grade_in
 from harness.matrix import programs_of
-from harness.properties.model import PROMISE, ROOT, USER, Outcome, Result
-from harness.places import places
+from harness.properties.model import PROMISE, Outcome, Result
+from harness.properties.scene import Tools
 from harness.properties.table import BY_NAME, PROPERTIES
-from harness.properties.scenes import Tools
+from harness.properties.verdict import ROOT, USER
+from harness.places import places
 
 TIME_LIMIT = 0.5
 

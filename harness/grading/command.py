@@ -31,9 +31,10 @@ from harness.grading import html_report, report, writers
 from harness.learning import doctor
 from harness.agent_client import PlaceError
 from harness.grading.grader import Program, cases_for, grade_in
-from harness.properties.model import PROMISE, STAGES, USER, Case, Grade, Outcome, Result
+from harness.properties.model import PROMISE, Case, Grade, Outcome, Result
+from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
-from harness.properties.scenes import Tools
+from harness.properties.verdict import STAGES, USER
 from harness.grading.submission import NotGradable, program_of
 
 FORMATS = ("terminal", "html", "classroom50", *writers.FORMATS)

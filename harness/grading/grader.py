@@ -9,13 +9,14 @@ import time
 import traceback
 from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set
 
-from harness.properties import scenes
 from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
-from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, USER, Case, Control,
-                                      NotInKernel, NotStarted, NotTestable, Outcome, ProbeBroke,
-                                      Property, Result, case_for, stage_number)
-from harness.properties.table import PROPERTIES
-from harness.properties.scenes import Look, Stage, Tools
+from harness.properties.look import Look
+from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome,
+                                      Property, Result, case_for)
+from harness.properties.scene import Scene, Stage, Tools
+from harness.properties.table import ALONE, ASKS, PROPERTIES
+from harness.properties.verdict import (ROOT, USER, NotInKernel, NotStarted, NotTestable,
+                                        ProbeBroke, stage_number)
 
 
 NOTHING = "nothing"  # what is got of a command that never ran
@@ -68,7 +69,7 @@ class SceneKey:
     program: str
     stage: str
     identity: str
-    scene: str
+    scene: Scene
 
 
 @dataclasses.dataclass
@@ -120,11 +121,11 @@ class Grader:
                     wanted.setdefault(key, set()).update(case.property.asks)
         with concurrent.futures.ThreadPoolExecutor(self.place.at_once) as pool:
             jobs = {key: pool.submit(self.look, key, frozenset(asks))
-                    for key, asks in wanted.items() if key.scene not in scenes.ALONE}
+                    for key, asks in wanted.items() if key.scene not in ALONE}
             for key, job in jobs.items():
                 self.seen[key] = job.result()
         for key, asks in wanted.items():
-            if key.scene in scenes.ALONE:
+            if key.scene in ALONE:
                 self.seen[key] = self.look(key, frozenset(asks))
 
     def look(self, key: SceneKey, asks: FrozenSet[str]) -> Seen:
@@ -155,11 +156,11 @@ class Grader:
         with Agent(self.tools.agent, keep=keep, place=self.place, user=user) as agent:
             if key.identity == ROOT and not agent.is_root:
                 raise NotTestable("it needs root, and the harness was started by an ordinary user")
-            stage = Stage(agent, own, there(key.program), key.stage, key.identity, asks,
+            stage = Stage(agent, own, there(key.program), key.stage, key.identity, ASKS, asks,
                           self.time_limit * self.place.patience, used=used)
             try:
                 stage.make_host()
-                look = scenes.SCENES[key.scene](stage)
+                look = key.scene(stage)
                 look.leaks = stage.leaks()
                 return look
             finally:
@@ -167,19 +168,19 @@ class Grader:
 
     def seen_by(self, case: Case) -> Seen:
         """What the case looks at. For a row of all scenes: what any of them left."""
-        if case.property.scene != ALL_SCENES:
+        if case.property.scene is not ALL_SCENES:
             return self.seen[keys_of(case)[0]]
         seen = [(key, self.seen[key]) for key in keys_of(case) if key in self.seen]
         looks = [(key, one.look) for key, one in seen if one.look is not None]
         if not looks:
             return seen[0][1]
-        leaks = [f"{leak} (in the scene {key.scene})" for key, look in looks
+        leaks = [f"{leak} (in the scene {key.scene.__name__})" for key, look in looks
                  for leak in look.left + look.leaks]
         return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[]))
 
     def add_leaks(self, result: Result) -> Result:
         """A row of all scenes holds if it holds in those that were looked at here, too."""
-        if result.case.property.scene != ALL_SCENES or result.is_bad:
+        if result.case.property.scene is not ALL_SCENES or result.is_bad:
             return result
         here = any(key in self.seen for key in keys_of(result.case))
         also = self.judge(result.case) if here else result
@@ -254,14 +255,14 @@ def what_to_keep(program: str) -> str:
 def keys_of(case: Case) -> List[SceneKey]:
     """The starts that a case looks at: one, or all that the stage's promises look at."""
     scenes_of_case = [case.scene]
-    if case.property.scene == ALL_SCENES:
+    if case.property.scene is ALL_SCENES:
         scenes_of_case = ([case.property.control_scene] if case.kind == CONTROL
                           else scenes_of_promises(case.stage, case.identity))
     return [SceneKey(case.program, case.stage, case.identity, name) for name in scenes_of_case]
 
 
-def scenes_of_promises(stage: str, identity: str) -> List[str]:
+def scenes_of_promises(stage: str, identity: str) -> List[Scene]:
     """The scenes in which a stage that keeps its promises can run."""
-    rows = [row for row in PROPERTIES if row.scene != ALL_SCENES
+    rows = [row for row in PROPERTIES if row.scene is not ALL_SCENES
             and case_for(row, stage, "", "", identity, PROMISE) is not None]
-    return sorted({row.scene for row in rows})
+    return sorted({row.scene for row in rows}, key=lambda scene: scene.__name__)

@@ -6,7 +6,8 @@ import collections
 import html
 from typing import Dict, List, Mapping, Optional, Sequence
 
-from harness.properties.model import STAGES, Grade, Outcome, Result, hints, stage_number
+from harness.properties.model import Grade, Outcome, Result, hints
+from harness.properties.verdict import STAGES, stage_number
 from harness.grading.report import causes
 from harness.grading.writers import name_of, printable, summary
 

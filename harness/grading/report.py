@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Tuple
 
-from harness.properties.model import CONTROL, USER, Outcome, Result
+from harness.properties.model import CONTROL, Outcome, Result
+from harness.properties.verdict import USER
 
 MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip"}
 

@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.grading import html_report, writers
-from harness.properties.model import (PROMISE, ROOT, USER, Case, Grade, Outcome, Property, Result,
-                                      Seen, hints)
+from harness.properties.model import PROMISE, Case, Grade, Outcome, Property, Result, hints
+from harness.properties.verdict import ROOT, USER, Seen
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 NASTY = "a\x00b\x1b[31m ]]> <script>alert(1)</script> & \"quoted\" \ud7ff\ue000"

@@ -23,7 +23,7 @@ import sys
 import tempfile
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from harness.properties.model import STAGES
+from harness.properties.verdict import STAGES
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TIME_LIMIT = 20.0

@@ -18,8 +18,9 @@ import sys
 import time
 from typing import Dict, List, Sequence
 
-from harness.properties.model import ROOT, STAGES, Property, stage_number
+from harness.properties.model import Property
 from harness.properties.table import PROPERTIES
+from harness.properties.verdict import ROOT, STAGES, stage_number
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FIRST = "02"  # 01 has no stage before it

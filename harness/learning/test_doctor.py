@@ -13,7 +13,7 @@ import pytest
 from harness import matrix
 from harness.learning import doctor
 from harness.learning.doctor import Fails, Operation, examine_all, spans, verdict
-from harness.properties.model import STAGES
+from harness.properties.verdict import STAGES
 
 # What a machine may lack: how to take it away in a user namespace and a mount namespace, and what
 # the doctor has to name.
@@ -39,7 +39,8 @@ def on_machine(lacking: str, folder, *words: str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("lacking", LACKS)
 def test_the_verdict_is_what_the_stages_do(lacking, tmp_path):
-    told = on_machine(lacking, tmp_path, sys.executable, "-B", "-m", "harness.learning.doctor", "--json")
+    told = on_machine(lacking, tmp_path, sys.executable, "-B", "-m",
+                      "harness.learning.doctor", "--json")
     assert told.returncode == 0, told.stderr
     findings = json.loads(told.stdout)["findings"]
     broken = {stage for finding in findings if not finding["works"] for stage in finding["stages"]}

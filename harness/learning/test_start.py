@@ -15,8 +15,9 @@ import pytest
 
 from harness.learning import start
 from harness.grading.grader import Grader, Program, cases_for
-from harness.properties.model import PROMISE, STAGES, Outcome, stage_number
+from harness.properties.model import PROMISE, Outcome
 from harness.properties.table import PROPERTIES
+from harness.properties.verdict import STAGES, stage_number
 
 QUICKLY = ["make", "--quiet", f"-j{os.cpu_count()}",
            "CXXFLAGS=-std=c++20 -O0 -I. -DFMT_HEADER_ONLY -MMD"]
@@ -83,7 +84,7 @@ def test_watching_checks_again_when_a_source_is_saved(tmp_path):
     source = tmp_path / "main.cc"
     source.write_text("")
     with subprocess.Popen(
-            [sys.executable, "-B", "-c", "from harness import start; import sys;"
+            [sys.executable, "-B", "-c", "from harness.learning import start; import sys;"
              "sys.exit(start.main(sys.argv[1:]))", "05", str(tmp_path), "--watch", "--hints", "2"],
             stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None

@@ -20,7 +20,7 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A stage with a mistake in it, and the row of harness/properties/table.py that has to see it."""
+    """A stage with a mistake in it, and the row of harness/properties that has to see it."""
 
     name: str
     stage: str

@@ -10,10 +10,11 @@ import pytest
 from harness.grading import report
 from harness.agent_client import Place
 from harness.grading.grader import Grader, Program, cases_for, grade_in, grade_skipped
-from harness.properties.model import PROMISE, ROOT, Outcome, Result
-from harness.mutants.table import Mutant, load
+from harness.properties.model import PROMISE, Outcome, Result
+from harness.properties.scene import Tools
 from harness.properties.table import BY_NAME, PROPERTIES
-from harness.properties.scenes import Tools
+from harness.properties.verdict import ROOT
+from harness.mutants.table import Mutant, load
 
 MUTANTS = load()
 FEWEST = 30

@@ -4,58 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
-if TYPE_CHECKING:
-    from harness.properties.scenes import Look
+from harness.properties.look import Look
+from harness.properties.scene import Scene
+from harness.properties.verdict import ROOT, USER, Seen, stage_number
 
-# In the order in which they are built. "00" is the control for stage 01.
-STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c")
+ALL_SCENES = None  # in place of a scene: a row that looks at whatever the other rows look at
 
-ROOT = "root"
-USER = "user"
-
-ALL_SCENES = "*"  # a row that looks at whatever the other rows look at
-
-
-def stage_number(stage: str) -> int:
-    """The place of "05" or "05_userns" in the order of the stages."""
-    number = stage.split("_")[0]
-    if number not in STAGES:
-        raise ValueError(f"no stage is called {stage}; there are {', '.join(STAGES[1:])}")
-    return STAGES.index(number)
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """One of the two observations that a property knows. `got` says what was seen."""
-
-    holds: bool
-    got: str
-
-
-def holds(got: str) -> Seen:
-    return Seen(True, got)
-
-
-def violated(got: str) -> Seen:
-    return Seen(False, got)
-
-
-class ProbeBroke(Exception):
-    """What was observed is neither of the two: no verdict."""
-
-
-class NotStarted(Exception):
-    """The program under test never ran the command, or not to its end."""
-
-
-class NotTestable(Exception):
-    """This host cannot show it, for the reason given."""
-
-
-class NotInKernel(NotTestable):
-    """It is about something that this kernel is too old to have: even a VM's may be."""
+SHELL = "{stage} --rootfs {root} -- /bin/sh -c"  # how many of the commands to paste begin
 
 
 class Control(enum.Enum):
@@ -72,7 +29,7 @@ class Property:
 
     name: str
     since: str  # the stage that promises it first
-    scene: str  # one start of a container, of which many rows read: a function in scenes.py
+    scene: Optional[Scene]  # one start of a container, of which many rows read; or ALL_SCENES
     observe: Callable[[Look], Seen]
     holds: str  # what is seen when it holds
     violated: str  # what is seen when it does not
@@ -82,10 +39,10 @@ class Property:
     command: str  # to paste; {stage} is the program, {root} a root directory with busybox in it
     until: str = ""  # the stage from which on a later layer replaces it
     points: int = 1
-    asks: Tuple[str, ...] = ()  # what the probe has to do for it: keys of scenes.ASKS
+    asks: Tuple[str, ...] = ()  # what the probe has to do for it: keys of some stage's ASKS
     identities: Tuple[str, ...] = (ROOT, USER)  # who starts it
     control: Control = Control.STAGE_BEFORE
-    control_scene: str = ""  # for OTHER_SCENE
+    control_scene: Optional[Scene] = None  # for OTHER_SCENE
     control_identity: str = ROOT
     seen_failing: str = ""  # for NONE: what was done to the stage to see it fail
 
@@ -124,7 +81,7 @@ class Case:
         return f"{self.label}-{self.property.name}-{self.kind}{suffix}"
 
     @property
-    def scene(self) -> str:
+    def scene(self) -> Optional[Scene]:
         row = self.property
         other = self.kind == CONTROL and row.control is Control.OTHER_SCENE
         return row.control_scene if other else row.scene

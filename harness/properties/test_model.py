@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from typing import List
 
 import pytest
 
 from harness.grading import report
-from harness.properties import scenes
 from harness.agent_client import HOST, Host, PlaceError
 from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
                                     keys_of)
-from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, ROOT, STAGES, USER, Case,
-                                      Control, NotInKernel, NotStarted, NotTestable, Outcome,
-                                      ProbeBroke, Property, holds, stage_number, violated)
-from harness.properties.table import PROPERTIES
-from harness.properties.scenes import ASKS, SCENES, Look, Tools
+from harness.properties.chroot import anybody
+from harness.properties.inside import inside
+from harness.properties.look import Look, tell_run
+from harness.properties.model import ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome, Property
+from harness.properties.scene import Tools
+from harness.properties.table import ASKS, FILES, PROPERTIES
+from harness.properties.verdict import (ROOT, STAGES, USER, NotInKernel, NotStarted, NotTestable,
+                                        ProbeBroke, holds, stage_number, violated)
 
 NO_TOOLS = Tools("", "", "")
 STAGE_05 = Program("/x/05_userns", "05", "05_userns")
 STAGE_04 = Program("/x/04_namespaces", "04", "04_namespaces")
+
+# All scenes that the stages' files have: what a function of a Stage alone sees.
+SCENES = [function for file in FILES for _, function in inspect.getmembers(file, inspect.isfunction)
+          if function.__module__ == file.__name__
+          and list(function.__annotations__.items()) == [("stage", "Stage"), ("return", "Look")]]
+SCENES.append(inside)
 
 
 def test_there_are_at_least_60_rows():
@@ -39,14 +48,14 @@ def test_a_row_says_all_that_it_has_to(row):
     assert re.fullmatch(r"[1-8] [a-z0-9_.-]+", row.man)
     assert "{stage}" in row.command
     row.command.format(stage="X", root="Y")
-    assert row.scene in SCENES or row.scene == ALL_SCENES
+    assert row.scene in SCENES or row.scene is ALL_SCENES
     assert set(row.asks) <= set(ASKS)
     assert row.points >= 1 and isinstance(row.points, int)
     assert (row.control is Control.OTHER_SCENE) <= (row.control_scene in SCENES)
     assert (row.control is Control.NONE) == bool(row.seen_failing)
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_every_scene_is_some_rows(scene):
     assert any(scene in (row.scene, row.control_scene) for row in PROPERTIES)
 
@@ -96,7 +105,7 @@ def test_no_stage_is_called_so():
 
 def row(**changes) -> Property:
     """A row that answers what is in the facts."""
-    return dataclasses.replace(PROPERTIES[0], name="row", scene="anybody", asks=(), **changes)
+    return dataclasses.replace(PROPERTIES[0], name="row", scene=anybody, asks=(), **changes)
 
 
 def raise_(error: Exception):
@@ -201,8 +210,8 @@ def test_without_the_next_place_it_stays_a_skip_that_says_why():
 
 
 def test_what_is_left_in_the_next_place_counts():
-    left = next(row for row in PROPERTIES if row.scene == ALL_SCENES)
-    not_here = dataclasses.replace(row(observe=not_testable), scene="inside")
+    left = next(row for row in PROPERTIES if row.scene is ALL_SCENES)
+    not_here = dataclasses.replace(row(observe=not_testable), scene=inside)
     here = graded(Scripted(HOST), left, not_here)
     assert here[0].outcome is Outcome.PASSED
     dirty = Scripted(Elsewhere(), leaks=["mounts: new: x"])
@@ -251,4 +260,4 @@ def test_alike_failures_are_told_once():
 
 def test_a_long_output_is_cut():
     run = {"why": "ended", "over": True, "exit": 0, "stdout": "x" * 10000, "stderr": ""}
-    assert len(scenes.tell_run(run)) < 500
+    assert len(tell_run(run)) < 500

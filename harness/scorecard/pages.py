@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape as escape_xml
 
 from harness.grading import html_report
 from harness.grading.html_report import escape
-from harness.properties.model import STAGES
+from harness.properties.verdict import STAGES
 
 Json = Dict[str, Any]
 

@@ -23,9 +23,10 @@ from harness import matrix, places
 from harness.scorecard import pages
 from harness.agent_client import Place, PlaceError
 from harness.grading.grader import NOTHING, Grader, Program, keys_of
-from harness.properties.model import PROMISE, ROOT, STAGES, USER, Case, Outcome, Property, Result
+from harness.properties.model import PROMISE, Case, Outcome, Property, Result
+from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
-from harness.properties.scenes import Tools
+from harness.properties.verdict import ROOT, STAGES, USER
 
 ADAPTERS = pathlib.Path(__file__).resolve().parent / "adapters"
 TOOLS = ("unshare", "bwrap", "crun", "podman")

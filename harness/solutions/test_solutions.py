@@ -16,8 +16,8 @@ import pytest
 from harness.grading import report
 from harness.grading.grader import Grader, Program, cases_for
 from harness.properties.model import PROMISE, Outcome
+from harness.properties.scene import Tools
 from harness.properties.table import BY_NAME, PROPERTIES
-from harness.properties.scenes import Tools
 
 HERE = pathlib.Path(__file__).parent
 

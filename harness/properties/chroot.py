@@ -1,0 +1,212 @@
+"""Stage 02: a root directory of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, List
+
+from harness.properties.inside import failing, inside
+from harness.properties.look import Ask, Look, Turn, tell_run
+from harness.properties.model import SHELL, Property
+from harness.properties.observing import hidden, never_ran, stops_or
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import USER, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="needs_root_and_says_so", since="02", until="05", scene=anybody,
+            observe=refusal_is_explained, identities=(USER,), control_identity=USER,
+            holds="an ordinary user gets 125 and is told of root", violated="it runs",
+            lesson="chroot(2) needs CAP_SYS_CHROOT: else a set-user-ID program could be fed a root"
+                   " of one's own.",
+            man="2 chroot", mistake="The failure of a call was ignored, or not explained.",
+            command="sudo -u nobody " + "{stage} --rootfs {root} -- /bin/true"),
+        Property(
+            name="no_chroot_no_start", since="02", scene=chroot_fails, asks=("secret",),
+            observe=stops_or(hidden("secret", "secret-{nonce}")),
+            holds="when the root cannot be changed, the command does not run",
+            violated="it runs, and sees the host",
+            lesson="A container that starts with less isolation than asked for is worse than none.",
+            man="2 chroot", mistake="The result of chroot(2) was not looked at.",
+            command="strace -f -e inject=chroot,pivot_root:error=EPERM " + SHELL + " ls"),
+        Property(
+            name="host_file_is_hidden", since="02", scene=inside, asks=("secret",),
+            observe=hidden("secret", "secret-{nonce}"),
+            holds="the file is not there", violated="the probe reads its text",
+            lesson="A path is looked up from the process' root directory; what is not below it has"
+                   " no name.",
+            man="2 chroot", mistake="The root directory was not changed.",
+            command=SHELL + " 'cat /etc/hostname'"),
+        Property(
+            name="root_is_the_directory", since="02", scene=inside,
+            observe=root_is_the_directory,
+            holds="/proc/PID/root is the directory of --rootfs",
+            violated="/proc/PID/root is the host's root",
+            lesson="The root directory belongs to a process; the host reads it in /proc/PID/root.",
+            man="5 proc", mistake="The command was started before the root was changed.",
+            command=SHELL + " 'ls /'"),
+        Property(
+            name="cwd_is_inside", since="02", scene=inside, asks=("cwd",),
+            observe=cwd_is_inside,
+            holds="the working directory is the new root",
+            violated="the working directory is where the host was",
+            lesson="chroot(2) does not touch the working directory: left outside, it is a way out.",
+            man="2 chroot", mistake="No chdir(2) into the new root.",
+            command=SHELL + " 'pwd; ls'"),
+        Property(
+            name="dotdot_stops_at_the_root", since="02", scene=inside, asks=("secret_up",),
+            observe=hidden("secret_up", "secret-{nonce}"),
+            holds="'..' from the working directory does not lead out",
+            violated="'..' leads to the host's file",
+            lesson="The kernel stops '..' at the root directory, but only for who comes past it.",
+            man="7 path_resolution", mistake="The working directory is outside of the root.",
+            command=SHELL + " 'ls ../../../../../..'"),
+        Property(
+            name="absolute_link_stays_inside", since="02", scene=inside, asks=("secret_by_link",),
+            observe=hidden("secret_by_link", "secret-{nonce}"),
+            holds="a link to an absolute path of the host leads nowhere",
+            violated="the link leads to the host's file",
+            lesson="An absolute link is looked up from the root of who follows it, not of who made"
+                   " it.",
+            man="7 symlink", mistake="The link was followed before the root was changed.",
+            command=SHELL + " 'cat /link'"),
+        Property(
+            name="host_variable_is_hidden", since="02", scene=inside,
+            observe=host_variable_is_hidden,
+            holds="the host's variables are not in the environment",
+            violated="a variable of the host's is in the environment",
+            lesson="exec(2) hands on the whole environment, and tokens are kept there.",
+            man="7 environ", mistake="The caller's environment was passed on.",
+            command="env SECRET=1 " + SHELL + " env"),
+        Property(
+            name="path_is_the_containers", since="02", scene=inside,
+            observe=path_is_the_containers,
+            holds="PATH names folders of the container",
+            violated="PATH names folders of the host",
+            lesson="The host's PATH names folders that are not in the new root.",
+            man="7 environ", mistake="PATH was not set for the new root.",
+            command=SHELL + " 'echo $PATH'"),
+        Property(
+            name="workdir_stays_inside", since="02", scene=workdir_link,
+            observe=workdir_stays_inside, asks=("cwd",),
+            holds="a link in the root leads --workdir nowhere outside of it",
+            violated="the command works in a folder of the host",
+            lesson="Who is outside of a root follows its links on the host; who is in it, inside.",
+            man="7 symlink", mistake="The working directory was entered before the root changed.",
+            command="ln -s /srv {root}/x; {stage} --rootfs {root} -w /x -- /bin/touch made; ls"
+                    " /srv"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def workdir_link(stage: Stage) -> Look:
+    """--workdir names a link in the root, which leads to a folder of the host."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    directory = "/escape" if stage.at_least("02") else f"{stage.root}/escape"
+    look.runs["run"] = stage.run(stage.probe("hello", "cwd", f"write=made-{stage.nonce}"),
+                                 "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.ask("remove", paths=[f"{outside}/made-{stage.nonce}"])
+    return look
+
+
+def anybody(stage: Stage) -> Look:
+    """Simply started, by whoever it is: with root or without."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def chroot_fails(stage: Stage) -> Look:
+    return failing(stage, "chroot,pivot_root", "secret")
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def host_variable_is_hidden(look: Look) -> Seen:
+    secret = f"HOST_SECRET=secret-{look.names['nonce']}"
+    environ = look.fact("environ")
+    if not any(environ):
+        raise ProbeBroke("/proc/PID/environ is empty")
+    if secret in environ:
+        return violated(f"{secret} is in its environment")
+    return holds(f"its environment is {[word for word in environ if word]}")
+
+
+def path_is_the_containers(look: Look) -> Seen:
+    values = [word[5:] for word in look.fact("environ") if word.startswith("PATH=")]
+    host = f"{look.names['secret'][:-len('/secret')]}/bin"
+    if any(host in value.split(":") for value in values):
+        return violated(f"PATH is the host's: {values[0]}")
+    if len(values) == 1 and "/bin" in values[0].split(":"):
+        return holds(f"PATH is {values[0]}")
+    raise ProbeBroke(f"PATH is {values}")
+
+
+def root_is_the_directory(look: Look) -> Seen:
+    if look.fact("marker").get("text") == look.names["nonce"]:
+        return holds("through /proc/PID/root the host finds the marker file of the new root")
+    places = look.fact("places")
+    if places["PROBE/root"].get("ino") == places["/"].get("ino"):
+        return violated("/proc/PID/root is the host's root directory")
+    raise ProbeBroke(f"/proc/PID/root is {look.fact('root')}: {places}")
+
+
+def cwd_is_inside(look: Look) -> Seen:
+    places = look.fact("places")
+
+    def place(name: str):
+        return places[name].get("dev"), places[name].get("ino")
+
+    host = look.names["secret"][:-len("/secret")] + "/cwd"
+    if place("PROBE/cwd") == place(host):
+        return violated(f"its working directory is still the host's {host}")
+    if place("PROBE/cwd") == place("PROBE/root"):
+        if look.answer("cwd").get("path") == "/":
+            return holds("/proc/PID/cwd is /proc/PID/root, and getcwd(2) says /")
+        return violated(f"getcwd(2) says {look.answer('cwd')}")
+    raise ProbeBroke(f"its working directory is {look.fact('cwd')}")
+
+
+def workdir_stays_inside(look: Look) -> Seen:
+    run, outside = look.run("run"), look.fact("outside")
+    if outside:
+        return violated(f"the command works in the host's folder: there is now {list(outside)}")
+    if not look.answers.get("hello"):
+        if run["why"] == "ended" and run.get("exit", 0) != 0:
+            return holds(f"it does not start: {tell_run(run)}")
+        raise never_ran(run)
+    if outside == {} and look.answer("cwd").get("ok"):
+        return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's folder")
+    raise ProbeBroke(look.tell_runs())
+
+
+def refusal_is_explained(look: Look) -> Seen:
+    run = look.run("run")
+    if look.answers.get("hello"):
+        return violated("it runs without root")
+    # The word, and neither chroot() nor a path.
+    if run.get("exit") == 125 and re.search(r"(?<![\w/])root\b", run["stderr"]):
+        return holds(tell_run(run))
+    raise never_ran(run)
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "cwd": Ask("cwd", Turn.SELF),
+    "secret": Ask("read={secret}", Turn.SECRET),
+    "secret_up": Ask("read_up={secret}", Turn.SECRET),
+    "secret_by_link": Ask("read={in}/link", Turn.SECRET),
+}

@@ -1,0 +1,422 @@
+"""Stage 01: a command is started and waited for."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Dict, List
+
+from harness.agent_client import AgentError
+from harness.properties.inside import WORDS, inside
+from harness.properties.look import Ask, Look, Turn, tell_run
+from harness.properties.model import ALL_SCENES, Control, Property
+from harness.properties.observing import hidden, never_ran, text_is
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import NotStarted, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="exit_status_is_the_commands", since="01", scene=inside,
+            observe=ended_with_its_status,
+            holds="37, when the command leaves with 37", violated="another status",
+            lesson="Scripts and CI decide by the exit status alone.",
+            man="2 wait", mistake="The wait status was returned: the status is in its second byte.",
+            command="{stage} -- /bin/sh -c 'exit 37'; echo $?"),
+        Property(
+            name="killed_is_128_plus_signal", since="01", scene=killed,
+            observe=exit_status_is("killed", 137),
+            holds="137, when SIGKILL ended the command", violated="another status",
+            lesson="Shells tell of a signal by 128 + its number; 137 is how one sees the OOM"
+                   " killer.",
+            man="1 bash", mistake="Only WIFEXITED was asked for, not WIFSIGNALED.",
+            command="{stage} -- /bin/sh -c 'kill -9 $$'; echo $?"),
+        Property(
+            name="not_found_is_127", since="01", scene=statuses,
+            observe=exit_status_is("no command", 127),
+            holds="127, when there is no such command", violated="another status",
+            lesson="A wrong name is told apart from a command that fails.",
+            man="8 chroot", mistake="The errno of a failed exec(3) did not reach the parent.",
+            command="{stage} -- /no-such-command; echo $?"),
+        Property(
+            name="not_executable_is_126", since="01", scene=statuses,
+            observe=exit_status_is("not executable", 126),
+            holds="126, when the command cannot be executed", violated="another status",
+            lesson="126 says: it is there, look at its mode.",
+            man="8 chroot", mistake="ENOENT and EACCES were treated alike.",
+            command="{stage} -- /etc/passwd; echo $?"),
+        Property(
+            name="wrong_option_is_125", since="01", scene=statuses, observe=wrong_option_stops,
+            holds="125 for an option that there is not, and the command does not run",
+            violated="the command runs, or another status",
+            lesson="125 is the container's own failure, which no command should be blamed for.",
+            man="8 chroot", mistake="Unknown options are ignored.",
+            command="{stage} --no-such-option -- /bin/true; echo $?"),
+        Property(
+            name="errors_are_told", since="01", scene=statuses, observe=errors_are_told,
+            holds="one line on stderr, perhaps a hint", violated="silence, or a flood",
+            lesson="Who cannot see what failed, guesses.",
+            man="3 err", mistake="A failed call was not reported.",
+            command="{stage} --no-such-option -- /bin/true"),
+        Property(
+            name="arguments_are_kept", since="01", scene=inside, asks=("arguments",),
+            observe=arguments_are_kept,
+            holds="the words arrive as they were given", violated="other words arrive",
+            lesson="Spaces, quotes and stars in a word are nobody's business on the way.",
+            man="2 execve", mistake="The words were joined and given to a shell.",
+            command="{stage} -- /bin/echo 'a  b' '*'"),
+        Property(
+            name="stdin_arrives", since="01", scene=inside, observe=stdin_arrives,
+            holds="the command reads what is written to stdin", violated="it reads nothing",
+            lesson="Containers are used in pipes.",
+            man="7 pipe", mistake="stdin was closed or replaced.",
+            command="echo hello | {stage} -- /bin/cat",
+            control=Control.NONE, seen_failing="stdin_from_null of harness/test_any_binary.py"),
+        Property(
+            name="env_option_works", since="01", scene=inside, observe=given_variable_arrives,
+            holds="--env's variable is in the environment", violated="it is not",
+            lesson="The environment is how containers are configured.",
+            man="7 environ", mistake="--env is ignored, or set in the parent only.",
+            command="{stage} -e A=1 -- /bin/sh -c 'echo $A'"),
+        Property(
+            name="workdir_option_works", since="01", scene=workdir, observe=workdir_is_used,
+            holds="--workdir is the working directory", violated="another directory is",
+            lesson="A relative path means something only from a known directory.",
+            man="2 chdir", mistake="--workdir is ignored, or was entered before the root changed.",
+            command="{stage} -w /tmp -- /bin/sh -c pwd"),
+        Property(
+            name="descriptors_are_closed", since="01", scene=inside,
+            observe=descriptors_are_closed,
+            holds="the command has the descriptors 0, 1 and 2", violated="it has more",
+            lesson="A descriptor is a key: it opens a file of the host, past every root directory.",
+            man="2 close_range", mistake="What the caller left open was inherited.",
+            command="{stage} -- /bin/sh -c 'ls -l /proc/self/fd' 7</etc/passwd"),
+        Property(
+            name="inherited_directory_is_closed", since="01", scene=inside, asks=("secret_by_fd",),
+            observe=hidden("secret_by_fd", "secret-{nonce}"),
+            holds="a directory that the caller had open leads nowhere",
+            violated="a file of the host is read through it",
+            lesson="openat(2) from an inherited directory of the host walks the host.",
+            man="2 openat", mistake="What the caller left open was inherited.",
+            command="{stage} -- /bin/sh -c 'cat /proc/self/fd/8/etc/hostname' 8</"),
+        Property(
+            name="signal_mask_is_the_callers", since="01", scene=inside, observe=mask_is_clean,
+            holds="no signal is blocked, as for the caller", violated="some are",
+            lesson="The mask is inherited over exec(2): a command that cannot be stopped by"
+                   " SIGTERM.",
+            man="2 sigprocmask",
+            mistake="Signals were blocked in the parent, and never unblocked in the child.",
+            command="{stage} -- /bin/grep SigBlk /proc/self/status"),
+        Property(
+            name="signals_are_forwarded", since="01", scene=signals,
+            observe=signals_are_forwarded,
+            holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
+            violated="it misses some, or gets some twice",
+            lesson="Whoever stops a container signals the process that he started.",
+            man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
+            command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
+        Property(
+            name="ignored_sigchld_does_no_harm", since="01", scene=sigchld_ignored,
+            observe=status_survives,
+            holds="the status arrives though the caller ignores SIGCHLD", violated="it is lost",
+            lesson="With SIGCHLD ignored, the kernel reaps children itself, and their status is"
+                   " gone.",
+            man="2 wait", mistake="The disposition that the caller left was trusted.",
+            command="(trap '' CHLD; {stage} -- /bin/sh -c 'exit 37'; echo $?)"),
+        Property(
+            name="ctrl_c_arrives_once", since="01", scene=terminal, observe=ctrl_c_arrives_once,
+            holds="Ctrl-C is one SIGINT for the command", violated="none, or two",
+            lesson="The terminal signals its whole foreground process group: the command has it.",
+            man="7 signal", mistake="The parent forwards what the terminal has sent to both.",
+            command="{stage} -- /bin/sh -c 'trap \"echo once\" INT; sleep 9'"),
+        Property(
+            name="terminal_is_given_back", since="01", scene=terminal,
+            observe=terminal_is_given_back,
+            holds="the terminal is as it was before", violated="it is as the command left it",
+            lesson="An editor that dies leaves the terminal without echo.",
+            man="3 termios", mistake="The terminal's modes were not saved.",
+            command="{stage} -- /bin/sh -c 'stty raw -echo'"),
+        Property(
+            name="nothing_is_left", since="01", scene=ALL_SCENES, observe=nothing_is_left,
+            control_scene=inside,
+            holds="the host is as it was before", violated="something is new, or gone",
+            lesson="A container that leaves something behind fills the host, one start after"
+                   " another.",
+            man="7 namespaces", mistake="Not all was undone on every way out.",
+            command="mount > before; {stage} -- /bin/true; mount | diff before -"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def statuses(stage: Stage) -> Look:
+    """What the program's exit status tells when the command's does not."""
+    look = look_of(stage)
+    inside = stage.names["in"]
+    stage.watch()
+    look.runs["no command"] = stage.run([f"{inside}/no-such-command"])
+    look.runs["not executable"] = stage.run([f"{inside}/not-executable"])
+    words = [stage.program, "--no-such-option", *stage.options(), "--",
+             *stage.probe("hello", "exit=37")]
+    look.runs["wrong option"] = stage.run_words(words)
+    look.answers = stage.answers(look.runs["wrong option"]["stdout"])
+    look.left += stage.left_processes()
+    return look
+
+
+def killed(stage: Stage) -> Look:
+    """The command is killed from outside."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"))
+    if stage.wait_for_hold(look, run, "killed"):
+        stage.agent.signal("KILL", pid=stage.find_probe(run)["pid"])
+        stage.end(look, run, "killed")
+    return look
+
+
+def sigchld_ignored(stage: Stage) -> Look:
+    """The caller ignores SIGCHLD: the kernel would then throw the command's status away."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), ignore=["CHLD"])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def workdir(stage: Stage) -> Look:
+    look = look_of(stage)
+    directory = "/tmp" if stage.at_least("02") else f"{stage.root}/tmp"
+    stage.names["workdir"] = directory
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("cwd"), "-w", directory)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
+
+
+def signals(stage: Stage) -> Look:
+    """Each signal that stops or tells something, sent to the program under test."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.tell_why_not_started(look, run, "signals")
+        return look
+    for name in FORWARDED:
+        try:
+            stage.agent.signal(name, run=run["run"])
+        except AgentError:
+            break  # it has died of the one before
+    for name in FORWARDED:
+        number = getattr(signal, f"SIG{name}")
+        if not stage.expect(run, f'"signal":{number}}}', stage.seconds(0.4))["found"]:
+            break
+    stage.agent.write(run["run"], "x", close=True)
+    stage.end(look, run, "signals", stage.seconds(0.5))
+    return look
+
+
+def terminal(stage: Stage) -> Look:
+    """In a terminal: Ctrl-C, and a command that leaves the terminal in a bad state."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "trap=10", "spoil_terminal", "exit=37"),
+                      terminal={"rows": 33, "columns": 77})
+    ready = stage.expect(run, '"trap":"ready"')
+    if not ready["found"]:
+        stage.tell_why_not_started(look, run, "terminal")
+        return look
+    # Stopped, the program cannot forward it before the command has its own: of two that wait for
+    # the same process, the kernel delivers one.
+    stage.agent.signal("STOP", run=run["run"])
+    stage.agent.write(run["run"], "\x03")
+    stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
+    try:
+        stage.agent.signal("CONT", run=run["run"])
+    except AgentError:
+        pass  # it has died of it
+    time.sleep(stage.seconds(0.05))  # a second one, if there is, comes at once
+    stage.agent.write(run["run"], "\n")
+    ended = stage.agent.wait(run["run"], stage.time_limit)
+    if ended["over"]:
+        look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
+    stage.end(look, run, "terminal", 0.0)
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def descriptors_are_closed(look: Look) -> Seen:
+    descriptors = look.fact("descriptors")
+    if descriptors is None:
+        raise ProbeBroke("/proc/PID/fd cannot be read")
+    more = {fd: path for fd, path in descriptors.items() if fd not in ("0", "1", "2")}
+    if more:
+        return violated(f"it also has {more}")
+    return holds(f"it has {', '.join(sorted(descriptors))}")
+
+
+def mask_is_clean(look: Look) -> Seen:
+    blocked = look.fact("status").get("SigBlk", "")
+    if not blocked:
+        raise ProbeBroke("there is no SigBlk")
+    if int(blocked, 16) == 0:
+        return holds("SigBlk is 0, as the caller's")
+    return violated(f"SigBlk is {blocked}")
+
+
+def given_variable_arrives(look: Look) -> Seen:
+    environ = look.fact("environ")
+    if f"GIVEN=given-{look.names['nonce']}" in environ:
+        return holds("--env's variable is in /proc/PID/environ")
+    if any(environ):
+        return violated(f"it is not in /proc/PID/environ: {[word for word in environ if word]}")
+    raise ProbeBroke("/proc/PID/environ is empty")
+
+
+def workdir_is_used(look: Look) -> Seen:
+    if "cwd" not in look.answers:
+        raise never_ran(look.run("run"))
+    path = look.answer("cwd").get("path")
+    if path == look.names["workdir"]:
+        return holds(f"getcwd(2) says {path}")
+    if path:
+        return violated(f"getcwd(2) says {path}, not {look.names['workdir']}")
+    raise ProbeBroke(str(look.answers))
+
+
+def exit_status_is(run_name: str, status: int):
+    """The status that the program has to leave with, whatever the command said."""
+    def observe(look: Look) -> Seen:
+        if look.problem:
+            raise NotStarted(look.problem)
+        run = look.run(run_name)
+        if run["why"] != "ended":
+            raise never_ran(run)
+        if run.get("exit") == status:
+            return holds(f"exit status {status}")
+        return violated(tell_run(run))
+    return observe
+
+
+def wrong_option_stops(look: Look) -> Seen:
+    run = look.run("wrong option")
+    if run["why"] != "ended":
+        raise never_ran(run)
+    if "hello" in look.answers:
+        return violated(f"the command ran all the same: {tell_run({**run, 'stdout': ''})}")
+    if run.get("exit") == 125:
+        return holds("exit status 125, and the command did not run")
+    return violated(tell_run(run))
+
+
+def errors_are_told(look: Look) -> Seen:
+    run = look.run("wrong option")
+    if run["why"] != "ended":
+        raise never_ran(run)
+    lines = run["stderr"].splitlines()
+    told = [line for line in lines if not line.startswith("hint: ")]
+    if not lines:
+        return violated("stderr is empty")
+    if len(told) == 1 and ": " in told[0]:
+        return holds(f"{lines}")
+    return violated(f"stderr is {lines}")
+
+
+def signals_are_forwarded(look: Look) -> Seen:
+    look.answer("hello")
+    numbers = {int(getattr(signal, f"SIG{name}")): name for name in FORWARDED}
+    told = [answer["signal"] for answer in look.answers.get("signal", [])]
+    missing = [name for number, name in numbers.items() if number not in told]
+    twice = [name for number, name in numbers.items() if told.count(number) > 1]
+    if missing:
+        return violated(f"the command never got {', '.join(missing)};"
+                        f" {tell_run({**look.run('signals'), 'stdout': ''})}")
+    if twice:
+        return violated(f"the command got {', '.join(twice)} more than once")
+    return holds(f"the command got each of {', '.join(FORWARDED)} once")
+
+
+def ctrl_c_arrives_once(look: Look) -> Seen:
+    look.answer("hello")
+    run = look.run("terminal")
+    if run.get("signal") == signal.SIGINT or run.get("exit") == 128 + signal.SIGINT:
+        return violated("the program itself dies of it, though the command does not")
+    count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
+    if count == 1:
+        return holds("one SIGINT")
+    return violated(f"{count} SIGINT")
+
+
+def terminal_is_given_back(look: Look) -> Seen:
+    if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
+        look.answer("hello")
+        if look.run("terminal").get("exit") != 37:
+            raise NotStarted(f"it did not go on after Ctrl-C: {tell_run(look.run('terminal'))}")
+        raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
+    modes = look.fact("terminal")
+    if modes["echo"] and modes["canonical"]:
+        return holds("it echoes and takes lines again")
+    return violated(f"its modes are as the command left them: {modes}")
+
+
+def status_survives(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise never_ran(run)
+    if run.get("exit") == 37:
+        return holds("exit status 37")
+    return violated(tell_run({**run, "stdout": ""}))
+
+
+def nothing_is_left(look: Look) -> Seen:
+    if look.leaks:
+        return violated("; ".join(look.leaks))
+    return holds("mounts, cgroups, links, rules, processes, files, IPC and host name are as before")
+
+
+def ended_with_its_status(look: Look) -> Seen:
+    run = look.run("inside")
+    if not look.answers:
+        look.answer("hello")
+    if run.get("exit") == 37:
+        return holds("exit status 37")
+    if run["over"] and run["why"] == "ended":
+        return violated(tell_run({**run, "stdout": ""}))
+    raise ProbeBroke(tell_run(run))
+
+
+def arguments_are_kept(look: Look) -> Seen:
+    words = look.answer("arguments").get("words")
+    if words == WORDS:
+        return holds(f"{words}")
+    if words is not None:
+        return violated(f"{words}")
+    raise ProbeBroke(str(look.answer("arguments")))
+
+
+def stdin_arrives(look: Look) -> Seen:
+    answers = look.answers.get("hold=1", [])
+    if look.problem or not answers:
+        look.answer("hello")
+        raise ProbeBroke("the probe did not hold")
+    if len(answers) < 2:
+        return violated("the probe still waits for the line that was written to stdin")
+    return text_is(answers[1]["line"], {f"line-{look.names['nonce']}": "what was written to stdin"},
+                   {"": "end-of-file"})
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "hello": Ask("hello", Turn.SELF),  # which every scene begins with
+    "arguments": Ask("arguments", Turn.SELF),
+    "secret_by_fd": Ask("read_from=8,{secret}"),
+}

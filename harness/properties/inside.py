@@ -1,0 +1,217 @@
+"""The scenes that several stages need. Of `inside` most rows read."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Dict, Sequence
+
+from harness.agent_client import Json
+from harness.properties.look import Look, tell_run
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import NotInKernel, NotTestable, ProbeBroke
+
+# Words that a shell, or a split at spaces, would change.
+WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
+
+
+def start_victim(stage: Stage) -> Json:
+    """A process of the host, with a name that nothing else has."""
+    given = stage.circumstances()
+    victim = stage.agent.start([stage.names["victim"], "-", "hold=victim"], 60.0,
+                               program=stage.host_probe, close_stdin=False, **given)
+    stage.agent.expect(victim["run"], "waiting", stage.seconds(2.0))
+    return victim
+
+
+def make_host_ipc(stage: Stage) -> None:
+    """System V and POSIX queues of the host, which are then proved to be there."""
+    verbs = [f"make_sysv={stage.names['sysv_key']}", f"make_queue=/{stage.nonce}",
+             f"sysv={stage.names['sysv_key']}", f"queue=/{stage.nonce}"]
+    done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
+                           **stage.circumstances())
+    answers = [json.loads(line) for line in done["stdout"].splitlines()]
+    if len(answers) != 4 or not all(answer.get("ok") for answer in answers):
+        raise ProbeBroke(f"the host's own IPC cannot be made: {tell_run(done)}")
+
+
+def start_servers(stage: Stage) -> Json:
+    """On the host: at its loopback, and at an abstract socket. They are proved to answer."""
+    text = f"served-{stage.nonce}"
+    port = stage.names["port"]
+    verbs = [f"serve=127.0.0.1,{port},{text}", f"serve_abstract=box-{stage.nonce},{text}",
+             f"connect=127.0.0.1,{port}", f"connect_abstract=box-{stage.nonce}", "hold=servers"]
+    run = stage.agent.start([stage.names["victim"], "-", *verbs], 60.0,
+                            program=stage.host_probe, close_stdin=False, **stage.circumstances())
+    seen = stage.agent.expect(run["run"], "waiting", stage.seconds(2.0))
+    if seen["stdout"].count(f'"text":"{text}"') != 2:
+        raise ProbeBroke(f"the host's servers do not answer: {tell_run(seen)}")
+    return run
+
+
+def missing_asks(stage: Stage) -> Dict[str, NotTestable]:
+    """The questions that prove nothing on this host: what they are about is not there."""
+    files = {"secret": stage.names["secret"], "private": f"{stage.root}/private",
+             "stranger": f"{stage.root}/theirs", "chown": f"{stage.root}/theirs",
+             "planted": f"{stage.root}/etc/planted"}
+    places = stage.agent.stat(*files.values())
+    why = "needs root on the host: "
+    missing = {ask: NotTestable(f"{why}{os.path.relpath(path, stage.folder)} cannot be made")
+               for ask, path in files.items() if "errno" in places[path]}
+    if not stage.agent.has_own_host:
+        missing["hostname_again"] = NotTestable(why + "its name must change")
+        missing["host_mount"] = missing["mark"] = NotTestable(
+            why + "something must be mounted")
+    if stage.asks & {"int80_calls", "x32_calls", "newer_call"}:
+        missing.update(missing_calls(stage))
+    if not is_shared(stage, stage.root):
+        missing["mount"] = missing["shared"] = NotTestable(why + "the mounts are not shared")
+    return missing
+
+
+def missing_calls(stage: Stage) -> Dict[str, NotTestable]:
+    """System calls that this kernel does not have, whoever asks."""
+    verbs = [stage.table[ask].verb for ask in ("int80_calls", "x32_calls", "newer_call")]
+    done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
+                          **stage.circumstances())
+    told = [stage.answers(done["stdout"]).get(verb, [{}])[0] for verb in verbs]
+    missing: Dict[str, NotTestable] = {}
+    if "getpid=ok" not in told[0].get("outcomes", []):
+        missing["int80_calls"] = NotTestable("this kernel runs no 32-bit programs")
+    if not told[1].get("outcomes"):
+        missing["x32_calls"] = NotTestable("this machine has no x32")
+    if told[2].get("errno") == "ENOSYS":
+        missing["newer_call"] = NotInKernel("this kernel is older than Linux 6.5")
+    return missing
+
+
+def is_shared(stage: Stage, path: str) -> bool:
+    """Whether a mount at `path` would propagate to the peers of the host's."""
+    text = stage.agent.read("/proc/self/mountinfo")["/proc/self/mountinfo"]["text"]
+    lines = [line for line in text.splitlines()
+             if (path + "/").startswith(line.split()[4].rstrip("/") + "/")]
+    return " shared:" in max(lines, key=lambda line: len(line.split()[4]))
+
+
+def inside(stage: Stage) -> Look:
+    """Most of the rows: a container that does what it is asked for, is looked at, and goes on."""
+    look = look_of(stage)
+    victim = start_victim(stage)
+    stage.names["victim_pid"] = str(victim["pid"])
+    make_host_ipc(stage)
+    start_servers(stage)
+    look.missing = missing_asks(stage)
+    look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
+    look.facts["host_firmware"] = stage.agent.list("/sys/firmware")["/sys/firmware"]
+    if stage.agent.has_own_host:
+        # A mount that only the host shall have, and what people do as long as no stage does it.
+        stage.busybox("mount", "-t", "tmpfs", f"mark-{stage.nonce}", f"{stage.folder}/mark")
+        if not stage.at_least("06"):
+            stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
+    stage.watch()
+    files = [{"fd": 7, "path": stage.names["secret"]}, {"fd": 8, "path": "/"}]
+    wanted = [(ask, ask.verb.format_map(stage.names)) for key, ask in stage.table.items()
+              if key in stage.asks | {"hello"}]
+    early = [verb for ask, verb in wanted if not ask.late]
+    late = [verb for ask, verb in wanted if ask.late]
+    command = stage.probe(*early, "hold=1", *late, "hold=2", "exit=37",
+                          words=WORDS)
+    run = stage.start(command, "-e", f"GIVEN=given-{stage.nonce}", files=files)
+    if not stage.wait_for_hold(look, run, "inside"):
+        return look
+    look.facts.update(stage.facts_of_probe(run))
+    look.facts["parent_status"] = stage.status_of(run["pid"])
+    # Through its own root: from stage 08a on the directory of --rootfs does not have it.
+    look.facts["made"] = stage.agent.stat(
+        f"/proc/{look.facts['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
+    name = "/proc/sys/kernel/hostname"
+    look.facts["hostname_during"] = stage.agent.read(name)[name].get("text", "").strip()
+    look.facts["hostname"] = look.facts["hostname_before"] = stage.agent.about["hostname"]
+    if stage.agent.has_own_host:
+        change_host(stage)
+        look.facts["hostname_before"] = stage.names["host_hostname"]
+        look.facts["hostname"] = stage.names["host_hostname"] + "-new"
+    stage.agent.write(run["run"], f"line-{stage.nonce}\n")
+    seen = stage.expect(run, '"verb":"hold=2","held":"waiting"')
+    look.facts["after"] = look_at_host(stage)
+    killed = stage.answers(seen["stdout"]).get(f"kill={victim['pid']},9", [{}])[0].get("ok")
+    patience = stage.seconds(1.0) if killed else 0.0
+    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], patience)["over"]
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "inside")
+    undo_on_host(stage)
+    return look
+
+
+def change_host(stage: Stage) -> None:
+    """What must not reach the container: the host gets another name, and a mount."""
+    stage.busybox("hostname", stage.names["host_hostname"] + "-new")
+    stage.busybox("mount", "-t", "tmpfs", stage.nonce, f"{stage.root}/mnt/host")
+    stage.agent.make([{"path": f"{stage.root}/mnt/host/seen", "text": f"mount-{stage.nonce}"}])
+
+
+def look_at_host(stage: Stage) -> Json:
+    """What the container must not have reached."""
+    host = stage.agent.ask("snapshot")
+    return {
+        "hostname": host["hostname"][0],
+        "sysv": any(line.split()[1] == stage.names["own_sysv_key"] for line in host["sysvipc"]),
+        "queue": f"/dev/mqueue/own-{stage.nonce}" in host["posixipc"],
+        "mounts": [line for line in host["mounts"] if f" {stage.root}/mnt/own " in line],
+        "theirs": stage.agent.stat(f"{stage.root}/theirs").get(f"{stage.root}/theirs"),
+        "node": stage.agent.stat(f"{stage.root}/tmp/node").get(f"{stage.root}/tmp/node"),
+    }
+
+
+def undo_on_host(stage: Stage) -> None:
+    """Removes what the scene itself did to the host, so that what then remains is a leak."""
+    # The probe's own queues are on the host only where there is no IPC namespace.
+    stage.agent.run(["probe", stage.nonce, f"remove_sysv={stage.names['own_sysv_key']}",
+                     f"remove_queue=/own-{stage.nonce}"], program=stage.host_probe)
+    if not stage.agent.has_own_host:
+        return
+    stage.busybox("hostname", stage.names["host_hostname"])
+    for kind in ("host", "own"):
+        point = f"{stage.root}/mnt/{kind}"
+        if any(f" {point} " in line for line in stage.agent.ask("snapshot")["mounts"]):
+            stage.busybox("umount", "-l", point)
+    if any(f" {stage.root}/tmp/proc " in line for line in stage.agent.ask("snapshot")["mounts"]):
+        stage.busybox("umount", "-l", f"{stage.root}/tmp/proc")
+
+
+def need_strace(stage: Stage) -> None:
+    if "errno" in stage.agent.stat("/usr/bin/strace")["/usr/bin/strace"]:
+        raise NotTestable("it needs strace: apt-get install strace")
+
+
+def failing(stage: Stage, calls: str, *asks: str) -> Look:
+    """The kernel refuses `calls`: does the container start all the same?"""
+    look = look_of(stage)
+    need_strace(stage)
+    verbs = [stage.verb(ask) for ask in asks]
+    # At the same path in the root and on the host: the command is found wherever it then runs.
+    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
+                       **stage.owner}])
+    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+    words = stage.words([stage.host_probe, stage.nonce, "hello", *verbs, "hold=1", "exit=37"])
+    stage.watch()
+    run = stage.start_words(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+         f"inject={calls}:error=EPERM", *words], program="/usr/bin/strace", close_stdin=False)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def held_with(stage: Stage, verbs: Sequence[str], *options: str) -> Look:
+    """Started with `options`, and looked at while the probe holds, after `verbs`."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", *verbs, "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look

@@ -1,0 +1,110 @@
+"""What was seen of a program: a Look, which the observations read."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, Dict, List, Mapping, Tuple
+
+from harness.agent_client import HOST, Json
+from harness.properties.verdict import ROOT, NotStarted, NotTestable, ProbeBroke
+
+
+class Turn(enum.IntEnum):
+    """When the probe does what it is asked for; within a turn, in the order of the stages."""
+
+    SELF = 0  # what it is told of itself
+    SECRET = 1  # whether the host's secret is to be had
+    LOOK = 2  # what else there is, and may be done
+    ATTACK = 3  # what no container needs
+    LATE = 4  # after the host has been looked at, and has changed its name and mounted something
+    LAST = 5  # what may uncover the root
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """Something for the probe to do: `verb` is a template, filled in with the scene's names. {in}
+    is where the root directory is for the probe."""
+
+    verb: str
+    turn: Turn = Turn.LOOK
+
+    @property
+    def late(self) -> bool:
+        return self.turn >= Turn.LATE
+
+
+@dataclasses.dataclass
+class Look:
+    """What was seen. Facts come from the host, answers from the probe."""
+
+    identity: str
+    names: Dict[str, str]
+    ordinary: Tuple[int, int] = HOST.ordinary
+    table: Mapping[str, Ask] = dataclasses.field(default_factory=dict)  # all that can be asked
+    answers: Dict[str, List[Json]] = dataclasses.field(default_factory=dict)
+    facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
+    runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
+    problem: str = ""  # why the program never ran the command
+    missing: Dict[str, NotTestable] = dataclasses.field(default_factory=dict)  # by ask
+    left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
+    leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
+
+    @property
+    def uid(self) -> int:
+        return 0 if self.identity == ROOT else self.ordinary[0]
+
+    @property
+    def gid(self) -> int:
+        return 0 if self.identity == ROOT else self.ordinary[1]
+
+    def answer(self, ask: str) -> Json:
+        """What the probe answered to a key of the table."""
+        self.check_that_it_is_there(ask)
+        if self.problem:
+            raise NotStarted(self.problem)
+        given = self.answers.get(self.table[ask].verb.format_map(self.names), [])
+        index = 1 if ask == "hostname_again" else 0  # the one verb that is asked for twice
+        if len(given) <= index or "died" in given[index] or "unknown" in given[index]:
+            raise ProbeBroke(f"no answer to {ask}; answered: {self.answers}; {self.tell_runs()}")
+        return given[index]
+
+    def check_that_it_is_there(self, ask: str) -> None:
+        """What the container must not see has to be on the host: else it proves nothing."""
+        if ask in self.missing:
+            raise self.missing[ask]
+
+    def fact(self, name: str) -> Any:
+        if self.problem:
+            raise NotStarted(self.problem)
+        if name not in self.facts:
+            raise ProbeBroke(f"{name} was not seen; {self.tell_runs()}")
+        return self.facts[name]
+
+    def run(self, name: str) -> Json:
+        if name in self.runs:
+            return self.runs[name]
+        raise NotStarted(self.problem or f"{name} was not run")
+
+    def tell_runs(self) -> str:
+        return "; ".join(f"{name}: {tell_run(run)}" for name, run in self.runs.items())
+
+
+def tell_run(run: Json) -> str:
+    """A run in one line: how it ended, and the beginning of what it wrote."""
+    if run["why"] == "time limit":
+        end = "did not end within the time limit"
+    elif run["why"] == "output limit":
+        end = "wrote more than the output limit"
+    elif run["why"] == "killed":
+        end = "still ran, and was killed"
+    elif not run["over"]:
+        end = "still runs"
+    else:
+        end = f"signal {run['signal']}" if "signal" in run else f"exit status {run['exit']}"
+    texts = [f"{name} {shorten(run[name])!r}" for name in ("stdout", "stderr") if run[name]]
+    return ", ".join([end] + texts)
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + f"... ({len(text)} characters)"

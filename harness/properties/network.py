@@ -1,0 +1,261 @@
+"""Stage 08c: a network namespace, and ways out of it."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List
+
+from harness.properties.inside import inside, start_servers
+from harness.properties.look import Ask, Look, tell_run
+from harness.properties.model import SHELL, Control, Property
+from harness.properties.observing import allowed, own_namespace
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import (ROOT, NotStarted, NotTestable, ProbeBroke, Seen, holds,
+                                        violated)
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="own_network_namespace", since="08c", scene=inside,
+            observe=own_namespace("net"),
+            holds="another network namespace than the host's", violated="the host's",
+            lesson="Links, addresses, ports, firewall rules and abstract sockets belong to one.",
+            man="7 network_namespaces", mistake="CLONE_NEWNET is missing.",
+            command=SHELL + " 'ip link'"),
+        Property(
+            name="hosts_loopback_is_refused", since="08c", scene=inside, asks=("host_port",),
+            observe=host_does_not_answer("host_port"),
+            holds="what answers at the host's 127.0.0.1 does not answer inside",
+            violated="it answers",
+            lesson="What listens at localhost only trusts whoever can connect.",
+            man="7 network_namespaces", mistake="The container shares the host's network.",
+            command=SHELL + " 'wget -O - http://127.0.0.1:8000'"),
+        Property(
+            name="abstract_sockets_are_refused", since="08c", scene=inside, asks=("host_abstract",),
+            observe=host_does_not_answer("host_abstract"),
+            holds="an abstract socket of the host's does not answer inside", violated="it answers",
+            lesson="Abstract sockets have no file and no mode: only the network namespace guards"
+                   " them.",
+            man="7 unix", mistake="The container shares the host's network.",
+            command=SHELL + " 'cat /proc/net/unix'"),
+        Property(
+            name="loopback_works", since="08c", scene=inside, asks=("loopback",),
+            observe=allowed("loopback", "ENETUNREACH", "EADDRNOTAVAIL"), control=Control.NONE,
+            seen_failing="the mutant lo_stays_down",
+            holds="the container can connect to itself at 127.0.0.1", violated="it cannot",
+            lesson="A new network namespace has lo, but it is down.",
+            man="7 netdevice", mistake="lo was not brought up.",
+            command=SHELL + " 'ping -c 1 127.0.0.1'"),
+        Property(
+            name="links_are_own", since="08c", scene=inside, asks=("links",),
+            observe=links_are_own,
+            holds="/sys/class/net shows the container's link lo", violated="it shows the host's",
+            lesson="A sysfs shows the network namespace in which it was mounted.",
+            man="5 sysfs", mistake="/sys is the host's.",
+            command=SHELL + " 'ls /sys/class/net'"),
+        Property(
+            name="published_port_is_reached", since="08c", scene=published, identities=(ROOT,),
+            observe=asked_one_is_reached, control=Control.OTHER_SCENE,
+            control_scene=not_published,
+            holds="the host reaches the container at localhost and the published port",
+            violated="nobody is there",
+            lesson="What comes from the host itself goes another way than what comes from outside.",
+            man="8 nft", mistake="The port is translated in prerouting only.",
+            command="{stage} --rootfs {root} -p 8080:80 -- /bin/httpd -f & wget -O -"
+                    " localhost:8080"),
+        Property(
+            name="no_packet_to_hosts_loopback", since="08c", scene=published, identities=(ROOT,),
+            observe=no_forged_packet_arrives, control=Control.NONE,
+            seen_failing="the mutant loopback_open",
+            holds="a packet from the container to the host's 127.0.0.1 is dropped",
+            violated="it arrives",
+            lesson="route_localnet lets packets of 127.0.0.1 out, and in: CVE-2020-8558,"
+                   " Kubernetes.",
+            man="7 packet",
+            mistake="route_localnet is on, and no rule drops what comes from outside.",
+            command="{stage} --network bridge --rootfs {root} -- ./forge"),
+        Property(
+            name="containers_meet_by_name", since="08c", scene=two_containers, identities=(ROOT,),
+            observe=asked_one_is_reached, control=Control.OTHER_SCENE, control_scene=two_apart,
+            holds="a container reaches one that started later, by its name",
+            violated="it does not know the name, or reaches nobody",
+            lesson="A bridge is a switch: whoever has a link to it can talk to the others.",
+            man="5 hosts", mistake="The names are written at the start, and never again.",
+            command="{stage} --network bridge --rootfs {root} -- /bin/ping later"),
+        Property(
+            name="gateway_is_not_the_host", since="08c", scene=by_pasta, identities=(ROOT,),
+            observe=asked_one_is_not_reached, control=Control.NONE,
+            seen_failing="the mutant pasta_maps_the_gateway",
+            holds="behind the gateway's address is not the host's loopback", violated="it is",
+            lesson="pasta and slirp4netns offer the host's loopback, unless told not to.",
+            man="1 pasta", mistake="--no-map-gw is missing.",
+            command="{stage} --network pasta --rootfs {root} -- /bin/wget -O - 198.51.100.2:8000"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def need_bridge(stage: Stage) -> None:
+    if "errno" in stage.agent.stat("/usr/sbin/nft")["/usr/sbin/nft"]:
+        raise NotTestable("it needs nft: apt-get install nftables")
+
+
+def published_in(stage: Stage, *options: str) -> Look:
+    """A server in the container, and who asks it on the host; a packet forged in the container."""
+    look = look_of(stage)
+    need_bridge(stage)
+    port, text = stage.names["port"], f"served-{stage.nonce}"
+    stage.watch()
+    catcher = stage.agent.start(["catcher", stage.nonce, f"catch={port},1500"], 10.0,
+                                program=stage.host_probe, **stage.circumstances())
+    stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
+    run = stage.start(stage.probe("hello", f"serve=0.0.0.0,80,{text}", f"forge={port}", "hold=1"),
+                      *options)
+    if stage.wait_for_hold(look, run, "run"):
+        asked = stage.agent.run(["probe", stage.nonce, f"connect=127.0.0.1,{port}"],
+                                program=stage.host_probe, **stage.circumstances())
+        look.facts["asked"] = stage.answers(asked["stdout"])[f"connect=127.0.0.1,{port}"][0]
+        look.facts["text"] = text
+        caught = stage.agent.wait(catcher["run"], stage.seconds(2.0))
+        look.facts["caught"] = stage.answers(caught["stdout"])[f"catch={port},1500"][-1]["caught"]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    stage.agent.finish(catcher["run"])
+    return look
+
+
+def published(stage: Stage) -> Look:
+    """A port of the container, published."""
+    return published_in(stage, "--network", "bridge", "--publish", f"{stage.names['port']}:80")
+
+
+def not_published(stage: Stage) -> Look:
+    """The same, but not published."""
+    return published_in(stage, "--network", "bridge")
+
+
+def two_containers_in(stage: Stage, network: str) -> Look:
+    """The first to start asks the second one by its name."""
+    look = look_of(stage)
+    need_bridge(stage)
+    text, ask = f"served-{stage.nonce}", f"connect_by_name=later-{stage.nonce},80"
+    stage.watch()
+    first = stage.start(stage.probe("hello", "hold=1", ask), "--network", network)
+    if not stage.wait_for_hold(look, first, "first"):
+        return look
+    second = stage.start_words([
+        stage.program, "--rootfs", stage.root, "--network", network, "--hostname",
+        f"later-{stage.nonce}", "--", *stage.probe(f"serve=0.0.0.0,80,{text}", "hold=2")],
+        close_stdin=False)
+    if not stage.expect(second, '"verb":"hold=2","held":"waiting"')["found"]:
+        stage.tell_why_not_started(look, second, "second")
+        return look
+    stage.agent.write(first["run"], "\n", close=True)
+    stage.agent.wait(first["run"], stage.seconds(2.0))
+    stage.agent.write(second["run"], "\n", close=True)
+    stage.agent.wait(second["run"], stage.seconds(2.0))
+    stage.end(look, first, "first")
+    stage.end(look, second, "second")
+    look.facts["asked"] = look.answers[ask][0]
+    look.facts["text"] = text
+    return look
+
+
+def two_containers(stage: Stage) -> Look:
+    """Two containers at the bridge."""
+    return two_containers_in(stage, "bridge")
+
+
+def two_apart(stage: Stage) -> Look:
+    """Two containers without a network."""
+    return two_containers_in(stage, "none")
+
+
+def by_pasta(stage: Stage) -> Look:
+    """By pasta, whose gateway would be the host's loopback."""
+    look = look_of(stage)
+    places = stage.agent.stat("/usr/bin/pasta", "/dev/net/tun")
+    if any("errno" in place for place in places.values()) or not stage.agent.has_own_host:
+        raise NotTestable("it needs root, /dev/net/tun and pasta: apt-get install passt")
+    stage.busybox("ip", "link", "add", "up0", "type", "bridge")  # the host's way out, to nowhere
+    stage.busybox("ip", "address", "add", "198.51.100.1/24", "dev", "up0")
+    stage.busybox("ip", "link", "set", "up0", "up")
+    stage.busybox("ip", "route", "add", "default", "via", "198.51.100.2")
+    start_servers(stage)
+    stage.watch()
+    ask = f"connect=198.51.100.2,{stage.names['port']}"
+    look.runs["run"] = stage.run(stage.probe("hello", ask), "--network", "pasta")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    if "hello" not in look.answers:
+        raise NotStarted(tell_run(look.runs["run"]))
+    look.facts["asked"] = look.answers[ask][0]
+    look.facts["text"] = f"served-{stage.nonce}"
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+# What connect(2) says where nobody answers, see ip(7) and unix(7).
+NOBODY_THERE = ("ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "EINPROGRESS", "ETIMEDOUT",
+                "ENOENT")
+
+
+def was_served(answer: Dict, text: str, good: Callable[[str], Seen],
+               bad: Callable[[str], Seen]) -> Seen:
+    if answer.get("text") == text:
+        return good(f"{text!r} was read")
+    if answer.get("errno") in NOBODY_THERE:
+        return bad(f"connect(2) said {answer['errno']}")
+    if answer.get("errno") == "EAGAIN" and good is holds:  # somebody holds the port, no more
+        return bad("who took the connection said nothing")
+    raise ProbeBroke(f"neither {text!r} nor that nobody is there: {answer}")
+
+
+def host_does_not_answer(ask: str):
+    """Is a server of the host's, which answers on the host, out of reach for the probe?"""
+    def observe(look: Look) -> Seen:
+        text = f"served-{look.names['nonce']}"
+        return was_served(look.answer(ask), text, violated, holds)
+    return observe
+
+
+def asked_one_is_reached(look: Look) -> Seen:
+    return was_served(look.fact("asked"), look.fact("text"), holds, violated)
+
+
+def asked_one_is_not_reached(look: Look) -> Seen:
+    return was_served(look.fact("asked"), look.fact("text"), violated, holds)
+
+
+def links_are_own(look: Look) -> Seen:
+    names = look.answer("links").get("names")
+    if names == ["lo"]:
+        return holds("/sys/class/net shows lo and nothing else")
+    if names:
+        return violated(f"/sys/class/net shows {', '.join(sorted(names))}")
+    raise ProbeBroke(str(look.answer("links")))
+
+
+def no_forged_packet_arrives(look: Look) -> Seen:
+    caught, verb = look.fact("caught"), f"forge={look.names['port']}"
+    if caught.startswith(look.names["nonce"][:8]):
+        return violated("a socket of the host's, bound to 127.0.0.1, got the container's packet")
+    sent = look.answers.get(verb, [{}])[0]
+    if sent.get("errno") == "EPERM":
+        return holds("it may not send packets of its own making, see packet(7)")
+    if not sent.get("ok"):
+        raise ProbeBroke(f"the packet was not sent: {look.answers.get(verb)}")
+    if caught == "nothing":
+        return holds("it was sent, and did not arrive")
+    raise ProbeBroke(f"something else arrived: {caught!r}")
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "host_port": Ask("connect=127.0.0.1,{port}"),
+    "host_abstract": Ask("connect_abstract=box-{nonce}"),
+    "loopback": Ask("loopback"),
+    "links": Ask("list={in}/sys/class/net"),
+}

@@ -1,0 +1,201 @@
+"""Stage 06, files of the host that are shown inside: --volume, --read-only."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from harness.properties.inside import inside
+from harness.properties.look import Ask, Look, tell_run
+from harness.properties.model import Control, Property
+from harness.properties.observing import mount_options, refused
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="volume_is_shown", since="06", scene=volumes, observe=volume_is_shown,
+            holds="--volume shows a directory and a file of the host",
+            violated="they are not there",
+            lesson="A bind mount shows one thing in two places.",
+            man="2 mount", mistake="--volume is ignored, or was mounted below the old root.",
+            command="{stage} --rootfs {root} -v /srv:/data -- /bin/ls /data"),
+        Property(
+            name="volume_can_be_written", since="06", scene=volumes,
+            observe=volume_can_be_written,
+            holds="what is written there is on the host, and the caller's", violated="it is not",
+            lesson="Volumes are how a container keeps something.",
+            man="2 mount", mistake="The volume is read-only, or a copy.",
+            command="{stage} --rootfs {root} -v $PWD:/data -- /bin/touch /data/new; ls -l new"),
+        Property(
+            name="read_only_volume_cannot_be_written", since="06", scene=volumes,
+            observe=volume_is_read_only, control=Control.OTHER_SCENE,
+            control_scene=volumes_writable,
+            holds="a volume with :ro cannot be written", violated="it is written",
+            lesson="MS_BIND ignores MS_RDONLY: it takes a second call.",
+            man="2 mount", mistake="Read-only was asked for in the call that binds.",
+            command="{stage} --rootfs {root} -v $PWD:/data:ro -- /bin/touch /data/new"),
+        Property(
+            name="volume_brings_no_device", since="06", scene=volumes,
+            observe=volume_brings_no_device, identities=(ROOT,), control=Control.NONE,
+            seen_failing="stage 06 with kNoDevices = 0",
+            holds="a device node in a volume is dead, and set-user-ID has no effect",
+            violated="it can be opened",
+            lesson="A volume is for data: nodev and nosuid take the rest away.",
+            man="2 mount", mistake="The volume is mounted without MS_NODEV and MS_NOSUID.",
+            command="{stage} --rootfs {root} -v /dev:/data -- /bin/head -c 1 /data/zero"),
+        Property(
+            name="volume_stays_inside", since="06", scene=hostile_volume,
+            observe=volume_stays_inside, control=Control.NONE,
+            seen_failing="stage 06 with make_mount_point() before pivot_into(), on root + target",
+            holds="a link in the root leads no volume out of it",
+            violated="something is made outside",
+            lesson="A path below a stranger's root leads wherever he wants, for who is outside of"
+                   " it.",
+            man="7 symlink", mistake="The mount point was made from outside of the root.",
+            command="ln -s /srv {root}/x; {stage} --rootfs {root} -v /tmp:/x/y -- /bin/true; ls"
+                    " /srv"),
+        Property(
+            name="read_only_root_cannot_be_written", since="06", scene=read_only,
+            asks=("root_write",), observe=refused("root_write", "EROFS"),
+            control=Control.OTHER_SCENE, control_scene=inside,
+            holds="with --read-only nothing can be written to /", violated="a file is made",
+            lesson="A container that cannot change its root leaves an attacker no place to stay.",
+            man="2 mount_setattr", mistake="--read-only is ignored.",
+            command="{stage} --rootfs {root} --read-only -- /bin/touch /new"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def volumes_in(stage: Stage, mode: str) -> Look:
+    look = look_of(stage)
+    volume = f"{stage.folder}/volume"
+    if stage.agent.has_own_host:
+        stage.agent.make([{"kind": "device", "path": f"{volume}/device", "major": 1, "minor": 5,
+                           "mode": 0o666, **stage.owner}])
+    options = (["-v", f"{volume}:/data", "-v", f"{volume}:/fixed{mode}",
+                "-v", f"{volume}/file:/etc/single"] if stage.at_least("06") else [])
+    stage.watch()
+    run = stage.start(stage.probe(
+        "hello", "read=/data/file", "read=/etc/single", f"write=/data/new-{stage.nonce}",
+        f"write=/fixed/no-{stage.nonce}", "read=/data/device", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        new, fixed = f"{volume}/new-{stage.nonce}", f"{volume}/no-{stage.nonce}"
+        places = stage.agent.stat(new, fixed)
+        look.facts["new"], look.facts["fixed"] = places[new], places[fixed]
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+        stage.agent.ask("remove", paths=[new, fixed])  # which the probe wrote, as it was told
+    return look
+
+
+def volumes(stage: Stage) -> Look:
+    """Files of the host, shown in the container: one place may be written, one may not."""
+    return volumes_in(stage, ":ro")
+
+
+def volumes_writable(stage: Stage) -> Look:
+    """The same, but both places may be written."""
+    return volumes_in(stage, "")
+
+
+def read_only(stage: Stage) -> Look:
+    """--read-only"""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe(stage.verb("root_write")),
+                                 "--read-only")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def hostile_volume(stage: Stage) -> Look:
+    """A root in which a folder is a link to the host's, and a volume that goes there."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), "-v",
+                      f"{stage.folder}/volume:/escape/made-{stage.nonce}")
+    look.facts["held"] = stage.expect(run, '"held":"waiting"')["found"]
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def volume_is_shown(look: Look) -> Seen:
+    wanted = f"volume-{look.names['nonce']}"
+    answers = [look.answers.get(f"read={path}", [{}])[0] for path in ("/data/file", "/etc/single")]
+    return files_are_shown(look, answers, wanted)
+
+
+def files_are_shown(look: Look, answers: List[Dict], wanted: str) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    if all(answer.get("text") == wanted for answer in answers):
+        return holds("the probe reads the host's file in the directory and on its own")
+    if any(answer.get("errno") == "ENOENT" or answer.get("text") == "" for answer in answers):
+        return violated(f"the probe got {answers}")
+    raise ProbeBroke(str(answers))
+
+
+def volume_can_be_written(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    new = look.fact("new")
+    answer = look.answers.get(f"write=/data/new-{look.names['nonce']}", [{}])[0]
+    if answer.get("ok") and new.get("uid") == look.uid:
+        return holds(f"the host has the new file, and it belongs to {look.uid}")
+    if new.get("errno") == "ENOENT":
+        return violated(f"the host does not have it: {answer}")
+    return violated(f"on the host it belongs to {new.get('uid')}")
+
+
+def volume_is_read_only(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get(f"write=/fixed/no-{look.names['nonce']}", [{}])[0]
+    if "ino" in look.fact("fixed"):
+        return violated("the host has the file that was written there")
+    if answer.get("errno") == "EROFS":
+        return holds("open(2) said EROFS, and the host has no new file")
+    if answer.get("errno") == "ENOENT" or answer.get("ok"):
+        return violated("there is no volume, or it is not the host's folder")
+    raise ProbeBroke(str(answer))
+
+
+def volume_brings_no_device(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get("read=/data/device", [{}])[0]
+    if answer.get("ok"):
+        return violated("a device node in the volume was opened")
+    if answer.get("errno") == "EACCES" and "nosuid" in mount_options(look, "/data"):
+        return holds("open(2) said EACCES, and the mount is nosuid")
+    return violated(f"{answer}, mounted {mount_options(look, '/data')}")
+
+
+def volume_stays_inside(look: Look) -> Seen:
+    outside = look.fact("outside")
+    if outside:
+        return violated(f"on the host there is now {list(outside)} in the folder outside")
+    run = look.run("run")
+    if outside == {} and (look.fact("held") or run.get("exit", 0) != 0):
+        return holds("nothing was made outside; " + ("it started" if look.facts["held"]
+                                                     else tell_run(run)))
+    raise ProbeBroke(look.tell_runs())
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "root_write": Ask("write={in}/written-{nonce}"),
+}

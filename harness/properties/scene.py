@@ -1,0 +1,452 @@
+"""How a program under test is started, and what the host sees of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import secrets
+import time
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Union
+
+from harness.agent_client import Agent, AgentError, Json
+from harness.properties.look import Ask, Look, tell_run
+from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, stage_number
+
+STRANGER = 54321  # an id of the host that is nobody's in any container
+
+# What the scenes call by its short name.
+SHORT = {"-e": "--env", "-u": "--user", "-v": "--volume", "-w": "--workdir"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """Where the harness' own programs are, for the agent."""
+
+    agent: str
+    probe: str
+    busybox: str
+
+
+@dataclasses.dataclass
+class Stage:
+    """A program under test, started by somebody on an agent's host."""
+
+    agent: Agent
+    tools: Tools
+    program: str
+    stage: str
+    identity: str
+    table: Mapping[str, Ask]  # all that the probe can be asked
+    asks: FrozenSet[str]  # what of it the rows want
+    time_limit: float = 5.0
+    folder: str = ""
+    cgroup: str = ""  # that of the caller, where there is cgroup v2
+    delegated: str = ""  # the one above it
+    names: Dict[str, str] = dataclasses.field(default_factory=dict)
+    before: Json = dataclasses.field(default_factory=dict)
+    used: Set[str] = dataclasses.field(default_factory=set)  # options, and those with their values
+
+    def __post_init__(self) -> None:
+        nonce = secrets.token_hex(6)
+        self.folder = self.folder or f"/tmp/box-{nonce}"
+        self.names = {
+            "nonce": nonce,
+            "secret": f"{self.folder}/secret",
+            "in": "" if self.at_least("02") else f"{self.folder}/root",
+            "victim": f"victim-{nonce}",
+            "stranger": str(STRANGER),
+            "sysv_key": str(int(nonce[:7], 16) | 1),
+            "own_sysv_key": str(int(nonce[5:], 16) | 1),
+            "hostname": f"inside-{nonce[:4]}",
+            "port": str(20000 + int(nonce[:4], 16) % 10000),
+            "host_hostname": f"host-{nonce[:4]}",
+        }
+
+    def at_least(self, stage: str) -> bool:
+        return stage_number(self.stage) >= stage_number(stage)
+
+    @property
+    def nonce(self) -> str:
+        return self.names["nonce"]
+
+    @property
+    def root(self) -> str:
+        return f"{self.folder}/root"
+
+    @property
+    def host_probe(self) -> str:
+        """The probe where it can be started on the host, by everybody."""
+        return f"{self.folder}/probe"
+
+    @property
+    def owner(self) -> Json:
+        if not self.agent.is_root:
+            return {}
+        uid, gid = (0, 0) if self.identity == ROOT else self.agent.place.ordinary
+        return {"uid": uid, "gid": gid}
+
+    # --- What is on the host ------------------------------------------------------------------
+
+    def make_host(self) -> None:
+        """A small root file system with the probe in it, a secret, a home."""
+        def entry(path: str, kind: str = "file", **more: Any) -> Json:
+            return {"kind": kind, "path": f"{self.folder}/{path}" if path else self.folder,
+                    **self.owner, **more}
+
+        folders = [entry("", "directory", mode=0o755)]
+        folders += [entry(name, "directory", mode=0o755) for name in (
+            "root", "home", "temporary", "cwd", "volume", "outside", "mark", "bin", "root/bin",
+            "root/dev",
+            "root/etc", "root/mnt", "root/mnt/host", "root/mnt/own", "root/proc", "root/root",
+            "root/run", "root/sbin", "root/sys", "root/usr", "root/usr/bin")]
+        folders.append(entry("root/tmp", "directory", mode=0o1777))
+        files = [
+            entry("secret", text=f"secret-{self.nonce}", mode=0o644),
+            entry("volume/file", text=f"volume-{self.nonce}", mode=0o644),
+            entry("cwd/file", text="", mode=0o644),
+            entry("root/.marker", text=self.nonce, mode=0o644),
+            entry("probe", copy_from=self.tools.probe, mode=0o755),
+            entry("root/probe", copy_from=self.tools.probe, mode=0o755),
+            entry("root/bin/busybox", copy_from=self.tools.busybox, mode=0o755),
+            entry("root/bin/sh", "link", text="busybox"),
+            entry("root/bin/hostname", "link", text="busybox"),
+            entry("root/link", "link", text=f"{self.folder}/secret"),
+            entry("root/etc/passwd", text="root:x:0:0:root:/root:/bin/sh\n", mode=0o644),
+            entry("root/not-executable", text="no program\n", mode=0o644),
+        ]
+        if self.agent.is_root:
+            stranger = {"uid": STRANGER, "gid": STRANGER}
+            files += [
+                {**entry("root/theirs", text="theirs", mode=0o644), **stranger},
+                {**entry("root/private", text=f"private-{self.nonce}", mode=0o600), **stranger},
+            ]
+        if self.agent.has_own_host:  # in a container, root may have no devices, see mknod(2)
+            files += [
+                entry("root/etc/planted", "device", major=1, minor=5, mode=0o666),
+                entry("root/dev/planted", "device", major=1, minor=5, mode=0o666),
+            ]
+        self.agent.make(folders + files)
+        self.make_cgroup()
+        if self.agent.has_own_host:
+            self.busybox("hostname", self.names["host_hostname"])
+            if self.identity != ROOT:
+                self.show_program_to_user()
+
+    def make_cgroup(self) -> None:
+        """A session of the caller's, and another cgroup beside it, in one that is delegated to him,
+        see cgroups(7); as systemd has it. Without the controllers there is none."""
+        top = "/sys/fs/cgroup"
+        given = self.agent.read(f"{top}/cgroup.subtree_control").popitem()[1].get("text", "")
+        if not self.agent.has_own_host or not {"cpu", "memory", "pids"} <= set(given.split()):
+            return
+        self.delegated = f"{top}/box-{self.nonce}.slice"
+        self.cgroup, other = f"{self.delegated}/session.scope", f"{self.delegated}/other"
+        self.names.update(cgroups=top, delegated=os.path.basename(self.delegated), other=other)
+        for cgroup in (self.delegated, self.cgroup, other):
+            self.agent.make([{"kind": "directory", "path": cgroup, **self.owner}] +
+                            [{"path": f"{cgroup}/cgroup.{name}", **self.owner}
+                             for name in ("procs", "threads", "subtree_control")])
+
+    def show_program_to_user(self) -> None:
+        """An ordinary user need not be able to walk to where the program was built: he is shown all
+        that lies below the last directory that he cannot enter, in another place."""
+        parents = [str(path) for path in reversed(pathlib.PurePath(self.program).parents)]
+        places = self.agent.stat(*parents)
+        closed = [path for path in parents if places[path].get("mode", 0) & 0o001 == 0]
+        if not closed:
+            return
+        inside = pathlib.PurePath(self.program).relative_to(closed[-1])
+        start = f"{closed[-1]}/{inside.parts[0]}"
+        if len(inside.parts) == 1:
+            self.agent.make([{"path": f"{self.folder}/bin/{inside}"}])
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin/{inside}")
+        else:
+            self.busybox("mount", "--bind", start, f"{self.folder}/bin")
+            inside = inside.relative_to(inside.parts[0])
+        self.program = f"{self.folder}/bin/{inside}"
+
+    def busybox(self, *words: str) -> Json:
+        """Runs an applet on the host, as root if the agent is."""
+        done = self.agent.run(["busybox", *words], program=self.tools.busybox)
+        if done.get("exit") != 0:
+            raise ProbeBroke(f"busybox {' '.join(words)}: {tell_run(done)}")
+        return done
+
+    def watch(self) -> None:
+        """From here on, what changes on the host is the program's doing."""
+        self.before = self.snapshot()
+
+    def seconds(self, seconds: float) -> float:
+        """So much time on a usual machine, and more in a place where everything takes longer."""
+        return seconds * self.agent.place.patience
+
+    def snapshot(self) -> Json:
+        watched = [f"{self.folder}/{name}" for name in ("home", "temporary", "cwd", "volume")]
+        if self.agent.has_own_host:
+            watched += ["/tmp", "/var/tmp"]
+        snapshot = self.agent.ask("snapshot", folders=watched)
+        # The container's root is the container's, and a cache is there to be filled.
+        own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
+        snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
+        # Other scenes have cgroups, too, see make_cgroup(); logins come and go.
+        snapshot["cgroups"] = [line for line in snapshot["cgroups"]
+                               if ("/box-" not in line or f"/box-{self.nonce}" in line)
+                               and not re.search(r"/session-\w+\.scope (empty|in use)$", line)]
+        return snapshot
+
+    def clean_up(self) -> None:
+        """Where the host is this machine itself, nothing of the harness' own may stay either."""
+        self.agent.ask("finish_all")
+        if self.cgroup:
+            self.agent.run(["find", self.delegated, "-depth", "-type", "d", "-exec", "rmdir", "{}",
+                            ";"], program=self.tools.busybox, time_limit=self.time_limit)
+        if self.agent.has_own_host:
+            return  # which ends with its agent
+        if "errno" not in self.agent.stat(self.host_probe)[self.host_probe]:
+            self.agent.run(["probe", self.nonce, f"remove_sysv={self.names['sysv_key']}",
+                            f"remove_queue=/{self.nonce}"], program=self.host_probe)
+        self.agent.ask("remove", paths=[self.folder])
+
+    def leaks(self) -> List[str]:
+        """What is on the host that was not there before, or is no more."""
+        self.agent.ask("finish_all")
+        if not self.before:
+            return []
+        lines = self.differences(self.snapshot())
+        # Others on this machine make cgroups, too: theirs are filled, or go, within moments.
+        patience = time.monotonic() + 2
+        while any(line.startswith("cgroups") for line in lines) and time.monotonic() < patience:
+            time.sleep(0.1)
+            lines = self.differences(self.snapshot())
+        return lines
+
+    def differences(self, after: Json) -> List[str]:
+        """What `after` has and `before` has not, and, where nobody else takes away, the reverse."""
+        lines = []
+        for kind, old in self.before.items():
+            known = set(old)
+            if kind == "cgroups":  # in use then, empty now: it was there
+                known |= {line.replace(" in use", " empty") for line in old}
+                after = {**after, kind: [line for line in after[kind] if line.endswith(" empty")]}
+            lines += [f"{kind}: new: {line}" for line in after[kind] if line not in known]
+            if kind not in ("processes", "cgroups"):  # which end with others' and the scene's own
+                lines += [f"{kind}: gone: {line}" for line in old if line not in after[kind]]
+        return lines
+
+    # --- How the program is started -----------------------------------------------------------
+
+    def options(self, *more: str) -> List[str]:
+        words: List[str] = []
+        if self.at_least("02") and "--rootfs" not in more:
+            words += ["--rootfs", self.root]
+        if self.at_least("04"):
+            words += ["--hostname", self.names["hostname"]]
+        return words + list(more)
+
+    def words(self, command: Sequence[str], *options: str) -> List[str]:
+        return [self.program, *self.options(*options), "--", *command]
+
+    def probe(self, *verbs: str, words: Sequence[str] = ()) -> List[str]:
+        path = f"{self.names['in']}/probe"
+        return [path, self.nonce, *verbs] + (["--", *words] if words else [])
+
+    def verb(self, ask: str) -> str:
+        """What the probe is told to do: a key of the table, filled in."""
+        return self.table[ask].verb.format_map(self.names)
+
+    def circumstances(self) -> Json:
+        """Who starts the program, where, and with what around it."""
+        given: Json = {
+            "env": {"PATH": f"{self.folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+                    "HOME": f"{self.folder}/home", "TMPDIR": f"{self.folder}/temporary",
+                    "TERM": "dumb", "HOST_SECRET": f"secret-{self.nonce}"},
+            "cwd": f"{self.folder}/cwd",
+            "umask": 0o022,
+        }
+        if self.cgroup:
+            given["cgroup"] = self.cgroup
+        if self.identity != ROOT and self.agent.is_root:
+            given["user"] = {**self.owner, "groups": []}
+        return given
+
+    def run(self, command: Sequence[str], *options: str, **more: Any) -> Json:
+        """Runs the program to its end."""
+        return self.run_words(self.words(command, *options), **more)
+
+    def note_options(self, words: Sequence[str]) -> None:
+        """Keeps which of its options the program was given: not every tool has them all."""
+        given = list(words[words.index(self.program) + 1:])
+        given = given[:given.index("--")] if "--" in given else given
+        for option, value in zip(given, [*given[1:], ""]):
+            if option.startswith("-"):
+                option = SHORT.get(option, option)
+                self.used |= {option, f"{option} {value}"}
+
+    def run_words(self, words: Sequence[str], **more: Any) -> Json:
+        self.note_options(words)
+        try:
+            return self.agent.run(words, self.time_limit, **{**self.circumstances(), **more})
+        except AgentError as error:
+            return not_startable(error)
+
+    def start(self, command: Sequence[str], *options: str, **more: Any) -> Json:
+        return self.start_words(self.words(command, *options), close_stdin=False, **more)
+
+    def start_words(self, words: Sequence[str], **more: Any) -> Json:
+        self.note_options(words)
+        try:
+            return self.agent.start(words, 2 * self.time_limit, **{**self.circumstances(), **more})
+        except AgentError as error:
+            raise NotStarted(f"it cannot be executed: {error}") from error
+
+    def expect(self, run: Json, text: str, time_limit: Optional[float] = None) -> Json:
+        limit = self.time_limit if time_limit is None else time_limit
+        return self.agent.expect(run["run"], text, limit)
+
+    def answers(self, output: str) -> Dict[str, List[Json]]:
+        """The probe's lines in `output`, by verb. Anything without the nonce is somebody else's."""
+        found: Dict[str, List[Json]] = {}
+        for line in output.splitlines():
+            try:
+                answer = json.loads(line[line.find("{"):])  # a terminal echoes "^C" before it
+            except ValueError:
+                continue
+            if isinstance(answer, dict) and answer.get("nonce") == self.nonce:
+                found.setdefault(str(answer.get("verb")), []).append(answer)
+        return found
+
+    def wait_for_hold(self, look: Look, run: Json, name: str) -> bool:
+        """Whether the probe came to its "hold=1". If not, the run is over, and looked at."""
+        seen = self.expect(run, '"verb":"hold=1","held":"waiting"')
+        if not seen["found"]:
+            self.tell_why_not_started(look, run, name)
+        return seen["found"]
+
+    def tell_why_not_started(self, look: Look, run: Json, name: str) -> None:
+        """Ends a run in which the probe did not come as far as it should."""
+        ended = self.agent.wait(run["run"], 0.0)["over"]
+        self.end(look, run, name, 0.0)
+        told = tell_run(look.runs[name])
+        look.problem = (f"the container never ran the command: {told}" if ended else
+                        f"the command did not run within {self.time_limit:g} s: {told}")
+
+    def end(self, look: Look, run: Json, name: str, time_limit: Optional[float] = None) -> None:
+        """Waits for the end of a run, keeps what came of it, and kills what is left."""
+        limit = self.time_limit if time_limit is None else time_limit
+        ended = self.agent.wait(run["run"], limit)
+        if not ended["over"]:
+            ended = self.agent.finish(run["run"])
+        else:
+            look.left += self.left_processes()
+            self.agent.finish(run["run"])
+        look.runs[name] = ended
+        for verb, answers in self.answers(ended["stdout"]).items():
+            look.answers.setdefault(verb, []).extend(answers)
+
+    def left_processes(self, patience: float = 0.3) -> List[str]:
+        """Whatever still runs though the program under test is over, but for the victim."""
+        end = time.monotonic() + self.seconds(patience)
+        while True:
+            left = [f"process: new: {' '.join(process['argv']) or process['name']}"
+                    for process in self.agent.processes()
+                    if process["argv"][:1] != [self.names["victim"]] and process["state"] != "Z"]
+            if not left or time.monotonic() > end:
+                return left
+            time.sleep(0.01)
+
+    # --- What the host sees of it -------------------------------------------------------------
+
+    def wait_for_family(self, starter: int) -> Optional[int]:
+        """The child of `starter`, once it has a child itself."""
+        end = time.monotonic() + self.time_limit
+        while time.monotonic() < end:
+            processes = self.agent.processes()
+            parents = {process["pid"]: process["ppid"] for process in processes
+                       if process["state"] != "Z"}
+            for process in processes:
+                parent = parents.get(process["ppid"])
+                if process["pid"] in parents and parent == starter:
+                    return process["ppid"]
+            time.sleep(0.005)
+        return None
+
+    def status_of(self, pid: Union[int, str]) -> Dict[str, str]:
+        """/proc/PID/status, taken apart."""
+        text = self.agent.read(f"/proc/{pid}/status")[f"/proc/{pid}/status"].get("text", "")
+        fields = (line.partition(":") for line in text.splitlines())
+        return {key: value.strip() for key, _, value in fields}
+
+    def find_probe(self, run: Json) -> Json:
+        """The process of the probe, by its nonce. What it has forked ends before it holds."""
+        end = time.monotonic() + self.time_limit
+        while True:
+            found = [process for process in self.agent.processes()
+                     if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
+                     and os.path.basename(process["argv"][0]) == "probe"]
+            if len(found) == 1:
+                return found[0]
+            if not found:
+                now = self.agent.wait(run["run"], 0.0)
+                if now["over"]:
+                    raise NotStarted(f"it ended before its command did: {tell_run(now)}")
+            if time.monotonic() > end:
+                raise ProbeBroke(f"the probe is not one process of the host, but {len(found)}")
+            time.sleep(0.005)
+
+    def facts_of_probe(self, run: Json) -> Dict[str, Any]:
+        """What the host sees of the probe while it holds."""
+        facts = self.facts_of(self.find_probe(run)["pid"])
+        self.find_probe(run)  # of a process that has ended, /proc tells nothing
+        return facts
+
+    def facts_of(self, pid: int) -> Dict[str, Any]:
+        """What /proc on the host tells of a process, and of the host."""
+        base = f"/proc/{pid}"
+        kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+        links = self.agent.readlink(
+            *[f"/proc/{who}/ns/{kind}" for who in (pid, "self") for kind in kinds],
+            f"{base}/root", f"{base}/cwd", f"{base}/exe")
+        texts = self.agent.read(*[f"{base}/{name}" for name in (
+            "uid_map", "gid_map", "setgroups", "mountinfo", "environ")],
+            f"{base}/root/.marker")
+        places = self.agent.stat(f"{base}/root", f"{base}/cwd", f"{base}/root/.", "/", self.root,
+                                 f"{self.folder}/cwd")
+        descriptors = self.agent.list(f"{base}/fd")[f"{base}/fd"]
+        try:
+            mounts = self.agent.ask("mounts_of", pid=pid)["text"]
+        except AgentError:
+            mounts = None
+        return {
+            "pid": pid,
+            "namespaces": {kind: links[f"{base}/ns/{kind}"].get("text") for kind in kinds},
+            "host_namespaces": {kind: links[f"/proc/self/ns/{kind}"].get("text")
+                                for kind in kinds},
+            "root": links[f"{base}/root"].get("text"),
+            "cwd": links[f"{base}/cwd"].get("text"),
+            "status": self.status_of(pid),
+            "host_status": self.status_of("self"),
+            "uid_map": texts[f"{base}/uid_map"].get("text", "").split(),
+            "gid_map": texts[f"{base}/gid_map"].get("text", "").split(),
+            "setgroups": texts[f"{base}/setgroups"].get("text", "").strip(),
+            "mountinfo": texts[f"{base}/mountinfo"].get("text", ""),
+            "environ": texts[f"{base}/environ"].get("text", "").split("\0"),
+            "marker": texts[f"{base}/root/.marker"],
+            "descriptors": descriptors.get("entries"),
+            "all_mounts": mounts,
+            "places": {name.replace(base, "PROBE"): place for name, place in places.items()},
+        }
+
+
+def not_startable(error: AgentError) -> Json:
+    return {"why": "not started", "over": True, "exit": -1, "stdout": "", "stderr": str(error)}
+
+
+# One start of the program under test, or a few that belong together.
+Scene = Callable[[Stage], Look]
+
+
+def look_of(stage: Stage) -> Look:
+    return Look(stage.identity, stage.names, stage.agent.place.ordinary, stage.table)

@@ -1,0 +1,326 @@
+"""Stage 05: a user namespace, and who is root in it."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from harness.properties.chroot import anybody
+from harness.properties.inside import inside
+from harness.properties.look import Ask, Look, tell_run
+from harness.properties.model import SHELL, Control, Property
+from harness.properties.namespaces_init import with_init
+from harness.properties.observing import hidden, own_namespace, refused, text_is
+from harness.properties.scene import STRANGER, Stage, look_of
+from harness.properties.verdict import ROOT, USER, NotStarted, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="init_hides_the_hosts_program", since="05", scene=with_init,
+            observe=inits_program_is_hidden,
+            holds="with --init, /proc/1/exe cannot be followed", violated="it leads to the program",
+            lesson="PID 1 runs a file of the host: whoever may follow /proc/1/exe has a way out.",
+            man="2 prctl", mistake="PID 1 is dumpable, and so anybody's to look into.",
+            command="{stage} --rootfs {root} --init -- /bin/sh -c 'ls -lL /proc/1/exe'"),
+        Property(
+            name="no_root_needed", since="05", scene=anybody, observe=ran_with_status,
+            identities=(USER,), control_identity=USER,
+            holds="an ordinary user can start it", violated="he is refused",
+            lesson="In a user namespace of one's own one may do what else only root may.",
+            man="7 user_namespaces",
+            mistake="Something still asks for root, or is done before the user namespace.",
+            command="sudo -u nobody {stage} --rootfs {root} -- /bin/id"),
+        Property(
+            name="is_root_inside", since="05", scene=inside, observe=is_root_inside,
+            control=Control.OTHER_SCENE, control_scene=without_container, control_identity=USER,
+            holds="uid 0 and gid 0 inside", violated="another id",
+            lesson="Programs that ask for uid 0 find it.",
+            man="7 user_namespaces",
+            mistake="The maps were written too late: ids without a map are 65534.",
+            command=SHELL + " id"),
+        Property(
+            name="root_inside_has_capabilities", since="05", until="08b", scene=inside,
+            observe=has_capabilities,
+            control=Control.OTHER_SCENE, control_scene=without_container, control_identity=USER,
+            holds="CapEff has what root needs inside", violated="CapEff is 0",
+            lesson="The first process of a user namespace has all capabilities in it; exec(2)"
+                   " keeps them only for uid 0.",
+            man="7 capabilities", mistake="The command was executed before the maps made it uid 0.",
+            command=SHELL + " 'grep CapEff /proc/self/status'"),
+        Property(
+            name="given_maps_are_used", since="05", scene=other_user, observe=maps_are_the_given,
+            identities=(ROOT,),
+            holds="uid_map and gid_map are what the options say", violated="they are others",
+            lesson="A range of ids gives a container users of its own.",
+            man="7 user_namespaces", mistake="--uid-map is ignored, or its columns are swapped.",
+            command="{stage} --rootfs {root} --uid-map 0:100000:10 -- /bin/cat /proc/self/uid_map"),
+        Property(
+            name="given_user_runs_the_command", since="05", scene=other_user,
+            observe=command_runs_as_given_user, identities=(ROOT,),
+            holds="for the host the command runs as the ids that the maps give --user",
+            violated="it runs as somebody else",
+            lesson="--user names an id inside; the host sees the one outside.",
+            man="2 setresuid", mistake="--user is ignored, or the gid was changed after the uid.",
+            command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
+                    " /bin/id"),
+        Property(
+            name="given_user_has_no_capabilities", since="05", scene=other_user,
+            observe=has_no_capabilities, identities=(ROOT,), control=Control.OTHER_SCENE,
+            control_scene=inside,
+            holds="CapEff is 0 for who is not root inside", violated="it is not",
+            lesson="exec(2) drops all capabilities of who is not uid 0.",
+            man="7 capabilities", mistake="The command runs as uid 0 all the same.",
+            command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
+                    " /bin/grep CapEff /proc/self/status"),
+        Property(
+            name="own_user_namespace", since="05", scene=inside, observe=own_namespace("user"),
+            holds="another user namespace than the host's", violated="the host's user namespace",
+            lesson="A user namespace has ids and capabilities of its own.",
+            man="7 user_namespaces", mistake="CLONE_NEWUSER is missing.",
+            command=SHELL + " 'cat /proc/self/uid_map'"),
+        Property(
+            name="root_inside_is_caller_outside", since="05", scene=inside,
+            observe=root_inside_is_caller_outside,
+            holds="uid_map maps 0 to the caller, and to nobody else",
+            violated="it maps more, or others",
+            lesson="Root in the container is nobody special on the host.",
+            man="7 user_namespaces",
+            mistake="The map is missing, wide open, or its columns are swapped.",
+            command=SHELL + " 'cat /proc/self/uid_map'"),
+        Property(
+            name="group_inside_is_callers_outside", since="05", scene=inside,
+            observe=group_inside_is_callers_outside,
+            holds="gid_map maps 0 to the caller's group, and to no other", violated="it maps more",
+            lesson="Groups are mapped apart from users.",
+            man="7 user_namespaces", mistake="gid_map was not written.",
+            command=SHELL + " 'cat /proc/self/gid_map'"),
+        Property(
+            name="setgroups_is_denied", since="05", scene=inside, observe=setgroups_is_denied,
+            holds="/proc/PID/setgroups is deny", violated="it is allow",
+            lesson="A group can be a denial; who could drop it in a namespace of his own would get"
+                   " in.",
+            man="7 user_namespaces", mistake="setgroups was left open before gid_map was written.",
+            command=SHELL + " 'cat /proc/self/setgroups'"),
+        Property(
+            name="files_belong_to_the_caller", since="05", scene=inside, asks=("mine",),
+            observe=files_belong_to_the_caller, identities=(USER,),
+            holds="a file made by root inside belongs to the caller on the host",
+            violated="it belongs to root of the host",
+            lesson="What is on the disk is the id outside.",
+            man="7 user_namespaces", mistake="No user namespace, or a map to somebody else.",
+            command=SHELL + " 'touch /tmp/made'; ls -l {root}/tmp"),
+        Property(
+            name="hosts_files_keep_their_owner", since="05", scene=inside, asks=("chown",),
+            observe=hosts_files_keep_their_owner,
+            holds="a file of another user of the host cannot be given away",
+            violated="root inside gives it to himself",
+            lesson="A capability counts for the objects whose ids are mapped, and for no others.",
+            man="7 user_namespaces", mistake="The container's capabilities are the host's.",
+            command=SHELL + " 'chown 0 /theirs'"),
+        Property(
+            name="hosts_permissions_hold", since="05", scene=inside, asks=("private",),
+            observe=hidden("private", "private-{nonce}"),
+            holds="a private file of another user cannot be read", violated="root inside reads it",
+            lesson="CAP_DAC_OVERRIDE, too, counts for mapped ids only.",
+            man="7 capabilities", mistake="The container's capabilities are the host's.",
+            command=SHELL + " 'cat /private'"),
+        Property(
+            name="strangers_are_nobody", since="05", scene=inside, asks=("stranger",),
+            observe=strangers_are_nobody,
+            holds="a user of the host without an id inside is 65534", violated="his uid is seen",
+            lesson="Ids that are not mapped are shown as the overflow id.",
+            man="7 user_namespaces", mistake="All ids of the host are mapped.",
+            command=SHELL + " 'ls -ln /theirs'"),
+        Property(
+            name="no_user_beyond_the_map", since="05", scene=inside, asks=("setuid",),
+            observe=refused("setuid", "EINVAL", "EPERM"),
+            holds="setuid to an id that is not mapped is refused",
+            violated="root inside becomes him",
+            lesson="There is no way to become whom the map does not name.",
+            man="2 setresuid", mistake="All ids of the host are mapped.",
+            command=SHELL + " 'su -s /bin/sh stranger'"),
+        Property(
+            name="no_device_nodes", since="05", scene=inside, asks=("mknod",),
+            observe=no_device_nodes,
+            holds="mknod(2) of a device says EPERM", violated="there is a new device node",
+            lesson="Who can make a device node can read the host's disk, past all permissions.",
+            man="2 mknod", mistake="The container has CAP_MKNOD on the host.",
+            command=SHELL + " 'mknod /tmp/disk b 8 0'"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def without_container(stage: Stage) -> Look:
+    """A control: the probe, started by the same caller, in no container at all."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.host_probe,
+                            close_stdin=False, **stage.circumstances())
+    if stage.wait_for_hold(look, run, "probe"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "probe")
+    return look
+
+
+def other_user(stage: Stage) -> Look:
+    """Root maps ranges of ids, and lets another one run the command."""
+    look = look_of(stage)
+    options = (["--uid-map", "0:100000:10", "--gid-map", "0:200000:10", "-u", "5:6"]
+               if stage.at_least("05") else [])
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def root_inside_is_caller_outside(look: Look) -> Seen:
+    uids = look.fact("status").get("Uid", "").split()
+    uid_map = look.fact("uid_map")
+    if uid_map == ["0", "0", "4294967295"]:
+        return violated(f"uid_map is 0 0 4294967295: uid {uids[:1]} inside is the host's")
+    if uid_map == ["0", str(look.uid), "1"] and uids == [str(look.uid)] * 4:
+        return holds(f"uid_map is {' '.join(uid_map)}; for the host its uids are {uids}")
+    if uid_map and uids:
+        return violated(f"uid_map is {' '.join(uid_map)}; for the host its uids are {uids}")
+    raise ProbeBroke(f"uid_map {uid_map}, Uid {uids}")
+
+
+def group_inside_is_callers_outside(look: Look) -> Seen:
+    gid_map = look.fact("gid_map")
+    if gid_map == ["0", str(look.gid), "1"]:
+        return holds(f"gid_map is {' '.join(gid_map)}")
+    if gid_map:
+        return violated(f"gid_map is {' '.join(gid_map)}")
+    raise ProbeBroke("gid_map is empty")
+
+
+def is_root_inside(look: Look) -> Seen:
+    answer = look.answer("hello")
+    if (answer.get("uid"), answer.get("gid")) == (0, 0):
+        return holds("uid 0, gid 0")
+    if "uid" in answer:
+        return violated(f"uid {answer['uid']}, gid {answer['gid']}")
+    raise ProbeBroke(str(answer))
+
+
+def setgroups_is_denied(look: Look) -> Seen:
+    return text_is(look.fact("setgroups"), {"deny": "/proc/PID/setgroups on the host"},
+                   {"allow": "/proc/PID/setgroups on the host"})
+
+
+def has_capabilities(look: Look) -> Seen:
+    capabilities = int(look.fact("status").get("CapEff", "") or "-1", 16)
+    if capabilities == 0:
+        return violated("CapEff is 0")
+    # CAP_CHOWN, CAP_SYS_CHROOT and CAP_SYS_ADMIN, see linux/capability.h
+    if all(capabilities >> bit & 1 for bit in (0, 18, 21)):
+        return holds(f"CapEff is {capabilities:#x}")
+    raise ProbeBroke(f"CapEff is {capabilities:#x}")
+
+
+def hosts_files_keep_their_owner(look: Look) -> Seen:
+    answer = look.answer("chown")
+    owner = look.fact("after")["theirs"].get("uid")
+    if owner == 0:
+        return violated(f"chown(2) gave a file of uid {STRANGER} to root of the host")
+    if owner == STRANGER and answer.get("errno") == "EPERM":
+        return holds(f"chown(2) said EPERM; for the host its owner is still {STRANGER}")
+    raise ProbeBroke(f"its owner is {owner}; {answer}")
+
+
+def strangers_are_nobody(look: Look) -> Seen:
+    return text_is(str(look.answer("stranger").get("uid")),
+                   {"65534": f"what the host's {STRANGER} is inside"},
+                   {str(STRANGER): "the host's uid"})
+
+
+def files_belong_to_the_caller(look: Look) -> Seen:
+    if not look.answer("mine").get("ok"):
+        raise ProbeBroke(f"the probe could not make a file: {look.answer('mine')}")
+    made = next(iter(look.fact("made").values()))
+    if "uid" not in made:
+        raise ProbeBroke(f"the host does not see the file: {made}")
+    if made["uid"] == 0:
+        return violated("root of the host owns it")
+    if made["uid"] == look.uid:
+        return holds(f"uid {made['uid']}, who started the container, owns it")
+    raise ProbeBroke(f"uid {made['uid']} owns it")
+
+
+def no_device_nodes(look: Look) -> Seen:
+    seen = refused("mknod", "EPERM")(look)
+    node = look.fact("after")["node"]
+    if not seen.holds and node.get("rdev") != [1, 5]:
+        raise ProbeBroke(f"the probe made a node that the host does not see: {node}")
+    return seen
+
+
+def ran_with_status(look: Look) -> Seen:
+    """Whoever started it, did the command run?"""
+    run = look.run("run")
+    if look.answers.get("hello") and run.get("exit") == 37:
+        return holds("the command ran, and its exit status 37 is the program's")
+    if not look.answers.get("hello") and run["why"] == "ended" and run.get("exit") != 0:
+        return violated(f"it was refused: {tell_run(run)}")
+    raise ProbeBroke(tell_run(run))
+
+
+def inits_program_is_hidden(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    answer = look.answers.get("stat=/proc/1/exe", [{}])[0]
+    if answer.get("ok"):
+        return violated("stat(2) follows it")
+    if answer.get("errno") in ("EACCES", "EPERM", "ENOENT"):
+        return holds(f"stat(2) says {answer['errno']}")
+    raise ProbeBroke(str(answer))
+
+
+def maps_are_the_given(look: Look) -> Seen:
+    maps = look.fact("uid_map"), look.fact("gid_map")
+    if maps == (["0", "100000", "10"], ["0", "200000", "10"]):
+        return holds("uid_map is 0 100000 10, gid_map is 0 200000 10")
+    if maps[0] and maps[1]:
+        return violated(f"uid_map is {' '.join(maps[0])}, gid_map is {' '.join(maps[1])}")
+    raise ProbeBroke("the maps cannot be read")
+
+
+def command_runs_as_given_user(look: Look) -> Seen:
+    status = look.fact("status")
+    ids = status.get("Uid", "").split(), status.get("Gid", "").split()
+    if ids == (["100005"] * 4, ["200006"] * 4):
+        return holds("for the host its uids are 100005, its gids 200006")
+    if ids[0] and ids[1]:
+        return violated(f"for the host its uids are {ids[0]}, its gids {ids[1]}")
+    raise ProbeBroke("there is no Uid")
+
+
+def has_no_capabilities(look: Look) -> Seen:
+    capabilities = look.fact("status").get("CapEff", "")
+    if not capabilities:
+        raise ProbeBroke("there is no CapEff")
+    if int(capabilities, 16) == 0:
+        return holds("CapEff is 0")
+    return violated(f"CapEff is {capabilities}")
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "mine": Ask("write={in}/tmp/made-{nonce}"),
+    "stranger": Ask("stat={in}/theirs"),
+    "private": Ask("read={in}/private"),
+    "mknod": Ask("mknod={in}/tmp/node,1,5"),
+    "chown": Ask("chown={in}/theirs,0"),
+    "setuid": Ask("setuid={stranger}"),
+}
