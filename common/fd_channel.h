@@ -1,0 +1,36 @@
+// Hands descriptors from one process to another.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "common/unique_fd.h"
+
+namespace box {
+
+// One end of a channel between a parent and its child, see SCM_RIGHTS in unix(7). Each message has
+// a name, and may have a descriptor, which the other process then has as well: mounts that only the
+// parent may make, the end of a terminal that only the child can make.
+class FdChannel {
+ public:
+  struct Message {
+    std::string name;
+    UniqueFd fd;  // -1: none
+  };
+
+  FdChannel() = default;
+  // Both ends.
+  [[nodiscard]] static std::pair<FdChannel, FdChannel> make();
+
+  void send(const std::string& name, int fd = -1) const;
+  // Waits for the next message. False if the other end is closed and none is left.
+  [[nodiscard]] bool receive(Message& message) const;
+
+  [[nodiscard]] int get() const { return socket_.get(); }
+  void close() { socket_.close(); }
+
+ private:
+  UniqueFd socket_;
+};
+
+}  // namespace box
