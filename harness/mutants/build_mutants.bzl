@@ -9,10 +9,8 @@ load("@rules_cc//cc:defs.bzl", "cc_binary")
 load(":mutants.bzl", "MUTANTS")
 
 _MUTATE = [
-    "__init__.py",
-    "mutants.bzl",
+    ":table",
     "mutate.py",
-    "table.py",
 ]
 
 def _source(mutant, file):

@@ -1,12 +1,12 @@
-"""Reads the table of mutants, which Bazel reads too: a .bzl file that happens to be Python."""
+"""Reads the table of mutants, which Bazel reads too: .bzl files that happen to be Python."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
-TABLE = pathlib.Path(__file__).with_name("mutants.bzl")
+FOLDER = pathlib.Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,19 @@ def change(file: str, old: str, new: str) -> Change:
     return Change(f"stages/{file}", old, new)
 
 
+def read(file: str) -> Dict[str, Any]:
+    """What a .bzl file defines. Of what it loads, `mutant.bzl` is what this file has in Python."""
+    names: Dict[str, Any] = {"mutant": Mutant, "change": change}
+
+    def load_from(label: str, *_: str, **names_there: str) -> None:
+        for here, there in names_there.items():
+            names[here] = read(label[1:])[there]
+
+    names["load"] = load_from
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    exec(compile(text, file, "exec"), names)  # pylint: disable=exec-used
+    return names
+
+
 def load() -> List[Mutant]:
-    _, _, table = TABLE.read_text(encoding="utf-8").partition("# --- The table ---")
-    names: Dict[str, object] = {"mutant": Mutant, "change": change}
-    exec(compile("#" + table, str(TABLE), "exec"), names)  # pylint: disable=exec-used
-    mutants: List[Mutant] = names["MUTANTS"]  # type: ignore[assignment]
-    return mutants
+    return read("mutants.bzl")["MUTANTS"]

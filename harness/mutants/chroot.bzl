@@ -1,0 +1,82 @@
+"""Mutants of stage 02: another root directory."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_ROOT = "02_chroot/chroot.cc"
+
+MUTANTS = [
+    mutant(
+        name = "no_chdir",
+        stage = "02_chroot",
+        caught_by = "cwd_is_inside",
+        why = "one expects chroot(2) to go there, as the command chroot(8) does",
+        changes = [change(_ROOT, """check(chdir(root.c_str()), "chdir({})", root);
+  check(chroot("."), "chroot(.)");""", """check(chroot(root.c_str()), "chroot({})", root);""")],
+        also = ["dotdot_stops_at_the_root"],
+        because = "from a working directory outside of the root, '..' never comes past the root",
+    ),
+    mutant(
+        name = "root_not_asked_for",
+        stage = "02_chroot",
+        caught_by = "needs_root_and_says_so",
+        why = "the kernel says what is wrong: Operation not permitted",
+        changes = [change("02_chroot/main.cc", "  require_root();\n", "")],
+    ),
+    mutant(
+        name = "chroot_unchecked",
+        stage = "02_chroot",
+        caught_by = "no_chroot_no_start",
+        why = "it always works for root",
+        changes = [
+            change(_ROOT, """check(chroot("."), "chroot(.)");""", """(void)!chroot(".");"""),
+        ],
+    ),
+    mutant(
+        name = "path_of_the_host",
+        stage = "02_chroot",
+        caught_by = "path_is_the_containers",
+        why = "on the same distribution the host's PATH happens to work",
+        changes = [
+            change(
+                _ROOT,
+                """if (const char* term""",
+                """if (const char* path = std::getenv("PATH")) environment["PATH"] = path;
+  if (const char* term""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "environment_leaked",
+        stage = "02_chroot",
+        caught_by = "host_variable_is_hidden",
+        why = "execvp(3) passes it on by itself",
+        changes = [
+            change(
+                _ROOT,
+                """if (const char* term""",
+                """for (const auto& [key, value] : host_environment()) environment.emplace(key, value);
+  if (const char* term""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "workdir_before_root",
+        stage = "02_chroot",
+        caught_by = "workdir_stays_inside",
+        why = "root + workdir is a fine path as long as the root is one's own",
+        changes = [
+            change(
+                "02_chroot/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change("02_chroot/main.cc", """    change_root(root);
+""", """    const std::string path = root + process.workdir;
+    const UniqueFd workdir(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    change_root(root);
+    if (!process.workdir.empty() && fchdir(workdir.get()) == -1) throw Failure(errno, path);
+    process.workdir.clear();
+"""),
+        ],
+    ),
+]

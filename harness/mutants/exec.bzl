@@ -1,0 +1,223 @@
+"""Mutants of stage 01: fork, exec, wait."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_EXEC = "01_exec/process.cc"
+
+MUTANTS = [
+    mutant(
+        name = "status_swallowed",
+        stage = "01_exec",
+        caught_by = "exit_status_is_the_commands",
+        why = "that the command has ended is all that one waited for",
+        changes = [
+            change("01_exec/main.cc", "return wait_for(child);", """(void)wait_for(child);
+  return 0;"""),
+        ],
+        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
+        because = "all three rows read the status with which the program leaves",
+    ),
+    mutant(
+        name = "raw_wait_status",
+        stage = "01_exec",
+        caught_by = "exit_status_is_the_commands",
+        why = "waitpid(2) calls it a status, but the exit status is in its second byte",
+        changes = [
+            change(
+                _EXEC,
+                "return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);",
+                "return wait_status;",
+            ),
+        ],
+        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
+        because = "all three rows read the status with which the program leaves",
+    ),
+    mutant(
+        name = "signal_as_exit_status",
+        stage = "01_exec",
+        caught_by = "killed_is_128_plus_signal",
+        why = "WTERMSIG() looks like an exit status",
+        changes = [change(_EXEC, "128 + WTERMSIG(wait_status)", "WTERMSIG(wait_status)")],
+    ),
+    mutant(
+        name = "everything_is_126",
+        stage = "01_exec",
+        caught_by = "not_found_is_127",
+        why = "a failed exec is a failed exec",
+        changes = [
+            change(
+                _EXEC,
+                "throw exec_failure(process.command[0], errno);",
+                "throw Failure(errno, process.command[0], kExitCannotExecute);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "everything_is_127",
+        stage = "01_exec",
+        caught_by = "not_executable_is_126",
+        why = "tutorials leave with 127 when exec fails, whatever the reason",
+        changes = [
+            change(
+                _EXEC,
+                "throw exec_failure(process.command[0], errno);",
+                "throw Failure(errno, process.command[0], kExitNotFound);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "failures_exit_with_1",
+        stage = "01_exec",
+        caught_by = "wrong_option_is_125",
+        why = "1 is what everybody leaves with, and so what the command might",
+        changes = [change("01_exec/main.cc", "line.parse();", """try {
+    line.parse();
+  } catch (const Failure& failure) {
+    throw Failure(0, failure.what(), 1);
+  }""")],
+    ),
+    mutant(
+        name = "failures_are_silent",
+        stage = "01_exec",
+        caught_by = "errors_are_told",
+        why = "the status says that something failed",
+        changes = [change("01_exec/main.cc", "line.parse();", """try {
+    line.parse();
+  } catch (const Failure& failure) {
+    return failure.exit_status();
+  }""")],
+    ),
+    mutant(
+        name = "words_split_at_spaces",
+        stage = "01_exec",
+        caught_by = "arguments_are_kept",
+        why = "the words were joined into a command line, which then had to be taken apart",
+        changes = [
+            change(
+                _EXEC,
+                "for (const auto& word : process.command) argv.push_back(const_cast<char*>(word.c_str()));",
+                """std::vector<std::string> words;
+  for (const auto& word : process.command) {
+    for (std::size_t at = 0, end = 0; end != std::string::npos; at = end + 1) {
+      end = word.find(' ', at);
+      words.push_back(word.substr(at, end - at));
+    }
+  }
+  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "stdin_from_null",
+        stage = "01_exec",
+        caught_by = "stdin_arrives",
+        why = "as for a daemon: without a terminal nobody is there to type",
+        changes = [
+            change(
+                _EXEC,
+                "if (!process.workdir.empty()) {",
+                """if (isatty(STDIN_FILENO) == 0) (void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+  if (!process.workdir.empty()) {""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "env_ignored",
+        stage = "01_exec",
+        caught_by = "env_option_works",
+        why = "--env was read, and then forgotten",
+        changes = [
+            change(
+                _EXEC,
+                "for (const auto& [key, value] : process.environment) environment[key] = value;",
+                "",
+            ),
+        ],
+    ),
+    mutant(
+        name = "workdir_ignored",
+        stage = "01_exec",
+        caught_by = "workdir_option_works",
+        why = "--workdir was read, and then forgotten",
+        changes = [change(_EXEC, "if (!process.workdir.empty()) {", "if (false) {")],
+    ),
+    mutant(
+        name = "descriptors_inherited",
+        stage = "01_exec",
+        caught_by = "descriptors_are_closed",
+        why = "one closes what one has opened, not what the caller has",
+        changes = [
+            change(
+                _EXEC,
+                """check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");""",
+                "",
+            ),
+        ],
+        also = ["inherited_directory_is_closed"],
+        because = "a directory is a descriptor too",
+    ),
+    mutant(
+        name = "sigchld_stays_blocked",
+        stage = "01_exec",
+        caught_by = "signal_mask_is_the_callers",
+        why = "the parent needs SIGCHLD blocked, and the mask outlives exec",
+        changes = [
+            change(_EXEC, "trace_as(\"child\");", """trace_as("child");
+      sigaddset(&signals_before_, SIGCHLD);"""),
+        ],
+    ),
+    mutant(
+        name = "signals_not_forwarded",
+        stage = "01_exec",
+        caught_by = "signals_are_forwarded",
+        why = "the signals were blocked so as to be forwarded, which then nobody did",
+        changes = [
+            change(
+                _EXEC,
+                "if (!has_it_already) (void)kill(child, signal);",
+                "(void)has_it_already;",
+            ),
+        ],
+    ),
+    mutant(
+        name = "ctrl_c_forwarded_too",
+        stage = "01_exec",
+        caught_by = "ctrl_c_arrives_once",
+        why = "the terminal has sent it to the whole process group already",
+        changes = [
+            change(_EXEC, "code == SI_KERNEL && getpgid(child) == getpgrp();", "code == -12345;"),
+        ],
+    ),
+    mutant(
+        name = "sigchld_trusted",
+        stage = "01_exec",
+        caught_by = "ignored_sigchld_does_no_harm",
+        why = "who has not ignored SIGCHLD himself does not expect it to be",
+        changes = [change(_EXEC, "(void)signal(SIGCHLD, SIG_DFL);", "")],
+    ),
+    mutant(
+        name = "terminal_not_restored",
+        stage = "01_exec",
+        caught_by = "terminal_is_given_back",
+        why = "it works as long as commands tidy up after themselves",
+        changes = [change("01_exec/terminal.cc", """(void)tcsetpgrp(fd_, getpgrp());
+  (void)tcsetattr(fd_, TCSADRAIN, &modes_);""", "(void)tcsetpgrp(fd_, getpgrp());")],
+    ),
+    mutant(
+        name = "file_left_behind",
+        stage = "01_exec",
+        caught_by = "nothing_is_left",
+        why = "a log, a lock or a socket that nobody removes",
+        changes = [
+            change(
+                "01_exec/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <cstdlib>\n#include \"common/run_main.h\"",
+            ),
+            change("01_exec/main.cc", "line.parse();", """line.parse();
+  const char* folder = std::getenv("TMPDIR");
+  std::string log = std::string(folder != nullptr ? folder : "/tmp") + "/exec.XXXXXX";
+  (void)!mkstemp(log.data());"""),
+        ],
+    ),
+]

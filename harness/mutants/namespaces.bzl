@@ -1,0 +1,342 @@
+"""Mutants of stage 04: namespaces."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_OWN = "04_namespaces/namespaces.cc"
+_INIT = "04_namespaces/init.cc"
+
+MUTANTS = [
+    mutant(
+        name = "mounts_not_private",
+        stage = "04_namespaces",
+        caught_by = "mount_stays_inside",
+        why = "a mount namespace of one's own sounds private enough, and without systemd it is",
+        changes = [
+            change(
+                _OWN,
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""",
+                "",
+            ),
+        ],
+        also = ["mounts_are_private", "host_mount_stays_outside", "nothing_is_left"],
+        because = "peers are shown as such, propagate in both directions, and what is mounted stays",
+    ),
+    mutant(
+        name = "mounts_are_slaves",
+        stage = "04_namespaces",
+        caught_by = "host_mount_stays_outside",
+        why = "MS_SLAVE protects the host, which is what one thought of",
+        changes = [
+            change(
+                _OWN,
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""",
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr), "mount(/, MS_SLAVE)");""",
+            ),
+        ],
+        also = ["mounts_are_private"],
+        because = "mountinfo says master: of a slave",
+    ),
+    mutant(
+        name = "private_too_late",
+        stage = "04_namespaces",
+        caught_by = "nothing_is_left",
+        why = "the steps look independent of each other",
+        changes = [
+            change("04_namespaces/main.cc", """    make_mounts_private();
+    set_hostname(own.hostname);
+    change_root(root);
+    mount_proc();
+""", """    set_hostname(own.hostname);
+    const UniqueFd host_root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    change_root(root);
+    mount_proc();
+    (void)!fchdir(host_root.get());
+    (void)!chroot(".");
+    make_mounts_private();
+    change_root(root);
+"""),
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+        ],
+    ),
+    mutant(
+        name = "proc_of_the_host",
+        stage = "04_namespaces",
+        caught_by = "host_processes_are_hidden",
+        why = "the host's /proc was mounted before there was a PID namespace, and is bound",
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include <sys/mount.h>\n#include \"common/run_main.h\"",
+            ),
+            change("04_namespaces/main.cc", """    change_root(root);
+    mount_proc();
+""", """    const UniqueFd proc(open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    change_root(root);
+    (void)move_mount(proc.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH);
+"""),
+        ],
+    ),
+    mutant(
+        name = "proc_named_from_outside",
+        stage = "04_namespaces",
+        caught_by = "hostile_proc_stays_inside",
+        why = "root + \"/proc\" is a fine path as long as the root is one's own",
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <sys/mount.h>\n#include \"common/run_main.h\"",
+            ),
+            change("04_namespaces/main.cc", """    change_root(root);
+    mount_proc();
+""", """    (void)mount("proc", (root + "/proc").c_str(), "proc", 0, nullptr);
+    change_root(root);
+"""),
+        ],
+    ),
+    mutant(
+        name = "proc_not_mounted",
+        stage = "04_namespaces",
+        caught_by = "proc_is_mounted",
+        why = "nothing but ps(1) complains",
+        changes = [change("04_namespaces/main.cc", "    mount_proc();\n", "")],
+    ),
+    mutant(
+        name = "sethostname_before_clone",
+        stage = "04_namespaces",
+        caught_by = "hosts_name_is_kept",
+        why = "the name of the container was set before the container had one",
+        changes = [
+            change("04_namespaces/main.cc", """    set_hostname(own.hostname);
+""", ""),
+            change(
+                "04_namespaces/main.cc",
+                "  const auto namespaces",
+                """  set_hostname(own.hostname);
+  const auto namespaces""",
+            ),
+        ],
+        also = ["nothing_is_left"],
+        because = "the host is still called so when the container has ended",
+    ),
+    mutant(
+        name = "hostname_ignored",
+        stage = "04_namespaces",
+        caught_by = "hostname_is_own",
+        why = "--hostname was read, and then forgotten",
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "set_hostname(own.hostname);",
+                "set_hostname(line.program());",
+            ),
+        ],
+    ),
+    mutant(
+        name = "hostname_only_if_given",
+        stage = "04_namespaces",
+        caught_by = "hostname_is_never_the_hosts",
+        why = "a new UTS namespace starts as a copy, and so with a name",
+        changes = [
+            change(
+                "04_namespaces/main.cc",
+                "    set_hostname(own.hostname);",
+                "    if (own.hostname != line.program()) set_hostname(own.hostname);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "tmp_of_the_host",
+        stage = "04_namespaces",
+        caught_by = "host_file_is_hidden",
+        why = "as a convenience: files come in and go out by /tmp",
+        changes = [
+            change("04_namespaces/main.cc", "#include \"common/run_main.h\"", """#include <sys/mount.h>
+#include "common/run_main.h\""""),
+            change("04_namespaces/main.cc", "    change_root(root);\n", """    (void)mount("/tmp", (root + "/tmp").c_str(), nullptr, MS_BIND, nullptr);
+    change_root(root);
+"""),
+        ],
+        also = [
+            "absolute_link_stays_inside",
+            "dotdot_stops_at_the_root",
+            "workdir_stays_inside",
+            "copies_are_copies",
+        ],
+        because = "the files of the host that these rows look for are all in /tmp",
+    ),
+    mutant(
+        name = "no_mount_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_mount_namespace",
+        why = "mount(2) works without, too",
+        changes = [change("04_namespaces/main.cc", "CLONE_NEWNS | ", "")],
+        also = ["mount_stays_inside", "host_mount_stays_outside", "nothing_is_left"],
+        because = "there is one set of mounts then, and what is mounted stays",
+    ),
+    mutant(
+        name = "waits_for_daemons",
+        stage = "04_namespaces",
+        caught_by = "daemons_end_with_pid_1",
+        why = "an init has to wait for all of its children, one has read",
+        changes = [
+            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+            change(_INIT, "#include \"common/check.h\"", "#include <cerrno>\n#include \"common/check.h\""),
+            change(_INIT, """      if (ended == command) _exit(exit_status_of(status));
+    }
+""", """      if (ended == command) commands = exit_status_of(status);
+    }
+    if (ended == -1 && errno == ECHILD) _exit(commands);
+"""),
+            change(_INIT, "  while (true) {\n", "  int commands = 0;\n  while (true) {\n"),
+        ],
+        also = ["command_is_pid_1"],
+        because = "only an init can wait for them, and so there always is one",
+    ),
+    mutant(
+        name = "no_uts_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_uts_namespace",
+        why = "sethostname(2) works without, too",
+        changes = [change("04_namespaces/main.cc", "CLONE_NEWUTS | ", "")],
+        also = [
+            "hosts_name_is_kept",
+            "hosts_new_name_is_hidden",
+            "hostname_change_stays_inside",
+            "nothing_is_left",
+        ],
+        because = "there is one name then, and each row asks one side of it",
+    ),
+    mutant(
+        name = "no_ipc_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_ipc_namespace",
+        why = "most containers never use System V IPC",
+        changes = [change("04_namespaces/main.cc", " | CLONE_NEWIPC;", ";")],
+        also = [
+            "sysv_ipc_is_hidden",
+            "sysv_ipc_stays_inside",
+            "posix_queue_is_hidden",
+            "posix_queue_stays_inside",
+        ],
+        because = "there is one set of queues then, of two kinds, in both directions",
+    ),
+    mutant(
+        name = "no_pid_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_pid_namespace",
+        why = "with a /proc of its own it looks as if there were one",
+        changes = [change("04_namespaces/main.cc", "CLONE_NEWPID | ", "")],
+        also = [
+            "command_is_pid_1",
+            "host_processes_are_hidden",
+            "host_processes_are_safe",
+            "daemons_end_with_pid_1",
+            "init_is_pid_1",
+        ],
+        because = "without it there is no PID 1, and every process of the host has a number",
+    ),
+    mutant(
+        name = "always_init",
+        stage = "04_namespaces",
+        caught_by = "command_is_pid_1",
+        why = "unshare(2) moves only the children into the PID namespace, and so one forks once more",
+        changes = [
+            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+        ],
+    ),
+    mutant(
+        name = "fewer_namespaces",
+        stage = "04_namespaces",
+        caught_by = "no_namespaces_no_start",
+        why = "as a convenience for hosts on which it fails",
+        changes = [
+            change(
+                _OWN,
+                "return static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));",
+                """const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
+  return pid == -1 ? fork() : pid;""",
+            ),
+        ],
+        also = ["nothing_is_left"],
+        because = "what is then set up is set up on the host",
+    ),
+    mutant(
+        name = "no_death_signal",
+        stage = "04_namespaces",
+        caught_by = "container_dies_with_its_parent",
+        why = "a parent that is killed cannot tidy up",
+        changes = [change("04_namespaces/main.cc", "    die_with(parent);\n", "")],
+        also = ["early_death_is_noticed"],
+        because = "that row is about the moment in which the signal is asked for",
+    ),
+    mutant(
+        name = "death_signal_is_term",
+        stage = "04_namespaces",
+        caught_by = "container_dies_with_its_parent",
+        why = "PID 1 does not get SIGTERM unless it asks for it",
+        changes = [
+            change(
+                _OWN,
+                "prctl(PR_SET_PDEATHSIG, SIGKILL), \"",
+                "prctl(PR_SET_PDEATHSIG, SIGTERM), \"",
+            ),
+        ],
+    ),
+    mutant(
+        name = "death_not_looked_for",
+        stage = "04_namespaces",
+        caught_by = "early_death_is_noticed",
+        why = "between clone(2) and prctl(2) there is only a moment",
+        changes = [
+            change(
+                _OWN,
+                "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent has died\");",
+                "(void)event;",
+            ),
+        ],
+    ),
+    mutant(
+        name = "init_does_not_reap",
+        stage = "04_namespaces",
+        caught_by = "init_reaps_orphans",
+        why = "one waits for the child that one has started",
+        changes = [
+            change(_INIT, "waitpid(-1, &status, WNOHANG)", "waitpid(command, &status, WNOHANG)"),
+        ],
+    ),
+    mutant(
+        name = "init_ignored",
+        stage = "04_namespaces",
+        caught_by = "init_is_pid_1",
+        why = "--init was read, and then forgotten",
+        changes = [change("04_namespaces/main.cc", "    if (own.init) become_init();\n", "")],
+        also = ["init_reaps_orphans", "init_passes_signals_and_status"],
+        because = "there is no init that could",
+    ),
+    mutant(
+        name = "init_exits_with_its_own_status",
+        stage = "04_namespaces",
+        caught_by = "init_passes_signals_and_status",
+        why = "that the command was killed is lost on the way through a second process",
+        changes = [change(_INIT, "_exit(exit_status_of(status));", "_exit(WEXITSTATUS(status));")],
+    ),
+    mutant(
+        name = "init_does_not_forward",
+        stage = "04_namespaces",
+        caught_by = "init_passes_signals_and_status",
+        why = "the parent forwards to its child: which is the init now",
+        changes = [
+            change(
+                _INIT,
+                "forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);",
+                "(void)forward_signal;",
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,199 @@
+"""Mutants of stage 08a: overlayfs."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_STACK = "08a_overlayfs/layer_stack.cc"
+_UNPACK = "08a_overlayfs/unpack.cc"
+_OVERLAY = "08a_overlayfs/overlay.cc"
+
+MUTANTS = [
+    mutant(
+        name = "one_layer_needs_no_overlay",
+        stage = "08a_overlayfs",
+        caught_by = "rootfs_is_not_changed",
+        why = "there is nothing to lay over each other",
+        changes = [
+            change(
+                "08a_overlayfs/main.cc",
+                "pivot_into(mount_overlay(open));",
+                """const bool plain = layers.folders.size() == 1 && !layers.upper;
+    pivot_into(plain ? take_root(layers.folders[0]) : mount_overlay(open));""",
+            ),
+        ],
+        also = ["next_container_starts_afresh", "writes_are_not_shared"],
+        because = "what is written to the root itself stays there, for all to see",
+    ),
+    mutant(
+        name = "upper_is_shared",
+        stage = "08a_overlayfs",
+        caught_by = "next_container_starts_afresh",
+        why = "one upper folder is enough, as long as one starts one container",
+        changes = [
+            change(_STACK, "} else if (!tmpfs_keeps_user_attributes()) {", "} else {"),
+            change(_STACK, """  remove_left(uppers);
+  std::string path = uppers + "/XXXXXX";
+  check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
+  UpperFolder folder(path, lock(path), true);
+  need_attributes(folder.lock_, path,""", """  UpperFolder folder(uppers, open_folder(uppers), false);
+  need_attributes(folder.lock_, uppers,"""),
+        ],
+        also = ["writes_are_not_shared"],
+        because = "two containers at once share it as two in turn do",
+    ),
+    mutant(
+        name = "upper_left_behind",
+        stage = "08a_overlayfs",
+        caught_by = "nothing_is_left",
+        why = "a temporary folder, and /tmp is cleared at the next boot",
+        changes = [
+            change(_STACK, "} else if (!tmpfs_keeps_user_attributes()) {", "} else {"),
+            change(_STACK, """  remove_left(uppers);
+  std::string path = uppers + "/XXXXXX";""", """  std::string path = "/tmp/upper-XXXXXX";"""),
+            change(
+                _STACK,
+                "UpperFolder folder(path, lock(path), true);",
+                "UpperFolder folder(path, lock(path), false);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "scratch_left_mounted",
+        stage = "08a_overlayfs",
+        caught_by = "old_root_is_gone",
+        why = "it lies on the old root, which is unmounted: but then the tmpfs is, in its place",
+        changes = [
+            change(
+                _OVERLAY,
+                """check(umount2(".", MNT_DETACH), "umount2(the tmpfs, MNT_DETACH)");""",
+                "",
+            ),
+        ],
+        also = [
+            "second_chroot_leads_nowhere",
+            "kept_directory_leads_nowhere",
+            "dotdot_stops_at_the_root",
+        ],
+        because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
+    ),
+    mutant(
+        name = "no_userxattr",
+        stage = "08a_overlayfs",
+        caught_by = "changes_are_seen_inside",
+        why = "overlayfs is mounted without it wherever one looks it up",
+        changes = [change(_OVERLAY, "options = {{\"userxattr\", \"\"}};", "options;")],
+        also = ["opaque_folder_hides_all_below"],
+        because = "the opaque mark of a layer is such an attribute, too",
+    ),
+    mutant(
+        name = "keep_ignored",
+        stage = "08a_overlayfs",
+        caught_by = "kept_layer_is_found_again",
+        why = "--keep was read, and then forgotten",
+        changes = [change(_STACK, "  if (!options.keep.empty()) {\n", "  if (false) {\n")],
+        also = ["kept_layer_has_one_user"],
+        because = "nobody is kept from a folder that nobody uses",
+    ),
+    mutant(
+        name = "keep_not_locked",
+        stage = "08a_overlayfs",
+        caught_by = "kept_layer_has_one_user",
+        why = "overlayfs itself only warns of it, in the kernel's log",
+        changes = [
+            change(
+                _STACK,
+                "if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return folder;",
+                "return folder;",
+            ),
+        ],
+    ),
+    mutant(
+        name = "layers_upside_down",
+        stage = "08a_overlayfs",
+        caught_by = "later_layer_lies_above",
+        why = "lowerdir names the uppermost first, and who types --layer the lowest",
+        changes = [
+            change(
+                _STACK,
+                "layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path));",
+                """layers.folders.insert(layers.folders.begin() + 1,
+                          fs::is_directory(path) ? path : unpack_tar(path));""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "whiteouts_unpacked",
+        stage = "08a_overlayfs",
+        caught_by = "whiteout_hides_a_file",
+        why = "a tar is unpacked by tar",
+        changes = [
+            change(
+                _UNPACK,
+                "if (name.starts_with(kWhiteout)) return",
+                "if (name.starts_with(kReserved)) return",
+            ),
+        ],
+    ),
+    mutant(
+        name = "opaque_ignored",
+        stage = "08a_overlayfs",
+        caught_by = "opaque_folder_hides_all_below",
+        why = "one thinks of .wh.NAME only",
+        changes = [
+            change(
+                _UNPACK,
+                "if (name == kOpaque) set_opaque(make_folders(folder), folder);",
+                "",
+            ),
+        ],
+    ),
+    mutant(
+        name = "opaque_for_the_hosts_root",
+        stage = "08a_overlayfs",
+        caught_by = "opaque_folder_hides_all_below",
+        why = "overlayfs.rst says trusted.overlay.opaque; userxattr comes later in it",
+        changes = [
+            change(
+                _UNPACK,
+                "fsetxattr(folder.get(), \"user.overlay.opaque\"",
+                "fsetxattr(folder.get(), \"trusted.overlay.opaque\"",
+            ),
+        ],
+        also = ["whiteout_hides_a_file"],
+        because = "an ordinary user may not set it at all: the layer cannot be unpacked",
+    ),
+    mutant(
+        name = "links_lead_out_of_the_layer",
+        stage = "08a_overlayfs",
+        caught_by = "hostile_layer_stays_inside",
+        why = "names are looked up from the layer's folder, but links from the host's root",
+        changes = [
+            change(_UNPACK, "how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;", ""),
+        ],
+    ),
+    mutant(
+        name = "digest_is_a_name",
+        stage = "08a_overlayfs",
+        caught_by = "tampered_layer_is_refused",
+        why = "it finds the file, and that the file has it goes without saying",
+        changes = [
+            change(
+                _STACK,
+                "if (unpack_layer(file, blob.path, partial).sha256 != blob.sha256) {",
+                "(void)unpack_layer(file, blob.path, partial);\n      if (false) {",
+            ),
+        ],
+    ),
+    mutant(
+        name = "image_env_ignored",
+        stage = "08a_overlayfs",
+        caught_by = "image_says_what_runs",
+        why = "the command was there, and ran",
+        changes = [
+            change(
+                _STACK,
+                "process.environment.insert(image->environment.begin(), image->environment.end());",
+                "",
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,323 @@
+"""Mutants of stage 06: pivot_root."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_EXEC = "01_exec/process.cc"
+_MOUNTS = "06_pivot_root/mounts.cc"
+
+MUTANTS = [
+    mutant(
+        name = "old_root_left",
+        stage = "06_pivot_root",
+        caught_by = "old_root_is_gone",
+        why = "the command does not see it any more",
+        changes = [
+            change(_MOUNTS, """check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", ""),
+        ],
+        also = [
+            "second_chroot_leads_nowhere",
+            "kept_directory_leads_nowhere",
+            "dotdot_stops_at_the_root",
+        ],
+        because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
+    ),
+    mutant(
+        name = "old_root_kept_open",
+        stage = "06_pivot_root",
+        caught_by = "descriptors_are_closed",
+        why = "a descriptor for the way back, which the command inherits",
+        changes = [
+            change(
+                "06_pivot_root/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <fcntl.h>\n#include \"common/run_main.h\"",
+            ),
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
+""", """    const int old_root = open("/", O_RDONLY | O_DIRECTORY);
+    (void)fcntl(old_root, F_DUPFD, 100);
+    pivot_into(take_root(root));
+"""),
+            change(
+                _EXEC,
+                "close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC)",
+                "close_range(STDERR_FILENO + 1, 99, CLOSE_RANGE_CLOEXEC)",
+            ),
+        ],
+    ),
+    mutant(
+        name = "chroot_after_failed_pivot",
+        stage = "06_pivot_root",
+        caught_by = "no_pivot_no_start",
+        why = "as a convenience: pivot_root(2) fails on an initramfs",
+        changes = [
+            change(
+                _MOUNTS,
+                """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");""",
+                """if (syscall(SYS_pivot_root, ".", ".") == -1) {
+    check(chroot("."), "chroot(.)");
+    return;
+  }""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "still_a_chroot",
+        stage = "06_pivot_root",
+        caught_by = "namespaces_root_is_its_root",
+        why = "the root is a mount now, which looks as if it were all",
+        changes = [
+            change(
+                _MOUNTS,
+                """check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");
+  check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""",
+                """check(chroot("."), "chroot(.)");""",
+            ),
+        ],
+        also = ["no_pivot_no_start"],
+        because = "it never calls what is made to fail there",
+    ),
+    mutant(
+        name = "masks_before_proc",
+        stage = "06_pivot_root",
+        caught_by = "kernel_files_are_masked",
+        why = "what is not there needs no mask: /proc and /sys were mounted afterwards",
+        changes = [
+            change("06_pivot_root/main.cc", """    attach(host);
+    protect_kernel_paths();
+""", """    protect_kernel_paths();
+    attach(host);
+"""),
+        ],
+        also = ["firmware_is_masked", "proc_paths_are_read_only", "sysctls_cannot_be_opened"],
+        because = "one step masks and protects all of them",
+    ),
+    mutant(
+        name = "interrupts_shown",
+        stage = "06_pivot_root",
+        caught_by = "kernel_files_are_masked",
+        why = "the list was typed by hand",
+        changes = [
+            change(_MOUNTS, "\"/proc/interrupts\", ", ""),
+            change(_MOUNTS, "\"/proc/timer_list\", ", ""),
+            change(_MOUNTS, "\"/proc/keys\",        ", ""),
+        ],
+    ),
+    mutant(
+        name = "firmware_shown",
+        stage = "06_pivot_root",
+        caught_by = "firmware_is_masked",
+        why = "one thinks of /proc only",
+        changes = [change(_MOUNTS, "\"/sys/firmware\",    ", "")],
+    ),
+    mutant(
+        name = "irq_writable",
+        stage = "06_pivot_root",
+        caught_by = "proc_paths_are_read_only",
+        why = "the list was typed by hand",
+        changes = [change(_MOUNTS, "\"/proc/irq\", ", "")],
+    ),
+    mutant(
+        name = "sysctls_writable",
+        stage = "06_pivot_root",
+        caught_by = "sysctls_cannot_be_opened",
+        why = "some programs set sysctls of their own network namespace",
+        changes = [change(_MOUNTS, "\"/proc/sys\", ", "")],
+        also = ["proc_paths_are_read_only"],
+        because = "mountinfo shows what open(2) allows",
+    ),
+    mutant(
+        name = "sys_writable",
+        stage = "06_pivot_root",
+        caught_by = "sys_is_read_only",
+        why = "it is only a copy of a mount",
+        changes = [
+            change(
+                _MOUNTS,
+                """copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY)""",
+                """copy_mount("/sys", kDataOnly)""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "dev_of_the_host",
+        stage = "06_pivot_root",
+        caught_by = "dev_is_minimal",
+        why = "all that programs need is in it",
+        changes = [
+            change(
+                _MOUNTS,
+                "host.sys = copy_mount",
+                """host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
+  host.sys = copy_mount""",
+            ),
+            change(_MOUNTS, """attach_at(new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                      {{"mode", "0755"}, {"size", "64k"}}),
+            "/dev");""", """attach_at(devices[0].second, "/dev");
+  return;"""),
+        ],
+        also = ["nothing_is_left"],
+        because = "what the command writes to /dev/shm is the host's",
+    ),
+    mutant(
+        name = "no_random",
+        stage = "06_pivot_root",
+        caught_by = "dev_is_minimal",
+        why = "one thought of null, zero and tty",
+        changes = [change(_MOUNTS, "\"random\", \"urandom\", ", "")],
+    ),
+    mutant(
+        name = "null_is_a_file",
+        stage = "06_pivot_root",
+        caught_by = "dev_null_works",
+        why = "open(2) with O_CREAT makes what is missing, and echo is content with it",
+        changes = [change(_MOUNTS, """    make_file("/dev/" + name);
+    attach_at(mount, "/dev/" + name);""", """    make_file("/dev/" + name);
+    if (name != "null") attach_at(mount, "/dev/" + name);""")],
+        also = ["kernel_files_are_masked"],
+        because = "the masks are /dev/null, and who reads them reads what was written there",
+    ),
+    mutant(
+        name = "no_devpts",
+        stage = "06_pivot_root",
+        caught_by = "terminals_are_own",
+        why = "nothing but tmux and sshd complains",
+        changes = [
+            change(_MOUNTS, """attach_at(new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                      {{"mode", "0620"}, {"ptmxmode", "0666"}}),
+            "/dev/pts");""", ""),
+        ],
+    ),
+    mutant(
+        name = "no_shared_memory",
+        stage = "06_pivot_root",
+        caught_by = "shared_memory_works",
+        why = "nothing but databases and browsers complains",
+        changes = [
+            change(
+                _MOUNTS,
+                """  make_directory("/dev/shm");
+  attach_at(new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}), "/dev/shm");""",
+                "",
+            ),
+        ],
+    ),
+    mutant(
+        name = "no_standard_links",
+        stage = "06_pivot_root",
+        caught_by = "dev_stdin_is_there",
+        why = "they are no devices, and so easily forgotten",
+        changes = [change(_MOUNTS, """{"/proc/self/fd/0", "/dev/stdin"},""", "")],
+    ),
+    mutant(
+        name = "devices_of_the_root_work",
+        stage = "06_pivot_root",
+        caught_by = "planted_device_is_dead",
+        why = "the root is one's own directory, why should it be mounted nodev",
+        changes = [change(_MOUNTS, "copy_mount(root, MOUNT_ATTR_NODEV)", "copy_mount(root, 0)")],
+    ),
+    mutant(
+        name = "volumes_are_folders",
+        stage = "06_pivot_root",
+        caught_by = "volume_is_shown",
+        why = "that one may bind a single file is little known",
+        changes = [
+            change(
+                _MOUNTS,
+                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "if (is_directory(mount.get())) attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "volumes_ignored",
+        stage = "06_pivot_root",
+        caught_by = "volume_is_shown",
+        why = "they were attached below the old root, and went with it",
+        changes = [
+            change(
+                _MOUNTS,
+                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "(void)mount;",
+            ),
+        ],
+        also = [
+            "volume_can_be_written",
+            "read_only_volume_cannot_be_written",
+            "volume_brings_no_device",
+        ],
+        because = "of a volume that is not there nothing is known",
+    ),
+    mutant(
+        name = "volume_never_read_only",
+        stage = "06_pivot_root",
+        caught_by = "read_only_volume_cannot_be_written",
+        why = "mount(2) ignores MS_RDONLY beside MS_BIND",
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "kNoDevices",
+            ),
+        ],
+    ),
+    mutant(
+        name = "volume_always_read_only",
+        stage = "06_pivot_root",
+        caught_by = "volume_can_be_written",
+        why = "to be on the safe side",
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "kNoDevices | MOUNT_ATTR_RDONLY",
+            ),
+        ],
+    ),
+    mutant(
+        name = "volume_brings_devices",
+        stage = "06_pivot_root",
+        caught_by = "volume_brings_no_device",
+        why = "a bind mount is as the original: that is what it is for",
+        changes = [
+            change(
+                _MOUNTS,
+                "kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)",
+                "volume.read_only ? MOUNT_ATTR_RDONLY : 0U",
+            ),
+        ],
+    ),
+    mutant(
+        name = "volume_point_made_from_outside",
+        stage = "06_pivot_root",
+        caught_by = "volume_stays_inside",
+        why = "root + target is a fine path as long as the root is one's own",
+        changes = [
+            change(
+                "06_pivot_root/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <filesystem>\n#include \"common/run_main.h\"",
+            ),
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
+""", """    for (const auto& volume : mounts.volumes) {
+      std::error_code ignored;
+      if (std::filesystem::is_directory(volume.source)) {
+        std::filesystem::create_directories(root + volume.target, ignored);
+      }
+    }
+    pivot_into(take_root(root));
+"""),
+        ],
+        also = ["nothing_is_left"],
+        because = "what is made outside stays there",
+    ),
+    mutant(
+        name = "read_only_ignored",
+        stage = "06_pivot_root",
+        caught_by = "read_only_root_cannot_be_written",
+        why = "--read-only was read, and then forgotten",
+        changes = [
+            change("06_pivot_root/main.cc", """    if (mounts.read_only) make_root_read_only();
+""", ""),
+        ],
+    ),
+]

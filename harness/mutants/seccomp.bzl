@@ -1,0 +1,298 @@
+"""Mutants of stage 08b: capabilities and system calls."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_CAPABILITIES = "08b_seccomp/capabilities.cc"
+_PROFILE = "08b_seccomp/profile.cc"
+_FILTER = "08b_seccomp/seccomp_filter.cc"
+
+# The built-in profiles were compiled, by the stage's own code, when the stage was built. These do it
+# at each start: with mistakes in that code, and with a profile in which `old` is `new`.
+_COMPILED_AT_START = change(_FILTER, """  if (granted == default_capabilities()) return {std::begin(compiled), std::end(compiled)};
+  return compile_once(json, granted);""", """  (void)compiled;
+  return compile_profile(json, granted);""")
+
+def default_profile(old, new):
+    return change(
+        _FILTER,
+        "return built_in(kDefaultProgram, kDefaultJson, granted);",
+        """{
+    std::string json = kDefaultJson;
+    const std::string old = R"profile(""" + old + """)profile";
+    return compile_profile(json.replace(json.find(old), old.size(), R"profile(""" + new +
+        """)profile"), granted);
+  }""",
+    )
+
+MUTANTS = [
+    mutant(
+        name = "capabilities_kept",
+        stage = "08b_seccomp",
+        caught_by = "effective_set_is_small",
+        why = "root of a user namespace is said to be harmless",
+        changes = [change("08b_seccomp/main.cc", "drop_privileges(capabilities, find_user(layering, ids, process));", """capabilities.granted = all_capabilities();
+    drop_privileges(capabilities, find_user(layering, ids, process));""")],
+        also = ["bounding_set_is_small", "capabilities_can_be_dropped"],
+        because = "who keeps everything keeps it in all sets, whatever is dropped",
+    ),
+    mutant(
+        name = "bounding_set_full",
+        stage = "08b_seccomp",
+        caught_by = "bounding_set_is_small",
+        why = "capset(2) looks as if it set all there is",
+        changes = [
+            change(
+                _CAPABILITIES,
+                """check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);""",
+                "",
+            ),
+        ],
+        also = ["capabilities_can_be_dropped"],
+        because = "--cap-drop ALL is to empty the bounding set, too",
+    ),
+    mutant(
+        name = "inheritable_kept",
+        stage = "08b_seccomp",
+        caught_by = "inheritable_set_is_empty",
+        why = "Docker set it until CVE-2022-24769",
+        changes = [change(_CAPABILITIES, "{{low, low, 0}, {high, high, 0}}", "{{low, low, low}, {high, high, high}}")],
+    ),
+    mutant(
+        name = "ambient_kept",
+        stage = "08b_seccomp",
+        caught_by = "ambient_set_is_empty",
+        why = "with them other users keep what --cap-add grants",
+        changes = [
+            change(_CAPABILITIES, "{{low, low, 0}, {high, high, 0}}", "{{low, low, low}, {high, high, high}}"),
+            change(_CAPABILITIES, """  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
+        "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");""", """  for (int capability = 0; kernel_knows(capability); ++capability) {
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+  }"""),
+        ],
+        also = ["inheritable_set_is_empty", "given_user_has_no_capabilities"],
+        because = "ambient is only what is inheritable, and is kept by who is not root",
+    ),
+    mutant(
+        name = "cap_drop_ignored",
+        stage = "08b_seccomp",
+        caught_by = "capabilities_can_be_dropped",
+        why = "ALL is no name of a capability",
+        changes = [change(_CAPABILITIES, "return drop_all ? added :", "return")],
+    ),
+    mutant(
+        name = "cap_add_ignored",
+        stage = "08b_seccomp",
+        caught_by = "capability_can_be_added",
+        why = "--cap-add was read, and then forgotten",
+        changes = [change(_CAPABILITIES, "(default_capabilities() & ~dropped) | added", "(default_capabilities() & ~dropped)")],
+    ),
+    mutant(
+        name = "sys_admin_granted",
+        stage = "08b_seccomp",
+        caught_by = "masks_cannot_be_lifted",
+        why = "without it mount(8) does not work",
+        changes = [
+            change("08b_seccomp/capability_names.cc", "    CAP_CHOWN, ", "    CAP_SYS_ADMIN, CAP_CHOWN, "),
+            _COMPILED_AT_START,
+        ],
+        also = [
+            "bounding_set_is_small",
+            "effective_set_is_small",
+            "forbidden_calls_are_denied",
+            "clone3_is_not_there",
+            "no_namespaces_inside",
+        ],
+        because = "the profile follows the capabilities, as Docker's does",
+    ),
+    mutant(
+        name = "new_privileges",
+        stage = "08b_seccomp",
+        caught_by = "set_user_id_gives_nothing",
+        why = "seccomp(2) is content with CAP_SYS_ADMIN",
+        changes = [
+            change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : only(CAP_SYS_ADMIN)", "only(CAP_SYS_ADMIN)"),
+            change(_CAPABILITIES, """check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");""", ""),
+        ],
+        also = ["no_new_privs_is_set"],
+        because = "the kernel says it, and does it",
+    ),
+    mutant(
+        name = "no_filter",
+        stage = "08b_seccomp",
+        caught_by = "filter_is_installed",
+        why = "capabilities are dropped, what else is there to do",
+        changes = [change("08b_seccomp/main.cc", ", [&] { filter.install(); });", ");")],
+        also = [
+            "clone3_is_not_there",
+            "forbidden_calls_are_denied",
+            "int80_calls_are_killed",
+            "newer_calls_are_not_there",
+            "no_filter_no_start",
+            "no_namespaces_inside",
+            "profile_of_a_file_is_used",
+            "socket_families_are_few",
+            "strict_profile_denies_more",
+            "terminal_cannot_be_typed_into",
+            "terminal_input_has_no_disguise",
+            "x32_calls_are_killed",
+        ],
+        because = "all of them need a filter",
+    ),
+    mutant(
+        name = "filter_in_the_parent",
+        stage = "08b_seccomp",
+        caught_by = "parent_has_no_filter",
+        why = "a filter is inherited, and so one thinks of whom it shall not bind last",
+        changes = [
+            change("08b_seccomp/main.cc", "using namespace box;", "#include <sys/prctl.h>\nusing namespace box;"),
+            change("08b_seccomp/main.cc", "  handshake.let_child_go_on();", """  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  filter.install();
+  handshake.let_child_go_on();"""),
+        ],
+        also = ["strict_profile_denies_more", "strict_profile_runs_a_shell"],
+        because = "under the strict profile the parent itself cannot go on",
+    ),
+    mutant(
+        name = "filter_too_early",
+        stage = "08b_seccomp",
+        caught_by = "filter_is_the_last_call",
+        why = "no_new_privs and the filter are set up together in every tutorial",
+        changes = [
+            change("08b_seccomp/main.cc", ", [&] { filter.install(); });", ");"),
+            change("08b_seccomp/main.cc", "    if (own.init) become_init();", """    filter.install();
+    if (own.init) become_init();"""),
+        ],
+        also = ["profile_of_a_file_is_used"],
+        because = "what does not start uses no profile",
+    ),
+    mutant(
+        name = "filter_optional",
+        stage = "08b_seccomp",
+        caught_by = "no_filter_no_start",
+        why = "not every kernel has seccomp",
+        changes = [
+            change(_FILTER, """  return check(static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw)),
+               "seccomp(SECCOMP_SET_MODE_FILTER, {} instructions)", program.size());""", "  return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw));"),
+        ],
+    ),
+    mutant(
+        name = "architecture_not_checked",
+        stage = "08b_seccomp",
+        caught_by = "int80_calls_are_killed",
+        why = "the first filters of every tutorial look at the number alone",
+        changes = [
+            change(_PROFILE, "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS", "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW"),
+            _COMPILED_AT_START,
+        ],
+        also = ["x32_calls_are_killed"],
+        because = "x32 is an architecture of its own",
+    ),
+    mutant(
+        name = "x32_allowed",
+        stage = "08b_seccomp",
+        caught_by = "x32_calls_are_killed",
+        why = "it is the same architecture, and Docker allows it",
+        changes = [
+            change(_PROFILE, "if (listed.empty()) return {native};", "if (listed.empty()) return {native, SCMP_ARCH_X32};"),
+            _COMPILED_AT_START,
+        ],
+    ),
+    mutant(
+        name = "clone3_allowed",
+        stage = "08b_seccomp",
+        caught_by = "clone3_is_not_there",
+        why = "threads need it",
+        changes = [default_profile("\"clone3\"", "\"uselib\"")],
+    ),
+    mutant(
+        name = "clone3_denied_with_eperm",
+        stage = "08b_seccomp",
+        caught_by = "clone3_is_not_there",
+        why = "it was Docker's first answer, and no thread started any more",
+        changes = [default_profile("\"errnoRet\": 38", "\"errnoRet\": 1")],
+    ),
+    mutant(
+        name = "newer_calls_allowed",
+        stage = "08b_seccomp",
+        caught_by = "newer_calls_are_not_there",
+        why = "a list of what is denied knows only what there was",
+        changes = [default_profile("\"newestSyscall\": \"set_mempolicy_home_node\",", "")],
+    ),
+    mutant(
+        name = "tiocsti_in_64_bits",
+        stage = "08b_seccomp",
+        caught_by = "terminal_input_has_no_disguise",
+        why = "SCMP_CMP_EQ is what one uses to compare",
+        changes = [
+            default_profile(
+                "\"op\": \"SCMP_CMP_MASKED_EQ\", \"value\": 4294967295, \"valueTwo\": 21522",
+                "\"op\": \"SCMP_CMP_EQ\", \"value\": 21522",
+            ),
+        ],
+    ),
+    mutant(
+        name = "tiocsti_allowed",
+        stage = "08b_seccomp",
+        caught_by = "terminal_cannot_be_typed_into",
+        why = "ioctl is allowed",
+        changes = [default_profile("21522", "21532")],
+        also = ["terminal_input_has_no_disguise"],
+        because = "what is allowed is allowed in disguise",
+    ),
+    mutant(
+        name = "vsock_in_64_bits",
+        stage = "08b_seccomp",
+        caught_by = "socket_families_are_few",
+        why = "Docker's profile compares so",
+        changes = [
+            default_profile(
+                "\"op\": \"SCMP_CMP_MASKED_EQ\", \"value\": 4294967295, \"valueTwo\": 40",
+                "\"op\": \"SCMP_CMP_EQ\", \"value\": 40",
+            ),
+        ],
+    ),
+    mutant(
+        name = "namespaces_by_clone",
+        stage = "08b_seccomp",
+        caught_by = "no_namespaces_inside",
+        why = "unshare is denied, and clone has to be allowed",
+        changes = [
+            default_profile(
+                "\"value\": 268435456, \"valueTwo\": 268435456",
+                "\"value\": 67108864, \"valueTwo\": 67108864",
+            ),
+        ],
+    ),
+    mutant(
+        name = "keyrings_allowed",
+        stage = "08b_seccomp",
+        caught_by = "forbidden_calls_are_denied",
+        why = "the list was typed by hand",
+        changes = [default_profile("\"add_key\", \"request_key\", \"keyctl\"", "\"uselib\"")],
+    ),
+    mutant(
+        name = "strict_is_default",
+        stage = "08b_seccomp",
+        caught_by = "strict_profile_denies_more",
+        why = "one profile was thought to be enough",
+        changes = [change(_FILTER, "built_in(kStrictProgram, kStrictJson, granted)", "built_in(kDefaultProgram, kDefaultJson, granted)")],
+    ),
+    mutant(
+        name = "strict_without_pipes",
+        stage = "08b_seccomp",
+        caught_by = "strict_profile_runs_a_shell",
+        why = "the list was made with strace of a program that needs none",
+        changes = [change(_FILTER, "return built_in(kStrictProgram, kStrictJson, granted);", """{
+    std::string json = kStrictJson;
+    const std::string old = "\\"pipe\\", \\"pipe2\\", ";
+    return compile_profile(json.replace(json.find(old), old.size(), ""), granted);
+  }""")],
+    ),
+    mutant(
+        name = "profile_file_ignored",
+        stage = "08b_seccomp",
+        caught_by = "profile_of_a_file_is_used",
+        why = "--seccomp knew two names, and took the rest for one of them",
+        changes = [change(_FILTER, "return compile_once(read_profile(profile), granted);", "return built_in(kDefaultProgram, kDefaultJson, granted);")],
+    ),
+]

@@ -1,0 +1,195 @@
+"""Mutants of stage 05: a user namespace."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_INIT = "04_namespaces/init.cc"
+_IDS = "05_userns/id_map.cc"
+
+MUTANTS = [
+    mutant(
+        name = "setgroups_left_open",
+        stage = "05_userns",
+        caught_by = "setgroups_is_denied",
+        why = "the kernel does not ask root to deny it",
+        changes = [
+            change(
+                _IDS,
+                "if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {",
+                "if (!root) {",
+            ),
+        ],
+    ),
+    mutant(
+        name = "uid_and_gid_maps_swapped",
+        stage = "05_userns",
+        caught_by = "given_maps_are_used",
+        why = "for a user whose uid and gid are the same nobody sees it",
+        changes = [
+            change(
+                _IDS,
+                """write_file(process + "uid_map", lines_of(ids.uid_map));""",
+                """write_file(process + "uid_map", lines_of(ids.gid_map));""",
+            ),
+            change(
+                _IDS,
+                """write_file(process + "gid_map", lines_of(ids.gid_map));""",
+                """write_file(process + "gid_map", lines_of(ids.uid_map));""",
+            ),
+        ],
+        also = ["given_user_runs_the_command"],
+        because = "the ids on the host are those inside, mapped",
+    ),
+    mutant(
+        name = "one_id_too_many",
+        stage = "05_userns",
+        caught_by = "root_inside_is_caller_outside",
+        why = "root may map whatever he likes",
+        changes = [
+            change(
+                _IDS,
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? 2U : 1U}};",
+            ),
+        ],
+    ),
+    mutant(
+        name = "all_ids_mapped",
+        stage = "05_userns",
+        caught_by = "no_user_beyond_the_map",
+        why = "so that files of the host have their owners inside, too",
+        changes = [
+            change(
+                _IDS,
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
+                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? UINT32_MAX : 1U}};",
+            ),
+        ],
+        also = ["root_inside_is_caller_outside", "strangers_are_nobody"],
+        because = "who has an id inside is in the map, and is seen by it",
+    ),
+    mutant(
+        name = "group_of_others",
+        stage = "05_userns",
+        caught_by = "group_inside_is_callers_outside",
+        why = "a group for all containers, as a convenience",
+        changes = [
+            change(
+                _IDS,
+                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};",
+                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid() == 0 ? 100U : getegid(), .count = 1}};",
+            ),
+        ],
+    ),
+    mutant(
+        name = "maps_written_late",
+        stage = "05_userns",
+        caught_by = "given_user_runs_the_command",
+        why = "the child did not wait, and could not become a user who had no id yet",
+        changes = [
+            change(
+                "05_userns/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change("05_userns/main.cc", """    handshake.wait_for_parent();
+""", ""),
+            change("05_userns/main.cc", """    become_root(ids);
+    mount_proc();
+    become_user(ids);
+""", """    mount_proc();
+    try {
+      become_root(ids);
+      become_user(ids);
+    } catch (const Failure&) {
+    }
+    handshake.wait_for_parent();
+"""),
+            change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
+""", """  usleep(300 * 1000);
+  write_id_maps(child.pid(), ids);
+"""),
+        ],
+    ),
+    mutant(
+        name = "init_shows_itself",
+        stage = "05_userns",
+        caught_by = "init_hides_the_hosts_program",
+        why = "that PID 1 is a program of the host is easily forgotten",
+        changes = [
+            change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", ""),
+        ],
+    ),
+    mutant(
+        name = "capabilities_dropped",
+        stage = "05_userns",
+        caught_by = "root_inside_has_capabilities",
+        why = "to be on the safe side, all of them; those inside a user namespace are not the host's",
+        changes = [
+            change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
+#include <sys/prctl.h>
+#include "common/run_main.h\""""),
+            change("05_userns/main.cc", "    become_user(ids);\n", """    become_user(ids);
+    (void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT);
+"""),
+        ],
+    ),
+    mutant(
+        name = "user_ignored",
+        stage = "05_userns",
+        caught_by = "given_user_runs_the_command",
+        why = "--user was read, and then forgotten",
+        changes = [change("05_userns/main.cc", "    become_user(ids);\n", "")],
+        also = ["given_user_has_no_capabilities"],
+        because = "exec(2) keeps the capabilities of uid 0, which it still is",
+    ),
+    mutant(
+        name = "group_after_user",
+        stage = "05_userns",
+        caught_by = "given_user_runs_the_command",
+        why = "the new user may not change his group any more, and nobody looked",
+        changes = [
+            change(
+                _IDS,
+                """check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);
+  check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);""",
+                """check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);
+  (void)!setresgid(ids.group, ids.group, ids.group);""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "no_user_namespace_for_root",
+        stage = "05_userns",
+        caught_by = "own_user_namespace",
+        why = "root does not need one",
+        changes = [
+            change(
+                "05_userns/main.cc",
+                "#include \"common/run_main.h\"",
+                "#include <unistd.h>\n#include \"common/run_main.h\"",
+            ),
+            change(
+                "05_userns/main.cc",
+                "const auto namespaces = CLONE_NEWUSER | ",
+                "const auto namespaces = (geteuid() == 0 ? 0 : CLONE_NEWUSER) | ",
+            ),
+            change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
+""", """  if (geteuid() != 0) write_id_maps(child.pid(), ids);
+"""),
+        ],
+        also = [
+            "root_inside_is_caller_outside",
+            "group_inside_is_callers_outside",
+            "setgroups_is_denied",
+            "hosts_files_keep_their_owner",
+            "hosts_permissions_hold",
+            "strangers_are_nobody",
+            "no_user_beyond_the_map",
+            "no_device_nodes",
+            "given_maps_are_used",
+            "given_user_runs_the_command",
+            "init_hides_the_hosts_program",
+        ],
+        because = "root without a user namespace is the host's root: each row asks one thing that he may",
+    ),
+]
