@@ -1,0 +1,128 @@
+"""Published classes of escape that apply to a container of this kind, and the rows that stop each.
+
+A class is a way that was published for some tool: it is named by its CVE number where it has one.
+`rows` are rows of the property table: the page takes from them since which stage the class is
+stopped, and where the attempt was seen to succeed. `tests` are tests of a stage, as FILE::TEST, for
+what needs no row or cannot be one; `seen` says where their attempt was seen to succeed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Escape:
+    """One class."""
+
+    name: str  # "CVE-2024-21626", or what it is called
+    attempt: str  # what the command, the root or the image does
+    layer: str  # what stops it, in a few words
+    rows: Tuple[str, ...] = ()
+    tests: Tuple[str, ...] = ()
+    seen: str = ""  # for `tests`: where the attempt succeeds
+    where: str = ""  # "VM" if it could harm a machine, and is tried in a virtual one
+
+
+CLASSES: Tuple[Escape, ...] = (
+    # --- The way out of the root directory
+    Escape("A second chroot(2)", "root inside changes its root to a folder below its working"
+           " directory, and walks up by '..'", "pivot_root(2), the old root detached",
+           rows=("second_chroot_leads_nowhere",)),
+    Escape("A directory kept open", "the command keeps a descriptor of '/' across a second chroot(2)"
+           " and walks up from it", "pivot_root(2), the old root detached",
+           rows=("kept_directory_leads_nowhere",)),
+    Escape("The namespace's own root", "root inside unmounts / and joins its own mount namespace"
+           " again by setns(2)", "no old root lies below the new one",
+           rows=("namespaces_root_is_its_root",)),
+    Escape("CVE-2016-9962", "the command uses a directory of the host that the runtime, or its"
+           " caller, had left open", "no descriptor but 0, 1 and 2 reaches the command",
+           rows=("descriptors_are_closed", "inherited_directory_is_closed")),
+    # --- Links in the root and in volumes
+    Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so that"
+           " what protects /proc is mounted elsewhere", "/proc must be a directory of the root",
+           rows=("hostile_proc_stays_inside",)),
+    Escape("CVE-2017-1002101", "a link in the root leads a volume, or the working directory, out of"
+           " it", "paths of the container are resolved inside its root",
+           rows=("volume_stays_inside", "workdir_stays_inside")),
+    Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of the"
+           " layer", "each entry is resolved inside the layer, by descriptor",
+           rows=("hostile_layer_stays_inside",)),
+    Escape("Copied links", "a link that was copied leads a later copy out of the new root",
+           "each copy is resolved inside the new root", rows=("copied_links_stay_inside",)),
+    # --- Files of the kernel
+    Escape("core_pattern", "root inside writes the program that the kernel runs as the host's root"
+           " when a process crashes", "/proc/sys is read-only, and cannot be uncovered",
+           rows=("sysctls_cannot_be_opened", "masks_cannot_be_lifted")),
+    Escape("sysrq-trigger, uevent_helper", "root inside reboots the host by /proc/sysrq-trigger, or"
+           " names a helper in /sys", "/proc paths and /sys are read-only",
+           rows=("proc_paths_are_read_only", "sys_is_read_only")),
+    Escape("/proc/keys, /proc/kcore, /sys/firmware", "the command reads what the kernel tells of the"
+           " whole machine", "masks", rows=("kernel_files_are_masked", "firmware_is_masked")),
+    Escape("mknod(2)", "root inside makes a node of the host's disk, and reads it",
+           "a user namespace that does not own the device", rows=("no_device_nodes",)),
+    Escape("A device node in the image", "the root or a volume brings a node of the host's disk",
+           "nodev on every mount that comes from outside",
+           rows=("planted_device_is_dead", "volume_brings_no_device")),
+    # --- Identity
+    Escape("CVE-2014-8989, CVE-2018-7169", "the caller drops a group that denies access, by"
+           " setgroups(2) in a user namespace", "setgroups is denied before gid_map is written",
+           rows=("setgroups_is_denied",)),
+    Escape("Ids beyond the map", "root inside becomes a user of the host by setuid(2), or gives that"
+           " user's files away", "uid_map maps only ids that nobody else has",
+           rows=("no_user_beyond_the_map", "hosts_files_keep_their_owner",
+                 "hosts_permissions_hold")),
+    Escape("Set-user-ID, file capabilities", "a user inside regains root by a set-user-ID program",
+           "no_new_privs", rows=("set_user_id_gives_nothing", "no_new_privs_is_set")),
+    Escape("CVE-2022-29162, CVE-2022-24769", "a program with inheritable file capabilities gains what"
+           " the runtime left in the inheritable set", "empty inheritable and ambient sets",
+           rows=("inheritable_set_is_empty", "ambient_set_is_empty")),
+    # --- Other processes, IPC, terminal
+    Escape("kill(2), ptrace(2) of the host's processes", "root inside signals or traces a process of"
+           " the host", "a PID namespace", rows=("host_processes_are_safe",
+                                                 "host_processes_are_hidden")),
+    Escape("System V and POSIX queues", "the command reads messages of the host's programs",
+           "an IPC namespace", rows=("sysv_ipc_is_hidden", "posix_queue_is_hidden")),
+    Escape("CVE-2017-5226", "the command types into the caller's terminal by TIOCSTI",
+           "the seccomp filter", rows=("terminal_cannot_be_typed_into",)),
+    Escape("CVE-2019-10063", "the same, with a bit in the high half of the ioctl's number",
+           "the seccomp filter compares 32 bits", rows=("terminal_input_has_no_disguise",)),
+    # --- cgroups
+    Escape("A fork bomb", "the command makes processes until the host can make none", "pids.max",
+           rows=("fork_bomb_is_contained",)),
+    Escape("Memory exhaustion", "the command allocates until the host's OOM killer chooses one of"
+           " the host's processes", "memory.max, memory.swap.max, memory.oom.group",
+           rows=("memory_limit_kills_all", "swap_is_limited")),
+    Escape("Leaving the cgroup", "root inside raises its own limits, or moves to another cgroup",
+           "a cgroup namespace; the limits lie above what is delegated",
+           rows=("limits_cannot_be_raised", "cgroup_cannot_be_left")),
+    # --- System calls
+    Escape("open_by_handle_at(2) (\"Shocker\")", "root inside opens the host's files by their inode"
+           " numbers", "no CAP_DAC_READ_SEARCH; the seccomp filter",
+           rows=("forbidden_calls_are_denied", "bounding_set_is_small")),
+    Escape("bpf(2), io_uring, userfaultfd(2), perf_event_open(2)", "the command reaches parts of the"
+           " kernel in which many holes were found", "the seccomp filter",
+           rows=("forbidden_calls_are_denied",)),
+    Escape("CVE-2022-0185, CVE-2024-1086", "the command makes a user namespace, to be root for code"
+           " of the kernel that trusts root", "no user namespaces inside",
+           rows=("no_namespaces_inside", "clone3_is_not_there")),
+    Escape("Other ABIs", "the command makes a forbidden call through int 0x80 or as an x32 call",
+           "the filter knows the architecture", rows=("int80_calls_are_killed",
+                                                      "x32_calls_are_killed")),
+    Escape("Calls that are newer than the filter", "the command makes a call that the profile's"
+           " author could not know", "ENOSYS for what the profile does not know",
+           rows=("newer_calls_are_not_there",)),
+    # --- Network
+    Escape("CVE-2020-15257", "the command connects to an abstract Unix socket of the host",
+           "a network namespace", rows=("abstract_sockets_are_refused",)),
+    Escape("CVE-2020-8558", "the command reaches what listens on the host's 127.0.0.1",
+           "a network namespace; packets to the loopback are dropped",
+           rows=("hosts_loopback_is_refused", "no_packet_to_hosts_loopback",
+                 "gateway_is_not_the_host")),
+    # --- Fail-open
+    Escape("Set-up that fails open", "a call of the set-up fails, and the container starts without"
+           " that layer", "every result is checked before the command runs",
+           rows=("no_chroot_no_start", "no_namespaces_no_start", "no_pivot_no_start",
+                 "no_limit_no_start", "no_filter_no_start")),
+)
