@@ -2,10 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+
+#include "common/check.h"
 
 namespace box {
 
@@ -21,6 +25,28 @@ int open_in_root(int root, const std::string& path, int flags, std::uint64_t res
     if (fd != -1 || errno != EAGAIN) break;
   }
   return fd;
+}
+
+UniqueFd make_directories_in_root(int root, const std::string& path) {
+  constexpr int kFlags = O_PATH | O_DIRECTORY;
+  UniqueFd directory(open_in_root(root, path, kFlags));
+  if (directory.get() != -1) return directory;
+
+  directory = UniqueFd(check_quietly(open_in_root(root, "/", kFlags), "open(the root, O_PATH)"));
+  std::string reached;
+  for (const auto& part : std::filesystem::path(path).relative_path()) {
+    if (part.empty()) continue;  // behind a slash at the end
+    reached += "/" + part.string();
+    UniqueFd next(open_in_root(root, reached, kFlags));
+    if (next.get() == -1 && errno == ENOENT) {
+      // In the directory that we hold: a link that somebody puts on the way leads nowhere else.
+      check(mkdirat(directory.get(), part.c_str(), 0755), "mkdir({})", reached);
+      next = UniqueFd(open_in_root(root, reached, kFlags));
+    }
+    check_quietly(next.get(), "open({})", reached);
+    directory = std::move(next);
+  }
+  return directory;
 }
 
 }  // namespace box

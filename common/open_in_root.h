@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "common/unique_fd.h"
+
 namespace box {
 
 // openat2(2) with RESOLVE_IN_ROOT: an absolute path, a ".." and a symbolic link stay in the
@@ -17,5 +19,9 @@ namespace box {
 // Returns the descriptor, or -1 and errno, as openat2(2) does.
 [[nodiscard]] int open_in_root(int root, const std::string& path, int flags,
                                std::uint64_t resolve = 0);
+
+// mkdir -p in `root`: makes the directory `path`, and those on the way to it, with mode 0755 (umask
+// permitting). Returns an O_PATH descriptor of it. Throws Failure.
+UniqueFd make_directories_in_root(int root, const std::string& path);
 
 }  // namespace box

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "common/failure.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -65,6 +66,35 @@ TEST_F(OpenInRoot, TakesMoreRestrictions) {
   constexpr std::uint64_t kNoSymlinks = 0x04;  // RESOLVE_NO_SYMLINKS
   EXPECT_EQ(read("etc/link", kNoSymlinks), "");
   EXPECT_EQ(read("etc/file", kNoSymlinks), "inside");
+}
+
+TEST_F(OpenInRoot, MakesDirectories) {
+  fs::create_symlink("/etc", top_ / "root/own");
+  const std::string path = "/own/a/../b/c/";
+  const UniqueFd made = make_directories_in_root(root_.get(), path);
+  EXPECT_TRUE(fs::is_directory(top_ / "root/etc/a"));
+  const UniqueFd again = make_directories_in_root(root_.get(), path);
+  for (const UniqueFd* fd : {&made, &again}) {
+    EXPECT_TRUE(
+        fs::equivalent("/proc/self/fd/" + std::to_string(fd->get()), top_ / "root/etc/b/c"));
+  }
+}
+
+TEST_F(OpenInRoot, MakesNothingOutside) {
+  fs::create_directory(top_ / "outside");
+  const UniqueFd outside(open((top_ / "outside").c_str(), O_PATH | O_CLOEXEC));
+  const std::string magic = "/proc/self/fd/" + std::to_string(outside.get());
+  const UniqueFd host(open("/", O_PATH | O_CLOEXEC));
+  EXPECT_THROW(make_directories_in_root(host.get(), magic + "/new"), Failure);
+
+  fs::create_symlink(top_ / "outside", top_ / "root/link");
+  for (const char* path : {"/link/new", "/etc/file/new"}) {
+    EXPECT_THROW(make_directories_in_root(root_.get(), path), Failure) << path;
+  }
+  (void)make_directories_in_root(root_.get(), "../new");
+  EXPECT_TRUE(fs::is_directory(top_ / "root/new"));
+  EXPECT_FALSE(fs::exists(top_ / "new"));
+  EXPECT_TRUE(fs::is_empty(top_ / "outside"));
 }
 
 }  // namespace
