@@ -1,0 +1,69 @@
+// Stage 06: terminals, files of the kernel, and ways out of a root directory.
+
+#include "harness/probe/probe.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+// Opens only: what is written to some files of /proc would change the machine.
+void do_open_to_write(const Verb& verb, Answer& answer) {
+  answer.add_result(open(verb.argument(0), O_WRONLY | O_NONBLOCK | O_NOCTTY) != -1);
+}
+
+void do_new_terminal(const Verb&, Answer& answer) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  char name[64] = {};
+  const bool good = master != -1 && grantpt(master) == 0 && unlockpt(master) == 0 &&
+                    ptsname_r(master, name, sizeof name) == 0 && open(name, O_RDWR) != -1;
+  answer.add_result(good);
+  if (good) answer.add("name", name);
+}
+
+void climb_and_read(Answer& answer, const char* path) {
+  for (int i = 0; i < 256 && chdir("..") == 0; ++i) continue;
+  if (chroot(".") == -1) return answer.add_result(false);
+  add_text_of(answer, open(path, O_RDONLY | O_NONBLOCK));
+}
+
+// escape_by_chroot=SECRET,DIRECTORY: the kernel stops ".." at the root, but a process whose working
+// directory is not below its root never comes past it, see chroot(2).
+void do_escape_by_chroot(const Verb& verb, Answer& answer) {
+  (void)mkdir(verb.argument(1), 0755);
+  if (chroot(verb.argument(1)) == -1) return answer.add_result(false);
+  climb_and_read(answer, verb.argument(0));
+}
+
+// The same, for who goes into the directory first: a descriptor of "/" leads out again.
+void do_escape_by_descriptor(const Verb& verb, Answer& answer) {
+  const int root = open("/", O_RDONLY | O_DIRECTORY);
+  (void)mkdir(verb.argument(1), 0755);
+  if (chdir(verb.argument(1)) == -1 || chroot(".") == -1 || fchdir(root) == -1) {
+    return answer.add_result(false);
+  }
+  climb_and_read(answer, verb.argument(0));
+}
+
+// setns(2) makes the root of a mount namespace the caller's root: of a chroot that is what lies
+// around it, and of a root that is only mounted over another, once it is uncovered, the other.
+void do_escape_by_setns(const Verb& verb, Answer& answer) {
+  const int own = open("/proc/self/ns/mnt", O_RDONLY);
+  (void)umount2("/", MNT_DETACH);
+  if (setns(own, CLONE_NEWNS) == -1) return answer.add_result(false);
+  add_text_of(answer, open(verb.argument(0), O_RDONLY | O_NONBLOCK));
+}
+
+constexpr KnownVerb kVerbs[] = {
+    {"open_to_write", do_open_to_write},       {"new_terminal", do_new_terminal},
+    {"escape_by_chroot", do_escape_by_chroot}, {"escape_by_descriptor", do_escape_by_descriptor},
+    {"escape_by_setns", do_escape_by_setns},
+};
+
+}  // namespace
+
+std::span<const KnownVerb> pivot_root_verbs() { return kVerbs; }
