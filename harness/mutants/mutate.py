@@ -1,4 +1,4 @@
-"""Writes a mutant's source: the original with the changes that harness/mutants/mutants.bzl names.
+"""Writes a mutant's source: the original with the changes that its stage's table names.
 
 Usage: python3 -m harness.mutants.mutate MUTANT FILE > MUTATED
 """
@@ -18,7 +18,7 @@ def mutate(mutant: Mutant, file: str, text: str) -> str:
             continue
         count = text.count(change.old)
         if count != 1:
-            sys.exit(f"harness/mutants/mutants.bzl: {mutant.name}: {file} has this {count} times,"
+            sys.exit(f"harness/mutants: {mutant.name}: {file} has this {count} times,"
                      f" not once; has the stage changed?\n\n{change.old}\n")
         text = text.replace(change.old, change.new)
     return text
