@@ -60,23 +60,6 @@ void do_eat(const Verb& verb, Answer& answer) {
   }
 }
 
-// Runs `body` in a grandchild of its own session, which on the host is not called probe any more,
-// so that the harness can tell it from us.
-template <typename Body>
-bool in_grandchild(const Body& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    (void)setsid();
-    call_ourselves_child();
-    const pid_t grandchild = fork();
-    if (grandchild != 0) _exit(grandchild == -1 ? 1 : 0);
-    body();
-    _exit(0);
-  }
-  int status = 0;
-  return child != -1 && waitpid(child, &status, 0) == child && status == 0;
-}
-
 // burn=COUNT: leaves so many grandchildren, each of which keeps a CPU busy for a minute.
 void burn(const Verb& verb) {
   bool good = true;
