@@ -28,7 +28,7 @@ GENERATED = ("rootfs/rootfs.tar", "rootfs/rootfs_id.h", "stages/08b_seccomp/buil
 
 MAKEFILE = """\
 # make builds {program}, from all sources below common/, rootfs/ and stages/.
-CXXFLAGS = -std=c++20 -Os -Wall -Wextra -I. -DFMT_HEADER_ONLY -MMD
+CXXFLAGS = -std=c++20 -Os -Wall -Wextra -I. -MMD
 SOURCES := $(shell find common rootfs stages -name '*.cc')
 OBJECTS := $(SOURCES:.cc=.o)
 LIBRARIES = -larchive -lzstd -lz -lnettle -lseccomp

@@ -20,7 +20,7 @@ from harness.properties.table import PROPERTIES
 from harness.properties.verdict import STAGES, stage_number
 
 QUICKLY = ["make", "--quiet", f"-j{os.cpu_count()}",
-           "CXXFLAGS=-std=c++20 -O0 -I. -DFMT_HEADER_ONLY -MMD"]
+           "CXXFLAGS=-std=c++20 -O0 -I. -MMD"]
 
 
 @pytest.fixture(scope="module")
