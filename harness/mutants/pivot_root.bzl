@@ -4,6 +4,7 @@ load(":mutant.bzl", "change", "mutant")
 
 _EXEC = "01_exec/process.cc"
 _MOUNTS = "06_pivot_root/mounts.cc"
+_KERNEL_PATHS = "06_pivot_root/kernel_paths.cc"
 
 MUTANTS = [
     mutant(
@@ -83,8 +84,8 @@ MUTANTS = [
         why = "what is not there needs no mask: /proc and /sys were mounted afterwards",
         changes = [
             change("06_pivot_root/main.cc", """    attach(host);
-    protect_kernel_paths();
-""", """    protect_kernel_paths();
+    protect_kernel_paths(host);
+""", """    protect_kernel_paths(host);
     attach(host);
 """),
         ],
@@ -97,9 +98,9 @@ MUTANTS = [
         caught_by = "kernel_files_are_masked",
         why = "the list was typed by hand",
         changes = [
-            change(_MOUNTS, "\"/proc/interrupts\", ", ""),
-            change(_MOUNTS, "\"/proc/timer_list\", ", ""),
-            change(_MOUNTS, "\"/proc/keys\",        ", ""),
+            change(_KERNEL_PATHS, "\"interrupts\",  ", ""),
+            change(_KERNEL_PATHS, "\"timer_list\", ", ""),
+            change(_KERNEL_PATHS, "\"keys\",", ""),
         ],
     ),
     mutant(
@@ -107,21 +108,21 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "firmware_is_masked",
         why = "one thinks of /proc only",
-        changes = [change(_MOUNTS, "\"/sys/firmware\",    ", "")],
+        changes = [change(_KERNEL_PATHS, "\"firmware\", ", "")],
     ),
     mutant(
         name = "irq_writable",
         stage = "06_pivot_root",
         caught_by = "proc_paths_are_read_only",
         why = "the list was typed by hand",
-        changes = [change(_MOUNTS, "\"/proc/irq\", ", "")],
+        changes = [change(_KERNEL_PATHS, "\"irq\", ", "")],
     ),
     mutant(
         name = "sysctls_writable",
         stage = "06_pivot_root",
         caught_by = "sysctls_cannot_be_opened",
         why = "some programs set sysctls of their own network namespace",
-        changes = [change(_MOUNTS, "\"/proc/sys\", ", "")],
+        changes = [change(_KERNEL_PATHS, "\"sys\", ", "")],
         also = ["proc_paths_are_read_only"],
         because = "mountinfo shows what open(2) allows",
     ),
@@ -146,13 +147,11 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                "host.sys = copy_mount",
-                """host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
-  host.sys = copy_mount""",
+                "  for (const Volume& volume : mounts.volumes) {",
+                """  host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
+  for (const Volume& volume : mounts.volumes) {""",
             ),
-            change(_MOUNTS, """attach_at(new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                      {{"mode", "0755"}, {"size", "64k"}}),
-            "/dev");""", """attach_at(devices[0].second, "/dev");
+            change(_MOUNTS, """  attach_on(dev, place, "/dev");""", """  attach_on(devices.back().second, place, "/dev");
   return;"""),
         ],
         also = ["nothing_is_left"],
@@ -163,18 +162,18 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "dev_is_minimal",
         why = "one thought of null, zero and tty",
-        changes = [change(_MOUNTS, "\"random\", \"urandom\", ", "")],
+        changes = [change(_MOUNTS, "{\"random\", 1, 8}, {\"urandom\", 1, 9},", "")],
     ),
     mutant(
         name = "null_is_a_file",
         stage = "06_pivot_root",
         caught_by = "dev_null_works",
         why = "open(2) with O_CREAT makes what is missing, and echo is content with it",
-        changes = [change(_MOUNTS, """    make_file("/dev/" + name);
-    attach_at(mount, "/dev/" + name);""", """    make_file("/dev/" + name);
-    if (name != "null") attach_at(mount, "/dev/" + name);""")],
-        also = ["kernel_files_are_masked"],
-        because = "the masks are /dev/null, and who reads them reads what was written there",
+        changes = [change(
+            _MOUNTS,
+            "    attach_in(dev, name, mount);\n  }\n  const auto",
+            "    if (name != \"null\") attach_in(dev, name, mount);\n  }\n  const auto",
+        )],
     ),
     mutant(
         name = "no_devpts",
@@ -182,9 +181,8 @@ MUTANTS = [
         caught_by = "terminals_are_own",
         why = "nothing but tmux and sshd complains",
         changes = [
-            change(_MOUNTS, """attach_at(new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                      {{"mode", "0620"}, {"ptmxmode", "0666"}}),
-            "/dev/pts");""", ""),
+            change(_MOUNTS, """  attach_new("pts", new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                              {{"mode", "0620"}, {"ptmxmode", "0666"}}));""", ""),
         ],
     ),
     mutant(
@@ -195,8 +193,7 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                """  make_directory("/dev/shm");
-  attach_at(new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}), "/dev/shm");""",
+                """  attach_new("shm", new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}));""",
                 "",
             ),
         ],
@@ -206,7 +203,7 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "dev_stdin_is_there",
         why = "they are no devices, and so easily forgotten",
-        changes = [change(_MOUNTS, """{"/proc/self/fd/0", "/dev/stdin"},""", "")],
+        changes = [change(_MOUNTS, """{"/proc/self/fd/0", "stdin"},""", "")],
     ),
     mutant(
         name = "devices_of_the_root_work",
@@ -223,8 +220,8 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
-                "if (is_directory(mount.get())) attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "attach_on(mount, place, volume.target);",
+                "if (is_directory(mount.get())) attach_on(mount, place, volume.target);",
             ),
         ],
     ),
@@ -236,7 +233,7 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                "attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);",
+                "attach_on(mount, place, volume.target);",
                 "(void)mount;",
             ),
         ],

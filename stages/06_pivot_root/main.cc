@@ -8,6 +8,7 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 
 using namespace box;
@@ -30,11 +31,11 @@ static int run(CommandLine& line) {
     handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    const HostMounts host = take_from_host(mounts);
+    HostMounts host = take_from_host(mounts);
     pivot_into(take_root(root));
     become_root(ids);
     attach(host);
-    protect_kernel_paths();
+    protect_kernel_paths(host);
     if (mounts.read_only) make_root_read_only();
     become_user(ids);
     die_with(parent);

@@ -4,34 +4,31 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <climits>
-#include <filesystem>
 #include <string>
 
 #include "common/check.h"
+#include "common/mount_points.h"
+#include "stages/06_pivot_root/kernel_paths.h"
+#include "stages/06_pivot_root/mount_point.h"
 
 namespace box {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr unsigned kNoDevices = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr unsigned kDataOnly = kNoDevices | MOUNT_ATTR_NOEXEC;
 
-constexpr const char* kDevices[] = {"null", "zero", "full", "random", "urandom", "tty"};
-
-// What runc and Docker hide: https://github.com/moby/moby/blob/master/oci/defaults.go
-constexpr const char* kMasked[] = {
-    "/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
-    "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-    "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap",
-};
-
-constexpr const char* kReadOnly[] = {
-    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+// See null(4), full(4), random(4) and tty(4).
+constexpr struct {
+  const char* name;
+  unsigned major, minor;
+} kDevices[] = {
+    {"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+    {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
 };
 
 // Where the host has the terminal that is our stdin; "" if it is none. Its number in the host's
@@ -53,137 +50,118 @@ UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   return mount;
 }
 
-void make_directory(const std::string& path) {
-  if (mkdir(path.c_str(), 0755) == -1 && errno != EEXIST) check(-1, "mkdir({})", path);
-}
-
-// A place for /proc, /sys or /dev. Where a hostile root has a symbolic link there, what we hide
-// below /proc would be hidden elsewhere.
-void make_real_directory(const std::string& path) {
-  make_directory(path);
+// The host's device `name`, to use and not to change: mode, owner and times belong to the host's
+// inode, and on a read-only mount nobody changes these (EROFS), though the device can be written.
+UniqueFd copy_device(const char* name, unsigned major, unsigned minor) {
+  const std::string path = std::string("/dev/") + name;
+  UniqueFd mount = copy_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
   struct stat st = {};
-  check_quietly(lstat(path.c_str(), &st), "lstat({})", path);
-  if (!S_ISDIR(st.st_mode)) throw Failure(ENOTDIR, "the root's " + path);
-}
-
-// By mknod(2), which needs no privilege for a regular file: open(2) would wait at a FIFO.
-void make_file(const std::string& path) {
-  if (mknod(path.c_str(), S_IFREG | 0644, 0) == -1 && errno != EEXIST) {
-    check(-1, "mknod({})", path);
+  check_quietly(fstat(mount.get(), &st), "fstat({})", path);
+  if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(major, minor)) {
+    throw Failure(fmt::format("the host's {} is not the device {}:{}", path, major, minor));
   }
+  return mount;
 }
 
-bool is_directory(int fd) {
-  struct stat st = {};
-  check_quietly(fstat(fd, &st), "fstat()");
-  return S_ISDIR(st.st_mode);
+UniqueFd take_volume(const Volume& volume) {
+  const unsigned attributes = kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U) |
+                              (volume.no_exec ? MOUNT_ATTR_NOEXEC : 0U);
+  if (volume.source.empty()) return new_mount("tmpfs", attributes, volume.tmpfs);
+  return copy_mount(volume.source, attributes);
 }
 
-// A volume's mount point, as docker run makes it: of the kind of what is mounted there.
-void make_mount_point(const std::string& path, bool directory) {
-  std::string made;
-  for (const auto& part : fs::path(path).parent_path().relative_path()) {
-    made += "/" + part.string();
-    make_directory(made);
-  }
-  directory ? make_directory(path) : make_file(path);
+// Attaches a mount to `name` in `folder`, where nobody else makes names.
+void attach_in(const UniqueFd& folder, const std::string& name, const UniqueFd& mount) {
+  check(move_mount(mount.get(), "", folder.get(), name.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+        "move_mount({})", name);
 }
 
-void attach_dev(const std::vector<std::pair<std::string, UniqueFd>>& devices) {
-  make_real_directory("/dev");
-  attach_at(new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                      {{"mode", "0755"}, {"size", "64k"}}),
-            "/dev");
+void attach_dev(const UniqueFd& place,
+                const std::vector<std::pair<std::string, UniqueFd>>& devices) {
+  const UniqueFd dev = new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                                 {{"mode", "0755"}, {"size", "64k"}});
+  attach_on(dev, place, "/dev");
   // Nobody but the host's root may make a device node, see mknod(2); but anybody with a mount
   // namespace may bind one that is there.
   for (const auto& [name, mount] : devices) {
-    make_file("/dev/" + name);
-    attach_at(mount, "/dev/" + name);
+    check_quietly(mknodat(dev.get(), name.c_str(), S_IFREG | 0644, 0), "mknod(/dev/{})", name);
+    attach_in(dev, name, mount);
   }
-  make_directory("/dev/pts");
-  attach_at(new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                      {{"mode", "0620"}, {"ptmxmode", "0666"}}),
-            "/dev/pts");
-  make_directory("/dev/shm");
-  attach_at(new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}), "/dev/shm");
-  make_directory("/dev/mqueue");
-  attach_at(new_mount("mqueue", kDataOnly), "/dev/mqueue");
+  const auto attach_new = [&](const char* name, const UniqueFd& mount) {
+    check_quietly(mkdirat(dev.get(), name, 0755), "mkdir(/dev/{})", name);
+    attach_in(dev, name, mount);
+  };
+  attach_new("pts", new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                              {{"mode", "0620"}, {"ptmxmode", "0666"}}));
+  attach_new("shm", new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}));
+  attach_new("mqueue", new_mount("mqueue", kDataOnly));
 
   const std::pair<const char*, const char*> kLinks[] = {
-      {"pts/ptmx", "/dev/ptmx"},          {"/proc/self/fd", "/dev/fd"},
-      {"/proc/self/fd/0", "/dev/stdin"},  {"/proc/self/fd/1", "/dev/stdout"},
-      {"/proc/self/fd/2", "/dev/stderr"},
+      {"pts/ptmx", "ptmx"},          {"/proc/self/fd", "fd"},       {"/proc/self/fd/0", "stdin"},
+      {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
   };
   for (const auto& [target, link] : kLinks) {
-    check_quietly(symlink(target, link), "symlink({}, {})", target, link);
+    check_quietly(symlinkat(target, dev.get(), link), "symlink({}, /dev/{})", target, link);
+  }
+}
+
+// As docker run: what is nearer to the root first, so that /data does not hide /data/cache.
+void attach_volumes(const UniqueFd& root, std::vector<std::pair<Volume, UniqueFd>> volumes) {
+  const auto depth = [](const auto& volume) {
+    return std::count(volume.first.target.begin(), volume.first.target.end(), '/');
+  };
+  std::stable_sort(volumes.begin(), volumes.end(),
+                   [&](const auto& a, const auto& b) { return depth(a) < depth(b); });
+  for (const auto& [volume, mount] : volumes) {
+    const UniqueFd place = make_mount_point(root, volume.target, is_directory(mount.get()));
+    attach_on(mount, place, volume.target);
   }
 }
 
 }  // namespace
 
-Volume parse_volume(const std::string& text) {
-  const auto first = text.find(':');
-  const auto second = first == std::string::npos ? first : text.find(':', first + 1);
-  if (first == std::string::npos || first == 0) throw Failure("is not HOST:CONTAINER[:ro]");
-  Volume volume;
-  volume.source = text.substr(0, first);
-  volume.target = text.substr(first + 1, second - first - 1);
-  if (second != std::string::npos) {
-    const std::string mode = text.substr(second + 1);
-    if (mode != "ro" && mode != "rw") throw Failure("ends in '" + mode + "', not in ro or rw");
-    volume.read_only = mode == "ro";
+Sysfs copy_sysfs() {
+  // A new one is for the owner of the network namespace, which is still the host's. From a user
+  // namespace only all of it can be copied, with what is mounted in it: nothing there may uncover
+  // what is below, see mount_namespaces(7).
+  Sysfs sys = {copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY), {}};
+  for (const auto& point : mount_points()) {
+    const auto is_outer = [&](const std::string& other) { return is_in(point, other); };
+    if (point != "/sys" && is_in(point, "/sys") &&
+        std::none_of(sys.covered.begin(), sys.covered.end(), is_outer)) {
+      sys.covered.push_back(point);
+    }
   }
-  volume.target = fs::path(volume.target).lexically_normal();
-  if (volume.target.size() > 1 && volume.target.back() == '/') volume.target.pop_back();
-  if (volume.target.empty() || volume.target.front() != '/' || volume.target == "/") {
-    throw Failure("CONTAINER must be an absolute path below /");
-  }
-  return volume;
+  return sys;
 }
 
-MountOptions::MountOptions(CommandLine& line) {
-  line.add_option("-v,--volume", "HOST:CONTAINER[:ro]",
-                  "show a file or directory of the host in the container",
-                  [this](const std::string& text) {
-                    Volume volume = parse_volume(text);
-                    std::error_code error;
-                    volume.source = fs::canonical(volume.source, error);
-                    if (error) throw Failure(error.message());
-                    volumes.push_back(volume);
-                  });
-  line.add_flag("--read-only", read_only, "the root file system cannot be written");
-}
-
-HostMounts take_from_host(const MountOptions& mounts) {
+HostMounts take_from_host(const MountOptions& mounts, Sysfs sys) {
   HostMounts host;
   // In a user namespace the kernel mounts a new /proc only while another one is fully visible, see
   // "Restrictions on mount namespaces" in mount_namespaces(7): later it would be too late.
   host.proc = new_mount("proc", kDataOnly);
-  // A new sysfs is for the owner of the network namespace, which is still the host's.
-  host.sys = copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY);
-  for (const char* name : kDevices) {
-    host.devices.emplace_back(
-        name, copy_mount(std::string("/dev/") + name, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  host.sys = std::move(sys);
+  for (const auto& [name, major, minor] : kDevices) {
+    host.devices.emplace_back(name, copy_device(name, major, minor));
   }
   if (const std::string terminal = terminal_path(); !terminal.empty()) {
-    host.devices.emplace_back("console",
-                              copy_mount(terminal, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+    host.devices.emplace_back(
+        "console", copy_mount(terminal, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   }
   for (const Volume& volume : mounts.volumes) {
-    host.volumes.emplace_back(
-        volume,
-        copy_mount(volume.source, kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U)));
+    host.volumes.emplace_back(volume, take_volume(volume));
   }
   return host;
 }
 
 UniqueFd take_root(const std::string& root) {
-  // A device node in the tree of a stranger shall be dead: as the host's root we could open it.
+  // A device node in a stranger's tree must be dead: as the host's root we could open it.
   return copy_mount(root, MOUNT_ATTR_NODEV);
 }
 
 void pivot_into(const UniqueFd& root) {
-  // pivot_root(2) wants a mount that is attached somewhere; on top of the old root any is.
+  // pivot_root(2) requires that the new root is a mount point, and that it is not the current root.
+  // So it is attached first, and on top of the old root it needs no directory for that.
   attach_at(root, "/");
   check(fchdir(root.get()), "fchdir(the new root)");
   // Both in one place: the old root then lies on top of the new one, and needs no directory in it.
@@ -193,31 +171,14 @@ void pivot_into(const UniqueFd& root) {
   check(chdir("/"), "chdir(/)");
 }
 
-void attach(const HostMounts& host) {
-  make_real_directory("/proc");
-  attach_at(host.proc, "/proc");
-  make_real_directory("/sys");
-  attach_at(host.sys, "/sys");
-  attach_dev(host.devices);
-  for (const auto& [volume, mount] : host.volumes) {
-    make_mount_point(volume.target, is_directory(mount.get()));
-    attach_at(mount, volume.target, MOVE_MOUNT_T_SYMLINKS);  // /var/run may be a link: to ours
-  }
-}
-
-void protect_kernel_paths() {
-  for (const char* path : kMasked) {
-    const UniqueFd fd(open(path, O_PATH | O_CLOEXEC));
-    if (fd.get() == -1 && errno == ENOENT) continue;  // not every kernel has each
-    check_quietly(fd.get(), "open({}, O_PATH)", path);
-    attach_at(is_directory(fd.get()) ? new_mount("tmpfs", kDataOnly | MOUNT_ATTR_RDONLY)
-                                     : copy_mount("/dev/null", 0),
-              path);
-  }
-  for (const char* path : kReadOnly) {
-    if (access(path, F_OK) == -1 && errno == ENOENT) continue;
-    attach_at(copy_mount(path, kDataOnly | MOUNT_ATTR_RDONLY), path);
-  }
+void attach(HostMounts& host) {
+  (void)umask(022);  // mount points are for all of the container's users, whatever our caller's is
+  const UniqueFd root(check_quietly(open("/", O_PATH | O_CLOEXEC), "open(/)"));
+  attach_on(host.proc, make_real_directory(root, "proc"), "/proc");
+  attach_on(host.sys.mount, make_real_directory(root, "sys"), "/sys");
+  hide_what_is_mounted_in(host.sys);
+  attach_dev(make_real_directory(root, "dev"), host.devices);
+  attach_volumes(root, std::exchange(host.volumes, {}));
 }
 
 void make_root_read_only() {
@@ -242,8 +203,14 @@ UniqueFd new_mount(const std::string& type, unsigned attributes,
   return UniqueFd(check(fsmount(context.get(), FSMOUNT_CLOEXEC, attributes), "fsmount({})", type));
 }
 
-void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags) {
-  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH | flags),
+void attach_at(const UniqueFd& mount, const std::string& path) {
+  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+        "move_mount({})", path);
+}
+
+void attach_on(const UniqueFd& mount, const UniqueFd& place, const std::string& path) {
+  check(move_mount(mount.get(), "", place.get(), "",
+                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
         "move_mount({})", path);
 }
 

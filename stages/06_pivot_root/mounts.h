@@ -5,38 +5,30 @@
 #include <utility>
 #include <vector>
 
-#include "common/command_line.h"
 #include "common/unique_fd.h"
+#include "stages/06_pivot_root/volume.h"
 
 namespace box {
 
-struct Volume {
-  std::string source;  // on the host, absolute
-  std::string target;  // in the container, absolute
-  bool read_only = false;
-};
-
-// Reads "HOST:CONTAINER[:ro]". Throws Failure.
-[[nodiscard]] Volume parse_volume(const std::string& text);
-
-// -v/--volume and --read-only
-struct MountOptions {
-  explicit MountOptions(CommandLine& line);
-
-  std::vector<Volume> volumes;
-  bool read_only = false;
+// A sysfs, and the places in it where something else is mounted ("/sys/kernel/debug").
+struct Sysfs {
+  UniqueFd mount;
+  std::vector<std::string> covered;
 };
 
 // Mounts that are attached nowhere yet: each lives in its descriptor, see fsmount(2), open_tree(2).
 struct HostMounts {
   UniqueFd proc;
-  UniqueFd sys;
-  std::vector<std::pair<std::string, UniqueFd>> devices;  // "null" and so on
+  Sysfs sys;
+  std::vector<std::pair<std::string, UniqueFd>> devices;  // "null" is the first
   std::vector<std::pair<Volume, UniqueFd>> volumes;
 };
 
-// In the child: takes what the container shall have of the host, while the host has names.
-[[nodiscard]] HostMounts take_from_host(const MountOptions& mounts);
+// In the child: a copy of the host's /sys.
+[[nodiscard]] Sysfs copy_sysfs();
+
+// In the child: takes what the container is to have of the host, while the host has names.
+[[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, Sysfs sys = copy_sysfs());
 
 // In the child: a copy of the mount at the directory `root`, and of those below it.
 [[nodiscard]] UniqueFd take_root(const std::string& root);
@@ -46,11 +38,8 @@ struct HostMounts {
 void pivot_into(const UniqueFd& root);
 
 // In the child: mounts what was taken, a /dev with the few devices that programs expect, and the
-// volumes.
-void attach(const HostMounts& host);
-
-// In the child: hides or write-protects what /proc and /sys tell and change of the whole machine.
-void protect_kernel_paths();
+// volumes. Of what was taken nothing is open then but the container's own /proc, /sys and devices.
+void attach(HostMounts& host);
 
 // In the child: --read-only. What is mounted below / keeps its own mode.
 void make_root_read_only();
@@ -61,8 +50,10 @@ void make_root_read_only();
     const std::string& type, unsigned attributes,
     const std::vector<std::pair<std::string, std::string>>& options = {});
 
-// Attaches a mount. `flags` are those of move_mount(2): it follows no symbolic link in `path`
-// unless told to.
-void attach_at(const UniqueFd& mount, const std::string& path, unsigned flags = 0);
+// Attaches a mount; if `path` ends in a symbolic link, to the link.
+void attach_at(const UniqueFd& mount, const std::string& path);
+
+// Attaches a mount to what `place` has open, called `path` in messages: no name is looked up.
+void attach_on(const UniqueFd& mount, const UniqueFd& place, const std::string& path);
 
 }  // namespace box

@@ -8,6 +8,7 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 #include "stages/07_cgroups/cgroup.h"
 #include "stages/08a_overlayfs/image_user.h"
@@ -40,13 +41,13 @@ static int run(CommandLine& line) {
     handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    const HostMounts host = take_from_host(mounts);
+    HostMounts host = take_from_host(mounts);
     const OpenLayers open = take_layers(layers);
     become_root(ids);
     pivot_into(mount_overlay(open));
     attach(host);
     cgroup.enter_namespace();
-    protect_kernel_paths();
+    protect_kernel_paths(host);
     if (mounts.read_only) make_root_read_only();
     drop_privileges(capabilities, find_user(layering, ids, process));
     die_with(parent);

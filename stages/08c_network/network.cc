@@ -204,14 +204,13 @@ void Network::prepare(MountOptions& mounts) {
 std::uint64_t Network::namespaces() const { return kind_ == NetworkKind::kHost ? 0 : CLONE_NEWNET; }
 
 HostMounts Network::take_from_host(const MountOptions& mounts) const {
-  HostMounts host = box::take_from_host(mounts);
-  if (kind_ == NetworkKind::kHost) return host;
+  if (kind_ == NetworkKind::kHost) return box::take_from_host(mounts);
   // /sys/class/net shows the links of the network namespace in which the sysfs was mounted, see
   // network_namespaces(7). For a new one the kernel wants that namespace to be ours, and, as with
   // /proc, another sysfs to be fully visible.
-  host.sys = new_mount(
-      "sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  return host;
+  return box::take_from_host(mounts, {new_mount("sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                             MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
+                                      {}});
 }
 
 void Network::set_up_inside() const {

@@ -1,0 +1,101 @@
+#include "stages/06_pivot_root/kernel_paths.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+#include "common/check.h"
+#include "common/open_in_root.h"
+#include "stages/06_pivot_root/mount_point.h"
+
+namespace box {
+namespace {
+
+constexpr unsigned kDataOnly = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+
+// What runc and Docker hide: https://github.com/moby/moby/blob/master/oci/defaults.go
+constexpr const char* kMaskedInProc[] = {
+    "asound",        "acpi",       "interrupts",  "kcore",       "keys",
+    "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi",
+};
+constexpr const char* kMaskedInSys[] = {"firmware", "devices/virtual/powercap"};
+constexpr const char* kReadOnlyInProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
+
+// What is at `path` in the mount `mount`, and on that mount itself: whatever somebody has mounted
+// in there is not taken for the kernel's file. -1 if this kernel has no such file.
+UniqueFd open_on(const UniqueFd& mount, const std::string& path) {
+  UniqueFd fd(open_in_root(mount.get(), path, O_PATH, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+  if (fd.get() == -1 && errno != ENOENT) check_quietly(-1, "open({})", path);
+  return fd;
+}
+
+// A copy of an attached mount, or of the part of it that `what` has open.
+UniqueFd copy_of(const UniqueFd& what, const std::string& path) {
+  return UniqueFd(check_quietly(
+      open_tree(what.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
+      "open_tree({}, CLONE)", path));
+}
+
+void make_read_only(const UniqueFd& what, const std::string& path) {
+  const UniqueFd mount = copy_of(what, path);
+  mount_attr attr = {};
+  attr.attr_set = kDataOnly | MOUNT_ATTR_RDONLY;
+  check_quietly(mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr),
+                "mount_setattr({}, {:#x})", path, attr.attr_set);
+  attach_on(mount, what, path);
+}
+
+// An empty folder or the null device in place of what is hidden. Both are read-only, and the device
+// is the one that we took from the host: what the container has at /dev/null by now is its own
+// matter.
+class Covers {
+ public:
+  explicit Covers(const UniqueFd* null) : null_(null) {}
+
+  void hide(const UniqueFd& what, const std::string& path) {
+    if (!is_directory(what.get())) return attach_on(copy_of(*null_, "/dev/null"), what, path);
+    if (folder_.get() != -1) return attach_on(copy_of(folder_, path), what, path);
+    folder_ = new_mount("tmpfs", kDataOnly | MOUNT_ATTR_RDONLY);
+    attach_on(folder_, what, path);
+  }
+
+ private:
+  const UniqueFd* null_;
+  UniqueFd folder_;  // the first, of which the others are copies
+};
+
+}  // namespace
+
+void hide_what_is_mounted_in(const Sysfs& sys) {
+  Covers covers(nullptr);
+  for (const auto& path : sys.covered) {
+    // Without RESOLVE_NO_XDEV: what is mounted there is what is to be hidden.
+    const UniqueFd place(
+        open_in_root(sys.mount.get(), path.substr(sizeof "/sys" - 1), O_PATH, RESOLVE_NO_SYMLINKS));
+    if (place.get() == -1 && errno == EACCES) continue;  // and nobody gets in later
+    check_quietly(place.get(), "open({})", path);
+    covers.hide(place, path);
+  }
+}
+
+void protect_kernel_paths(const HostMounts& host) {
+  Covers covers(&host.devices.front().second);
+  for (const std::string path : kMaskedInProc) {
+    const UniqueFd fd = open_on(host.proc, path);
+    if (fd.get() != -1) covers.hide(fd, "/proc/" + path);
+  }
+  for (const std::string path : kMaskedInSys) {
+    const UniqueFd fd = open_on(host.sys.mount, path);
+    if (fd.get() != -1) covers.hide(fd, "/sys/" + path);
+  }
+  for (const std::string path : kReadOnlyInProc) {
+    const UniqueFd fd = open_on(host.proc, path);
+    if (fd.get() != -1) make_read_only(fd, "/proc/" + path);
+  }
+}
+
+}  // namespace box

@@ -1,0 +1,169 @@
+#include "stages/06_pivot_root/volume.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+
+#include "common/mount_points.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> words;
+  std::istringstream stream(text);
+  for (std::string word; std::getline(stream, word, ',');) words.push_back(word);
+  if (words.empty()) words.emplace_back();
+  return words;
+}
+
+bool is_one_of(const std::string& word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// Where it is mounted: absolute, tidy, and no place that the container's own mounts have. A link in
+// the container may still lead there; make_mount_point() sees that.
+std::string parse_target(const std::string& text, const char* name) {
+  std::string target = fs::path(text).lexically_normal();
+  if (target.size() > 1 && target.back() == '/') target.pop_back();
+  if (target.empty() || target.front() != '/' || target == "/") {
+    throw Failure(std::string(name) + " must be an absolute path below /");
+  }
+  for (const char* taken : {"/proc", "/sys"}) {
+    if (is_in(target, taken)) {
+      throw Failure(std::string("nothing may be mounted in ") + taken + " of the container");
+    }
+  }
+  if (target == "/dev") throw Failure("the container has a /dev of its own; mount below it");
+  return target;
+}
+
+// Options of docker run that both kinds have.
+bool set_common_option(Volume& volume, const std::string& word) {
+  if (word == "ro" || word == "rw") {
+    volume.read_only = word == "ro";
+  } else if (word == "exec" || word == "noexec") {
+    volume.no_exec = word == "noexec";
+  } else {
+    return is_one_of(word, {"nosuid", "nodev"});  // these hold in any case
+  }
+  return true;
+}
+
+void set_volume_option(Volume& volume, const std::string& word) {
+  if (set_common_option(volume, word)) return;
+  // What holds in any case, and what Docker Desktop takes and ignores elsewhere.
+  if (is_one_of(word, {"private", "rprivate", "cached", "delegated", "consistent"})) return;
+  if (is_one_of(word, {"z", "Z"})) {
+    if (access("/sys/fs/selinux/enforce", F_OK) != 0) return;  // without SELinux there is no label
+    throw Failure(
+        "the label of a volume is not changed here",
+        "sudo chcon -R -t container_file_t " + volume.source + ", and leave :" + word + " out");
+  }
+  if (is_one_of(word, {"shared", "rshared", "slave", "rslave"})) {
+    throw Failure("what the host mounts later does not get into a container: leave :" + word +
+                  " out");
+  }
+  throw Failure("'" + word + "' is no option of a volume; there are ro, rw, noexec, z and Z");
+}
+
+void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
+  if (set_common_option(tmpfs, word)) return;
+  const auto equals = word.find('=');
+  const std::string key = word.substr(0, equals);
+  const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
+  const bool good = !value.empty() && std::all_of(value.begin(), value.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '%';
+  });
+  if (!is_one_of(key, {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"}) || !good) {
+    throw Failure("'" + word +
+                  "' is no option of a tmpfs; there are ro, rw, exec, size=, mode=, uid= and gid=");
+  }
+  tmpfs.tmpfs.emplace_back(key, value);
+}
+
+std::string initramfs_hint(const Failure& failure) {
+  if (failure.error() != EINVAL ||
+      std::string_view(failure.what()).substr(0, sizeof "pivot_root" - 1) != "pivot_root") {
+    return "";
+  }
+  std::ostringstream mountinfo;
+  mountinfo << std::ifstream("/proc/self/mountinfo").rdbuf();
+  if (!root_is_initramfs(mountinfo.str())) return "";
+  return "/ is the initramfs, which pivot_root(2) cannot leave: switch_root(8) to another file "
+         "system first";
+}
+
+}  // namespace
+
+bool root_is_initramfs(const std::string& mountinfo) {
+  std::istringstream lines(mountinfo);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(" / / ") != std::string::npos && line.find(" - rootfs ") != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Volume parse_volume(const std::string& text) {
+  const auto first = text.find(':');
+  const auto second = first == std::string::npos ? first : text.find(':', first + 1);
+  if (first == std::string::npos || first == 0) throw Failure("is not HOST:CONTAINER[:ro]");
+  Volume volume;
+  volume.source = text.substr(0, first);
+  volume.target = parse_target(text.substr(first + 1, second - first - 1), "CONTAINER");
+  if (second != std::string::npos) {
+    for (const auto& word : split_at_commas(text.substr(second + 1))) {
+      set_volume_option(volume, word);
+    }
+  }
+  return volume;
+}
+
+Volume parse_tmpfs(const std::string& text) {
+  const auto colon = text.find(':');
+  Volume tmpfs;
+  tmpfs.target = parse_target(text.substr(0, colon), "DIR");
+  tmpfs.no_exec = true;
+  tmpfs.tmpfs = {{"mode", "1777"}};  // as docker run makes it; a later mode counts
+  if (colon != std::string::npos) {
+    for (const auto& word : split_at_commas(text.substr(colon + 1))) set_tmpfs_option(tmpfs, word);
+  }
+  return tmpfs;
+}
+
+MountOptions::MountOptions(CommandLine& line) {
+  line.add_option("-v,--volume", "HOST:CONTAINER[:ro]",
+                  "show a file or directory of the host in the container",
+                  [this](const std::string& text) {
+                    Volume volume = parse_volume(text);
+                    std::error_code error;
+                    volume.source = fs::canonical(volume.source, error);
+                    if (error) throw Failure(error.message());
+                    add(volume);
+                  });
+  line.add_option("--tmpfs", "DIR[:size=SIZE,...]", "an empty directory that is kept in memory",
+                  [this](const std::string& text) { add(parse_tmpfs(text)); });
+  line.add_flag("--read-only", read_only, "the root file system cannot be written");
+  line.add_hint(initramfs_hint);
+}
+
+void MountOptions::add(const Volume& volume) {
+  for (const Volume& other : volumes) {
+    if (other.target == volume.target) {
+      throw Failure("something is mounted at " + volume.target + " already");
+    }
+  }
+  volumes.push_back(volume);
+}
+
+}  // namespace box

@@ -1,0 +1,41 @@
+// Stage 06: -v/--volume, --tmpfs and --read-only.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/command_line.h"
+
+namespace box {
+
+// What is mounted in the container because the caller asked for it.
+struct Volume {
+  std::string source;  // on the host, absolute; "" for a new tmpfs
+  std::string target;  // in the container, absolute
+  bool read_only = false;
+  bool no_exec = false;
+  std::vector<std::pair<std::string, std::string>> tmpfs;  // "size", "64m" and so on, see tmpfs(5)
+};
+
+// Reads "HOST:CONTAINER[:OPTION,...]". Throws Failure.
+[[nodiscard]] Volume parse_volume(const std::string& text);
+
+// Reads "DIR[:OPTION,...]". Throws Failure.
+[[nodiscard]] Volume parse_tmpfs(const std::string& text);
+
+// Whether, by the text of /proc/self/mountinfo, the root file system is the one that the kernel
+// starts with and that is never taken away.
+[[nodiscard]] bool root_is_initramfs(const std::string& mountinfo);
+
+struct MountOptions {
+  explicit MountOptions(CommandLine& line);
+
+  std::vector<Volume> volumes;
+  bool read_only = false;
+
+ private:
+  void add(const Volume& volume);
+};
+
+}  // namespace box
