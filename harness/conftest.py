@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -60,10 +61,11 @@ def where(request: pytest.FixtureRequest, tools: Tools) -> Iterator[List[Place]]
 
 
 @pytest.fixture(scope="session")
-def results(request: pytest.FixtureRequest, tools: Tools,
-            where: List[Place]) -> Dict[str, Result]:
+def results(request: pytest.FixtureRequest, tools: Tools, where: List[Place],
+            watcher: Agent) -> Dict[str, Result]:
     """What came of all the chosen cases, by their id: they are graded together."""
-    graded = grade_in(where, tools, request.config.stash[CASES])
+    with machine_unchanged_by("grading", watcher):
+        graded = grade_in(where, tools, request.config.stash[CASES])
     request.config.stash[RESULTS].update({result.case.id: result for result in graded})
     return request.config.stash[RESULTS]
 
@@ -115,16 +117,21 @@ def like_docker() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
 @pytest.fixture(autouse=True)
 def machine_is_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
     """Around every test: nothing of what the tests do reaches the machine itself."""
-    if "HARNESS_AGENT" not in os.environ:
-        yield
+    if "HARNESS_AGENT" not in os.environ or "results" in request.fixturenames:
+        yield  # a test of results starts nothing, and what gave the results was watched as a whole
         return
-    watching: Agent = request.getfixturevalue("watcher")
-    before = watching.ask("snapshot")
+    with machine_unchanged_by("the test", request.getfixturevalue("watcher")):
+        yield
+
+
+@contextlib.contextmanager
+def machine_unchanged_by(what: str, watcher: Agent) -> Iterator[None]:
+    before = watcher.ask("snapshot")
     yield
-    after = watching.ask("snapshot")
+    after = watcher.ask("snapshot")
     for kind in WATCHED:
         assert ours(after[kind], kind) == ours(before[kind], kind), \
-            f"the test has changed the machine's {kind}"
+            f"{what} has changed the machine's {kind}"
 
 
 def ours(lines: List[str], kind: str) -> List[str]:
