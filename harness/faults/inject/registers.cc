@@ -1,0 +1,58 @@
+#include "harness/faults/inject/registers.h"
+
+#include <elf.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+#include <utility>
+
+namespace box {
+namespace {
+
+#if defined(__x86_64__)
+using Set = user_regs_struct;
+unsigned long long& result_of(Set& set) { return set.rax; }
+unsigned long long& first_argument_of(Set& set) { return set.rdi; }
+#elif defined(__aarch64__)
+using Set = user_regs_struct;
+unsigned long long& result_of(Set& set) { return set.regs[0]; }
+unsigned long long& first_argument_of(Set& set) { return set.regs[0]; }
+#else
+#error "the registers of this machine's system calls are not known here"
+#endif
+
+// Nothing is done for a process that is gone: SIGKILL ends it while it is stopped, too.
+template <typename Value, typename Action>
+void change(pid_t process, int kind, const Action& action) {
+  Value value = {};
+  iovec part = {&value, sizeof value};
+  if (ptrace(PTRACE_GETREGSET, process, kind, &part) == -1) return;
+  action(value);
+  (void)ptrace(PTRACE_SETREGSET, process, kind, &part);
+}
+
+}  // namespace
+
+void skip_call(pid_t process) {
+#if defined(__x86_64__)
+  change<Set>(process, NT_PRSTATUS,
+              [](Set& set) { set.orig_rax = static_cast<unsigned long>(-1); });
+#else
+  change<int>(process, NT_ARM_SYSTEM_CALL, [](int& number) { number = -1; });
+#endif
+}
+
+void set_result(pid_t process, long result) {
+  change<Set>(process, NT_PRSTATUS,
+              [&](Set& set) { result_of(set) = static_cast<unsigned long>(result); });
+}
+
+unsigned long exchange_first_argument(pid_t process, unsigned long value) {
+  unsigned long old = value;
+  change<Set>(process, NT_PRSTATUS,
+              [&](Set& set) { old = std::exchange(first_argument_of(set), value); });
+  return old;
+}
+
+}  // namespace box

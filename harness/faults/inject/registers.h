@@ -1,0 +1,15 @@
+// The registers that a system call is made with, of a process that ptrace(2) has stopped.
+#pragma once
+
+#include <sys/types.h>
+
+namespace box {
+
+// At the entry: the kernel makes no call, because there is none with this number.
+void skip_call(pid_t process);
+// At the exit.
+void set_result(pid_t process, long result);
+// At the entry; returns what it was.
+unsigned long exchange_first_argument(pid_t process, unsigned long value);
+
+}  // namespace box

@@ -1,0 +1,199 @@
+"""A sample of the sweep: each kind of verdict, and each kind of defect that a sweep has found."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from typing import Dict, Iterator, Optional, Tuple
+
+import pytest
+
+from harness.agent_client import HOST
+from harness.faults import classify
+from harness.faults.case import Bench, Record
+from harness.faults.classify import (CLEAN, KILLED, NO_OWN_CGROUP, TOLD, TOLERATED, verdicts,
+                                     wrong_message)
+from harness.faults.configurations import CONFIGURATIONS
+from harness.faults.faults import FAIL, KILL, KILL_OTHER, RESTART, Call, Fault
+from harness.faults.results import Results
+from harness.faults.surroundings import GROUPS
+from harness.faults.sweep import Sweep
+from harness.faults.table import reproduce, what_happened
+from harness.faults.tools import find_tools
+from harness.faults.world import World
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a world of its own needs root")
+LAST = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A case, found by what the call does: its number changes with each change of the program."""
+
+    configuration: str
+    kind: str
+    process: str = "0"
+    call: str = ""
+    text: str = ""  # a regular expression, for a part of its arguments
+    index: int = 0  # of the calls that fit
+    error: str = ""
+    case: str = ""  # of a group of surroundings
+    good: Tuple[str, ...] = (CLEAN,)
+    times: int = 1  # what depends on who is faster is tried more than once
+    defect: str = ""  # of the first sweep's report: not mended yet
+
+    @property
+    def name(self) -> str:
+        where = self.case or f"{self.process} {self.call} {self.text} {self.error}".strip()
+        return f"{self.configuration}, {self.kind}: {where}"
+
+
+SAMPLES = [
+    # What must be refused is refused, in one line that says why.
+    Sample("05", FAIL, "0.0", "sethostname", error="EPERM"),
+    Sample("05", FAIL, "0", "pipe2", error="EMFILE"),
+    Sample("05", FAIL, "0.0", "execve", error="EACCES"),
+    Sample("06", FAIL, "0.0", "pivot_root", error="EPERM"),
+    Sample("06", FAIL, "0.0", "move_mount", index=LAST, error="EPERM"),
+    Sample("06", FAIL, "0.0", "mount_setattr", index=LAST, error="ENOSYS"),
+    Sample("08c-none", FAIL, "0.0.0", "seccomp", index=LAST, error="EINVAL"),
+    Sample("08c-none", FAIL, "0.0.0", "close_range", error="EPERM"),
+    Sample("08c-bridge", FAIL, "0", "socket", error="EMFILE"),
+    # What is not needed is done without, and the isolation is the same.
+    Sample("05", FAIL, "0", "close", error="EIO", good=(TOLERATED,)),
+    Sample("08c-none", FAIL, "0.0", "close", index=LAST, error="EIO", good=(TOLERATED,)),
+    Sample("07", FAIL, "0", "mkdir", "containers", error="EROFS", good=(NO_OWN_CGROUP,)),
+    # A process is killed.
+    Sample("05", KILL, "0.0", "mount", good=(KILLED,)),
+    Sample("08c-none", KILL, "0.0.0", "execve", good=(KILLED, classify.LEFT)),
+    Sample("08c-bridge", KILL, "0.1", "setsid", good=(KILLED, classify.LEFT)),
+    Sample("08c-bridge", KILL, "0", "wait4", index=LAST, good=(KILLED, classify.LEFT)),
+    # Resources and surroundings.
+    Sample("05", "descriptors", case="RLIMIT_NOFILE 4"),
+    Sample("08c-none", "descriptors", case="RLIMIT_NOFILE 30", good=(TOLERATED,)),
+    Sample("05", "files", case="closed: 0, 1, 2", good=(TOLERATED,)),
+    Sample("05", "surroundings", case="the working directory is gone", good=(TOLERATED,)),
+    Sample("02-cold", "caches", case="64k for the cache"),
+    # The kinds of the defects that the first sweep has found.
+    Sample("08c-bridge", "surroundings", case="nft fails", defect="D1"),
+    Sample("08c-bridge", "surroundings", case="/dev is empty", good=(CLEAN, TOLERATED),
+           defect="D1"),
+    Sample("02-cold", RESTART, "0", "read", " 1024$", good=(KILLED,), defect="D2"),
+    Sample("08c-bridge", RESTART, "0", "poll", index=2, good=(KILLED,), defect="D3"),
+    *[Sample("08c-bridge", "descriptors", case=f"RLIMIT_NOFILE {number}",
+             good=(CLEAN, TOLERATED), defect="D3") for number in range(10, 16)],
+    Sample("08c-bridge", KILL_OTHER, "0.1", "setsid", good=(TOLD, TOLERATED, classify.LEFT),
+           defect="D4"),
+    Sample("08c-slirp-user", "processes", case="RLIMIT_NPROC 5", good=(CLEAN,), defect="D5"),
+    Sample("08b", FAIL, "0.0", "prctl", "^23 1$", LAST, "EPERM", good=(CLEAN, TOLERATED),
+           defect="D6"),
+    Sample("08c-bridge", "surroundings", case="umask 77", good=(TOLERATED,), defect="D7"),
+    Sample("08c-none", "surroundings", case="umask 777", good=(TOLERATED,), defect="D7"),
+    Sample("05", KILL_OTHER, "0.0", "sethostname", good=(TOLD,), defect="D8"),
+    Sample("08c-none", KILL_OTHER, "0.0", "pivot_root", good=(TOLD, classify.LEFT), defect="D8"),
+    Sample("08c-bridge", FAIL, "0.0", "rt_sigprocmask", error="EINVAL", times=4, defect="D9"),
+    Sample("08c-pasta-user", FAIL, "0.0", "read", error="EIO", times=2, defect="D9"),
+    Sample("07", FAIL, "0", "flock", error="ENOLCK", good=(CLEAN, NO_OWN_CGROUP), defect="D10"),
+    Sample("07", FAIL, "0", "read", index=0, error="EIO", good=(CLEAN, TOLERATED, NO_OWN_CGROUP),
+           defect="D11"),
+    Sample("02-cold", FAIL, "0", "readlink", error="EIO", defect="D11"),
+    Sample("04-init", FAIL, "0.0", "signalfd4", error="EMFILE", defect="D13"),
+    Sample("05-user-maps", FAIL, "0.0", "setgroups", error="EPERM", defect="D14"),
+    Sample("08c-bridge", "file size", case="RLIMIT_FSIZE 0", good=(CLEAN, TOLERATED),
+           defect="D15"),
+]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World(HOST, find_tools(), f"test-{os.getpid()}") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def benches() -> Dict[str, Bench]:
+    return {}
+
+
+def find_call(bench: Bench, sample: Sample) -> Call:
+    fitting = [call for call in bench.calls if call.process == sample.process
+               and call.name == sample.call and re.search(sample.text, call.text)]
+    assert fitting, f"{sample.configuration} makes no such call any more: {sample.name}"
+    return fitting[sample.index]
+
+
+def try_it(bench: Bench, sample: Sample) -> Record:
+    if sample.kind in GROUPS:
+        odd = {one.name: one for one in GROUPS[sample.kind](bench.world, bench.configuration)}
+        return bench.try_surroundings(sample.kind, odd[sample.case])
+    return bench.try_fault(Fault(sample.kind, find_call(bench, sample), sample.error))
+
+
+@pytest.mark.parametrize("sample", [
+    pytest.param(one, id=one.name,
+                 marks=[pytest.mark.xfail(reason=one.defect)] if one.defect else [])
+    for one in SAMPLES])
+def test_sample(world: World, benches: Dict[str, Bench], sample: Sample) -> None:
+    configuration = CONFIGURATIONS[sample.configuration]
+    if not world.can_start(configuration):
+        pytest.skip(f"this machine has no {configuration.needs}")
+    if sample.configuration not in benches:
+        benches[sample.configuration] = Bench(world, configuration)
+    for _ in range(sample.times):
+        record = try_it(benches[sample.configuration], sample)
+        found = verdicts(record)
+        assert set(found) <= set(sample.good), (
+            f"{', '.join(found)}: {what_happened(record)}. {wrong_message(record)}\nOnce more:"
+            f" {reproduce(record)}")
+
+
+def test_each_usual_start_is_seen_from_outside(world: World, benches: Dict[str, Bench]) -> None:
+    """What a verdict rests on: a container of 05 has namespaces, and what is asked is answered."""
+    bench = benches.setdefault("05", Bench(world, CONFIGURATIONS["05"]))
+    assert bench.key["namespace user"] == "own" and bench.key["namespace net"] == "host"
+    assert bench.key["status CapEff"] == "000001ffffffffff"
+    assert "mount=" in bench.key["asked forbidden_calls"]
+    assert [call.process for call in bench.calls if call.name == "execve"] == ["0.0"]
+
+
+def test_a_sweep_goes_on_where_it_was(tmp_path: object) -> None:
+    results = Results(tmp_path / "results")  # type: ignore[operator]
+
+    def sweep(every: int) -> Tuple[int, int]:
+        run = Sweep(HOST, find_tools(), results, workers=1, every=every)
+        before = len(list(results.records()))
+        records = run.run(["05"], ["descriptors"])
+        assert not run.problems
+        return len(records), len(list(results.records())) - before
+
+    first, new = sweep(8)
+    assert first == new > 2
+    with open(next(results.folder.glob("*.jsonl")), "a") as file:
+        file.write('{"configuration": "05", "ki')  # where it was interrupted
+    assert sweep(8) == (first, 0)
+    more, new = sweep(4)
+    assert more - first == new > 0
+
+
+def machine() -> Dict[str, str]:
+    """What a world could change on this machine."""
+    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", "faults-*"], text=True,
+                             stdout=subprocess.PIPE, check=False).stdout
+    files = {path: open(path).read() for path in (
+        "/proc/self/mountinfo", "/proc/self/net/dev", "/proc/sys/net/ipv4/ip_forward",
+        "/etc/passwd")}
+    files["/proc/self/net/dev"] = str(re.findall(r"^ *(\S+):", files["/proc/self/net/dev"], re.M))
+    return {**files, "cgroups": cgroups, "/tmp/faults": str(os.path.exists("/tmp/faults")),
+            "/run": str(sorted(os.listdir("/run")))}
+
+
+def test_this_machine_is_as_before() -> None:
+    before = machine()
+    with World(HOST, find_tools(), f"unchanged-{os.getpid()}") as world:
+        bench = Bench(world, CONFIGURATIONS["08c-bridge"])
+        bench.try_fault(Fault(KILL, Call("0", "wait4", 1, "", "")))
+        during: Optional[str] = world.shell("cat /etc/passwd")
+    assert during is not None and "tester" in during  # the world was there
+    assert machine() == before
