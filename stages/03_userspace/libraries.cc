@@ -7,7 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <map>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -36,6 +36,18 @@ void replace_all(std::string& text, const std::string& what, const std::string& 
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
     text.replace(at, what.size(), by);
   }
+}
+
+// Reads each loader once: all programs of a userspace have the same, of 200 KB.
+const Processor& processor_as_seen_by(const std::string& loader) {
+  static std::map<std::string, Processor> known;
+  const auto [it, is_new] = known.try_emplace(loader);
+  if (is_new) {
+    std::ostringstream bytes;
+    bytes << std::ifstream(loader, std::ios::binary).rdbuf();
+    it->second = this_processor(bytes.str());
+  }
+  return it->second;
 }
 
 // What the loader keeps about each file that it has loaded.
@@ -99,10 +111,7 @@ void Loader::load_interpreter() {
   const bool is_program = !program.elf.interpreter.empty();
   const std::string path = is_program ? program.elf.interpreter : kDefaultLoader;
   is_musl_ = path.find("/ld-musl-") != std::string::npos;
-  if (!is_musl_) {
-    std::ifstream file(path, std::ios::binary);
-    processor_ = this_processor(std::string(std::istreambuf_iterator<char>(file), {}));
-  }
+  if (!is_musl_) processor_ = processor_as_seen_by(path);
   std::error_code error;
   // The loader is installed beside libc.
   lib_ = fs::canonical(path, error).parent_path().string();
