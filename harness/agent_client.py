@@ -5,9 +5,9 @@ The host is a place: this machine, HOST, or a virtual one, harness/vm. Who asks 
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import secrets
 import select
 import subprocess
 import tempfile
@@ -15,6 +15,8 @@ import time
 from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple
 
 Json = Dict[str, Any]
+
+LONGEST_ANSWER = 64 << 20  # bytes
 
 
 class Place(Protocol):
@@ -107,7 +109,6 @@ class Agent:
                                          stdout=subprocess.PIPE, stderr=self._complaints,
                                          bufsize=0, user=user, group=user,
                                          extra_groups=None if user is None else [])
-        self._numbers = itertools.count(1)
         self._buffer = b""
         self.about = self.ask("hello")
 
@@ -127,7 +128,9 @@ class Agent:
 
     def ask(self, verb: str, answer_within: float = 30.0, **arguments: Any) -> Any:
         """Sends one request and waits for its answer."""
-        number = next(self._numbers)
+        # Not to be guessed: root of the agent's host, as which programs are tested, can write into
+        # its pipes.
+        number = secrets.randbits(62)
         line = json.dumps({"id": number, "do": verb, **arguments}) + "\n"
         try:
             assert self._process.stdin is not None
@@ -136,22 +139,33 @@ class Agent:
                 data = data[self._process.stdin.write(data):]
         except OSError as error:
             raise self._lost(f"the agent is gone: {error}") from error
+        deadline = time.monotonic() + answer_within * self.place.patience
         while True:
-            deadline = time.monotonic() + answer_within * self.place.patience
-            answer = json.loads(self._read_line(deadline))
+            answer = self._read_answer(deadline)
             if answer.get("id") == number:
                 break
         if "error" in answer:
             raise AgentError(answer["error"], answer.get("errno", ""))
         return answer["ok"]
 
+    def _read_answer(self, deadline: float) -> Json:
+        try:
+            answer = json.loads(self._read_line(deadline))
+        except (ValueError, RecursionError) as error:
+            raise self._lost("the agent's answer is none") from error
+        return answer if isinstance(answer, dict) else {}
+
     def _read_line(self, deadline: float) -> bytes:
+        """One line, of what may come without an end."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([fd], [], [], max(0.0, left))
+            if not ready or left < 0:
                 raise self._lost("the agent does not answer")
+            if len(self._buffer) > LONGEST_ANSWER:
+                raise self._lost("the agent's answer has no end")
             part = os.read(fd, 1 << 20)
             if not part:
                 raise self._lost("the agent has ended")

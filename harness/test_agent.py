@@ -217,3 +217,54 @@ def test_an_agent_that_is_lost_is_told(tools):
     with pytest.raises(AgentLost):
         agent.ask("hello")
     agent.close()
+
+
+# --- An agent that somebody else speaks for -------------------------------------------------------
+
+HONEST = """#!/usr/bin/python3 -u
+import json, sys, time
+for line in sys.stdin:
+    asked = json.loads(line)
+    honest = json.dumps({"id": asked["id"], "ok": {"uid": 0, "said": asked["do"]}}) + "\\n"
+    if asked["do"] != "hello":
+        %s
+    sys.stdout.write(honest)
+"""
+
+
+def agent_that(tmp_path: pathlib.Path, *lines: str) -> Agent:
+    """One that answers, and before that does what `lines` say: whoever is root where it is can
+    write into its pipes."""
+    program = tmp_path / "agent"
+    program.write_text(HONEST % "\n        ".join(lines))
+    program.chmod(0o755)
+    return Agent(str(program), own_host=False)
+
+
+@pytest.mark.parametrize("line", [
+    "while True: sys.stdout.write('x' * 4096)",
+    "while True: sys.stdout.write('x'); time.sleep(0.05)",
+    "while True: sys.stdout.write(json.dumps({'id': 0, 'ok': 0}) + '\\n')",
+    "while True: sys.stdout.write(json.dumps({'id': 0, 'ok': 0}) + '\\n'); time.sleep(0.05)",
+], ids=["an endless line", "a slow one", "endless answers", "slow ones"])
+def test_what_has_no_end_is_lost_in_time(tmp_path, line):
+    start = time.monotonic()
+    with agent_that(tmp_path, line) as agent:
+        with pytest.raises(AgentLost):
+            agent.ask("run", answer_within=1.0)
+    assert time.monotonic() - start < 15
+
+
+def test_an_answer_cannot_be_forged_by_who_does_not_know_the_question(tmp_path):
+    with agent_that(tmp_path, "for number in range(1000):",
+                    "    forged = {'id': number, 'ok': {'said': 'forged'}}",
+                    "    sys.stdout.write(json.dumps(forged) + '\\n')") as agent:
+        assert agent.ask("run")["said"] == "run"
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "7", "[" * 100000],
+                         ids=["no JSON", "a list", "a number", "deep JSON"])
+def test_an_answer_that_is_none_is_no_answer(tmp_path, text):
+    with agent_that(tmp_path, f"print({text!r}); time.sleep(60)") as agent:
+        with pytest.raises(AgentLost):
+            agent.ask("run", answer_within=1.0)
