@@ -72,7 +72,7 @@ def choose(arguments: argparse.Namespace) -> List[Case]:
     return cases
 
 
-def programs_of(own: Tools, cases: Sequence[Case]) -> List[str]:
+def programs_of(own: Tools, cases: Sequence[Case] = ()) -> List[str]:
     """All that has to be in a place."""
     return [own.agent, own.probe, own.busybox, *sorted({case.program for case in cases})]
 
@@ -101,7 +101,9 @@ def main(words: Sequence[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     start = time.monotonic()
     cases = choose(arguments)
-    with places.places(arguments.place, programs_of(own, cases)) as where:
+    ours, theirs = ([], cases) if arguments.binary else (cases, [])
+    with places.places(arguments.place, programs_of(own, ours),
+                       sorted({case.program for case in theirs})) as where:
         results = grade_in(where, own, cases, arguments.time_limit)
     bad = [result for result in results if result.is_bad]
     if arguments.failing:

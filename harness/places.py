@@ -21,14 +21,15 @@ stopped = threading.Event()  # after it, what comes of anything is no result
 
 
 @contextlib.contextmanager
-def places(choice: str, programs: Sequence[str]) -> Iterator[List[Place]]:
+def places(choice: str, programs: Sequence[str],
+           strangers: Sequence[str] = ()) -> Iterator[List[Place]]:
     """Those that were chosen, to be asked in this order. A VM starts once it is needed, and has
-    these programs."""
+    these programs: ours, and what strangers have written."""
     if choice in ("host", CONTAINER):
         yield [HOST if choice == "host" else Container()]
         return
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
-    vm = Vm(kernel, programs)
+    vm = Vm(kernel, programs, strangers=strangers)
     running.append(vm)
     vm.stopped = stopped.is_set()
     try:

@@ -21,13 +21,13 @@ import os
 import pathlib
 import re
 import sys
-import tempfile
 import threading
 import time
+import traceback
 from typing import Any, Dict, List, Optional, Sequence, Set, TextIO
 
 from harness import matrix, places
-from harness.grading import html_report, report, writers
+from harness.grading import folders, html_report, report, writers
 from harness.learning import doctor
 from harness.agent_client import PlaceError
 from harness.grading.grader import Program, cases_for, grade_in
@@ -35,7 +35,7 @@ from harness.properties.model import PROMISE, Case, Grade, Outcome, Result
 from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
 from harness.properties.verdict import STAGES, USER
-from harness.grading.submission import NotGradable, program_of
+from harness.grading.submission import LARGEST, NotGradable, program_of
 
 FORMATS = ("terminal", "html", "classroom50", *writers.FORMATS)
 
@@ -72,9 +72,9 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits) 
     if task.problem:
         return no_grade(task.problem)
     try:
-        with tempfile.TemporaryDirectory(prefix="submission-", dir="/tmp") as scratch:
-            os.chmod(scratch, 0o755)  # an ordinary user, too, has to start what is in it
-            built = program_of(task.path, stage, pathlib.Path(scratch), limits.build,
+        with folders.scratch_folder("submission-") as scratch:
+            scratch.chmod(0o755)  # an ordinary user, too, has to start what is in it
+            built = program_of(task.path, stage, scratch, limits.build,
                                confined=place != places.CONTAINER)
             program = Program.of(str(built.path), stage)
             cases = cases_for(program, PROPERTIES, PROMISE)
@@ -85,7 +85,7 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits) 
                     skipped = [Result(case, Outcome.SKIPPED, case.property.holds, "", forbidden)
                                for case in cases]
                     return Grade(task.name, stage, skipped, seconds=time.monotonic() - start)
-            with places.places(place, matrix.programs_of(tools, cases)) as where:
+            with places.places(place, matrix.programs_of(tools), [program.path]) as where:
                 results = grade_in(where, tools, cases, limits.start,
                                    time.monotonic() + limits.stage)
     except NotGradable as error:
@@ -94,6 +94,8 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits) 
         return no_grade(str(error).splitlines()[0], str(error))
     except OSError as error:
         return no_grade(f"{error.filename or task.path}: {error.strerror}")
+    except Exception as error:  # pylint: disable=broad-except  # the others are graded all the same
+        return no_grade(f"grading it has failed: {error!r}", traceback.format_exc())
     return Grade(task.name, stage, results, seconds=time.monotonic() - start)
 
 
@@ -167,21 +169,21 @@ class Results:
 
     def file_of(self, task: Task, ending: str) -> pathlib.Path:
         """Names are whatever a roster says; two that differ only in odd signs get two files."""
-        short = hashlib.sha256(task.name.encode()).hexdigest()[:6]
+        short = hashlib.sha256(task.name.encode(errors="surrogateescape")).hexdigest()[:6]
         return self.folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', task.name)[:60]}-{short}{ending}"
 
     def load(self, task: Task) -> Optional[Grade]:
         """What is there already, if it is of the same submission."""
         try:
             saved = json.loads(self.file_of(task, ".json").read_text(encoding="utf-8"))
-            if saved["submission"] != digest(task) or saved["stage"] != self.stage:
+            if saved["submission"] != digest_of(task) or saved["stage"] != self.stage:
                 return None
             return grade_from(saved)
         except (OSError, ValueError, KeyError):
             return None
 
     def save(self, task: Task, grade: Grade, level: int) -> None:
-        told = {"submission": digest(task), **as_data(grade)}
+        told = {"submission": digest_of(task), **as_data(grade)}
         write_atomically(self.file_of(task, ".json"), writers.as_json(told))
         write_atomically(self.file_of(task, ".html"), html_report.submission(grade, level))
 
@@ -196,22 +198,17 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
     """So that whoever looks, or goes on after Ctrl-C, finds a whole file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        # A name need not be text, see filesystem encoding and error handler in Python's glossary.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def digest(task: Task) -> str:
+def digest_of(task: Task) -> str:
     """Changes when what was submitted does."""
-    told = hashlib.sha256(task.problem.encode())
-    paths = [task.path, *sorted(task.path.rglob("*"))] if task.path.is_dir() else [task.path]
-    for path in paths:
-        told.update(f"{path.relative_to(task.path.parent)}\0".encode(errors="surrogateescape"))
-        if path.is_symlink():
-            told.update(os.readlink(path).encode(errors="surrogateescape"))
-        elif path.is_file():
-            told.update(path.read_bytes() + bytes([path.stat().st_mode & 0o100 != 0]))
+    told = hashlib.sha256(task.problem.encode(errors="surrogateescape"))
+    told.update(folders.digest(task.path, LARGEST).encode())
     return told.hexdigest()
 
 
@@ -248,7 +245,7 @@ class Progress:
     def tell(self, grade: Grade, again: bool) -> None:
         self.done += 1
         what = grade.problem or f"{grade.score} of {grade.max_score}"
-        line = f"{writers.printable(grade.name)}: {what}" + (", as before" if again else "")
+        line = report.on_one_line(f"{grade.name}: {what}") + (", as before" if again else "")
         if not self.stream.isatty():
             print(f"{self.done}/{self.total} {line}", file=self.stream, flush=True)
             return
@@ -300,11 +297,13 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
 
 
 def tell(grade: Grade, level: int, colour: bool) -> str:
-    """The score, each property, and what to mend first."""
+    """The score, each property, and what to mend first. Texts are `shown`, as the colours are ours.
+    """
     good, bad, dim, plain = ("\033[32m", "\033[31m", "\033[2m", "\033[0m") if colour else [""] * 4
-    lines = [f"{grade.name}, stage {grade.stage}", ""]
+    lines = [f"{report.on_one_line(grade.name)}, stage {grade.stage}", ""]
     if grade.problem:
-        return "\n".join(lines + [f"{bad}not graded: {grade.problem}{plain}", grade.log])
+        problem = report.on_one_line(grade.problem)
+        return "\n".join(lines + [f"{bad}not graded: {problem}{plain}", report.shown(grade.log)])
     for stage in STAGES:
         rows: Dict[str, Dict[str, Outcome]] = {}
         for result in grade.results:
@@ -318,11 +317,11 @@ def tell(grade: Grade, level: int, colour: bool) -> str:
             lines.append(f"  {stage:<4}{name:<36}{ink}{told}{plain}")
     groups = html_report.failures(grade.results)
     for number, group in enumerate(groups):
-        lines += ["", f"{bad}{'Mend first' if number == 0 else 'Then'}: {group[0].case.id}{plain}",
-                  writers.explain(group[0], level)]
+        ids = [report.on_one_line(result.case.id) for result in group]
+        lines += ["", f"{bad}{'Mend first' if number == 0 else 'Then'}: {ids[0]}{plain}",
+                  report.shown(writers.explain(group[0], level))]
         if group[1:]:
-            lines.append(f"{dim}{len(group) - 1} more are blocked by it, such as"
-                         f" {group[1].case.id}{plain}")
+            lines.append(f"{dim}{len(group) - 1} more are blocked by it, such as {ids[1]}{plain}")
     full = 30 * grade.score // (grade.max_score or 1)
     lines += ["", f"{good}{'█' * full}{plain}{dim}{'░' * (30 - full)}{plain}"
               f" {writers.summary(grade)}"]
@@ -394,12 +393,12 @@ def main(words: Sequence[str]) -> int:
         if arguments.output:
             write_atomically(arguments.output, text)
         else:
-            sys.stdout.write(text)
+            sys.stdout.write(text.encode(errors="backslashreplace").decode())
         # These two read the results, and take another status for a grader that broke.
         is_read = arguments.format in ("classroom50", "gradescope", "github-classroom")
         return 0 if is_read or grade.status == "passed" else 1
     except (ValueError, OSError) as error:
-        print(f"harness.grade: {error}", file=sys.stderr)
+        print(f"harness.grade: {report.on_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if arguments.roster:
@@ -416,8 +415,8 @@ def main_of_class(arguments: argparse.Namespace, tools: Tools, limits: Limits) -
     known = {task.path.resolve() for task in tasks}
     for other in sorted(arguments.submissions.iterdir()):
         if other.resolve() not in known:
-            print(f"harness.grade: warning: {other.name} is in no line of the roster",
-                  file=sys.stderr)
+            print(f"harness.grade: warning: {report.on_one_line(other.name)} is in no line of the"
+                  " roster", file=sys.stderr)
     grades = grade_class(tasks, Results(arguments.output, arguments.stage), arguments, tools,
                          limits)
     graded = [grade for grade in grades if not grade.problem]

@@ -7,7 +7,20 @@ from typing import Dict, List, Sequence, Tuple
 from harness.properties.model import CONTROL, Outcome, Result
 from harness.properties.verdict import USER
 
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
 MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip"}
+
+
+def shown(text: str) -> str:
+    """What a submission may have chosen, for a terminal: nothing of it moves the cursor, changes
+    the direction of writing, or cannot be encoded."""
+    return "".join(letter if letter.isprintable() or letter in "\t\n" else UNPRINTABLE
+                   for letter in text)
+
+
+def on_one_line(text: str) -> str:
+    return shown(text).replace("\n", UNPRINTABLE)
 
 
 def column_of(result: Result) -> str:
@@ -83,4 +96,4 @@ def skips(results: Sequence[Result]) -> str:
 
 def report(results: Sequence[Result]) -> str:
     parts = [failures(results), skips(results), matrix(results), summary(results)]
-    return "\n\n".join(part for part in parts if part)
+    return shown("\n\n".join(part for part in parts if part))

@@ -16,20 +16,30 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from harness import places
+from harness.grading import folders
+from harness.grading.folders import Unwieldy
 
 LOG_LINES = 40
-LARGEST = 1 << 30  # bytes: of what is copied, and of each file that a build writes
+LARGEST = 1 << 30  # bytes: of what is copied, of each file that a build writes, and of its /tmp
 MOST_PROCESSES = 256
-LEAST_FREE = 512 << 20  # bytes: what a build leaves on the disk, for all others
+# What a build leaves for all others. One that has itself used more than that is ended.
+LEAST_FREE = 512 << 20  # bytes on the disk
+LEAST_FILES = 10_000  # that can still be made there
+LEAST_MEMORY = 1 << 30  # bytes
 
 # What a compiler may see. The rest of the machine is not there.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/bazel",
           "/etc/ld.so.cache", *sorted(glob.glob("/etc/java-*")))  # Bazel's own Java
 NOBODY = 65534
+# Each build of root's is a user of its own, as far as there are so many: the limit to processes is
+# one for all of a user's, see getrlimit(2). These ids are far from those that systems give away.
+FIRST_BUILDER = 1_900_000_000
+MOST_BUILDERS = 64  # of one grader
 
 # Machine numbers of ELF files, see elf(5) and /usr/include/elf.h.
 MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
@@ -62,6 +72,8 @@ def program_of(submission: pathlib.Path, stage: str, scratch: pathlib.Path,
             raise NotGradable(f"{submission} is not there")
         check_program(submission)
         return Program(submission)
+    except Unwieldy as error:
+        raise NotGradable(str(error)) from error
     except OSError as error:
         raise NotGradable(f"{error.filename or submission}: {error.strerror}") from error
 
@@ -69,7 +81,8 @@ def program_of(submission: pathlib.Path, stage: str, scratch: pathlib.Path,
 def program_of_folder(folder: pathlib.Path, stage: str, scratch: pathlib.Path,
                       build_limit: float, confined: bool) -> Program:
     copy = scratch / "submission"
-    copy_folder(folder, copy)
+    folders.check_size(folder, LARGEST)
+    folders.copy(folder, copy)
     seen_at = pathlib.Path("/submission") if confined else copy  # by the build
     command = build_command(copy, stage, seen_at)
     log = build(command, copy, build_limit, seen_at) if command else ""
@@ -79,18 +92,6 @@ def program_of_folder(folder: pathlib.Path, stage: str, scratch: pathlib.Path,
         raise NotGradable(f"{why} no program called {stage}_..., or {stage}", log)
     check_program(path)
     return Program(path, log)
-
-
-def copy_folder(folder: pathlib.Path, copy: pathlib.Path) -> None:
-    """Links stay links, so that none brings a file of this machine along."""
-    size = 0
-    for path in folder.rglob("*"):
-        size += path.lstat().st_size
-        if size > LARGEST:
-            raise NotGradable(f"it is larger than {LARGEST >> 20} MiB")
-        if not (path.is_symlink() or path.is_dir() or path.is_file()):
-            raise NotGradable(f"{path.relative_to(folder)} is neither a file, a folder nor a link")
-    shutil.copytree(folder, copy, symlinks=True)
 
 
 def build_command(folder: pathlib.Path, stage: str, seen_at: pathlib.Path) -> Optional[List[str]]:
@@ -111,27 +112,23 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
           seen_at: pathlib.Path) -> str:
     """Builds, in bubblewrap unless the folder is seen where it is, and returns the end of what that
     wrote."""
+    if seen_at != folder and shutil.which("bwrap") is None:
+        raise NotGradable("it must be built, and there is no bwrap for that: ./setup.sh")
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "student", "LC_ALL": "C.UTF-8"}
-    words = ["prlimit", f"--fsize={LARGEST}", f"--nproc={MOST_PROCESSES}", "--core=0", "--",
-             *be_nobody(folder)]
-    if seen_at != folder:
-        if shutil.which("bwrap") is None:
-            raise NotGradable("it must be built, and there is no bwrap for that: ./setup.sh")
-        words += ["bwrap", "--unshare-all", "--new-session", "--die-with-parent",
-                  "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/root",
-                  *(word for path in SYSTEM if os.path.lexists(path) for word in bind(path)),
-                  "--bind", str(folder), str(seen_at), "--chdir", str(seen_at), "--"]
     log_path = folder.parent / "build.log"
-    with open(log_path, "wb") as log, inherited_by_all() as (inherited, wait_for_all):
+    with builder() as user, open(log_path, "wb") as log, \
+            inherited_by_all() as (inherited, wait_for_all):
+        words = [*limited(), *become(user, folder),
+                 *(confined_words(folder, seen_at) if seen_at != folder else [])]
         process = subprocess.Popen([*words, *command], stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=log, start_new_session=True, pass_fds=(inherited,),
                                    cwd=folder, env=environment)
+        trouble = ""
         try:
             end = time.monotonic() + limit
-            is_full = False
             while process.poll() is None and time.monotonic() < end and not places.stopped.is_set():
-                is_full = shutil.disk_usage(folder).free < LEAST_FREE
-                if is_full:
+                trouble = takes_all(process.pid, folder)
+                if trouble:
                     break
                 time.sleep(0.05)
             status: Optional[int] = process.poll()
@@ -142,13 +139,80 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
                 process.wait()
             wait_for_all()
     said = end_of(log_path)
-    if is_full:
-        raise NotGradable(f"its build leaves less than {LEAST_FREE >> 20} MiB on the disk", said)
+    if trouble:
+        raise NotGradable(trouble, said)
     if status is None:
         raise NotGradable(f"its build does not end within {limit:.0f} s", said)
     if status != 0:
         raise NotGradable(f"its build has failed: {' '.join(command)}: status {status}", said)
     return said
+
+
+def limited() -> List[str]:
+    """What is to be killed first where memory is short: a build, and not its grader."""
+    return ["choom", "-n", "1000", "--", "prlimit", f"--fsize={LARGEST}",
+            f"--nproc={MOST_PROCESSES}", "--core=0", "--"]
+
+
+def confined_words(folder: pathlib.Path, seen_at: pathlib.Path) -> List[str]:
+    """bubblewrap, which shows a build a copy of the submission and what compilers need. What lies
+    in memory has a limit."""
+    small, large = str(64 << 20), str(LARGEST)
+    return ["bwrap", "--unshare-all", "--new-session", "--die-with-parent",
+            "--proc", "/proc", "--dev", "/dev", "--size", small, "--tmpfs", "/dev/shm",
+            "--remount-ro", "/dev", "--size", large, "--tmpfs", "/tmp",
+            "--size", small, "--tmpfs", "/root",
+            *(word for path in SYSTEM if os.path.lexists(path) for word in bind(path)),
+            "--bind", str(folder), str(seen_at), "--chdir", str(seen_at), "--"]
+
+
+def takes_all(pid: int, folder: pathlib.Path) -> str:
+    """Whether the build whose process is `pid` leaves too little for others: what, or "". That
+    another one does is not its fault."""
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < LEAST_FREE and used(folder, "--block-size=1") > LEAST_FREE:
+        return f"its build leaves less than {LEAST_FREE >> 20} MiB on the disk"
+    is_short = disk.f_files and disk.f_favail < LEAST_FILES
+    if is_short and used(folder, "--inodes") > LEAST_FILES:
+        return f"its build leaves room for less than {LEAST_FILES} files on the disk"
+    if memory_left() < LEAST_MEMORY and memory_of(pid) > LEAST_MEMORY:
+        return f"its build leaves less than {LEAST_MEMORY >> 20} MiB of memory"
+    return ""
+
+
+def used(folder: pathlib.Path, unit: str) -> int:
+    """du(1) walks by descriptors: no folder is too deep for it."""
+    said = subprocess.run(["du", "-s", unit, "--", str(folder)], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    return int(said.split()[0]) if said else 0
+
+
+def memory_left() -> int:
+    return field_of("/proc/meminfo", "MemAvailable")
+
+
+def memory_of(pid: int) -> int:
+    """Of a process and all of its descendants: what it has written to, see proc(5)."""
+    children: Dict[int, List[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(field_of(f"/proc/{name}/status", "PPid", 1), []).append(int(name))
+    family = [pid]
+    for parent in family:  # which grows meanwhile
+        family += children.get(parent, [])
+    return sum(field_of(f"/proc/{member}/status", name)
+               for member in family for name in ("RssAnon", "RssShmem"))
+
+
+def field_of(path: str, name: str, unit: int = 1024) -> int:
+    """A number of a file in /proc; 0 if its process has ended."""
+    with contextlib.suppress(OSError):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key == name:
+                    return int(value.split()[0]) * unit
+    return 0
 
 
 @contextlib.contextmanager
@@ -164,14 +228,51 @@ def inherited_by_all() -> Iterator[Tuple[int, Callable[[], None]]]:
         yield writer, wait_for_all
 
 
-def be_nobody(folder: pathlib.Path) -> List[str]:
-    """Root's builds are nobody's: for root there is no limit to processes, see getrlimit(2)."""
+builders: Set[int] = set()
+at_the_builders = threading.Lock()
+one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def builder() -> Iterator[Optional[int]]:
+    """The user of a build. Where there are no users to choose from, one build goes on at a time: it
+    must not find the processes of another one among its own."""
     if os.geteuid() != 0:
+        with one_at_a_time:
+            yield None
+        return
+    with at_the_builders:
+        slot = min(set(range(MOST_BUILDERS)) - builders)
+        builders.add(slot)
+    user = FIRST_BUILDER + os.getpid() * MOST_BUILDERS + slot
+    try:
+        if is_mapped(user):
+            yield user
+        else:
+            with one_at_a_time:
+                yield NOBODY
+    finally:
+        with at_the_builders:
+            builders.remove(slot)
+
+
+def is_mapped(user: int) -> bool:
+    """Whether there is such a user, and group, in this user namespace."""
+    def covers(path: str) -> bool:
+        lines = pathlib.Path(path).read_text(encoding="ascii").splitlines()
+        return any(int(first) <= user < int(first) + int(count)
+                   for first, _, count in (line.split() for line in lines))
+    return covers("/proc/self/uid_map") and covers("/proc/self/gid_map")
+
+
+def become(user: Optional[int], folder: pathlib.Path) -> List[str]:
+    """For root there is no limit to processes, see getrlimit(2): its builds are somebody else's."""
+    if user is None:
         return []
     folder.parent.chmod(0o711)
-    for path in [folder, *folder.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    for path in [folder, *(entry.path for entry in folders.entries(folder))]:
+        os.chown(path, user, user, follow_symlinks=False)
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
 
 
 def bind(path: str) -> List[str]:
@@ -189,9 +290,9 @@ def end_of(log: pathlib.Path) -> str:
 
 def find_program(folder: pathlib.Path, stage: str) -> Optional[pathlib.Path]:
     """An executable file called "05" or "05_anything", the uppermost if there are several."""
-    found = [path for pattern in (stage, f"{stage}_*") for path in folder.rglob(pattern)
-             if path.is_file() and not path.is_symlink() and os.access(path, os.X_OK)
-             and path.resolve().is_relative_to(folder.resolve())]
+    found = [entry.path for entry in folders.entries(folder) if entry.is_file
+             and (entry.path.name == stage or entry.path.name.startswith(f"{stage}_"))
+             and os.access(entry.path, os.X_OK)]
     return min(found, key=lambda path: (len(path.parts), str(path)), default=None)
 
 

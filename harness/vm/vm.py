@@ -37,6 +37,7 @@ NOBODY = 65534
 ADDRESS_SPACE = 16 << 30  # bytes: QEMU's own, far more than it should ever use
 WRITTEN = 4 << 30  # bytes: what it may write to a file
 PROGRAMS = "/box/programs"  # in the machine
+MOST_SAID = 1 << 18  # bytes: of what is read of the console
 PROGRAMS_DISK = 4 << 30  # bytes, with holes: a snapshot has seen how large it is
 
 QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -76,14 +77,16 @@ class Vm:
     hinders = False
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
-                 restores: bool = True) -> None:
-        """The programs of this machine are in PATH there, and, see path(), by themselves.
+                 restores: bool = True, strangers: Iterable[str] = ()) -> None:
+        """The programs of this machine are in PATH there, and, see path(), by themselves: our own
+        with the root that is built into stages, strangers' with nothing else.
 
         Without `restores` it always boots, and is not the copy of one that has.
         """
         self.name = f"vm:{kernel}"
         self.kernel = kernel
         self.programs = list(programs)
+        self.strangers = list(strangers)
         self.kernel_words = KERNEL_WORDS
         self.restores = restores
         self.folder: Optional[pathlib.Path] = None
@@ -200,14 +203,15 @@ class Vm:
                 shutil.copy(FOLDER / own, folder / own)
             shutil.copy(self.folder / "key.pub", folder / "key.pub")
             (folder / "bin").mkdir()
-            for program in self.programs:
+            for program in [*self.programs, *self.strangers]:
                 link = folder / "bin" / os.path.basename(program)
                 if not link.is_symlink():
                     link.symlink_to(self.path(program))
-            for file in {file for program in self.programs for file in with_roots(program)}:
+            files = {file for program in self.programs for file in with_roots(program)}
+            for file in files | {os.path.realpath(program) for program in self.strangers}:
                 place = folder / self.path(file)[len("/box/"):]
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, place)
+                copy_file(file, place)
             with open(disk, "wb") as file:
                 file.truncate(PROGRAMS_DISK)
             run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0",
@@ -259,9 +263,14 @@ class Vm:
             time.sleep(every)
 
     def said(self, log: str) -> str:
+        """The end of it: what runs in the machine can write as much as it likes."""
         assert self.folder is not None
         path = self.folder / log
-        return path.read_text(errors="replace") if path.exists() else ""
+        if not path.exists():
+            return ""
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - MOST_SAID))
+            return file.read().decode(errors="replace")
 
     def tell(self) -> str:
         """The last lines of what the machine and ssh wrote."""
@@ -369,10 +378,20 @@ def remember_that_kvm_fails() -> None:
 
 
 def with_roots(program: str) -> List[str]:
-    """A stage looks for its built-in root next to where Bazel has put it."""
+    """A stage looks for its built-in root next to where Bazel has put it, which is no link."""
     path = pathlib.Path(os.path.realpath(program))
     root = path.parent.parent.parent / "rootfs" / "rootfs.tar"
-    return [str(path)] + ([str(root)] if root.exists() else [])
+    is_there = root.is_file() and os.path.realpath(root) == str(root)
+    return [str(path)] + ([str(root)] if is_there else [])
+
+
+def copy_file(file: str, place: pathlib.Path) -> None:
+    """Not what a link leads to that has taken its place meanwhile; and there is nothing in the
+    machine that makes root of who starts it."""
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as source:
+        with open(place, "wb") as made:
+            shutil.copyfileobj(source, made)
+        place.chmod(os.fstat(source.fileno()).st_mode & 0o777)
 
 
 def drive(name: str, path: pathlib.Path, options: str) -> List[str]:
