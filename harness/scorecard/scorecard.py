@@ -202,12 +202,16 @@ def leave_out(table: Sequence[Json], name: str) -> None:
 
 
 def renewed(before: Json, measured: Json) -> Json:
-    """What was measured before, with the columns that were measured now."""
+    """What was measured before, with the columns and rows that were measured now, in the order of
+    the table."""
     columns = {column["name"]: column for column in [*before["columns"], *measured["columns"]]}
-    cells = {row["name"]: row["cells"] for row in measured["rows"]}
-    rows = [{**row, "cells": {**row["cells"], **cells.get(row["name"], {})}}
-            for row in before["rows"]]
-    return {**before, "columns": list(columns.values()), "rows": rows}
+    rows: Dict[str, Json] = {}
+    for row in [*before["rows"], *measured["rows"]]:
+        cells = rows.get(row["name"], {}).get("cells", {})
+        rows[row["name"]] = {**row, "cells": {**cells, **row["cells"]}}
+    order = {row.name: number for number, row in enumerate(PROPERTIES)}
+    return {**before, "columns": list(columns.values()),
+            "rows": sorted(rows.values(), key=lambda row: order.get(row["name"], len(order)))}
 
 
 def tell(scorecard: Json) -> str:
@@ -236,7 +240,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
     parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
-                        help="draw what --json has written; with --column, measure that one anew")
+                        help="draw what --json has written; with --column or --property, measure"
+                             " only that again")
     for kind in ("html", "svg", "json"):
         parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help="write it there")
     arguments = parser.parse_args(words)
@@ -249,7 +254,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> int:
     arguments = parse(words)
     try:
-        if arguments.measured is None or arguments.column:
+        measures = arguments.measured is None or arguments.column or arguments.property
+        if measures:
             own = matrix.tools()
             names = arguments.column or [*TOOLS, *OURS]
             rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
@@ -259,7 +265,7 @@ def main(words: Sequence[str]) -> int:
         os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
         if arguments.measured is not None:
             before = json.loads(arguments.measured.read_text(encoding="utf-8"))
-            scorecard = renewed(before, scorecard) if arguments.column else before
+            scorecard = renewed(before, scorecard) if measures else before
         for path, text in (
                 (arguments.html, pages.page), (arguments.svg, pages.picture),
                 (arguments.json, lambda told: json.dumps(told, indent=1) + "\n")):

@@ -125,6 +125,8 @@ def test_one_column_is_measured_anew():
     assert [column["version"] for column in after["columns"]] == ["violated", "holds"]
     assert [row["cells"]["old"]["verdict"] for row in after["rows"]] == ["holds", "violated"]
     assert all(row["cells"]["kept"]["verdict"] == "holds" for row in after["rows"])
+    more = scorecard.renewed(before, told("old", "violated", ["c"]))
+    assert [row["name"] for row in more["rows"]] == ["a", "b", "c"]
 
 
 def test_the_page_needs_nothing_else_and_tells_every_verdict(told):
