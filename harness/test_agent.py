@@ -268,3 +268,15 @@ def test_an_answer_that_is_none_is_no_answer(tmp_path, text):
     with agent_that(tmp_path, f"print({text!r}); time.sleep(60)") as agent:
         with pytest.raises(AgentLost):
             agent.ask("run", answer_within=1.0)
+
+
+def test_a_snapshot_has_the_rules_of_nftables(tools):
+    if os.geteuid() != 0 or not os.path.exists("/usr/sbin/nft"):
+        pytest.skip("needs root, and nft: apt-get install nftables")
+    with Agent(tools.agent, own_host=True) as agent:
+        assert agent.ask("snapshot")["nft"] == []
+        done = shell(agent, "/usr/sbin/nft add table ip6 box-test")
+        assert done["exit"] == 0, done
+        assert agent.ask("snapshot")["nft"] == ["table ip6 box-test {", "}"]
+        shell(agent, "/usr/sbin/nft delete table ip6 box-test")
+        assert agent.ask("snapshot")["nft"] == []
