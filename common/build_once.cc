@@ -11,6 +11,7 @@
 
 #include "common/check.h"
 #include "common/interrupt.h"
+#include "common/remove_tree.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -96,22 +97,6 @@ void build_once(const std::string& path, const std::function<void(const std::str
   build(path + ".partial");
   throw_if_interrupted();
   partial.become(path);
-}
-
-void remove_tree(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (!error) return;
-  // A folder without write permission, as copied from somewhere, refuses to lose its files.
-  for (auto it = fs::recursive_directory_iterator(path, fs::directory_options::none, error);
-       !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
-    if (it->is_directory() && !it->is_symlink()) {
-      std::error_code ignored;  // remove_all() below will say what is wrong
-      fs::permissions(it->path(), fs::perms::owner_all, fs::perm_options::add, ignored);
-    }
-  }
-  fs::remove_all(path, error);
-  if (error) throw Failure(error.value(), "rm -rf " + path);
 }
 
 }  // namespace box

@@ -18,7 +18,4 @@ std::string cache_directory();
 // first.
 void build_once(const std::string& path, const std::function<void(const std::string&)>& build);
 
-// rm -rf: removes `path` and what is below it, on this file system, without following links.
-void remove_tree(const std::string& path);
-
 }  // namespace box

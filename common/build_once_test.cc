@@ -13,6 +13,7 @@
 
 #include "common/check.h"
 #include "common/interrupt.h"
+#include "common/remove_tree.h"
 
 namespace box {
 namespace {

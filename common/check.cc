@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "common/printable.h"
+
 namespace box {
 namespace {
 
@@ -36,12 +38,13 @@ void trace_as(const std::string& process) { tracer().process = process; }
 
 void trace(const std::string& line) {
   if (!tracing()) return;
-  write_to_stderr(fmt::format("{}: {:<6}  {}\n", tracer().program, tracer().process, line));
+  write_to_stderr(
+      fmt::format("{}: {:<6}  {}\n", tracer().program, tracer().process, printable(line)));
 }
 
 void warn(const std::string& message, const std::string& hint) {
-  std::string text = tracer().program + ": " + message + "\n";
-  if (!hint.empty()) text += "hint: " + hint + "\n";
+  std::string text = tracer().program + ": " + printable(message) + "\n";
+  if (!hint.empty()) text += "hint: " + printable(hint) + "\n";
   write_to_stderr(text);
 }
 

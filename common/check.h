@@ -24,7 +24,8 @@ void trace_as(const std::string& process);
 // Writes one line, for what is worth seeing and is no single system call.
 void trace(const std::string& line);
 
-// "program: message" on stderr, and a hint: for what the user should know though all goes on.
+// "program: message" on stderr, and a hint: for what the user should know though all goes on. Both
+// may have words of a stranger in them: they are made printable.
 void warn(const std::string& message, const std::string& hint);
 
 namespace check_internal {

@@ -18,9 +18,9 @@
 #include <iterator>
 #include <utility>
 
-#include "common/build_once.h"
 #include "common/check.h"
 #include "common/extended_attributes.h"
+#include "common/remove_tree.h"
 #include "common/unique_fd.h"
 #include "common/write_file.h"
 

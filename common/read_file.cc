@@ -1,0 +1,27 @@
+#include "common/read_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/check.h"
+#include "common/unique_fd.h"
+
+namespace box {
+
+// Not std::ifstream, which says "basic_filebuf::underflow error", and not of which file.
+std::string read_file(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() == -1) return "";
+  std::string text;
+  char part[4096];
+  while (true) {
+    const auto size =
+        check_quietly(TEMP_FAILURE_RETRY(read(file.get(), part, sizeof part)), "read({})", path);
+    if (size == 0) return text;
+    text.append(part, static_cast<std::size_t>(size));
+  }
+}
+
+}  // namespace box
