@@ -9,6 +9,7 @@ import pwd
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -284,3 +285,32 @@ def check_that_no_kill_of_the_parent_leaves_the_container(
         killed += "+++ killed by SIGKILL +++" in (scratch / "trace").read_text()
         assert wait_until(lambda: not processes_with(mark)), f"alive after a kill at {name}"
     assert killed >= len(names) - 5  # a run may do with one poll() or read() less
+
+
+NUMBERS = {"x86_64": {"sethostname": 170, "prctl": 157},
+           "aarch64": {"sethostname": 161, "prctl": 167}}
+
+
+def descendants_of(pid: int) -> list[int]:
+    found = children_of(pid)
+    return [*found, *(below for child in found for below in descendants_of(child))]
+
+
+def directories_open_at(caller: Caller, stage: str, call: str, *words: str, **how) -> list[str]:
+    """The directories that the container's process has open as it enters its first `call`.
+
+    strace keeps it there meanwhile.
+    """
+    number = str(NUMBERS[os.uname().machine][call])
+    strace = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:delay_enter=20s:when=1"]
+
+    def there(parent: int) -> list[int]:
+        return [pid for pid in descendants_of(parent)[1:]  # the first is the stage itself
+                if pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == number]
+    with caller.start(stage, *words, before=strace, start_new_session=True, **how) as process:
+        try:
+            assert wait_until(lambda: there(process.pid), 20), f"no process has come to {call}"
+            fds = pathlib.Path(f"/proc/{there(process.pid)[0]}/fd")
+            return [os.readlink(fds / fd) for fd in os.listdir(fds) if (fds / fd).is_dir()]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ _LIMITS = "07_cgroups/limits.cc"
 
 _NOT_BORN_IN_IT = change(
     _CGROUP,
-    "clone_process(namespaces | CLONE_INTO_CGROUP, cgroup.directory())",
+    "clone_process(namespaces | CLONE_INTO_CGROUP, directory.get())",
     "(errno = ENOSYS, -1)",
 )
 
@@ -30,10 +30,10 @@ MUTANTS = [
         why = "getpid() inside is not what the host calls the process; with --init it is 2",
         changes = [
             _NOT_BORN_IN_IT,
-            change(_CGROUP, "    if (moved > 0) cgroup.add(moved);", """    try {
-      if (moved > 0) cgroup.add(2);
-    } catch (const Failure&) {
-    }"""),
+            change(_CGROUP, "      cgroup.add(moved);", """      try {
+        cgroup.add(2);
+      } catch (const Failure&) {
+      }"""),
         ],
         also = _ALL_LIMITS + [
             "swap_is_limited",
@@ -132,7 +132,7 @@ MUTANTS = [
         caught_by = "fork_bomb_is_contained",
         why = "cgroup.controllers lists them, so they must be there; and what is missing is skipped",
         changes = [
-            change(_CGROUP, "    hand_on(parent, options.controllers());\n", "    (void)hand_on;\n"),
+            change(_CGROUP, "    enable_controllers(parent, options.controllers());\n", "    (void)enable_controllers;\n"),
             change(
                 _CGROUP,
                 "if (!value.empty()) write_file(",

@@ -4,20 +4,29 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
+#include <limits>
 #include <optional>
+#include <sstream>
+#include <string_view>
+#include <utility>
 
 #include "common/check.h"
+#include "common/read_file.h"
+#include "common/remove_tree.h"
 #include "common/write_file.h"
 #include "stages/04_namespaces/namespaces.h"
+#include "stages/05_userns/handshake.h"
 #include "stages/06_pivot_root/mounts.h"
 #include "stages/07_cgroups/hierarchy.h"
 
@@ -26,20 +35,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "containers-under-the-hood-";
+constexpr std::string_view kPrefix = "containers-under-the-hood-";
 constexpr const char* kInside = "/sys/fs/cgroup";
-
-UniqueFd open_directory(const std::string& path) {
-  return UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-}
-
-bool lock(const UniqueFd& directory) { return flock(directory.get(), LOCK_EX | LOCK_NB) == 0; }
 
 // The number in a file of `cgroup` behind `key`, or the file's only number if that is "". Nothing,
 // if this kernel or this cgroup has no such file or key.
 std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::string& name,
                                        const std::string& key = "") {
-  std::ifstream file(cgroup + "/" + name);
+  std::istringstream file(read_file(cgroup + "/" + name));
   std::string word;
   std::uint64_t number = 0;
   if (key.empty()) return file >> number ? std::optional(number) : std::nullopt;
@@ -47,6 +50,18 @@ std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::str
     if (word == key) return number;
   }
   return std::nullopt;
+}
+
+// Locks the cgroup, see flock(2), so that the next start can tell it from one whose parent was
+// killed. It is cgroup.kill that is locked: others may open the directory, and could hold a lock on
+// it for ever; this file only its owner can open. Returns -1 if somebody else has the lock.
+UniqueFd lock(const std::string& cgroup) {
+  UniqueFd file(open((cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() == -1 && errno == ENOENT) {  // before Linux 5.14
+    file = UniqueFd(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  if (file.get() != -1 && flock(file.get(), LOCK_EX | LOCK_NB) == -1) file.close();
+  return file;
 }
 
 // A process that was killed is in its cgroup until it is dead indeed; then cgroup.events changes,
@@ -63,66 +78,79 @@ void wait_until_empty(const std::string& cgroup) {
   }
 }
 
-// The container may have made cgroups in its own. Files of a cgroup go with its directory.
-void remove_directories(const std::string& cgroup) {
-  for (const auto& entry : fs::directory_iterator(cgroup)) {
-    if (entry.is_directory()) remove_directories(entry.path());
-  }
-  check(rmdir(cgroup.c_str()), "rmdir({})", cgroup);
-}
-
-void remove_cgroup(const std::string& cgroup) {
+// `locked` is what lock() has returned.
+void remove_cgroup(const std::string& cgroup, const UniqueFd& locked) {
+  // As a rule it is empty by now; this much works without descriptors and memory to spare.
+  if (rmdir(cgroup.c_str()) == 0 || errno == ENOENT) return;
   // All of it at once, however fast it forks. The end of the PID namespace has done it already
-  // where the kernel does not know this file yet (before Linux 5.14).
-  if (access((cgroup + "/cgroup.kill").c_str(), W_OK) == 0)
-    write_file(cgroup + "/cgroup.kill", "1");
+  // where the kernel does not know this file yet: then this is the directory.
+  if (write(locked.get(), "1", 1) == 1) trace("write(" + cgroup + "/cgroup.kill, \"1\") = 1");
   wait_until_empty(cgroup);
-  remove_directories(cgroup);
+  remove_directories(cgroup);  // the container may have made cgroups in its own
 }
 
-// What carries our name and is not locked has lost its parent to a SIGKILL. Other users' stay, as
-// does what cannot be removed: that is no reason not to start.
+// That it cannot be removed, as when it is another user's, is no reason not to start.
+void remove_if_left(const std::string& cgroup) {
+  const UniqueFd locked = lock(cgroup);
+  if (locked.get() == -1) return;
+  try {
+    remove_cgroup(cgroup, locked);
+  } catch (const Failure& failure) {
+    trace(std::string("left: ") + failure.what());
+  }
+}
+
+// The process that has made the cgroup, which is in its name. It need not be ours: processes in
+// another PID namespace have numbers of their own. Nothing, if there is no number.
+std::optional<pid_t> maker_of(std::string_view name) {
+  name.remove_prefix(kPrefix.size());
+  pid_t pid = 0;
+  const auto result = std::from_chars(name.data(), name.data() + name.size(), pid);
+  return result.ec == std::errc() && pid > 0 ? std::optional(pid) : std::nullopt;
+}
+
+// Removes the cgroups whose parent was killed: nobody has them locked. To try each lock would cost
+// each start as many open(2) as there are containers. So what is tried is where no process has the
+// number in the name; and, because numbers come again, a few of the others, each time other ones.
 void remove_leftovers(const std::string& parent) {
+  constexpr std::size_t kTriedOfOthers = 8;
+  std::vector<std::string> others;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(parent, ignored)) {
-    if (entry.path().filename().string().rfind(kPrefix, 0) != 0) continue;
-    const UniqueFd directory = open_directory(entry.path());
-    if (directory.get() == -1 || !lock(directory)) continue;
-    try {
-      remove_cgroup(entry.path());
-    } catch (const std::exception& e) {
-      trace(std::string("left: ") + e.what());
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kPrefix)) continue;
+    const auto maker = maker_of(name);
+    if (maker && (kill(*maker, 0) == 0 || errno == EPERM)) {
+      others.push_back(entry.path());
+    } else {
+      remove_if_left(entry.path());
     }
+  }
+  const auto first = static_cast<std::size_t>(getpid());
+  for (std::size_t i = 0; i < std::min(kTriedOfOthers, others.size()); ++i) {
+    remove_if_left(others[(first + i) % others.size()]);
   }
 }
 
-// Makes a new directory in `parent`, and opens and locks it. Between the mkdir() and the lock
-// somebody else may take it for a leftover and remove it: then another.
-UniqueFd make_cgroup(const std::string& parent, std::string& path) {
-  constexpr int kAttempts = 100;
-  for (int i = 0; i < kAttempts; ++i) {
-    // The number is for people. It is not unique: others may be in PID namespaces of their own.
-    path = fmt::format("{}/{}{}", parent, kPrefix, getpid()) + (i > 0 ? fmt::format("-{}", i) : "");
-    const int made = mkdir(path.c_str(), 0755);
-    if (made == -1 && errno == EEXIST) continue;
-    check(made, "mkdir({})", path);
-    UniqueFd directory = open_directory(path);
-    if (directory.get() != -1 && lock(directory) &&
-        faccessat(directory.get(), "cgroup.procs", F_OK, 0) == 0) {
-      return directory;
-    }
-  }
-  throw Failure("no cgroup could be kept in " + parent);
-}
-
-// A cgroup has the files of a controller once the one above it hands that controller on. It is
-// never taken back: the cgroups of others would lose their limits.
-void hand_on(const std::string& parent, const std::vector<std::string>& controllers) {
+// A cgroup has the files of a controller once the one above it has enabled that for its children.
+// That is never undone: the cgroups of others would lose their limits.
+void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers) {
   std::string words;
   for (const auto& name : missing_in(parent + "/cgroup.subtree_control", controllers)) {
     words += (words.empty() ? "+" : " +") + name;
   }
   if (!words.empty()) write_file(parent + "/cgroup.subtree_control", words);
+}
+
+// The least that a cgroup above `cgroup` lets those below it have together, and which one it is.
+std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
+  std::pair<std::uint64_t, std::string> least = {std::numeric_limits<std::uint64_t>::max(), ""};
+  while (cgroup.rfind('/') != std::string::npos) {
+    cgroup.erase(cgroup.rfind('/'));
+    const auto limit = number_in(cgroup, "memory.max");  // "max" is no number
+    if (limit && *limit < least.first) least = {*limit, cgroup};
+  }
+  return least;
 }
 
 }  // namespace
@@ -132,8 +160,8 @@ Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
     const Hierarchy hierarchy = find_hierarchy();
     const std::string parent = find_parent_cgroup(hierarchy, options.controllers());
     remove_leftovers(parent);
-    hand_on(parent, options.controllers());
-    directory_ = make_cgroup(parent, path_);
+    enable_controllers(parent, options.controllers());
+    make_in(parent);
     set_limits(options);
     if (options.any() && !hierarchy.nsdelegate) {
       warn("cgroup v2 is mounted without nsdelegate: root in the container can lift its limits",
@@ -146,7 +174,38 @@ Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
   }
 }
 
+// Between the mkdir() and the lock another start may take it for a leftover and remove it: then
+// another one is made.
+void Cgroup::make_in(const std::string& parent) {
+  constexpr int kAttempts = 100;
+  for (int i = 0; i < kAttempts; ++i) {
+    // Others with our number may be in PID namespaces of their own.
+    std::string path =
+        fmt::format("{}/{}{}", parent, kPrefix, getpid()) + (i > 0 ? fmt::format("-{}", i) : "");
+    const int made = mkdir(path.c_str(), 0755);
+    if (made == -1 && errno == EEXIST) continue;
+    check(made, "mkdir({})", path);
+    const bool mode_set = chmod(path.c_str(), 0755) == 0;  // mkdir() obeys the umask
+    lock_ = mode_set ? lock(path) : UniqueFd();
+    const int error = errno;
+    if (lock_.get() != -1 && access((path + "/cgroup.procs").c_str(), F_OK) == 0) {
+      path_ = std::move(path);
+      return;
+    }
+    if (lock_.get() == -1 && error != ENOENT && error != ENODEV && error != EWOULDBLOCK) {
+      (void)rmdir(path.c_str());  // the first failure is the one to report
+      throw Failure(error, "lock of the cgroup " + path);
+    }
+  }
+  throw Failure("no cgroup could be kept in " + parent);
+}
+
 Cgroup::~Cgroup() { remove(); }
+
+UniqueFd Cgroup::open_directory() const {
+  return UniqueFd(
+      check_quietly(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})", path_));
+}
 
 void Cgroup::set_limits(const CgroupOptions& options) const {
   const auto set = [this](const char* file, const std::string& value) {
@@ -192,11 +251,22 @@ int Cgroup::finish(int exit_status) {
 
 void Cgroup::tell_of_out_of_memory() const {
   if (number_in(path_, "memory.events", "oom_kill").value_or(0) == 0) return;
-  if (const auto most = number_in(path_, "memory.max")) {
-    warn(fmt::format("out of memory: it needed more than {} bytes, and was killed", *most),
+  // "oom" counts how often its own limit was reached, "oom_kill" the victims, whosever limit it
+  // was.
+  const auto own_limit = number_in(path_, "memory.max");
+  if (own_limit && number_in(path_, "memory.events", "oom").value_or(1) > 0) {
+    warn(fmt::format("out of memory: it needed more than {} bytes, and was killed", *own_limit),
          "--memory gives it more");
-  } else {
+    return;
+  }
+  const auto [limit, cgroup] = memory_limit_above(path_);
+  if (cgroup.empty()) {
     warn("out of memory: the machine's memory was used up, and it was killed", "");
+  } else {
+    warn(fmt::format(
+             "out of memory: all in {} together needed more than {} bytes, and it was killed",
+             cgroup, limit),
+         "--memory cannot give it more than that: raise " + cgroup + "/memory.max");
   }
 }
 
@@ -220,28 +290,40 @@ void Cgroup::tell_stats() const {
 void Cgroup::remove() noexcept {
   if (!is_own()) return;
   try {
-    remove_cgroup(path_);
+    remove_cgroup(path_, lock_);
   } catch (const std::exception& e) {
     warn(e.what(), "the next start tries again");
   }
-  directory_.close();
+  path_.clear();
+  lock_.close();
 }
 
-Child start_child_in(std::uint64_t namespaces, const Cgroup& cgroup,
-                     const std::function<void()>& body) {
+Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup, const std::function<void()>& body) {
   if (!cgroup.is_own()) return start_child_in(namespaces, body);
+  UniqueFd directory = cgroup.open_directory();
+  std::optional<Handshake> until_moved;
   const auto clone = [&] {
-    const pid_t born_inside = clone_process(namespaces | CLONE_INTO_CGROUP, cgroup.directory());
+    const pid_t born_inside = clone_process(namespaces | CLONE_INTO_CGROUP, directory.get());
     if (born_inside != -1 || (errno != ENOSYS && errno != EINVAL && errno != E2BIG)) {
       return born_inside;
     }
-    // A kernel before 5.7, or a sandbox that plays one: then it is moved, while it waits for
-    // Handshake::let_child_go_on().
+    // A kernel before 5.7, or a sandbox that plays one: then it is moved while it waits.
+    until_moved.emplace();
     const pid_t moved = clone_process(namespaces);
-    if (moved > 0) cgroup.add(moved);
+    if (moved > 0) {
+      cgroup.add(moved);
+      until_moved->let_child_go_on();
+    }
     return moved;
   };
-  return {"clone3(" + names_of(namespaces | CLONE_INTO_CGROUP) + ")", clone, body};
+  return {"clone3(" + names_of(namespaces | CLONE_INTO_CGROUP) + ")", clone, [&] {
+            // Left open, they would be a way for the container to the host's cgroups: a path of
+            // its own choice may be looked up before the exec closes them.
+            directory.close();
+            cgroup.close_in_child();
+            if (until_moved) until_moved->wait_for_parent();
+            body();
+          }};
 }
 
 }  // namespace box

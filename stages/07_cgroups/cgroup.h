@@ -31,29 +31,35 @@ class Cgroup {
   void enter_namespace() const;
 
   // In the parent, when the container has ended: tells if it ran out of memory, and what --stats
-  // asks for; removes the cgroup. Answers the status.
+  // asks for; removes the cgroup. Returns the status.
   [[nodiscard]] int finish(int exit_status);
 
   // In the parent.
   void add(pid_t process) const;
-  [[nodiscard]] bool is_own() const { return directory_.get() != -1; }
-  [[nodiscard]] int directory() const { return directory_.get(); }
+
+  // Whether it has one of its own, and is not in ours.
+  [[nodiscard]] bool is_own() const { return !path_.empty(); }
 
  private:
+  friend Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup,
+                              const std::function<void()>& body);
+
+  void make_in(const std::string& parent);
+  [[nodiscard]] UniqueFd open_directory() const;
+  void close_in_child() { lock_.close(); }
   void set_limits(const CgroupOptions& options) const;
   void tell_of_out_of_memory() const;
   void tell_stats() const;
   void remove() noexcept;
 
   std::string path_;
-  // Locked, see flock(2), as long as we live: so that the next start can tell a cgroup that is in
-  // use from one whose parent was killed.
-  UniqueFd directory_;
+  UniqueFd lock_;  // held as long as the parent lives
   bool stats_;
 };
 
-// start_child_in(), but the child is born in `cgroup`: there is no moment in which it is outside.
-[[nodiscard]] Child start_child_in(std::uint64_t namespaces, const Cgroup& cgroup,
+// start_child_in(), but the child is born in `cgroup`: there is no moment in which it is outside. A
+// kernel that cannot do that lets the child wait until the parent has moved it.
+[[nodiscard]] Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup,
                                    const std::function<void()>& body);
 
 }  // namespace box

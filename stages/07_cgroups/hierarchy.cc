@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 
 #include "common/failure.h"
+#include "common/read_file.h"
 
 namespace box {
 namespace {
@@ -19,11 +19,6 @@ namespace {
 std::string vm_hint() {
   return fmt::format("in a virtual machine it works: bazel run //harness/vm -- {} ...",
                      program_invocation_short_name);
-}
-
-std::string read_text(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 std::vector<std::string> words_of(std::string_view text) {
@@ -52,7 +47,7 @@ bool is_root(const std::string& cgroup) {
 }
 
 bool has_processes(const std::string& cgroup) {
-  return !read_text(cgroup + "/cgroup.procs").empty();
+  return !read_file(cgroup + "/cgroup.procs").empty();
 }
 
 // Whether we may make a cgroup there and put a child into it: for that the kernel wants the right
@@ -61,9 +56,16 @@ bool may_make_in(const std::string& cgroup) {
   return may_write(cgroup) && may_write(cgroup + "/cgroup.procs");
 }
 
+// A child of a cgroup that is threaded, or above one, is "domain invalid": it takes no processes,
+// see "Threads" in cgroup-v2.rst. The root has no type, and is none of these.
+bool is_domain(const std::string& cgroup) {
+  const std::string type = read_file(cgroup + "/cgroup.type");
+  return type.empty() || type == "domain\n";
+}
+
 // "No internal processes", see cgroups(7): a cgroup that hands controllers on to its children has
 // no processes of its own, so that these need not compete with the children. The root may.
-bool may_hand_on(const std::string& cgroup, const std::vector<std::string>& controllers) {
+bool may_enable(const std::string& cgroup, const std::vector<std::string>& controllers) {
   if (missing_in(cgroup + "/cgroup.subtree_control", controllers).empty()) return true;
   return may_write(cgroup + "/cgroup.subtree_control") &&
          (is_root(cgroup) || !has_processes(cgroup));
@@ -83,7 +85,7 @@ std::vector<std::string> own_and_above(const Hierarchy& hierarchy) {
 
 // Whether a controller is in use by a hierarchy of cgroup v1: it can be in one only.
 bool is_on_v1(const std::string& controller) {
-  std::istringstream lines(read_text("/proc/self/cgroup"));
+  std::istringstream lines(read_file("/proc/self/cgroup"));
   for (std::string line; std::getline(lines, line);) {
     std::replace(line.begin(), line.end(), ':', ' ');
     std::replace(line.begin(), line.end(), ',', ' ');
@@ -122,6 +124,10 @@ Failure refusal(const Hierarchy& hierarchy, const std::vector<std::string>& cgro
   }
   if (std::none_of(cgroups.begin(), cgroups.end(), may_make_in)) {
     return {EACCES, "a cgroup of its own in " + hierarchy.own, kExitSetupFailed, delegation_hint()};
+  }
+  if (!is_domain(hierarchy.own)) {
+    return Failure("no cgroup can be made here: " + hierarchy.own + " has threads of a process",
+                   "start it from a cgroup whose cgroup.type is domain");
   }
   for (const auto& cgroup : cgroups) {
     if (!may_make_in(cgroup)) continue;
@@ -164,7 +170,7 @@ std::optional<Hierarchy> parse_hierarchy(std::string_view mountinfo, std::string
 
 Hierarchy find_hierarchy() {
   const auto found =
-      parse_hierarchy(read_text("/proc/self/mountinfo"), read_text("/proc/self/cgroup"));
+      parse_hierarchy(read_file("/proc/self/mountinfo"), read_file("/proc/self/cgroup"));
   if (!found) throw Failure("no cgroup v2 is mounted here, and v1 is not enough", vm_hint());
   return *found;
 }
@@ -173,8 +179,9 @@ std::string find_parent_cgroup(const Hierarchy& hierarchy,
                                const std::vector<std::string>& controllers) {
   const auto cgroups = own_and_above(hierarchy);
   for (const auto& cgroup : cgroups) {
-    if (may_make_in(cgroup) && missing_in(cgroup + "/cgroup.controllers", controllers).empty() &&
-        may_hand_on(cgroup, controllers)) {
+    if (may_make_in(cgroup) && is_domain(cgroup) &&
+        missing_in(cgroup + "/cgroup.controllers", controllers).empty() &&
+        may_enable(cgroup, controllers)) {
       return cgroup;
     }
   }
@@ -183,7 +190,7 @@ std::string find_parent_cgroup(const Hierarchy& hierarchy,
 
 std::vector<std::string> missing_in(const std::string& path,
                                     const std::vector<std::string>& wanted) {
-  const auto there = words_of(read_text(path));
+  const auto there = words_of(read_file(path));
   std::vector<std::string> missing;
   for (const auto& word : wanted) {
     if (!contains(there, word)) missing.push_back(word);

@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -31,24 +32,17 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
   return number;
 }
 
-// A number of bytes, with docker's units. Throws Failure.
-std::uint64_t parse_size(std::string_view text) {
-  constexpr std::string_view kUnits = "bkmg";
-  std::string_view digits = text;
-  std::size_t unit = 0;
-  if (!text.empty()) {
-    const auto found = kUnits.find(static_cast<char>(text.back() | 0x20));  // in lower case
-    if (found != std::string_view::npos) {
-      unit = found;
-      digits.remove_suffix(1);
-    }
-  }
-  const auto number = parse_number(digits);
-  if (!number) throw Failure("is no size such as 64m: a number, and perhaps b, k, m or g");
-  if (*number > static_cast<std::uint64_t>(INT64_MAX) >> (10 * unit)) {
-    throw Failure("is more than the kernel can count");
-  }
-  return *number << (10 * unit);
+// The unit of a size as a power of two: 20 for "m", "mb", "MiB" and " M".
+std::optional<unsigned> shift_of_unit(std::string_view unit) {
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  std::string lower(unit);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (lower.empty() || lower == "b") return 0;
+  const auto found = std::string_view("kmgtp").find(lower[0]);
+  lower.erase(0, 1);
+  if (found == std::string_view::npos) return std::nullopt;
+  if (!lower.empty() && lower != "b" && lower != "i" && lower != "ib") return std::nullopt;
+  return 10 * static_cast<unsigned>(found + 1);
 }
 
 // "8:0" for "8:0", "/dev/sda" and whatever leads there. Throws Failure.
@@ -97,7 +91,7 @@ CgroupOptions::CgroupOptions(CommandLine& line) {
                   [this](const std::string& text) {
                     cpu_max = parse_cpus(text, sysconf(_SC_NPROCESSORS_ONLN));
                   });
-  line.add_option("-m,--memory", "SIZE", "use at most so much memory, such as 64m (b, k, m, g)",
+  line.add_option("-m,--memory", "SIZE", "use at most so much memory, such as 64m, 0.5g or 64MiB",
                   [this](const std::string& text) { memory_max = parse_memory(text); });
   line.add_option("--pids-limit", "N", "have at most so many processes",
                   [this](const std::string& text) { pids_max = parse_pids(text); });
@@ -128,6 +122,22 @@ std::string parse_cpus(std::string_view text, long available) {
     throw Failure(fmt::format("is not from {} to {}, which this machine has", kLeast, available));
   }
   return fmt::format("{} {}", std::lround(cpus * kPeriod), kPeriod);
+}
+
+std::uint64_t parse_size(std::string_view text) {
+  const auto digits = text.substr(0, text.find_first_not_of("0123456789."));
+  const auto shift = shift_of_unit(text.substr(digits.size()));
+  const char* end = digits.data() + digits.size();
+  double number = 0;
+  const auto [stop, error] = std::from_chars(digits.data(), end, number, std::chars_format::fixed);
+  if (!shift || error != std::errc() || stop != end || digits.ends_with('.')) {
+    throw Failure("is no size such as 64m, 0.5g or 64MiB");
+  }
+  const double bytes = std::ldexp(number, static_cast<int>(*shift));
+  constexpr double kMost = 0x1p63;
+  if (!(bytes < kMost)) throw Failure("is more than the kernel can count");
+  const auto whole = parse_number(digits);  // exact, where a double may not be
+  return whole ? *whole << *shift : static_cast<std::uint64_t>(bytes);
 }
 
 std::string parse_memory(std::string_view text) {

@@ -2,6 +2,7 @@
 // kernel: https://docs.kernel.org/admin-guide/cgroup-v2.html
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +31,11 @@ struct CgroupOptions {
 // Throws Failure, also for more than `available` CPUs.
 [[nodiscard]] std::string parse_cpus(std::string_view text, long available);
 
-// "64m" -> "67108864". The units are docker's: b, k, m, g, in powers of 1024. Throws Failure.
+// "64m", "64MiB" -> 67108864. The units are docker's: b, k, m, g, t, p, in powers of 1024, with or
+// without "b" or "ib" behind. Throws Failure.
+[[nodiscard]] std::uint64_t parse_size(std::string_view text);
+
+// The same, as a limit of a container's memory. Throws Failure, also for less than 1m.
 [[nodiscard]] std::string parse_memory(std::string_view text);
 
 // "32" -> "32". Throws Failure.

@@ -33,11 +33,19 @@ TEST(ParseMemory, KnowsDockersUnits) {
   EXPECT_EQ(parse_memory("64m"), "67108864");
   EXPECT_EQ(parse_memory("64M"), "67108864");
   EXPECT_EQ(parse_memory("1g"), "1073741824");
+  EXPECT_EQ(parse_memory("1.5g"), "1610612736");
+  EXPECT_EQ(parse_memory("0.5G"), "536870912");
+  for (const char* text : {"64mb", "64MB", "64MiB", "64Mi", "64 m", "64 MiB", "65536kib"}) {
+    EXPECT_EQ(parse_memory(text), "67108864") << text;
+  }
+  EXPECT_EQ(parse_size("1t"), 1UL << 40);
+  EXPECT_EQ(parse_size("2p"), 2UL << 50);
 }
 
 TEST(ParseMemory, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "m", "-1m", "1.5g", "64mb", "64 m", "0", "3k", "9223372036854775808",
-                           "8589934592g", "99999999999999999999"}) {
+  for (const char* text : {"", "m", ".", ".m", "-1m", "1.m", "1.2.3m", "64mib b", "64bb", "64ib", "64  m", "64m ",
+                           " 64m", "1e9", "0x40000000", "64z", "infg", "nan", "0", "3k",
+                           "9223372036854775808", "8589934592g", "8p99", "99999999999999999999"}) {
     EXPECT_THROW((void)parse_memory(text), Failure) << text;
   }
   EXPECT_EQ(parse_memory("8589934591g"), "9223372035781033984");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import re
@@ -13,7 +14,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Caller, check_that_no_kill_of_the_parent_leaves_the_container, wait_until
+from conftest import (Caller, check_that_no_kill_of_the_parent_leaves_the_container,
+                      directories_open_at, wait_until)
 
 STAGE = "07_cgroups"
 PREFIX = "containers-under-the-hood-"
@@ -37,6 +39,9 @@ needs_v2 = pytest.mark.skipif(not has_controllers(),
                                      " has it")
 needs_v1 = pytest.mark.skipif(has_controllers() or v2_mount() is None,
                               reason="needs a host whose controllers are in cgroup v1")
+
+
+needs_any_v2 = pytest.mark.skipif(v2_mount() is None, reason="needs cgroup v2")
 
 
 @pytest.fixture
@@ -64,10 +69,13 @@ def place(caller: Caller) -> Iterator[dict]:
 
     # `user` of Popen would come before preexec_fn.
     yield {"how": {"preexec_fn": enter, "user": None, "group": None, "extra_groups": None},
-           "cgroup": given}
-    assert wait_until(lambda: not list(given.glob(PREFIX + "*"))), "a cgroup was left"
-    session.rmdir()
+           "cgroup": given, "session": session}
+    clean = wait_until(lambda: not list(given.rglob(PREFIX + "*")))
+    for cgroup in sorted(given.rglob("*/"), reverse=True):  # the next test has a clean one
+        if cgroup.is_dir():
+            cgroup.rmdir()
     given.rmdir()
+    assert clean, "a cgroup was left"
 
 
 def ours(cgroup: pathlib.Path) -> list[pathlib.Path]:
@@ -81,7 +89,7 @@ def ours(cgroup: pathlib.Path) -> list[pathlib.Path]:
     (["--cpus", "abc"], r"is no number of CPUs, such as 0\.5"),
     (["--memory", "3k"], "is less than 1m, with which no container starts"),
     (["--memory", "99999999999g"], "is more than the kernel can count"),
-    (["--memory", "many"], "is no size such as 64m: a number, and perhaps b, k, m or g"),
+    (["--memory", "many"], "is no size such as 64m, 0.5g or 64MiB"),
     (["--pids-limit", "0"], "is no number of processes from 1 to 4194304"),
     (["--io-max", "/dev/no-such-disk:wbps=1m"], "/dev/no-such-disk: No such file or directory"),
     (["--io-max", "/dev/null:wbps=1m"], "/dev/null is no block device"),
@@ -194,7 +202,7 @@ def test_stats(caller, place):
 def test_verbose_shows_each_file_and_value(root):
     result = root.run(STAGE, "--verbose", "--cpus", "0.5", "-m", "64m", "true")
     for name, value in (("cpu.max", "50000 100000"), ("memory.max", "67108864"),
-                        ("memory.oom.group", "1"), ("cgroup.kill", "1")):
+                        ("memory.oom.group", "1")):
         assert re.search(rf'write\(/sys/fs/cgroup/\S*{PREFIX}\d+/{name}, "{value}"\) = ',
                          result.stderr), name
 
@@ -217,20 +225,174 @@ def test_a_killed_parents_cgroup_goes_with_the_next_start(caller, place):
         assert second.returncode == 0
 
 
-@needs_v2
-def test_a_cgroup_with_the_same_name_that_is_in_use_is_nobodys_to_take(caller, place):
-    other = place["cgroup"] / f"{PREFIX}other"
-    other.mkdir()
-    os.chown(other, caller.uid, caller.uid)
-    with subprocess.Popen(["flock", "--exclusive", other, "sleep", "60"]) as holder:
-        try:
-            time.sleep(0.2)
-            assert caller.run(STAGE, "-m", "64m", "true", **place["how"]).returncode == 0
+def make_left(caller: Caller, parent: pathlib.Path, name: str = "4194303") -> pathlib.Path:
+    """A cgroup as a killed parent leaves it; no process has this number."""
+    left = parent / f"{PREFIX}{name}"
+    left.mkdir()
+    for path in (left, *left.iterdir()):
+        os.chown(path, caller.uid, caller.uid)
+    return left
+
+
+@needs_any_v2
+def test_a_cgroup_that_is_locked_is_in_use(caller, place):
+    """Its parent has a number of another PID namespace: no process here has it, or another one."""
+    for name in ("4194303", "1", "other"):
+        other = make_left(caller, place["session"], name)
+        with open(other / "cgroup.kill", "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert caller.run(STAGE, "true", **place["how"]).returncode == 0
             assert other.exists()
-        finally:
-            subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
-    assert caller.run(STAGE, "-m", "64m", "true", **place["how"]).returncode == 0
-    assert not other.exists()
+        assert caller.run(STAGE, "true", **place["how"]).returncode == 0
+        assert not other.exists()
+
+
+@needs_any_v2
+def test_a_stranger_cannot_keep_what_is_left(caller, place):
+    """Anybody may open the directory of a cgroup, and hold a lock on it."""
+    left = make_left(caller, place["session"])
+    folder = os.open(left, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    assert caller.run(STAGE, "true", **place["how"]).returncode == 0
+    os.close(folder)
+    assert not left.exists()
+    if caller.uid == 0:  # and what is locked, nobody else may open
+        with caller.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE,
+                          **place["how"]) as process:
+            assert process.stdout.readline() == "ready\n"
+            assert [cgroup.stat().st_mode & 0o777 for cgroup in (
+                ours(place["session"])[0] / "cgroup.kill", ours(place["session"])[0])] == [
+                    0o200, 0o755]
+            process.communicate("\n", timeout=10)
+
+
+@needs_any_v2
+def test_cgroups_of_any_depth_are_removed(caller, place):
+    """Deeper than a process may have descriptors, and with a path that is too long for a name."""
+    left = make_left(caller, place["session"])
+    folder = os.open(left, os.O_RDONLY)
+    for _ in range(1300):
+        os.mkdir("nested", dir_fd=folder)
+        below = os.open("nested", os.O_RDONLY, dir_fd=folder)
+        os.chown(below, caller.uid, caller.uid)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    result = caller.run(STAGE, "true", **place["how"], before=["prlimit", "--nofile=64"])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not left.exists()
+
+
+@needs_any_v2
+@pytest.mark.as_shipped
+def test_a_start_does_not_open_the_cgroups_of_the_living(caller, folder, place):
+    """As many opens with 200 containers as with one: PID 1 stands for a parent that lives."""
+    def opens() -> int:
+        trace = folder / "trace"
+        caller.run(STAGE, "true", **place["how"],
+                   before=["strace", "-o", str(trace), "-e", "trace=open,openat,flock"])
+        return len(trace.read_text().splitlines())
+
+    alone = opens()
+    fakes = [place["session"] / f"{PREFIX}1-{number}" for number in range(200)]
+    locks = []
+    for fake in fakes:
+        fake.mkdir()
+        os.chown(fake / "cgroup.kill", caller.uid, caller.uid)
+        locks.append(open(fake / "cgroup.kill", "wb"))
+        fcntl.flock(locks[-1], fcntl.LOCK_EX)
+    try:
+        assert opens() <= alone + 20
+        assert all(fake.exists() for fake in fakes)
+    finally:
+        for lock, fake in zip(locks, fakes):
+            lock.close()
+            fake.rmdir()
+
+
+@needs_any_v2
+@pytest.mark.as_shipped
+def test_the_hosts_cgroups_are_closed_before_the_container_names_anything(caller, place):
+    """A path of its own choice is looked up later, such as a volume's: /proc/self/fd/N is one."""
+    for call in ("sethostname", "prctl"):
+        found = directories_open_at(caller, STAGE, call, "true", **place["how"])
+        assert [path for path in found if "cgroup" in path] == []
+    caller.run(STAGE, "true", **place["how"])  # removes what the killed ones have left
+
+
+@needs_any_v2
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("inject", ["flock:error=ENOLCK", "chmod:error=EPERM",
+                                    "openat:error=EMFILE:when={opens}"])
+def test_a_cgroup_that_cannot_be_locked_is_not_left(caller, folder, place, inject):
+    trace = folder / "trace"
+    caller.run(STAGE, "true", **place["how"], before=["strace", "-o", str(trace)])
+    opens = [line for line in trace.read_text().splitlines() if line.startswith("openat(")]
+    number = next(i for i, line in enumerate(opens, start=1) if "cgroup.kill" in line)
+    result = caller.run(STAGE, "true", **place["how"], before=[
+        "strace", "-o", "/dev/null", "-e", f"inject={inject.format(opens=number)}"])
+    assert result.returncode == 0, "it starts in its caller's cgroup"
+    assert ours(place["session"]) == []
+
+
+@needs_any_v2
+@pytest.mark.parametrize("descriptors", range(4, 16))
+def test_few_descriptors_leave_no_cgroup(caller, place, descriptors):
+    caller.run(STAGE, "true", **place["how"], before=["prlimit", f"--nofile={descriptors}"])
+    assert ours(place["session"]) == []
+
+
+@needs_any_v2
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("path", ["/proc/self/cgroup", "/proc/self/mountinfo"])
+def test_what_cannot_be_read_is_named(caller, folder, place, path):
+    trace = folder / "trace"
+    strace = ["strace", "-o", str(trace), "-e", "trace=openat,read"]
+    caller.run(STAGE, "--memory", "64m", "true", **place["how"], before=strace)
+    calls = trace.read_text().splitlines()
+    opened = next(i for i, call in enumerate(calls) if f'"{path}"' in call)
+    number = sum(call.startswith("read(") for call in calls[:opened]) + 1
+    result = caller.run(STAGE, "--memory", "64m", "true", **place["how"], before=[
+        *strace, "-e", f"inject=read:error=EIO:when={number}"])
+    assert result.returncode == 125
+    assert result.stderr == f"{STAGE}: read({path}): Input/output error\n"
+
+
+@needs_any_v2
+def test_in_a_threaded_cgroup_it_starts_in_the_next_one_that_is_none(caller, place):
+    """Its children would be "domain invalid", which no process can be in."""
+    threads = place["session"] / "threads"
+    threads.mkdir()
+    (threads / "cgroup.type").write_text("threaded")
+    try:
+        result = caller.run(STAGE, "--verbose", "cat", "/proc/self/cgroup", **place["how"])
+        assert result.returncode == 0
+        assert "0::/" in result.stdout.splitlines()
+        assert f"mkdir({place['cgroup']}/{PREFIX}" in result.stderr
+    finally:
+        threads.rmdir()
+
+
+@needs_any_v2
+def test_the_callers_umask_does_not_close_it(caller, place):
+    with caller.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE,
+                      umask=0o077, **place["how"]) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert ours(place["session"])[0].stat().st_mode & 0o777 == 0o755
+        process.communicate("\n", timeout=10)
+
+
+@needs_v2
+def test_a_limit_above_is_blamed_if_it_was_that(root, place):
+    (place["cgroup"] / "cgroup.subtree_control").write_text("+memory")
+    (place["cgroup"] / "memory.max").write_text("16m")
+    script = "x=a; while :; do x=$x$x; done"
+    result = root.run(STAGE, "-m", "64m", "sh", "-c", script, **place["how"])
+    assert result.returncode == 137
+    message, hint = result.stderr.splitlines()
+    assert message == (f"{STAGE}: out of memory: all in {place['cgroup']} together needed more than"
+                       " 16777216 bytes, and it was killed")
+    assert "raise" in hint and "memory.max" in hint
 
 
 @needs_v2
