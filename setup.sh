@@ -26,7 +26,7 @@ groups() {
   cat <<'END'
 the compiler|g++
 libraries of the stages and of the harness|libcli11-dev libfmt-dev libseccomp-dev nlohmann-json3-dev
-tar files and their digests|libarchive-dev libzstd-dev nettle-dev zlib1g-dev zstd
+tar files and their digests|bzip2 libarchive-dev libbz2-dev liblzma-dev libzstd-dev nettle-dev xz-utils zlib1g-dev zstd
 the default root file system|busybox-static
 tests in C++ and in Python|libgtest-dev musl-tools python3 python3-pexpect python3-pytest python3-pytest-xdist qemu-user xfsprogs
 more than one user in a container|uidmap

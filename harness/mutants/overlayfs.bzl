@@ -15,9 +15,9 @@ MUTANTS = [
         changes = [
             change(
                 "08a_overlayfs/main.cc",
-                "pivot_into(mount_overlay(open));",
+                "pivot_into(mount_overlay(folders));",
                 """const bool plain = layers.folders.size() == 1 && !layers.upper;
-    pivot_into(plain ? take_root(layers.folders[0]) : mount_overlay(open));""",
+    pivot_into(plain ? take_root(layers.folders[0]) : mount_overlay(folders));""",
             ),
         ],
         also = ["next_container_starts_afresh", "writes_are_not_shared"],
@@ -114,9 +114,9 @@ MUTANTS = [
         changes = [
             change(
                 _STACK,
-                "layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path));",
+                "layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path, left));",
                 """layers.folders.insert(layers.folders.begin() + 1,
-                          fs::is_directory(path) ? path : unpack_tar(path));""",
+                          fs::is_directory(path) ? path : unpack_tar(path, left));""",
             ),
         ],
     ),
@@ -178,8 +178,8 @@ MUTANTS = [
         changes = [
             change(
                 _STACK,
-                "if (unpack_layer(file, blob.path, partial).sha256 != blob.sha256) {",
-                "(void)unpack_layer(file, blob.path, partial);\n      if (false) {",
+                "if (unpack_layer(file, blob.path, partial, left).sha256 != blob.sha256) {",
+                "(void)unpack_layer(file, blob.path, partial, left);\n      if (false) {",
             ),
         ],
     ),

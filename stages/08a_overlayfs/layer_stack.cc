@@ -13,6 +13,8 @@
 #include "common/build_once.h"
 #include "common/check.h"
 #include "common/extended_attributes.h"
+#include "common/remove_tree.h"
+#include "stages/07_cgroups/limits.h"
 #include "stages/08a_overlayfs/unpack.h"
 
 namespace box {
@@ -50,12 +52,12 @@ void tell_of_full_disk(const Failure& failure, const std::string& folder) {
 }
 
 // --layer TAR
-std::string unpack_tar(const std::string& tar) {
+std::string unpack_tar(const std::string& tar, UnpackLimits& left) {
   struct stat st = {};
   const UniqueFd file = open_file(tar, st);
   std::string folder = layer_cache() + "/" + tar_id(st);
   try {
-    build_once(folder, [&](const std::string& partial) { unpack_layer(file, tar, partial); });
+    build_once(folder, [&](const std::string& partial) { unpack_layer(file, tar, partial, left); });
   } catch (const Failure& failure) {
     tell_of_full_disk(failure, layer_cache());
   }
@@ -63,7 +65,7 @@ std::string unpack_tar(const std::string& tar) {
 }
 
 // A layer of an image: it gets its name only after all of it has been read, and has its digest.
-std::string unpack_blob(const Blob& blob) {
+std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
   std::string folder = layer_cache() + "/sha256-" + blob.sha256;
   try {
     build_once(folder, [&](const std::string& partial) {
@@ -73,7 +75,7 @@ std::string unpack_blob(const Blob& blob) {
         throw Failure(fmt::format("{}: has {} bytes, not {}", blob.path, st.st_size, blob.bytes),
                       "copy the image once more");
       }
-      if (unpack_layer(file, blob.path, partial).sha256 != blob.sha256) {
+      if (unpack_layer(file, blob.path, partial, left).sha256 != blob.sha256) {
         throw Failure(blob.path + ": its content has another digest", "copy the image once more");
       }
     });
@@ -129,6 +131,41 @@ UniqueFd lock(const std::string& path) {
   return UniqueFd();
 }
 
+// The user of the host that is root inside; ourselves, if nobody is.
+uid_t outside_of_root(const IdOptions& ids) {
+  for (const IdRange& range : ids.uid_map) {
+    if (range.inside == 0) return range.outside;
+  }
+  return geteuid();
+}
+
+bool has_only_what_is_ours(const std::string& path) {
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().filename() != "upper" && entry.path().filename() != "work") return false;
+  }
+  return true;
+}
+
+// What others can reach must not hold programs that are set-user-ID for us, which the container can
+// make there; where others can write, they may have put links to our folders in place of ours.
+void check_that_kept_is_private(const UniqueFd& folder, const std::string& name,
+                                uid_t root_inside) {
+  struct stat st = {};
+  check_quietly(fstat(folder.get(), &st), "fstat({})", name);
+  if (st.st_uid != geteuid() && st.st_uid != root_inside) {
+    throw Failure(fmt::format("{}: belongs to another user, {}", name, st.st_uid),
+                  "choose a folder of your own, or one that is not there yet");
+  }
+  if ((st.st_mode & (S_IRWXG | S_IRWXO)) == 0) return;
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
+      !has_only_what_is_ours(fmt::format("/proc/self/fd/{}", folder.get()))) {
+    throw Failure(
+        fmt::format("{}: is open to others, its mode is {:04o}", name, st.st_mode & 07777),
+        "choose a folder that is not there yet, or close this one: chmod 700");
+  }
+  check_quietly(fchmod(folder.get(), S_IRWXU), "chmod({}, 0700)", name);
+}
+
 // What a killed parent could not remove, nobody has locked any more.
 void remove_left(const std::string& uppers) {
   for (const auto& entry : fs::directory_iterator(uppers)) {
@@ -155,6 +192,11 @@ LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
                   "run an OCI image layout; COMMAND then replaces the image's, and may be left out",
                   [this](const std::string& word) { image = read_image(word); });
   line.add_option("--keep", "DIR", "keep what the container writes there, for the next one", keep);
+  line.add_option("--unpack-limit", "SIZE", "unpack at most so much of tar files (default: 4g)",
+                  [this](const std::string& text) {
+                    limits.bytes = parse_size(text);
+                    if (limits.bytes == 0) throw Failure("is nothing: no layer could be unpacked");
+                  });
   line.add_check([this, &process] {
     if (!image) return;
     auto& words = process.command;
@@ -165,11 +207,11 @@ LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
   });
 }
 
-UpperFolder::UpperFolder(std::string path, UniqueFd lock, bool passes)
-    : path_(std::move(path)), lock_(std::move(lock)), passes_(passes) {}
+UpperFolder::UpperFolder(std::string path, UniqueFd lock, bool temporary)
+    : path_(std::move(path)), lock_(std::move(lock)), temporary_(temporary) {}
 
 UpperFolder::~UpperFolder() {
-  if (!passes_ || lock_.get() == -1) return;  // moved from
+  if (!temporary_ || lock_.get() == -1) return;  // moved from
   try {
     remove_tree(path_);
   } catch (const Failure& failure) {
@@ -177,25 +219,41 @@ UpperFolder::~UpperFolder() {
   }
 }
 
-UpperFolder UpperFolder::kept(const std::string& directory) {
+UniqueFd UpperFolder::open_in_child() {
+  UniqueFd folder = open_folder(path_);
+  struct stat ours = {};
+  struct stat there = {};
+  check_quietly(fstat(lock_.get(), &ours), "fstat({})", path_);
+  check_quietly(fstat(folder.get(), &there), "fstat({})", path_);
+  if (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino) {
+    throw Failure(path_ + ": somebody has put another folder there");
+  }
+  lock_.close();
+  return folder;
+}
+
+UpperFolder UpperFolder::kept(const std::string& directory, uid_t root_inside) {
+  const std::string name = "--keep " + directory;
   const bool made = mkdir(directory.c_str(), 0700) == 0;
-  if (!made && errno != EEXIST) throw Failure(errno, "--keep " + directory);
+  if (!made && errno != EEXIST) throw Failure(errno, name);
   std::error_code error;
   const std::string path = fs::canonical(directory, error);
   if (!error && !fs::is_directory(path)) error = std::make_error_code(std::errc::not_a_directory);
-  if (error) throw Failure(error.value(), "--keep " + directory);
-  UniqueFd ours = lock(path);
-  if (ours.get() == -1) throw Failure("--keep " + directory + ": another container is using it");
+  if (error) throw Failure(error.value(), name);
   try {
-    need_attributes(ours, "--keep " + directory, "on a disk");
+    const UniqueFd folder = open_folder(path);
+    check_that_kept_is_private(folder, name, root_inside);
+    UniqueFd ours = lock(path);
+    if (ours.get() == -1) throw Failure(name + ": another container is using it");
+    need_attributes(ours, name, "on a disk");
+    return {path, std::move(ours), false};
   } catch (const Failure&) {
     if (made) (void)rmdir(path.c_str());  // the failure is what to report
     throw;
   }
-  return {path, std::move(ours), false};
 }
 
-UpperFolder UpperFolder::passing() {
+UpperFolder UpperFolder::temporary() {
   const std::string uppers = make_private_folder("uppers");
   const UniqueFd one_at_a_time = open_folder(uppers);  // else a new one could look like one left
   check_quietly(TEMP_FAILURE_RETRY(flock(one_at_a_time.get(), LOCK_EX)), "flock({})", uppers);
@@ -204,13 +262,13 @@ UpperFolder UpperFolder::passing() {
   check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
   UpperFolder folder(path, lock(path), true);
   need_attributes(folder.lock_, path, "with XDG_CACHE_HOME, or Linux 6.6");
-  // Root of the container need not be us. Others do not come by: `uppers` is closed.
+  // Root of the container need not be us. Others cannot reach it: `uppers` is closed to them.
   check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", folder.path_);
   return folder;
 }
 
 Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspace,
-                    const RootOptions& rootfs) {
+                    const RootOptions& rootfs, const IdOptions& ids) {
   const bool root_given =
       !rootfs.directory.empty() || userspace.kind != "none" || !userspace.with.empty();
   if (options.image && root_given) {
@@ -218,22 +276,25 @@ Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspa
                   "leave --rootfs, --userspace and --with out, or --image");
   }
   Layers layers;
+  UnpackLimits left = options.limits;
   if (options.image) {
-    for (const Blob& blob : options.image->layers) layers.folders.push_back(unpack_blob(blob));
+    for (const Blob& blob : options.image->layers)
+      layers.folders.push_back(unpack_blob(blob, left));
   } else {
     layers.folders.push_back(build_userspace(userspace, rootfs));
   }
   for (const auto& path : options.layers) {
-    layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path));
+    layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path, left));
   }
+  for (auto& path : layers.folders) path = fs::canonical(path);  // $HOME may be a link
   layers.folders = without_repetitions(layers.folders);
   std::vector<std::string> all = layers.folders;
   if (!options.keep.empty()) all.push_back(fs::weakly_canonical(fs::absolute(options.keep)));
   refuse_nested(all);
   if (!options.keep.empty()) {
-    layers.upper.emplace(UpperFolder::kept(options.keep));
+    layers.upper.emplace(UpperFolder::kept(options.keep, outside_of_root(ids)));
   } else if (!tmpfs_keeps_user_attributes()) {
-    layers.upper.emplace(UpperFolder::passing());
+    layers.upper.emplace(UpperFolder::temporary());
   }
   return layers;
 }

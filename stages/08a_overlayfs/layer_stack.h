@@ -1,6 +1,8 @@
 // Stage 08a, on the host: which folders lie upon each other in the container's root.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,11 +12,13 @@
 #include "stages/01_exec/process.h"
 #include "stages/02_chroot/chroot.h"
 #include "stages/03_userspace/userspace.h"
+#include "stages/05_userns/id_map.h"
+#include "stages/08a_overlayfs/layer_source.h"
 #include "stages/08a_overlayfs/oci_image.h"
 
 namespace box {
 
-// --layer, --image and --keep
+// --layer, --image, --keep and --unpack-limit
 struct LayerOptions {
   // An image says what `process` is, as far as the command line does not.
   LayerOptions(CommandLine& line, ProcessOptions& process);
@@ -22,40 +26,45 @@ struct LayerOptions {
   std::vector<std::string> layers;  // absolute paths of folders and tar files, lowest first
   std::optional<OciImage> image;
   std::string keep;  // as given
+  UnpackLimits limits;
 };
 
-// A folder for what the container writes, on a disk. Nobody else has it as long as this lives.
+// A folder, on a disk, for what the container writes. It is locked, so that no other container can
+// use it as long as this object lives.
 class UpperFolder {
  public:
-  // --keep: takes, or makes, the folder `directory`. Throws Failure if another container has it.
-  static UpperFolder kept(const std::string& directory);
+  // --keep: uses, or makes, the folder `directory`, of the mode 0700, which must belong to us or to
+  // the host's user `root_inside`. Throws Failure if it does not, or if another container uses it.
+  static UpperFolder kept(const std::string& directory, uid_t root_inside);
   // Makes one that is removed in the end, and removes those whose container was killed.
-  static UpperFolder passing();
+  static UpperFolder temporary();
 
   UpperFolder(UpperFolder&&) = default;
   UpperFolder& operator=(UpperFolder&&) = delete;
   ~UpperFolder();
 
-  [[nodiscard]] const std::string& path() const { return path_; }
+  // In the child: opens it in the child's mount namespace, and closes the lock, which the parent
+  // holds.
+  [[nodiscard]] UniqueFd open_in_child();
 
  private:
-  UpperFolder(std::string path, UniqueFd lock, bool passes);
+  UpperFolder(std::string path, UniqueFd lock, bool temporary);
 
   std::string path_;
   UniqueFd lock_;
-  bool passes_;
+  bool temporary_;
 };
 
 struct Layers {
-  std::vector<std::string> folders;  // lowest first
-  std::optional<UpperFolder> upper;  // none: the memory
+  std::vector<std::string> folders;  // lowest first, by paths without links
+  std::optional<UpperFolder> upper;  // without one, what the container writes stays in memory
 };
 
-// In the parent, before the child starts: answers the layers, all as folders. The lowest is the
+// In the parent, before the child starts: returns the layers, all as folders. The lowest is the
 // root that stage 03 builds, or they are the image's; upon them come those of --layer. Tar files
-// are unpacked in the cache, once; an image's layers are known there by their digests, which are
-// checked at that time, and shared by all images that have them.
+// are unpacked into the cache, once. An image's layers have their digests as names there, so that
+// images share them; the digests are checked when they are unpacked.
 [[nodiscard]] Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspace,
-                                  const RootOptions& rootfs);
+                                  const RootOptions& rootfs, const IdOptions& ids);
 
 }  // namespace box

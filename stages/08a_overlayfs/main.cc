@@ -27,7 +27,7 @@ static int run(CommandLine& line) {
   LayerOptions layering(line, process);
   line.parse();
 
-  const Layers layers = stack_layers(layering, userspace, rootfs);
+  Layers layers = stack_layers(layering, userspace, rootfs, ids);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
@@ -38,9 +38,9 @@ static int run(CommandLine& line) {
     make_mounts_private();
     set_hostname(own.hostname);
     HostMounts host = take_from_host(mounts);
-    const OpenLayers open = take_layers(layers);
+    OpenLayers folders = take_layers(layers);
     become_root(ids);
-    pivot_into(mount_overlay(open));
+    pivot_into(mount_overlay(folders));
     attach(host);
     cgroup.enter_namespace();
     protect_kernel_paths(host);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "common/printable.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -41,8 +42,14 @@ std::string read_whole(const std::string& path) {
   return text;
 }
 
+// Lists in lists are limited: a copy of the value, and its end, take stack for each.
 json parse(const std::string& path, const std::string& text) {
-  json value = json::parse(text, nullptr, false);
+  constexpr int kMaxDepth = 64;
+  const auto limit_depth = [&](int depth, json::parse_event_t, const json&) {
+    if (depth > kMaxDepth) throw Failure(path + ": its JSON is more than 64 levels deep");
+    return true;
+  };
+  json value = json::parse(text, limit_depth, false);
   if (!value.is_object()) throw Failure(path + ": is no JSON object");
   return value;
 }
@@ -87,7 +94,7 @@ Blob Layout::blob(const json& descriptor) const {
   const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
   if (blob.sha256.size() != 2 * SHA256_DIGEST_SIZE ||
       !std::all_of(blob.sha256.begin(), blob.sha256.end(), is_digit)) {
-    throw Failure(directory_ + ": names a blob by " + json(digest).dump() +
+    throw Failure(directory_ + ": names a blob by " + printable(json(digest).dump()) +
                   ", which is no SHA-256 digest");
   }
   blob.bytes = member<std::uint64_t>(descriptor, "size");
@@ -133,9 +140,10 @@ json Layout::choose(const json& index, const std::string& tag) const {
       return !architecture.empty() && architecture != this_architecture();
     });
   }
-  const std::string has = tags.empty() ? "" : "it has " + json(tags).dump();
+  const std::string has = tags.empty() ? "" : "it has " + printable(json(tags).dump());
   if (found.empty()) {
-    throw Failure(directory_ + ": has no image" + (tag.empty() ? "" : " called " + tag), has);
+    throw Failure(directory_ + ": has no image" + (tag.empty() ? "" : " called " + printable(tag)),
+                  has);
   }
   if (found.size() > 1) {
     throw Failure(directory_ + ": has several images; name one as DIR:TAG", has);
@@ -200,7 +208,7 @@ OciImage read_image(const std::string& reference) {
     if (!version.starts_with("1.")) throw Failure(marker + ": its version is not 1");
     return Layout(directory).read(tag);
   } catch (const json::exception& wrong) {
-    throw Failure(directory + ": is not as the OCI image spec says: " + wrong.what());
+    throw Failure(directory + ": is not as the OCI image spec says: " + printable(wrong.what()));
   }
 }
 

@@ -2,16 +2,18 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <sstream>
 #include <utility>
 
 #include "common/check.h"
+#include "common/read_file.h"
 #include "stages/06_pivot_root/mounts.h"
 
 namespace box {
@@ -20,23 +22,29 @@ namespace {
 // fsconfig(2) takes values of up to 255 bytes.
 constexpr std::size_t kLongestValue = 255;
 
-// A folder of this name, unless it is there: with --keep it may be the second run.
-void make_folder(const std::string& name, mode_t mode) {
-  if (mkdir(name.c_str(), 0700) == 0) {
-    check_quietly(chmod(name.c_str(), mode), "chmod({})", name);  // mkdir() obeys the umask
-  } else if (errno != EEXIST) {
+// Opens the folder `name` of `above`, and makes it first unless it is there: with --keep this may
+// be the second run.
+UniqueFd make_folder(const UniqueFd& above, const std::string& name, mode_t mode) {
+  const bool made = mkdirat(above.get(), name.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) {
     const int error = errno;
     throw Failure(error, "mkdir(" + name + ")", kExitSetupFailed,
-                  error != EACCES
-                      ? ""
-                      : "give the folder of --keep to whom --uid-map makes root inside: "
-                        "sudo chown UID DIR");
+                  error != EACCES ? ""
+                                  : "give the folder of --keep to the user that --uid-map makes "
+                                    "root inside: sudo chown UID DIR");
   }
+  // Not what a link leads to: then overlayfs would write there.
+  UniqueFd folder(check_quietly(
+      openat(above.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+      "open({})", name));
+  if (made)
+    check_quietly(fchmod(folder.get(), mode), "chmod({})", name);  // mkdir() obeys the umask
+  return folder;
 }
 
 // Mount points below `folder`.
 std::string mounted_below(const std::string& folder) {
-  std::ifstream mounts("/proc/self/mountinfo");
+  std::istringstream mounts(read_file("/proc/self/mountinfo"));
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
     std::string word;
@@ -46,12 +54,19 @@ std::string mounted_below(const std::string& folder) {
   return "";
 }
 
+// No component of a layer's path is a link: the parent has resolved them, and who swaps one for a
+// link meanwhile wants us elsewhere.
+UniqueFd open_folder(const std::string& path) {
+  open_how how = {};
+  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  return UniqueFd(static_cast<int>(check_quietly(
+      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
+}
+
 // The kernel says little more than EINVAL, and the rest in its log.
 std::string hint_for(const Failure& failure, const OpenLayers& layers, const std::string& names) {
-  std::ifstream file("/proc/filesystems");
-  std::stringstream known;
-  known << file.rdbuf();
-  if (known.str().find("\toverlay\n") == std::string::npos) {
+  if (read_file("/proc/filesystems").find("\toverlay\n") == std::string::npos) {
     return "this kernel has no overlayfs: sudo modprobe overlay";
   }
   if (failure.error() == EPERM) {
@@ -78,28 +93,27 @@ std::string hint_for(const Failure& failure, const OpenLayers& layers, const std
 
 }  // namespace
 
-OpenLayers take_layers(const Layers& layers) {
-  const auto open_folder = [](const std::string& path) {
-    return UniqueFd(
-        check_quietly(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})", path));
-  };
+OpenLayers take_layers(Layers& layers) {
   OpenLayers open;
   for (const auto& path : layers.folders) open.folders.push_back(open_folder(path));
-  if (layers.upper) open.upper = open_folder(layers.upper->path());
+  if (layers.upper) open.upper = layers.upper->open_in_child();
   open.paths = layers.folders;
   return open;
 }
 
-UniqueFd mount_overlay(const OpenLayers& layers) {
-  // A place for names, and for what is written. It is attached over the old root: before Linux 6.15
-  // overlayfs takes folders from mounts of our mount namespace only. The container does not see it.
+// The plan: a tmpfs, attached over the old root, is where overlayfs finds all that it needs by
+// short names, which are links to our descriptors: fsconfig(2) takes no long ones. It has to be
+// attached, because before Linux 6.15 overlayfs takes folders from mounts of our mount namespace
+// only; and to be detached once the overlay is mounted, because pivot_into() lets go of the mount
+// that is on top: that has to be the old root. The overlay keeps its hold of the tmpfs, and of the
+// folders.
+UniqueFd mount_overlay(OpenLayers& layers) {
   const UniqueFd scratch =
       new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, {{"mode", "0700"}});
   attach_at(scratch, "/");
   check(fchdir(scratch.get()), "fchdir(the tmpfs)");
 
-  // The lowest layer's name is the last. Short links in place of paths: see kLongestValue.
-  std::string names;
+  std::string names;  // the uppermost layer's is the first
   const auto link = [](const UniqueFd& folder, const std::string& name) {
     const std::string target = fmt::format("/proc/self/fd/{}", folder.get());
     check(symlink(target.c_str(), name.c_str()), "symlink({}, {})", target, name);
@@ -111,10 +125,11 @@ UniqueFd mount_overlay(const OpenLayers& layers) {
   // The merged root has the upper folder's mode and owner, whatever the layers' roots have.
   struct stat st = {};
   check_quietly(fstat(layers.folders.back().get(), &st), "fstat({})", layers.paths.back());
-  const std::string above = layers.upper.get() == -1 ? "" : "kept/";
-  if (!above.empty()) link(layers.upper, "kept");
-  make_folder(above + "upper", st.st_mode & 07777);
-  make_folder(above + "work", 0700);
+  const UniqueFd& above = layers.upper.get() == -1 ? scratch : layers.upper;
+  const UniqueFd upper = make_folder(above, "upper", st.st_mode & 07777);
+  const UniqueFd work = make_folder(above, "work", 0700);
+  link(upper, "upperdir");
+  link(work, "workdir");
 
   // userxattr: in a user namespace, what overlayfs has to remember of a file (that a folder hides
   // those below it) is in user.overlay.*, not in trusted.overlay.*, which is for the host's root.
@@ -126,13 +141,12 @@ UniqueFd mount_overlay(const OpenLayers& layers) {
       options.emplace_back("lowerdir+", std::to_string(i));
     }
   }
-  options.emplace_back("upperdir", above + "upper");
-  options.emplace_back("workdir", above + "work");
+  options.emplace_back("upperdir", "upperdir");
+  options.emplace_back("workdir", "workdir");
   try {
     UniqueFd overlay = new_mount("overlay", MOUNT_ATTR_NODEV, options);
-    // It has its own hold of them. Left here, the tmpfs would lie on top of the old root, and
-    // pivot_into() let go of it in place of that.
     check(umount2(".", MNT_DETACH), "umount2(the tmpfs, MNT_DETACH)");
+    layers = OpenLayers();
     return overlay;
   } catch (const Failure& failure) {
     throw Failure::reported(failure.error(), failure.what(), failure.exit_status(),

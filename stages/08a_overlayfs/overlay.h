@@ -12,16 +12,17 @@ namespace box {
 // The layers' folders, opened.
 struct OpenLayers {
   std::vector<UniqueFd> folders;   // lowest first
-  UniqueFd upper;                  // holds "upper" and "work"; -1: the memory
+  UniqueFd upper;                  // holds "upper" and "work"; -1 without an upper folder on disk
   std::vector<std::string> paths;  // of the folders, for messages
 };
 
-// In the child, as long as it is who started it: opens the folders, to which root of its user
+// In the child, while it has its caller's ids: opens the folders, to which root of its user
 // namespace may find no way.
-[[nodiscard]] OpenLayers take_layers(const Layers& layers);
+[[nodiscard]] OpenLayers take_layers(Layers& layers);
 
 // In the child, as root of its user namespace: the layers as one file system, attached nowhere.
-// What is written goes to the upper folder, or to a tmpfs that ends with the container.
-[[nodiscard]] UniqueFd mount_overlay(const OpenLayers& layers);
+// What is written goes to the upper folder, or to a tmpfs that ends with the container. Closes the
+// folders: they are the host's, and no path of the container may lead there.
+[[nodiscard]] UniqueFd mount_overlay(OpenLayers& layers);
 
 }  // namespace box

@@ -280,12 +280,11 @@ def test_a_hostile_layer_writes_nothing_outside(caller, folder, tree, cache, nam
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "Unrecognized archive format"),
     (b"no tar at all\n" * 100, "Unrecognized archive format"),
     (oci.tar(oci.entry("a", b"x" * 100_000))[:60_000], "Truncated"),
     (gzip.compress(oci.tar(oci.entry("a", os.urandom(100_000))))[:60_000], "truncated|Truncated"),
     (oci.tar(oci.entry("a", b"x")).replace(b"00000000001\0", b"\x80" + b"\x7f" * 11), "tar|size"),
-], ids=["empty", "text", "cut off", "gzip cut off", "huge size"])
+], ids=["text", "cut off", "gzip cut off", "huge size"])
 def test_what_is_no_layer_is_refused(caller, folder, tree, cache, content, message):
     path = write(caller, folder / "bad.tar", content)
     before = names_in(cache)
@@ -358,7 +357,7 @@ def test_root_inside_may_be_somebody_else(root, folder_of_root):
     script = "echo x >/tmp/x; rm -r /etc; mkdir /etc; stat -c %u /tmp/x"
     assert root.output(STAGE, *words, "sh", "-c", script) == "0"
     result = root.run(STAGE, *words, "--keep", kept, "sh", "-c", script)
-    refused(result, r"mkdir\(kept/upper\): Permission denied", "sudo chown UID DIR")
+    refused(result, r"mkdir\(upper\): Permission denied", "sudo chown UID DIR")
     os.chown(kept, 100000, 100000)
     assert root.output(STAGE, *words, "--keep", kept, "sh", "-c", script) == "0"
     assert (kept / "upper" / "tmp" / "x").stat().st_uid == 100000

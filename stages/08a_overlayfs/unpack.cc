@@ -4,9 +4,7 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <linux/openat2.h>
-#include <nettle/sha2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -14,8 +12,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <climits>
 #include <map>
 #include <memory>
 #include <string_view>
@@ -25,6 +23,9 @@
 #include "common/build_once.h"
 #include "common/check.h"
 #include "common/interrupt.h"
+#include "common/printable.h"
+#include "common/remove_tree.h"
+#include "stages/08a_overlayfs/entry_attributes.h"
 
 namespace box {
 namespace {
@@ -36,67 +37,26 @@ constexpr std::string_view kReserved = ".wh..wh.";  // of aufs, which they come 
 
 constexpr dev_t kWhiteoutDevice = 0;  // 0:0, see "whiteouts" in the kernel's overlayfs.rst
 
-// For messages: a name may have line feeds and escape sequences in it.
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  }
-  return text;
-}
+// Deeper than the trees of programs; far less deep than what takes a process apart that walks it.
+constexpr std::ptrdiff_t kMaxDepth = 256;
 
-// Gives libarchive the file's bytes, and takes their digest.
-class Source {
- public:
-  explicit Source(int fd) : fd_(fd) { nettle_sha256_init(&sha256_); }
+// Of the folders, whose modes and times are set at the end: their paths are kept until then.
+constexpr std::uint64_t kMaxFolderBytes = 64UL << 20;
 
-  // As read(2).
-  ssize_t read(const void** part) {
-    const ssize_t size = TEMP_FAILURE_RETRY(::read(fd_, buffer_.data(), buffer_.size()));
-    if (size > 0) {
-      nettle_sha256_update(&sha256_, static_cast<std::size_t>(size), buffer_.data());
-      bytes_ += static_cast<std::uint64_t>(size);
-    }
-    *part = buffer_.data();
-    return size;
-  }
-
-  FileDigest finish(const std::string& name) {
-    const void* part = nullptr;
-    while (check_quietly(read(&part), "read({})", name) > 0) throw_if_interrupted();
-    std::array<std::uint8_t, SHA256_DIGEST_SIZE> digest = {};
-    nettle_sha256_digest(&sha256_, digest.size(), digest.data());
-    return {fmt::format("{:02x}", fmt::join(digest, "")), bytes_};
-  }
-
- private:
-  int fd_;
-  sha256_ctx sha256_ = {};
-  std::uint64_t bytes_ = 0;
-  std::vector<std::uint8_t> buffer_ = std::vector<std::uint8_t>(256UL * 1024);
-};
-
-la_ssize_t read_source(archive* tar, void* source, const void** part) {
-  const ssize_t size = static_cast<Source*>(source)->read(part);
-  if (size == -1) archive_set_error(tar, errno, "%s", "cannot be read");
-  return size;
-}
-
-struct Attributes {
-  mode_t mode;
-  uid_t uid;
-  gid_t gid;
-  timespec times[2];  // of the last access and modification, for utimensat(2)
-  std::vector<std::pair<std::string, std::string>> extended;
-};
+constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 class Unpacker {
  public:
-  Unpacker(archive* tar, std::string name, const std::string& directory)
+  Unpacker(archive* tar, LayerSource& source, std::string name, const std::string& directory,
+           UnpackLimits& left)
       : tar_(tar),
+        source_(source),
+        left_(left),
         name_(std::move(name)),
         root_(check_quietly(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})",
                             directory)),
-        privileged_(geteuid() == 0) {}
+        privileged_(geteuid() == 0),
+        depth_of_root_(depth_of(root_)) {}
 
   void unpack();
 
@@ -111,7 +71,8 @@ class Unpacker {
   void add_whiteout(const std::string& path, std::string_view name);
   void add_hard_link(const Place& place, const std::string& target);
   void add_file(archive_entry* entry, const Place& place, const Attributes& attributes);
-  void add_folder(const Place& place, const Attributes& attributes);
+  void add_folder(archive_entry* entry, const Place& place, const Attributes& attributes);
+  void write_data(archive_entry* entry, const UniqueFd& file, const Place& place);
   void add_link(const Place& place, const std::string& target, const Attributes& attributes);
   void add_fifo(const Place& place, const Attributes& attributes);
 
@@ -122,42 +83,77 @@ class Unpacker {
   Place place_of(const std::string& path);
   void make_way(const Place& place) const;
 
-  [[nodiscard]] Attributes attributes_of(archive_entry* entry) const;
+  void apply_extended(archive_entry* entry, const UniqueFd& file, const std::string& path);
   void apply(const UniqueFd& file, const Place& place, const Attributes& attributes) const;
+  void note_folder(const std::string& path, const Attributes& attributes);
   void set_attributes_of_folders();
   void set_opaque(const UniqueFd& folder, const std::string& path) const;
 
   void must_be_good(int result) const;
+  void count_entry();
+  void check_depth(const Place& place) const;
+  // How many folders above it an open folder has; -1 if its path has more than PATH_MAX bytes.
+  [[nodiscard]] static std::ptrdiff_t depth_of(const UniqueFd& folder);
   // What the kernel refuses, with the entry's name.
   template <typename Result>
   Result check_entry(Result result, const std::string& path) const {
-    if (result == -1) throw Failure(errno, name_ + ": " + printable(path));
+    if (result == -1) throw Failure(errno, name_ + ": " + shown(path));
     return result;
   }
 
   archive* tar_;
+  LayerSource& source_;
+  UnpackLimits& left_;
   std::string name_;
   UniqueFd root_;
   bool privileged_;
+  std::ptrdiff_t depth_of_root_;
+  bool ended_ = false;                         // without the last file's padding
   std::map<std::string, Attributes> folders_;  // what they get when all is in them
+  std::uint64_t folder_bytes_ = 0;
 };
 
 void Unpacker::must_be_good(int result) const {
   if (result == ARCHIVE_OK || result == ARCHIVE_WARN) return;
+  source_.rethrow_failure();
   const char* reason = archive_error_string(tar_);
   throw Failure(name_ + ": " + printable(reason != nullptr ? reason : "cannot be read"));
 }
 
+void Unpacker::count_entry() {
+  if (left_.entries == 0) throw Failure(name_ + ": the layers have more files than are allowed");
+  --left_.entries;
+}
+
 void Unpacker::unpack() {
   archive_entry* entry = nullptr;
-  while (true) {
+  while (!ended_) {
     throw_if_interrupted();
+    source_.begin_header();
     const int result = archive_read_next_header(tar_, &entry);
+    source_.end_header();
     if (result == ARCHIVE_EOF) break;
     must_be_good(result);
+    count_entry();
     add(entry);
+    if (!ended_) must_be_good(archive_read_data_skip(tar_));  // else next_header() would
   }
   set_attributes_of_folders();
+}
+
+std::ptrdiff_t Unpacker::depth_of(const UniqueFd& folder) {
+  char path[PATH_MAX];
+  const auto link = fmt::format("/proc/self/fd/{}", folder.get());
+  const auto size = readlink(link.c_str(), path, sizeof path);
+  return size == -1 || size == sizeof path ? -1 : std::count(path, path + size, '/');
+}
+
+// Not by the slashes in the entry's name: a link in the layer may lead far down at once.
+void Unpacker::check_depth(const Place& place) const {
+  const auto depth = depth_of(place.folder);
+  if (depth != -1 && depth - depth_of_root_ < kMaxDepth) return;
+  throw Failure(
+      fmt::format("{}: {}: folders more than {} deep", name_, shown(place.path), kMaxDepth));
 }
 
 // A path below the root: "./a//b/" is "a/b", and the root itself is "". Who writes ".." wants out.
@@ -169,7 +165,7 @@ std::string Unpacker::tidy(const char* path) const {
     const auto part = rest.substr(0, rest.find('/'));
     rest.remove_prefix(std::min(rest.size(), part.size() + 1));
     if (part.empty() || part == ".") continue;
-    if (part == "..") throw Failure(name_ + ": names " + printable(path) + ", which leads out");
+    if (part == "..") throw Failure(name_ + ": names " + shown(path) + ", which leads out");
     tidied.append(tidied.empty() ? "" : "/").append(part);
   }
   return tidied;
@@ -178,9 +174,11 @@ std::string Unpacker::tidy(const char* path) const {
 void Unpacker::add(archive_entry* entry) {
   const std::string path = tidy(archive_entry_pathname(entry));
   const std::string name = path.substr(path.rfind('/') + 1);
-  const Attributes attributes = attributes_of(entry);
+  Attributes attributes = attributes_of(entry, name_ + ": " + shown(path));
+  // A set-user-ID program would become us for everybody else who can reach it.
+  if (!privileged_) attributes.mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
   if (path.empty()) {
-    if (archive_entry_filetype(entry) == AE_IFDIR) folders_["."] = attributes;
+    if (archive_entry_filetype(entry) == AE_IFDIR) note_folder(".", attributes);
     return;
   }
   if (name.starts_with(kWhiteout)) return add_whiteout(path, name);
@@ -193,7 +191,7 @@ void Unpacker::add(archive_entry* entry) {
     case AE_IFREG:
       return add_file(entry, place, attributes);
     case AE_IFDIR:
-      return add_folder(place, attributes);
+      return add_folder(entry, place, attributes);
     case AE_IFLNK: {
       const char* target = archive_entry_symlink(entry);
       return add_link(place, target != nullptr ? target : "", attributes);
@@ -201,7 +199,7 @@ void Unpacker::add(archive_entry* entry) {
     case AE_IFIFO:
       return add_fifo(place, attributes);
     default:
-      trace("left out: " + printable(path));
+      trace("left out: " + shown(path));
   }
 }
 
@@ -216,21 +214,20 @@ void Unpacker::add_whiteout(const std::string& path, std::string_view name) {
   Place place = place_of(path);
   place.name.erase(0, kWhiteout.size());
   if (place.name.empty() || place.name == "." || place.name == "..") {
-    throw Failure(name_ + ": " + printable(path) + " is no whiteout");
+    throw Failure(name_ + ": " + shown(path) + " is no whiteout");
   }
   // Anybody may make this one device, and it needs no privilege to open, since Linux 5.8.
   if (mknodat(place.folder.get(), place.name.c_str(), S_IFCHR, kWhiteoutDevice) == 0) return;
   if (errno != EEXIST) check_entry(-1, path);
   // The layer also has a new NAME, which is not what is hidden: only a folder would be merged.
-  const UniqueFd folder(openat(place.folder.get(), place.name.c_str(),
-                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd folder(openat(place.folder.get(), place.name.c_str(), kFolder));
   if (folder.get() != -1) set_opaque(folder, path);
 }
 
 void Unpacker::set_opaque(const UniqueFd& folder, const std::string& path) const {
   // Not trusted.overlay.opaque, which takes the host's root to read: see "userxattr" in overlay.cc.
   if (fsetxattr(folder.get(), "user.overlay.opaque", "y", 1, 0) == 0) return;
-  throw Failure(errno, name_ + ": setxattr(" + printable(path) + ", user.overlay.opaque)",
+  throw Failure(errno, name_ + ": setxattr(" + shown(path) + ", user.overlay.opaque)",
                 kExitSetupFailed,
                 errno == EOPNOTSUPP ? "the file system of " + cache_directory() +
                                           " keeps no extended attributes; choose another one with "
@@ -253,9 +250,7 @@ UniqueFd Unpacker::make_folders(const std::string& path) {
   if (path.empty() || (errno != ENOENT && errno != ENOTDIR)) check_entry(-1, path);
   const Place place = place_of(path);
   make_folder(place, 0755);
-  return UniqueFd(check_entry(openat(place.folder.get(), place.name.c_str(),
-                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-                              path));
+  return UniqueFd(check_entry(openat(place.folder.get(), place.name.c_str(), kFolder), path));
 }
 
 Unpacker::Place Unpacker::place_of(const std::string& path) {
@@ -266,15 +261,16 @@ Unpacker::Place Unpacker::place_of(const std::string& path) {
 
 // A folder in the place of a whiteout is a new one: nothing of the layers below belongs into it.
 void Unpacker::make_folder(const Place& place, mode_t mode) {
+  count_entry();
+  check_depth(place);
   struct stat st = {};
   const bool is_there =
       fstatat(place.folder.get(), place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
   const bool is_whiteout = is_there && S_ISCHR(st.st_mode) && st.st_rdev == kWhiteoutDevice;
   if (is_whiteout) make_way(place);
   check_entry(mkdirat(place.folder.get(), place.name.c_str(), mode), place.path);
-  const UniqueFd folder(check_entry(openat(place.folder.get(), place.name.c_str(),
-                                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-                                    place.path));
+  const UniqueFd folder(
+      check_entry(openat(place.folder.get(), place.name.c_str(), kFolder), place.path));
   check_entry(fchmod(folder.get(), mode), place.path);  // mkdirat() obeys the umask
   if (is_whiteout) set_opaque(folder, place.path);
 }
@@ -283,7 +279,7 @@ void Unpacker::make_folder(const Place& place, mode_t mode) {
 void Unpacker::make_way(const Place& place) const {
   if (unlinkat(place.folder.get(), place.name.c_str(), 0) == 0 || errno == ENOENT) return;
   if (errno != EISDIR) check_entry(-1, place.path);
-  remove_tree(fmt::format("/proc/self/fd/{}/{}", place.folder.get(), place.name));
+  remove_tree_at(place.folder.get(), place.name);
 }
 
 void Unpacker::add_hard_link(const Place& place, const std::string& target) {
@@ -301,33 +297,64 @@ void Unpacker::add_file(archive_entry* entry, const Place& place, const Attribut
   const UniqueFd file(check_entry(
       openat(place.folder.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
       place.path));
+  write_data(entry, file, place);
+  check_entry(ftruncate(file.get(), archive_entry_size(entry)), place.path);
+  apply(file, place, attributes);
+  apply_extended(entry, file, place.path);  // chown(2) removes security.capability
+}
+
+// How many bytes of data an entry has; not its size: between the parts of a sparse file are holes.
+static la_int64_t data_bytes_of(archive_entry* entry) {
+  la_int64_t sum = 0;
+  la_int64_t offset = 0;
+  la_int64_t size = 0;
+  if (archive_entry_sparse_reset(entry) == 0) return archive_entry_size(entry);
+  while (archive_entry_sparse_next(entry, &offset, &size) == ARCHIVE_OK) sum += size;
+  return sum;
+}
+
+void Unpacker::write_data(archive_entry* entry, const UniqueFd& file, const Place& place) {
+  const la_int64_t expected = data_bytes_of(entry);
+  la_int64_t got = 0;
   const void* data = nullptr;
   std::size_t size = 0;
   la_int64_t offset = 0;
   while (true) {
-    throw_if_interrupted();
     const int result = archive_read_data_block(tar_, &data, &size, &offset);
-    if (result == ARCHIVE_EOF) break;
+    if (result == ARCHIVE_EOF) return;
+    if (result == ARCHIVE_FATAL && got == expected && source_.is_at_end()) {
+      ended_ = true;  // all is there but the padding, which umoci's layers do not have
+      return;
+    }
     must_be_good(result);
-    for (std::size_t done = 0; done < size;) {  // between the blocks of a sparse file are holes
+    got += static_cast<la_int64_t>(size);
+    for (std::size_t done = 0; done < size;) {
       done += static_cast<std::size_t>(
           check_entry(pwrite(file.get(), static_cast<const char*>(data) + done, size - done,
                              offset + static_cast<la_int64_t>(done)),
                       place.path));
     }
   }
-  check_entry(ftruncate(file.get(), archive_entry_size(entry)), place.path);
-  apply(file, place, attributes);
 }
 
-void Unpacker::add_folder(const Place& place, const Attributes& attributes) {
+void Unpacker::add_folder(archive_entry* entry, const Place& place, const Attributes& attributes) {
   struct stat st = {};
   if (fstatat(place.folder.get(), place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == -1 ||
       !S_ISDIR(st.st_mode)) {
     if (!S_ISCHR(st.st_mode)) make_way(place);
     make_folder(place, 0700);
   }
-  folders_[place.path] = attributes;
+  const UniqueFd folder(
+      check_entry(openat(place.folder.get(), place.name.c_str(), kFolder), place.path));
+  apply_extended(entry, folder, place.path);
+  note_folder(place.path, attributes);
+}
+
+void Unpacker::note_folder(const std::string& path, const Attributes& attributes) {
+  if (folders_.insert_or_assign(path, attributes).second) {
+    folder_bytes_ += path.size() + sizeof(Attributes);
+  }
+  if (folder_bytes_ > kMaxFolderBytes) throw Failure(name_ + ": has too many folders");
 }
 
 void Unpacker::add_link(const Place& place, const std::string& target,
@@ -353,24 +380,13 @@ void Unpacker::add_fifo(const Place& place, const Attributes& attributes) {
   apply(fifo, place, attributes);
 }
 
-Attributes Unpacker::attributes_of(archive_entry* entry) const {
-  Attributes attributes = {};
-  attributes.mode = archive_entry_perm(entry);
-  // A setuid program would become us for everybody else who can reach it.
-  if (!privileged_) attributes.mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
-  attributes.uid = static_cast<uid_t>(archive_entry_uid(entry));
-  attributes.gid = static_cast<gid_t>(archive_entry_gid(entry));
-  for (timespec& time : attributes.times) {
-    time = {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)};
+void Unpacker::apply_extended(archive_entry* entry, const UniqueFd& file, const std::string& path) {
+  // File systems without them, and users without the right: as with tar --xattrs, no reason to
+  // stop.
+  const std::string where = name_ + ": " + shown(path);
+  for (const auto& [name, value] : extended_attributes_of(entry, where, left_.attribute_bytes)) {
+    (void)fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0);
   }
-  archive_entry_xattr_reset(entry);
-  const char* name = nullptr;
-  const void* value = nullptr;
-  std::size_t size = 0;
-  while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-    attributes.extended.emplace_back(name, std::string(static_cast<const char*>(value), size));
-  }
-  return attributes;
 }
 
 void Unpacker::apply(const UniqueFd& file, const Place& place, const Attributes& attributes) const {
@@ -378,21 +394,13 @@ void Unpacker::apply(const UniqueFd& file, const Place& place, const Attributes&
     check_entry(fchown(file.get(), attributes.uid, attributes.gid), place.path);
   }
   check_entry(fchmod(file.get(), attributes.mode), place.path);  // chown(2) takes set-user-ID away
-  for (const auto& [name, value] : attributes.extended) {
-    // What overlayfs itself would act upon is not for a tar to say; other namespaces of attributes
-    // mean nothing in a container.
-    const bool wanted = name == "security.capability" ||
-                        (name.starts_with("user.") && !name.starts_with("user.overlay."));
-    // File systems without them, and users without the right: as with tar --xattrs, no reason to
-    // stop.
-    if (wanted) (void)fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0);
-  }
   check_entry(futimens(file.get(), attributes.times), place.path);
 }
 
 // Each after what is in it: a folder may be closed to ourselves, and its time changes with it.
 void Unpacker::set_attributes_of_folders() {
   for (auto it = folders_.rbegin(); it != folders_.rend(); ++it) {
+    throw_if_interrupted();
     const auto& [path, attributes] = *it;
     const UniqueFd folder = open_folder(path);
     if (folder.get() == -1) continue;  // another entry has taken its place
@@ -402,20 +410,22 @@ void Unpacker::set_attributes_of_folders() {
 
 }  // namespace
 
-FileDigest unpack_layer(const UniqueFd& tar, const std::string& name,
-                        const std::string& directory) {
+FileDigest unpack_layer(const UniqueFd& tar, const std::string& name, const std::string& directory,
+                        UnpackLimits& left) {
+  LayerSource source(tar, name, left);
+  if (source.is_empty()) return source.finish();
   const std::unique_ptr<archive, decltype(&archive_read_free)> reader(archive_read_new(),
                                                                       archive_read_free);
   if (reader == nullptr) throw Failure(ENOMEM, "archive_read_new()");
-  Source source(tar.get());
-  archive_read_support_filter_gzip(reader.get());
-  archive_read_support_filter_zstd(reader.get());
   archive_read_support_format_tar(reader.get());
-  if (archive_read_open(reader.get(), &source, nullptr, read_source, nullptr) != ARCHIVE_OK) {
+  Unpacker unpacker(reader.get(), source, name, directory, left);
+  if (archive_read_open(reader.get(), &source, nullptr, LayerSource::read_part, nullptr) !=
+      ARCHIVE_OK) {
+    source.rethrow_failure();
     throw Failure(name + ": " + printable(archive_error_string(reader.get())));
   }
-  Unpacker(reader.get(), name, directory).unpack();
-  return source.finish(name);
+  unpacker.unpack();
+  return source.finish();
 }
 
 }  // namespace box

@@ -63,7 +63,7 @@ class Unpack : public testing::Test {
   FileDigest unpack(const std::string& content) {
     std::ofstream(folder_ + "/tar", std::ios::binary) << content;
     const UniqueFd tar(open((folder_ + "/tar").c_str(), O_RDONLY | O_CLOEXEC));
-    return unpack_layer(tar, "the tar", folder_ + "/layer");
+    return unpack_layer(tar, "the tar", folder_ + "/layer", left_);
   }
 
   struct stat status(const std::string& path) {
@@ -73,6 +73,7 @@ class Unpack : public testing::Test {
   }
 
   std::string folder_;
+  UnpackLimits left_;
 };
 
 const std::string kEnd(1024, '\0');

@@ -32,7 +32,7 @@ static int run(CommandLine& line) {
   Network network(line, own, mounts);
   line.parse();
 
-  const Layers layers = stack_layers(layering, userspace, rootfs);
+  Layers layers = stack_layers(layering, userspace, rootfs, ids);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
@@ -44,9 +44,9 @@ static int run(CommandLine& line) {
     make_mounts_private();
     set_hostname(own.hostname);
     HostMounts host = network.take_from_host(mounts);
-    const OpenLayers open = take_layers(layers);
+    OpenLayers folders = take_layers(layers);
     become_root(ids);
-    pivot_into(mount_overlay(open));
+    pivot_into(mount_overlay(folders));
     network.set_up_inside();
     attach(host);
     cgroup.enter_namespace();

@@ -1,0 +1,73 @@
+// The bytes of a layer's tar, out of a file that may be compressed.
+#pragma once
+
+#include <nettle/sha2.h>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/unique_fd.h"
+
+struct archive;
+
+namespace box {
+
+struct FileDigest {
+  std::string sha256;  // 64 hexadecimal digits
+  std::uint64_t bytes = 0;
+};
+
+// What the unpacking of all layers of one start may use together. A few hundred kilobytes of gzip
+// can stand for as many gigabytes, and libarchive keeps in memory what belongs to one entry.
+struct UnpackLimits {
+  std::uint64_t bytes = std::uint64_t{4} << 30;  // of the tars, decompressed
+  std::uint64_t entries = 1'000'000;             // and folders that entries need
+  std::uint64_t attribute_bytes = 64 << 20;      // names and values of extended attributes
+};
+
+class LayerSource {
+ public:
+  // Reads the file `tar`, called `name` in messages, and counts in `left` what it gives.
+  LayerSource(const UniqueFd& tar, std::string name, UnpackLimits& left);
+  ~LayerSource();
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
+
+  // Whether there is nothing at all in it, as in the layer of a command that changed nothing.
+  [[nodiscard]] bool is_empty() const { return at_end_; }
+  [[nodiscard]] bool is_at_end() const { return at_end_; }
+
+  // The next bytes of the tar; 0 of them at the end. Throws Failure.
+  std::size_t read(const void** part);
+
+  // From now on read() belongs to an entry's header, of which libarchive keeps all; or it does not.
+  void begin_header();
+  void end_header();
+
+  // Reads the file to its end, and returns what it was.
+  FileDigest finish();
+
+  // A callback of libarchive's, which is C: it must not throw. The failure is thrown later.
+  static long read_part(archive* tar, void* source, const void** part);
+  void rethrow_failure() const;
+
+ private:
+  static long read_file_part(archive* raw, void* source, const void** part);
+  long read_file(const void** part);  // as read(2)
+
+  int fd_;
+  std::string name_;
+  UnpackLimits& left_;
+  std::unique_ptr<archive, int (*)(archive*)> raw_;
+  bool at_end_ = false;
+  std::uint64_t header_left_;
+  std::exception_ptr failure_;
+  sha256_ctx sha256_ = {};
+  std::uint64_t file_bytes_ = 0;
+  std::vector<std::uint8_t> buffer_;
+};
+
+}  // namespace box
