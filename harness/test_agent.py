@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -217,6 +218,80 @@ def test_an_agent_that_is_lost_is_told(tools):
     with pytest.raises(AgentLost):
         agent.ask("hello")
     agent.close()
+
+
+# --- Hosts beside each other ----------------------------------------------------------------------
+
+
+def cgroup_mount(agent: Agent) -> str:
+    """Where cgroup v2 is; skips the test if it is nowhere, or read-only."""
+    lines = [line.split() for line in agent.ask("snapshot")["mounts"] if " - cgroup2 " in line]
+    if not lines or not os.access(lines[0][2], os.W_OK):
+        pytest.skip("needs cgroup v2")
+    return lines[0][2]
+
+
+@pytest.fixture
+def machines_cgroup() -> Iterator[pathlib.Path]:
+    """A new cgroup of the machine's own, as anybody may make one at any time."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        points = [line.split()[4] for line in file if " - cgroup2 " in line]
+    if os.geteuid() != 0 or not points:
+        pytest.skip("needs root and cgroup v2")
+    path = pathlib.Path(points[0], "somebodys-cgroup")
+    yield path
+    if path.exists():
+        path.rmdir()
+
+
+def agents_left(machines_cgroup: pathlib.Path) -> set[str]:
+    return {path.name for path in machines_cgroup.parent.glob("box-agent-*")}
+
+
+def test_others_cgroups_are_not_seen(tools, machines_cgroup):
+    with Agent(tools.agent) as agent:
+        point = cgroup_mount(agent)
+        before = agent.ask("snapshot")["cgroups"]
+        machines_cgroup.mkdir()
+        assert agent.ask("snapshot")["cgroups"] == before
+        shell(agent, f"mkdir {point}/own")
+        assert agent.ask("snapshot")["cgroups"] != before
+
+
+def test_a_cgroup_of_a_fixed_name_is_each_hosts_own(tools, machines_cgroup):
+    before = agents_left(machines_cgroup)
+    name = machines_cgroup.name
+    with Agent(tools.agent) as first, Agent(tools.agent) as second:
+        for agent in (first, second):
+            point = cgroup_mount(agent)
+            done = shell(agent, f"mkdir {point}/{name} && cd {point}/{name}"
+                                " && echo $$ >cgroup.procs"
+                                " && cat /proc/self/cgroup && wc -l <cgroup.procs")
+            assert (done["stdout"].splitlines()[-2:], done["stderr"]) == ([f"0::/{name}", "2"], "")
+        assert not machines_cgroup.exists()
+        assert len(agents_left(machines_cgroup) - before) == 2
+    assert not agents_left(machines_cgroup) - before
+
+
+def test_what_a_killed_agent_leaves_the_next_one_removes(tools, machines_cgroup):
+    before = agents_left(machines_cgroup)
+    agent = Agent(tools.agent)
+    agent._process.kill()  # pylint: disable=protected-access
+    agent.close()
+    with Agent(tools.agent):
+        pass
+    assert not agents_left(machines_cgroup) - before
+
+
+def test_process_numbers_are_each_hosts_own(tools):
+    if os.geteuid() != 0:
+        pytest.skip("a host of its own needs root")
+    with contextlib.ExitStack() as stack:
+        agents = [stack.enter_context(Agent(tools.agent)) for _ in range(8)]
+        numbers = [int(shell(agent, "echo $$")["stdout"]) for agent in agents]
+    numbers.sort()
+    assert numbers[0] > 1000
+    assert all(second - first >= 300 for first, second in zip(numbers, numbers[1:])), numbers
 
 
 # --- An agent that somebody else speaks for -------------------------------------------------------

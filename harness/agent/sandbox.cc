@@ -9,11 +9,13 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <iterator>
 #include <utility>
@@ -23,6 +25,7 @@
 #include "common/remove_tree.h"
 #include "common/unique_fd.h"
 #include "common/write_file.h"
+#include "harness/agent/own_cgroup.h"
 
 namespace box {
 namespace {
@@ -128,9 +131,39 @@ void bring_up_loopback() {
   check_quietly(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo)");
 }
 
+// Process numbers that no other agent's host has at the same time, as programs under test make
+// names of them. The kernel keeps who has which: an abstract socket is one's own as long as one
+// lives, see unix(7). A container's first processes have small numbers, which these are not.
+class OwnNumbers {
+ public:
+  OwnNumbers() : socket_(check_quietly(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket()")) {
+    for (slot_ = 0; slot_ < kSlots - 1; ++slot_) {
+      sockaddr_un address = {};
+      address.sun_family = AF_UNIX;
+      const std::string name = "box-agent-numbers-" + std::to_string(slot_);
+      name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+      const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+      if (bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0) return;
+    }
+  }
+
+  void begin() const {
+    write_file("/proc/sys/kernel/ns_last_pid", std::to_string(kFirst + slot_ * kEach));
+  }
+
+ private:
+  static constexpr int kSlots = 64;
+  static constexpr int kFirst = 10000;
+  static constexpr int kEach = 350;  // all below 32768, the fewest that a kernel has
+  UniqueFd socket_;
+  int slot_ = 0;
+};
+
 }  // namespace
 
 void enter_own_host(const std::vector<std::string>& kept) {
+  OwnCgroup cgroup;
+  const OwnNumbers numbers;
   check_quietly(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET),
                 "unshare()");
   ScratchOnDisk disk;
@@ -140,19 +173,20 @@ void enter_own_host(const std::vector<std::string>& kept) {
     while (waitpid(child, &status, 0) == -1 && errno == EINTR) {
     }
     disk.remove();
+    cgroup.remove();
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
   }
   check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
   // First out of the real host's peer groups, then into new ones.
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, PRIVATE)");
+  cgroup.enter();
   bring_up_loopback();
   mount_new("proc", "/proc", nullptr);
   mount_new("mqueue", "/dev/mqueue", nullptr);
   mount_new("tmpfs", "/dev/shm", "mode=1777");
   mount_new_scratch(kept, disk);
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr), "mount(/, SHARED)");
-  // A number of a process here shall be nobody's number in a container, whose first ones are small.
-  write_file("/proc/sys/kernel/ns_last_pid", "20000");
+  numbers.begin();
 }
 
 }  // namespace box

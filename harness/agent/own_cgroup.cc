@@ -1,0 +1,110 @@
+#include "harness/agent/own_cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+#include "common/check.h"
+#include "common/write_file.h"
+
+namespace box {
+namespace {
+
+constexpr std::string_view kPrefix = "box-agent-";
+
+std::string find_mount_point() {
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(mounts, line)) {
+    if (line.find(" - cgroup2 ") == std::string::npos) continue;
+    std::istringstream fields(line);
+    std::string id, parent, device, root, point;
+    fields >> id >> parent >> device >> root >> point;
+    return point;
+  }
+  return "";
+}
+
+using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
+
+std::vector<std::string> directories_in(int fd) {
+  std::vector<std::string> names;
+  const Directory directory(fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+                            closedir);
+  while (const dirent* entry = directory ? readdir(directory.get()) : nullptr) {
+    const std::string name = entry->d_name;
+    if (entry->d_type == DT_DIR && name != "." && name != "..") names.push_back(name);
+  }
+  return names;
+}
+
+// A cgroup can be removed as soon as nothing is in it: its files go with it, see cgroups(7).
+void remove_cgroup(int parent, const std::string& name) {
+  const UniqueFd fd(openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() == -1) return;
+  for (const auto& below : directories_in(fd.get())) remove_cgroup(fd.get(), below);
+  (void)unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+}
+
+// What agents have left that were killed together with whoever waited for them.
+void remove_left(int top) {
+  for (const auto& name : directories_in(top)) {
+    if (name.rfind(kPrefix, 0) != 0) continue;
+    const int agent = std::atoi(name.c_str() + kPrefix.size());
+    if (agent > 0 && kill(agent, 0) == -1 && errno == ESRCH) remove_cgroup(top, name);
+  }
+}
+
+// "0" is who writes.
+void join(const std::string& cgroup) { write_file(cgroup + "/cgroup.procs", "0"); }
+
+}  // namespace
+
+OwnCgroup::OwnCgroup() : mount_point_(find_mount_point()) {
+  if (mount_point_.empty()) return;
+  UniqueFd top(open(mount_point_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (top.get() == -1) return;
+  remove_left(top.get());
+  const std::string name = std::string(kPrefix) + std::to_string(getpid());
+  if (mkdirat(top.get(), name.c_str(), 0755) == -1) return;
+  name_ = name;
+  top_ = std::move(top);
+}
+
+void OwnCgroup::enter() {
+  if (name_.empty()) return;
+  const std::string own = mount_point_ + "/" + name_;
+  join(own);
+  check_quietly(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
+  // A cgroup with processes gives its children no controllers, see "no internal processes" in
+  // cgroups(7). So we are in one of them, as on every host.
+  const std::string agents = own + "/agent";
+  check_quietly(mkdir(agents.c_str(), 0755), "mkdir({})", agents);
+  join(agents);
+  std::ifstream controllers(own + "/cgroup.controllers");
+  for (std::string controller; controllers >> controller;) {
+    std::ofstream(own + "/cgroup.subtree_control") << "+" << controller << std::flush;
+  }
+  check_quietly(umount2(mount_point_.c_str(), MNT_DETACH), "umount2({})", mount_point_);
+  check_quietly(
+      mount("cgroup2", mount_point_.c_str(), "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
+      "mount(cgroup2, {})", mount_point_);
+}
+
+void OwnCgroup::remove() {
+  if (!name_.empty()) remove_cgroup(top_.get(), name_);
+}
+
+}  // namespace box
