@@ -62,8 +62,8 @@ void make_device_nodes(const std::string& directory) {
 
 }  // namespace
 
-std::string builtin_rootfs() {
-  const std::string path = cache_directory() + "/rootfs-" + kRootfsId;
+std::string builtin_rootfs(const std::string& cache) {
+  const std::string path = (cache.empty() ? cache_directory() : cache) + "/rootfs-" + kRootfsId;
   build_once(path, [](const std::string& partial) {
     unpack(find_tar(), partial);
     make_device_nodes(partial);

@@ -6,7 +6,8 @@
 namespace box {
 
 // The folder that holds it; unpacked there at the first call of this user, and again when it has
-// changed. It stays: what a container writes into it, the next one finds.
-std::string builtin_rootfs();
+// changed. It stays: what a container writes into it, the next one finds. `cache` is the folder in
+// which it is, "" for cache_directory(): those who only read it have one of their own.
+std::string builtin_rootfs(const std::string& cache = "");
 
 }  // namespace box

@@ -114,7 +114,7 @@ MUTANTS = [
         changes = [
             change(
                 _STACK,
-                "layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path, left));",
+                "fs::is_directory(path) ? layers.folders.push_back(path) : add_cached(unpack_tar(path, left));",
                 """layers.folders.insert(layers.folders.begin() + 1,
                           fs::is_directory(path) ? path : unpack_tar(path, left));""",
             ),

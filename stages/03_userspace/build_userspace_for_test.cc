@@ -17,7 +17,7 @@ int run(CommandLine& line) {
   line.add_command(command);
   UserspaceOptions userspace(line);
   line.parse();
-  std::printf("%s\n", build_userspace(userspace, rootfs, [] {
+  std::printf("%s\n", build_userspace(userspace, rootfs, "", [] {
                         const char* builtin = std::getenv("BUILTIN");
                         if (builtin == nullptr) throw Failure("BUILTIN is not set");
                         return std::string(builtin);

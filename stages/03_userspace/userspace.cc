@@ -372,18 +372,22 @@ UserspaceOptions::UserspaceOptions(CommandLine& line) : program(line.program()) 
                   [this](const std::string& word) { with.push_back(find_program(word)); });
 }
 
-std::string build_userspace(const UserspaceOptions& userspace, const RootOptions& rootfs) {
-  if (userspace.kind == "none" && userspace.with.empty()) return find_root(rootfs);
-  return build_userspace(userspace, rootfs.directory, builtin_rootfs);
+std::string build_userspace(const UserspaceOptions& userspace, const RootOptions& rootfs,
+                            const std::string& cache) {
+  const bool builtin = rootfs.directory.empty();
+  if (userspace.kind == "none" && userspace.with.empty() && !builtin) return find_root(rootfs);
+  return build_userspace(userspace, rootfs.directory, cache, [&] { return builtin_rootfs(cache); });
 }
 
 std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,
+                            const std::string& cache,
                             const std::function<std::string()>& builtin_rootfs) {
   if (userspace.kind == "none" && userspace.with.empty()) {
     return rootfs.empty() ? builtin_rootfs() : rootfs;
   }
   std::string path = rootfs.empty() ? "" : absolute_place(rootfs);
-  refuse_to_hold(userspace, path.empty() ? cache_directory() : path);
+  const auto cached = [&] { return cache.empty() ? cache_directory() : cache; };
+  refuse_to_hold(userspace, path.empty() ? cached() : path);
   const Plan plan(userspace);
   if (!path.empty() && is_there(path)) {
     refuse_other_than(plan.request(), path);
@@ -391,7 +395,7 @@ std::string build_userspace(const UserspaceOptions& userspace, const std::string
   }
   const std::string builtin = builtin_rootfs();
   if (path.empty()) {
-    path = cache_directory() + "/userspace-" + userspace.kind + "-" + plan.key(builtin);
+    path = cached() + "/userspace-" + userspace.kind + "-" + plan.key(builtin);
   }
   build_once(path, [&](const std::string& partial) { build(userspace, plan, partial, builtin); });
   refuse_other_than(plan.request(), path);  // two may have built there at once

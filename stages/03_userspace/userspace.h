@@ -28,13 +28,15 @@ struct UserspaceOptions {
 // --with PROGRAM adds to it: with none, to a copy of the built-in root. Nothing of the host's users
 // gets in: passwd, group, hosts and so on are those of the built-in root.
 //
-// What has to be built is built at `rootfs`; if that is "", in the cache, under a name that changes
-// with the files. What has been built once is used again. Failures leave nothing behind.
+// What has to be built is built at `rootfs`; if that is "", in the folder `cache` ("": the usual
+// one), under a name that changes with the files. What has been built once is used again. Failures
+// leave nothing behind.
 [[nodiscard]] std::string build_userspace(const UserspaceOptions& userspace,
-                                          const RootOptions& rootfs);
+                                          const RootOptions& rootfs, const std::string& cache = "");
 
 // The same; `builtin_rootfs` is called for the built-in root.
 std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,
+                            const std::string& cache,
                             const std::function<std::string()>& builtin_rootfs);
 
 }  // namespace box

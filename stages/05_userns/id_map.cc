@@ -177,6 +177,9 @@ void become_root(const IdOptions& ids) {
 void become_user(const IdOptions& ids) {
   if (!ids.user_given) return;
   // The uid last: it takes the right to change the others with it.
+  if (!ids.groups.empty()) {
+    check(setgroups(ids.groups.size(), ids.groups.data()), "setgroups({})", ids.groups.size());
+  }
   check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);
   check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);
 }

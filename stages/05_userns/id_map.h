@@ -40,6 +40,7 @@ struct IdOptions {
   IdMap gid_map;
   uid_t user = 0;
   gid_t group = 0;
+  std::vector<gid_t> groups;  // beside `group`
   bool user_given = false;
 };
 

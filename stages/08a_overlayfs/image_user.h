@@ -7,8 +7,10 @@
 
 namespace box {
 
-// In the child, in its root: who --user says, or else whom the image names; that may be by a name,
-// which is looked up in the container's /etc/passwd and /etc/group. Sets HOME to theirs.
+// In the child, in its root: returns `ids` with the user that the image names, unless --user names
+// one. An image may do so by name, which is looked up in the container's /etc/passwd and
+// /etc/group; the user's groups are those of /etc/group. The user's home becomes HOME in `process`,
+// unless that has one.
 [[nodiscard]] IdOptions find_user(const LayerOptions& options, const IdOptions& ids,
                                   ProcessOptions& process);
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include "common/build_once.h"
@@ -15,6 +16,7 @@
 #include "common/extended_attributes.h"
 #include "common/remove_tree.h"
 #include "stages/07_cgroups/limits.h"
+#include "stages/08a_overlayfs/image_files.h"
 #include "stages/08a_overlayfs/unpack.h"
 
 namespace box {
@@ -69,8 +71,9 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
   std::string folder = layer_cache() + "/sha256-" + blob.sha256;
   try {
     build_once(folder, [&](const std::string& partial) {
+      const UniqueFd file = open_image_file(blob.path);
       struct stat st = {};
-      const UniqueFd file = open_file(blob.path, st);
+      check_quietly(fstat(file.get(), &st), "fstat({})", blob.path);
       if (static_cast<std::uint64_t>(st.st_size) != blob.bytes) {
         throw Failure(fmt::format("{}: has {} bytes, not {}", blob.path, st.st_size, blob.bytes),
                       "copy the image once more");
@@ -81,6 +84,16 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
     });
   } catch (const Failure& failure) {
     tell_of_full_disk(failure, layer_cache());
+  }
+  return folder;
+}
+
+// Locks a folder of the cache.
+UniqueFd hold(const std::string& path) {
+  UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (folder.get() == -1 || flock(folder.get(), LOCK_SH | LOCK_NB) == -1 ||
+      access(path.c_str(), F_OK) == -1) {
+    throw Failure(path + ": has just been removed", "start it again");
   }
   return folder;
 }
@@ -188,23 +201,52 @@ LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
                     layers.push_back(fs::canonical(word, error));
                     if (error) throw Failure(error.message());
                   });
+  auto reference = std::make_shared<std::string>();
   line.add_option("--image", "DIR[:TAG]",
-                  "run an OCI image layout; COMMAND then replaces the image's, and may be left out",
-                  [this](const std::string& word) { image = read_image(word); });
+                  "run an OCI image layout, or an archive of an image; COMMAND then replaces the "
+                  "image's, and may be left out",
+                  *reference);
+  line.add_option("--entrypoint", "PROGRAM",
+                  "run this, with COMMAND as its arguments; \"\": not the image's entrypoint",
+                  [this](const std::string& word) { entrypoint_ = word; });
   line.add_option("--keep", "DIR", "keep what the container writes there, for the next one", keep);
   line.add_option("--unpack-limit", "SIZE", "unpack at most so much of tar files (default: 4g)",
                   [this](const std::string& text) {
                     limits.bytes = parse_size(text);
                     if (limits.bytes == 0) throw Failure("is nothing: no layer could be unpacked");
                   });
-  line.add_check([this, &process] {
-    if (!image) return;
-    auto& words = process.command;
+  line.add_check([this, reference, &process] {
+    if (!reference->empty()) read_image_called(*reference);
+    complete(process);
+  });
+}
+
+void LayerOptions::read_image_called(const std::string& reference) {
+  try {
+    const ImageReference found = find_image(reference);
+    const bool is_archive = fs::is_regular_file(found.path);
+    image = read_image(is_archive ? unpack_tar(found.path, limits) : found.path, found.tag);
+  } catch (const Failure& failure) {
+    throw Failure::reported(failure.error(), "--image " + reference + ": " + failure.what(),
+                            failure.exit_status(), failure.hint());
+  }
+}
+
+// As docker run does: another entrypoint than the image's does not get the image's arguments.
+void LayerOptions::complete(ProcessOptions& process) const {
+  auto& words = process.command;
+  if (entrypoint_) {
+    if (!entrypoint_->empty()) words.insert(words.begin(), *entrypoint_);
+  } else if (image) {
     if (words.empty()) words = image->command;
     words.insert(words.begin(), image->entrypoint.begin(), image->entrypoint.end());
-    process.environment.insert(image->environment.begin(), image->environment.end());
-    if (process.workdir.empty()) process.workdir = image->workdir;
-  });
+  }
+  if (!image) return;
+  process.environment.insert(image->environment.begin(), image->environment.end());
+  if (process.workdir.empty()) process.workdir = image->workdir;
+  if (!image->stop_signal.empty() && image->stop_signal != "SIGTERM") {
+    warn("the image wants to be stopped by " + image->stop_signal + ", which is left to you", "");
+  }
 }
 
 UpperFolder::UpperFolder(std::string path, UniqueFd lock, bool temporary)
@@ -277,14 +319,21 @@ Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspa
   }
   Layers layers;
   UnpackLimits left = options.limits;
+  const auto add_cached = [&](const std::string& path) {
+    layers.in_use.push_back(hold(path));
+    layers.folders.push_back(path);
+  };
   if (options.image) {
-    for (const Blob& blob : options.image->layers)
-      layers.folders.push_back(unpack_blob(blob, left));
+    for (const Blob& blob : options.image->layers) add_cached(unpack_blob(blob, left));
+    layers.volumes = options.image->volumes;
+  } else if (rootfs.directory.empty()) {
+    // Not in the folder where earlier stages' containers have it: they write to theirs.
+    add_cached(build_userspace(userspace, rootfs, layer_cache()));
   } else {
     layers.folders.push_back(build_userspace(userspace, rootfs));
   }
   for (const auto& path : options.layers) {
-    layers.folders.push_back(fs::is_directory(path) ? path : unpack_tar(path, left));
+    fs::is_directory(path) ? layers.folders.push_back(path) : add_cached(unpack_tar(path, left));
   }
   for (auto& path : layers.folders) path = fs::canonical(path);  // $HOME may be a link
   layers.folders = without_repetitions(layers.folders);

@@ -18,15 +18,21 @@
 
 namespace box {
 
-// --layer, --image, --keep and --unpack-limit
+// --layer, --image, --entrypoint, --keep and --unpack-limit
 struct LayerOptions {
-  // An image says what `process` is, as far as the command line does not.
+  // An image says what `process` is, unless the command line does.
   LayerOptions(CommandLine& line, ProcessOptions& process);
 
   std::vector<std::string> layers;  // absolute paths of folders and tar files, lowest first
   std::optional<OciImage> image;
   std::string keep;  // as given
   UnpackLimits limits;
+
+ private:
+  void read_image_called(const std::string& reference);
+  void complete(ProcessOptions& process) const;
+
+  std::optional<std::string> entrypoint_;
 };
 
 // A folder, on a disk, for what the container writes. It is locked, so that no other container can
@@ -58,6 +64,8 @@ class UpperFolder {
 struct Layers {
   std::vector<std::string> folders;  // lowest first, by paths without links
   std::optional<UpperFolder> upper;  // without one, what the container writes stays in memory
+  std::vector<std::string> volumes;  // folders that the image expects in the container
+  std::vector<UniqueFd> in_use;      // locks, so that //rootfs:cache does not remove the folders
 };
 
 // In the parent, before the child starts: returns the layers, all as folders. The lowest is the

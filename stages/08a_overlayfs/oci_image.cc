@@ -1,73 +1,34 @@
 #include "stages/08a_overlayfs/oci_image.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nettle/sha2.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
-#include <vector>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "common/check.h"
-#include "common/printable.h"
-#include "common/unique_fd.h"
+#include "stages/08a_overlayfs/docker_archive.h"
+#include "stages/08a_overlayfs/image_files.h"
 
 namespace box {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::uint64_t kMostBytes = 4UL * 1024 * 1024;  // of a manifest; as containerd has it
-constexpr int kDeepest = 4;                              // an index may list another index
+constexpr int kMaxIndexes = 4;           // an index may list another index
+constexpr std::size_t kMaxLayers = 500;  // OVL_MAX_STACK of the kernel's overlayfs
 
-// Not a link: in a stranger's folder it may lead anywhere. Not a FIFO, at which we would wait.
-std::string read_whole(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  struct stat st = {};
-  if (file.get() == -1 || fstat(file.get(), &st) == -1) throw Failure(errno, path);
-  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is no regular file");
-  if (static_cast<std::uint64_t>(st.st_size) > kMostBytes) {
-    throw Failure(fmt::format("{}: has more than {} bytes", path, kMostBytes));
-  }
-  std::string text(static_cast<std::size_t>(st.st_size), '\0');
-  const auto size = check_quietly(TEMP_FAILURE_RETRY(read(file.get(), text.data(), text.size())),
-                                  "read({})", path);
-  text.resize(static_cast<std::size_t>(size));
-  return text;
-}
-
-// Lists in lists are limited: a copy of the value, and its end, take stack for each.
-json parse(const std::string& path, const std::string& text) {
-  constexpr int kMaxDepth = 64;
-  const auto limit_depth = [&](int depth, json::parse_event_t, const json&) {
-    if (depth > kMaxDepth) throw Failure(path + ": its JSON is more than 64 levels deep");
-    return true;
-  };
-  json value = json::parse(text, limit_depth, false);
-  if (!value.is_object()) throw Failure(path + ": is no JSON object");
+json parse_object(const std::string& name, const std::string& text) {
+  json value = parse_image_json(name, text);
+  if (!value.is_object()) throw Failure(name + ": is no JSON object");
   return value;
-}
-
-std::string sha256_of(const std::string& text) {
-  sha256_ctx context;
-  sha256_init(&context);
-  sha256_update(&context, text.size(), reinterpret_cast<const std::uint8_t*>(text.data()));
-  std::array<std::uint8_t, SHA256_DIGEST_SIZE> digest = {};
-  nettle_sha256_digest(&context, digest.size(), digest.data());
-  return fmt::format("{:02x}", fmt::join(digest, ""));
-}
-
-// A member that may be missing or null, as Go's encoding of an empty list is.
-template <typename Value>
-Value member(const json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? Value() : found->get<Value>();
 }
 
 class Layout {
@@ -78,37 +39,32 @@ class Layout {
 
  private:
   [[nodiscard]] Blob blob(const json& descriptor) const;
-  [[nodiscard]] json read_blob(const json& descriptor) const;
+  [[nodiscard]] std::string read_blob(const json& descriptor) const;
   [[nodiscard]] json choose(const json& index, const std::string& tag) const;
   [[nodiscard]] json manifest(json descriptor) const;
 
   std::string directory_;
 };
 
-// A descriptor's digest becomes a path: it must be one, and not "sha256:../../etc/shadow".
 Blob Layout::blob(const json& descriptor) const {
-  constexpr std::string_view kAlgorithm = "sha256:";
-  const auto digest = member<std::string>(descriptor, "digest");
   Blob blob;
-  if (digest.starts_with(kAlgorithm)) blob.sha256 = digest.substr(kAlgorithm.size());
-  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  if (blob.sha256.size() != 2 * SHA256_DIGEST_SIZE ||
-      !std::all_of(blob.sha256.begin(), blob.sha256.end(), is_digit)) {
-    throw Failure(directory_ + ": names a blob by " + printable(json(digest).dump()) +
-                  ", which is no SHA-256 digest");
+  try {
+    blob.sha256 = sha256_in(member<std::string>(descriptor, "digest"));
+  } catch (const Failure& failure) {
+    throw Failure(directory_ + ": " + failure.what());
   }
   blob.bytes = member<std::uint64_t>(descriptor, "size");
   blob.path = directory_ + "/blobs/sha256/" + blob.sha256;
   return blob;
 }
 
-json Layout::read_blob(const json& descriptor) const {
+std::string Layout::read_blob(const json& descriptor) const {
   const Blob wanted = blob(descriptor);
-  const std::string text = read_whole(wanted.path);
+  std::string text = read_image_file(wanted.path);
   if (sha256_of(text) != wanted.sha256) {
     throw Failure(wanted.path + ": its content has another digest", "copy the image once more");
   }
-  return parse(wanted.path, text);
+  return text;
 }
 
 std::string tag_of(const json& descriptor) {
@@ -124,37 +80,75 @@ std::string this_architecture() {
   return name == "x86_64" ? "amd64" : name == "aarch64" ? "arm64" : name;
 }
 
+// "linux/amd64/v3" of a descriptor; what it does not say is as we need it.
+struct Platform {
+  explicit Platform(const json& descriptor) {
+    const auto platform = member<json>(descriptor, "platform");
+    os = member<std::string>(platform, "os");
+    architecture = member<std::string>(platform, "architecture");
+    variant = member<std::string>(platform, "variant");
+  }
+  [[nodiscard]] bool is_ours() const {
+    return (os.empty() || os == "linux") &&
+           (architecture.empty() || architecture == this_architecture());
+  }
+  // Any machine of the architecture runs it.
+  [[nodiscard]] bool is_baseline() const {
+    return variant.empty() || variant == "v1" || (architecture == "arm64" && variant == "v8");
+  }
+  [[nodiscard]] std::string text() const {
+    return os + "/" + architecture + (variant.empty() ? "" : "/" + variant);
+  }
+
+  std::string os;
+  std::string architecture;
+  std::string variant;
+};
+
+// Of several that fit, "the first matching entry should be used", says the spec's image-index.md.
 json Layout::choose(const json& index, const std::string& tag) const {
   const json all = member<json>(index, "manifests");
-  std::vector<json> found;
-  std::string tags;
+  std::vector<json> named;
+  std::vector<json> ours;
+  std::set<std::string> tags;
+  std::set<std::string> tags_of_ours;
+  std::set<std::string> platforms;
   for (const json& descriptor : all) {
     const std::string name = tag_of(descriptor);
-    if (!name.empty()) tags += (tags.empty() ? "" : ", ") + name;
-    if (tag.empty() || name == tag) found.push_back(descriptor);
+    if (!name.empty()) tags.insert(name);
+    if (!tag.empty() && name != tag) continue;
+    named.push_back(descriptor);
+    const Platform platform(descriptor);
+    if (!platform.os.empty()) platforms.insert(platform.text());
+    if (!platform.is_ours()) continue;
+    ours.push_back(descriptor);
+    if (!name.empty()) tags_of_ours.insert(name);
   }
-  if (found.size() > 1) {
-    std::erase_if(found, [](const json& descriptor) {
-      const auto platform = member<json>(descriptor, "platform");
-      const auto architecture = member<std::string>(platform, "architecture");
-      return !architecture.empty() && architecture != this_architecture();
-    });
+  const auto list = [](const std::set<std::string>& words) {
+    return words.empty() ? "" : "it has " + json(fmt::format("{}", fmt::join(words, ", "))).dump();
+  };
+  if (named.empty()) {
+    throw Failure(directory_ + ": has no image" + (tag.empty() ? "" : " called " + tag),
+                  list(tags));
   }
-  const std::string has = tags.empty() ? "" : "it has " + printable(json(tags).dump());
-  if (found.empty()) {
-    throw Failure(directory_ + ": has no image" + (tag.empty() ? "" : " called " + printable(tag)),
-                  has);
+  // A single one for another CPU may run by qemu-user(1); not one for another system.
+  if (ours.empty() && named.size() == 1 && Platform(named[0]).os == "linux") return named[0];
+  if (ours.empty()) {
+    throw Failure(directory_ + ": has no image for linux/" + this_architecture(), list(platforms));
   }
-  if (found.size() > 1) {
-    throw Failure(directory_ + ": has several images; name one as DIR:TAG", has);
+  if (tags_of_ours.size() > 1) {
+    throw Failure(directory_ + ": has several images; name one as DIR:TAG", list(tags));
   }
-  return found.front();
+  const auto baseline = std::find_if(ours.begin(), ours.end(), [](const json& descriptor) {
+    return Platform(descriptor).is_baseline();
+  });
+  return baseline == ours.end() ? ours.front() : *baseline;
 }
 
-// An index of several platforms lies where else the manifest does.
+// An index of several platforms lies where otherwise the manifest does.
 json Layout::manifest(json descriptor) const {
-  for (int depth = 0; depth < kDeepest; ++depth) {
-    json found = read_blob(descriptor);
+  for (int depth = 0; depth < kMaxIndexes; ++depth) {
+    json found = parse_object(blob(descriptor).path, read_blob(descriptor));
     if (!found.contains("manifests")) return found;
     descriptor = choose(found, "");
   }
@@ -163,21 +157,39 @@ json Layout::manifest(json descriptor) const {
 
 OciImage Layout::read(const std::string& tag) const {
   const std::string index = directory_ + "/index.json";
-  const json manifest = this->manifest(choose(parse(index, read_whole(index)), tag));
-  OciImage image;
+  const json manifest = this->manifest(choose(parse_object(index, read_image_file(index)), tag));
+  const auto config = member<json>(manifest, "config");
+  OciImage image = parse_image_config(blob(config).path, read_blob(config));
   for (const json& descriptor : member<json>(manifest, "layers")) {
     image.layers.push_back(blob(descriptor));
     const std::string& path = image.layers.back().path;
     struct stat st = {};
     if (lstat(path.c_str(), &st) == -1) throw Failure(errno, path);
   }
-  if (image.layers.empty()) throw Failure(directory_ + ": the image has no layers");
+  return image;
+}
 
-  const json config = member<json>(read_blob(member<json>(manifest, "config")), "config");
+void check_marker(const std::string& directory) {
+  const std::string marker = directory + "/oci-layout";
+  const auto version =
+      member<std::string>(parse_object(marker, read_image_file(marker)), "imageLayoutVersion");
+  if (!version.starts_with("1.")) throw Failure(marker + ": its version is not 1");
+}
+
+}  // namespace
+
+OciImage parse_image_config(const std::string& name, const std::string& text) {
+  const json config = member<json>(parse_object(name, text), "config");
+  OciImage image;
   image.entrypoint = member<std::vector<std::string>>(config, "Entrypoint");
   image.command = member<std::vector<std::string>>(config, "Cmd");
+  if (image.entrypoint == std::vector<std::string>{""}) image.entrypoint.clear();  // a reset one
   image.workdir = member<std::string>(config, "WorkingDir");
   image.user = member<std::string>(config, "User");
+  image.stop_signal = member<std::string>(config, "StopSignal");
+  for (const auto& [path, nothing] : member<std::map<std::string, json>>(config, "Volumes")) {
+    image.volumes.push_back(path);
+  }
   for (const auto& variable : member<std::vector<std::string>>(config, "Env")) {
     const auto equals = variable.find('=');
     if (equals == std::string::npos || equals == 0) continue;
@@ -186,29 +198,48 @@ OciImage Layout::read(const std::string& tag) const {
   return image;
 }
 
-}  // namespace
-
-OciImage read_image(const std::string& reference) {
-  std::error_code error;
-  std::string directory = std::filesystem::canonical(reference, error);
-  std::string tag;
-  if (const auto colon = reference.rfind(':'); error && colon != std::string::npos) {
-    directory = std::filesystem::canonical(reference.substr(0, colon), error);
-    tag = reference.substr(colon + 1);
+ImageReference find_image(const std::string& reference) {
+  std::string rest = reference;
+  for (const std::string_view ours : {"oci:", "oci-archive:", "docker-archive:"}) {
+    if (rest.starts_with(ours) && !fs::exists(reference)) rest.erase(0, ours.size());
   }
-  if (error) throw Failure(error.message());
+  std::error_code error;
+  // A colon may be part of the path, and of the tag: "saved.tar:busybox:latest".
+  for (auto end = rest.size(); end != std::string::npos && end != 0;
+       end = rest.rfind(':', end - 1)) {
+    const fs::path path = fs::canonical(rest.substr(0, end), error);
+    if (!error) return {path, end == rest.size() ? "" : rest.substr(end + 1)};
+  }
+  for (const std::string_view others :
+       {"docker:", "docker-daemon:", "dir:", "containers-storage:", "ostree:", "sif:"}) {
+    if (reference.starts_with(others)) {
+      throw Failure("is not a folder here", "skopeo copy " + reference + " oci:DIR:TAG makes one");
+    }
+  }
+  (void)fs::canonical(rest.substr(0, rest.rfind(':')), error);
+  throw Failure(error.message());
+}
+
+OciImage read_image(const std::string& directory, const std::string& tag) {
   try {
-    const std::string marker = directory + "/oci-layout";
-    if (access(marker.c_str(), F_OK) == -1) {
+    OciImage image;
+    if (access((directory + "/oci-layout").c_str(), F_OK) == 0) {
+      check_marker(directory);
+      image = Layout(directory).read(tag);
+    } else if (access((directory + "/manifest.json").c_str(), F_OK) == 0) {
+      image = read_docker_archive(directory, tag);
+    } else {
       throw Failure("is no OCI image layout: it has no file oci-layout",
                     "skopeo copy docker-archive:FILE.tar oci:DIR makes one");
     }
-    const auto version =
-        member<std::string>(parse(marker, read_whole(marker)), "imageLayoutVersion");
-    if (!version.starts_with("1.")) throw Failure(marker + ": its version is not 1");
-    return Layout(directory).read(tag);
+    if (image.layers.empty()) throw Failure(directory + ": the image has no layers");
+    if (image.layers.size() > kMaxLayers) {
+      throw Failure(fmt::format("{}: the image has {} layers, and overlayfs takes {}", directory,
+                                image.layers.size(), kMaxLayers));
+    }
+    return image;
   } catch (const json::exception& wrong) {
-    throw Failure(directory + ": is not as the OCI image spec says: " + printable(wrong.what()));
+    throw Failure(directory + ": is not as the OCI image spec says: " + wrong.what());
   }
 }
 

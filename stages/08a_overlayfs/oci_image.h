@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,24 +12,37 @@ namespace box {
 
 // A file of the layout, as another file of it describes it.
 struct Blob {
-  std::string path;
+  std::string path;    // without links
   std::string sha256;  // what its content must have, 64 hexadecimal digits
   std::uint64_t bytes = 0;
 };
 
 struct OciImage {
   std::vector<Blob> layers;  // lowest first
-  // What the container shall run if nobody says otherwise, see the spec's config.md.
+  // What the container runs unless the command line says otherwise, see the spec's config.md.
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
   std::map<std::string, std::string> environment;
   std::string workdir;
-  std::string user;  // "", or UID[:GID], by number or by name
+  std::string user;                  // "", or UID[:GID], by number or by name
+  std::vector<std::string> volumes;  // folders that it expects
+  std::string stop_signal;           // not used
 };
 
-// In the parent: reads the image `reference`, which is DIR or DIR:TAG, for this machine's kind of
-// CPU. Checks the digests of what it reads; of the layers it only sees that they are there. Throws
-// Failure.
-[[nodiscard]] OciImage read_image(const std::string& reference);
+// The folder, or archive, and the tag that `reference` names: DIR, DIR:TAG, FILE.tar, FILE.tar:TAG,
+// also with skopeo's "oci:", "oci-archive:" or "docker-archive:" before it. Throws Failure.
+struct ImageReference {
+  std::string path;  // without links
+  std::string tag;   // "": the only one
+};
+[[nodiscard]] ImageReference find_image(const std::string& reference);
+
+// In the parent: reads the image `tag` of the layout in `directory`, or of what `docker save` had
+// packed there, for this machine's kind of CPU. Checks the digests of what it reads; of the layers
+// it only sees that they are there. Throws Failure.
+[[nodiscard]] OciImage read_image(const std::string& directory, const std::string& tag);
+
+// The text of a config, as a blob. `name` is for messages. Throws Failure.
+[[nodiscard]] OciImage parse_image_config(const std::string& name, const std::string& text);
 
 }  // namespace box

@@ -51,7 +51,7 @@ class Image : public testing::Test {
 };
 
 TEST_F(Image, IsReadAsItSays) {
-  const OciImage image = read_image(folder_);
+  const OciImage image = read_image(folder_, "");
   ASSERT_EQ(image.layers.size(), 1U);
   EXPECT_EQ(image.layers[0].sha256, kLayerDigest);
   EXPECT_EQ(image.layers[0].bytes, 7U);
@@ -63,7 +63,7 @@ TEST_F(Image, IsReadAsItSays) {
 
 TEST_F(Image, WithAnotherContentIsRefused) {
   write(std::string("blobs/sha256/") + kConfigDigest, std::string(kConfig) + " ");
-  EXPECT_THROW((void)read_image(folder_), Failure);
+  EXPECT_THROW((void)read_image(folder_, ""), Failure);
 }
 
 TEST_F(Image, WithADigestThatIsNoneIsRefused) {
@@ -71,7 +71,7 @@ TEST_F(Image, WithADigestThatIsNoneIsRefused) {
        {"", "sha256:", "sha256:../../../etc/passwd", "sha512:00",
         "sha256:7577736F3786CCDFA022E4736677E14F23CB9CB5AFFA96DC0F5D3DDDC04C2E5B"}) {
     write_index(digest);
-    EXPECT_THROW((void)read_image(folder_), Failure) << digest;
+    EXPECT_THROW((void)read_image(folder_, ""), Failure) << digest;
   }
 }
 

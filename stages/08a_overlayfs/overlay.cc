@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/open_in_root.h"
 #include "common/read_file.h"
 #include "stages/06_pivot_root/mounts.h"
 
@@ -98,6 +99,8 @@ OpenLayers take_layers(Layers& layers) {
   for (const auto& path : layers.folders) open.folders.push_back(open_folder(path));
   if (layers.upper) open.upper = layers.upper->open_in_child();
   open.paths = layers.folders;
+  open.volumes = layers.volumes;
+  layers.in_use.clear();  // the parent has the locks
   return open;
 }
 
@@ -146,6 +149,7 @@ UniqueFd mount_overlay(OpenLayers& layers) {
   try {
     UniqueFd overlay = new_mount("overlay", MOUNT_ATTR_NODEV, options);
     check(umount2(".", MNT_DETACH), "umount2(the tmpfs, MNT_DETACH)");
+    for (const auto& path : layers.volumes) (void)make_directories_in_root(overlay.get(), path);
     layers = OpenLayers();
     return overlay;
   } catch (const Failure& failure) {

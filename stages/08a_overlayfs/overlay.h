@@ -11,9 +11,10 @@ namespace box {
 
 // The layers' folders, opened.
 struct OpenLayers {
-  std::vector<UniqueFd> folders;   // lowest first
-  UniqueFd upper;                  // holds "upper" and "work"; -1 without an upper folder on disk
-  std::vector<std::string> paths;  // of the folders, for messages
+  std::vector<UniqueFd> folders;     // lowest first
+  UniqueFd upper;                    // holds "upper" and "work"; -1 without an upper folder on disk
+  std::vector<std::string> paths;    // of the folders, for messages
+  std::vector<std::string> volumes;  // folders of the container, made unless they are there
 };
 
 // In the child, while it has its caller's ids: opens the folders, to which root of its user

@@ -217,7 +217,8 @@ def test_a_wrong_reference_is_refused(caller, image):
     path = image(PRINT)
     refused(caller.run(STAGE, "--image", f"{path}:absent"), "has no image called absent", "latest")
     refused(caller.run(STAGE, "--image", "/no/such"), "--image /no/such: No such file or directory")
-    refused(caller.run(STAGE, "--image", "/etc/passwd"), "is no OCI image layout")
+    refused(caller.run(STAGE, "--image", "/etc/passwd"), "Unrecognized archive format")
+    refused(caller.run(STAGE, "--image", "/etc"), "is no OCI image layout", "skopeo copy")
 
 
 def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
@@ -225,8 +226,174 @@ def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
     blob = path / "blobs" / "sha256" / oci.sha256(BASE)
     blob.rename(folder / "elsewhere")
     blob.symlink_to(folder / "elsewhere")
-    refused(caller.run(STAGE, "--image", path), "Too many levels of symbolic links")
+    refused(caller.run(STAGE, "--image", path), "is a symbolic link, or in a folder that is one",
+            "cp -rL DIR OTHER")
     blob.unlink()
     os.mkfifo(blob)
     give_to(caller, path)
-    refused(caller.run(STAGE, "--image", path), "is neither a folder nor a file")
+    refused(caller.run(STAGE, "--image", path), "is no regular file")
+
+
+# --- As other tools name and pack images ----------------------------------------------------------
+
+HERE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+
+
+def index_of(caller, path: pathlib.Path, *entries: tuple[dict, str, str]) -> pathlib.Path:
+    """An image for each entry: its platform, its tag and what it prints."""
+    files: dict[str, bytes] = {}
+    manifests = []
+    for platform, tag, text in entries:
+        one = oci.layout([BASE], {"Cmd": ["echo", text]})
+        files.update(one)
+        described = oci.json.loads(one["index.json"])["manifests"][0]
+        annotations = {"org.opencontainers.image.ref.name": tag} if tag else {}
+        manifests.append({**described, "platform": platform, "annotations": annotations})
+    files["index.json"] = oci.json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
+    return write_layout(caller, path, files)
+
+
+def on(system: str, architecture: str = HERE, **more: str) -> dict:
+    return {"os": system, "architecture": architecture, **more}
+
+
+@pytest.mark.parametrize("entries, shown", [
+    ([(on("windows"), "t", "no"), (on("linux"), "t", "yes")], "yes"),
+    ([(on("linux"), "t", "yes"), (on("windows"), "t", "no")], "yes"),
+    ([(on("linux"), "", "yes"), (on("linux"), "", "no")], "yes"),  # the first one that fits
+    ([(on("linux", variant="v3"), "t", "no"), (on("linux", variant="v1"), "t", "yes")], "yes"),
+    ([(on("linux", variant="v3"), "t", "no"), (on("linux"), "t", "yes")], "yes"),
+    ([(on("unknown", "unknown"), "", "no"), (on("linux"), "t", "yes")], "yes"),
+    ([({}, "t", "yes")], "yes"),
+])
+def test_the_first_image_for_this_machine_is_chosen(caller, folder, cache, entries, shown):
+    path = index_of(caller, folder / "image", *entries)
+    assert caller.output(STAGE, "--image", path) == shown
+
+
+@pytest.mark.parametrize("entries", [
+    [(on("windows"), "t", "no")],
+    [(on("windows"), "t", "no"), (on("linux", "other"), "t", "no")],
+])
+def test_an_image_for_others_is_refused(caller, folder, cache, entries):
+    path = index_of(caller, folder / "image", *entries)
+    refused(caller.run(STAGE, "--image", path), f"has no image for linux/{HERE}", "it has")
+
+
+@pytest.mark.parametrize("config, words, shown", [
+    ({"Entrypoint": ["echo", "a"], "Cmd": ["b"]}, ["--entrypoint", "pwd"], "/"),
+    ({"Entrypoint": ["echo", "a"], "Cmd": ["b"]}, ["--entrypoint", "echo", "--", "c"], "c"),
+    ({"Entrypoint": ["echo", "a"], "Cmd": ["b"]}, ["--entrypoint", "", "echo", "d"], "d"),
+    ({"Entrypoint": [""], "Cmd": ["echo", "b"]}, [], "b"),
+    ({"Entrypoint": [""], "Cmd": ["echo", "b"]}, ["echo", "c"], "c"),
+])
+def test_another_entrypoint(caller, image, config, words, shown):
+    option, rest = (words[:2], words[2:]) if "--entrypoint" in words else ([], words)
+    assert caller.output(STAGE, *option, "--image", image(config), *rest) == shown
+
+
+def test_an_entrypoint_without_an_image(caller, tree):
+    assert caller.output(STAGE, "--rootfs", tree, "--entrypoint", "cat", "/data/one") == (
+        "one below")
+
+
+def test_names_as_skopeo_has_them(caller, folder, image):
+    path = image(PRINT)
+    for reference in (f"oci:{path}", f"oci:{path}:latest"):
+        assert caller.output(STAGE, "--image", reference) == "hello\n/work\none"
+    odd = folder / "with:colon"
+    path.rename(odd)
+    for reference in (odd, f"{odd}:latest"):
+        assert caller.output(STAGE, "--image", reference) == "hello\n/work\none"
+    refused(caller.run(STAGE, "--image", "docker://busybox"), "is not a folder here",
+            "skopeo copy docker://busybox oci:DIR:TAG")
+
+
+def docker_archive(config: dict, *layers: bytes, tags: list[str]) -> bytes:
+    """As docker save writes it: the second of two equal layers is a link to the first."""
+    text = oci.json.dumps({"config": config, "rootfs": {
+        "diff_ids": [f"sha256:{oci.sha256(layer)}" for layer in layers]}}).encode()
+    name = f"{oci.sha256(text)}.json"
+    entries = [oci.entry(name, text)]
+    for number, layer in enumerate(layers):
+        first = layers.index(layer)
+        entries.append(oci.entry(f"{number}/layer.tar", layer) if first == number else
+                       oci.link(f"{number}/layer.tar", f"../{first}/layer.tar"))
+    manifest = [{"Config": name, "RepoTags": tags,
+                 "Layers": [f"{number}/layer.tar" for number in range(len(layers))]}]
+    return oci.tar(*entries, oci.entry("manifest.json", oci.json.dumps(manifest).encode()))
+
+
+@pytest.mark.parametrize("prefix", ["", "docker-archive:"])
+def test_a_docker_archive(caller, folder, cache, prefix):
+    path = write(caller, folder / "saved.tar", docker_archive(
+        PRINT, BASE, LAYER, BASE, tags=["busybox:one", "other:two"]))
+    for tag in ("", ":one", ":busybox:one", ":other:two"):
+        assert caller.output(STAGE, "--image", f"{prefix}{path}{tag}") == "hello\n/work\none\ntwo"
+    refused(caller.run(STAGE, "--image", f"{prefix}{path}:three"), "has no image called three",
+            "busybox:one, other:two")
+
+
+@pytest.mark.parametrize("prefix", ["", "oci-archive:"])
+def test_an_archive_of_a_layout(caller, folder, cache, prefix):
+    files = oci.layout([BASE, LAYER], PRINT)
+    path = write(caller, folder / "image.tar", oci.tar(*(
+        oci.entry(name, content) for name, content in files.items())))
+    for tag in ("", ":latest"):
+        assert caller.output(STAGE, "--image", f"{prefix}{path}{tag}") == "hello\n/work\none\ntwo"
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda m: [{**m[0], "Config": "../../../../etc/passwd"}], "No such file|is no JSON"),
+    (lambda m: [{**m[0], "Config": "link"}], "No such file|is no JSON"),
+    (lambda m: [{**m[0], "Layers": ["link"]}], "No such file|another digest|Unrecognized"),
+    (lambda m: [{**m[0], "Layers": []}], "has 0 layers, and digests of 1"),
+    (lambda m: [m[0], m[0]], "has several images"),
+    (lambda m: [], "has no image"),
+    (lambda m: "text", "is no JSON object"),
+    (lambda m: [7], "No such file or directory"),
+])
+def test_a_hostile_archive(caller, folder, cache, change, message):
+    config = oci.json.dumps({"config": PRINT, "rootfs": {
+        "diff_ids": [f"sha256:{oci.sha256(BASE)}"]}}).encode()
+    manifest = [{"Config": "config.json", "RepoTags": ["a:b"], "Layers": ["layer.tar"]}]
+    path = write(caller, folder / "saved.tar", oci.tar(
+        oci.entry("config.json", config), oci.entry("layer.tar", BASE),
+        oci.link("link", "/etc/passwd"),
+        oci.entry("manifest.json", oci.json.dumps(change(manifest)).encode())))
+    refused(caller.run(STAGE, "--image", path), message)
+
+
+def test_the_folders_that_an_image_expects_are_there(caller, image):
+    path = image({"Cmd": ["sh", "-c", "for i in /var/lib/app/data /data; do cd $i && pwd; done"],
+                  "Volumes": {"/var/lib/app/data": {}, "/data": {}, "../../escape": {}}})
+    assert caller.output(STAGE, "--image", path) == "/var/lib/app/data\n/data"
+
+
+def test_a_signal_that_is_not_used_is_told(caller, image):
+    path = image({"Cmd": ["echo", "ran"], "StopSignal": "SIGQUIT"})
+    result = caller.run(STAGE, "--image", path)
+    assert (result.returncode, result.stdout) == (0, "ran\n")
+    assert result.stderr == (f"{STAGE}: the image wants to be stopped by SIGQUIT, which is left to"
+                             " you\n")
+
+
+def test_the_groups_of_the_images_user(root, folder_of_root):
+    group = oci.tar(oci.entry("etc/group", b"staff:x:50:app\naudio:x:29:x,app\nfar:x:99999:app\n"
+                                           b"none:x:7:apple\n"))
+    path = write_layout(root, folder_of_root / "image", oci.layout([BASE, group], {"User": "app"}))
+    assert root.output(STAGE, *USERS, "--image", path, "id", "-G") == "1001 29 50"
+    # Not where the image names the group, and not those of the one who starts it.
+    path = write_layout(root, folder_of_root / "other", oci.layout(
+        [BASE, group], {"User": "app:50"}))
+    assert root.output(STAGE, *USERS, "--image", path, "id", "-G") == "50"
+
+
+def test_the_built_in_root_is_pristine(caller):
+    """What a container of an earlier stage has written to its one is not in this."""
+    base = "/var/cache" if caller.uid == 0 else caller.home / ".cache"
+    folder = pathlib.Path(base, "containers-under-the-hood")
+    assert caller.output(STAGE, "echo", "x") == "x"
+    inside, = folder.glob("layers/rootfs-*")
+    assert not list(folder.glob("rootfs-*")) or folder / inside.name != inside
+    assert inside.parent.stat().st_mode & 0o777 == 0o700
