@@ -24,7 +24,7 @@ std::string build(Words words, const std::string& rootfs = "") {
   UserspaceOptions userspace(line);
   try {
     line.parse();
-    return build_userspace(userspace, rootfs, [] { return std::string("/builtin"); });
+    return build_userspace(userspace, rootfs, "", [] { return std::string("/builtin"); });
   } catch (const Failure& failure) {
     return failure.what();
   }
