@@ -110,7 +110,7 @@ MUTANTS = [
         caught_by = "set_user_id_gives_nothing",
         why = "seccomp(2) is content with CAP_SYS_ADMIN",
         changes = [
-            change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : only(CAP_SYS_ADMIN)", "only(CAP_SYS_ADMIN)"),
+            change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN)", "bit_of(CAP_SYS_ADMIN)"),
             change(_CAPABILITIES, """check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");""", ""),
         ],
         also = ["no_new_privs_is_set"],
@@ -293,6 +293,28 @@ MUTANTS = [
         stage = "08b_seccomp",
         caught_by = "profile_of_a_file_is_used",
         why = "--seccomp knew two names, and took the rest for one of them",
-        changes = [change(_FILTER, "return compile_once(read_profile(profile), granted);", "return built_in(kDefaultProgram, kDefaultJson, granted);")],
+        changes = [change(_FILTER, "BpfProgram program = compile_once(json, granted);", "BpfProgram program = built_in(kDefaultProgram, kDefaultJson, granted);")],
+    ),
+    mutant(
+        name = "one_capability_stays",
+        stage = "08b_seccomp",
+        caught_by = "one_capability_can_be_dropped",
+        why = "--cap-drop ALL is what all the examples have",
+        changes = [change(_CAPABILITIES, "(default_capabilities() & ~dropped) | added", "default_capabilities() | added")],
+    ),
+    mutant(
+        name = "init_keeps_all",
+        stage = "08b_seccomp",
+        caught_by = "init_has_few_rights",
+        why = "the init is ours, and so there seems to be nothing to take from it",
+        changes = [
+            change("08b_seccomp/main.cc", """    drop_privileges(capabilities, find_user(layering, ids, process));
+    die_with(parent);
+    if (own.init) become_init();
+""", """    die_with(parent);
+    if (own.init) become_init();
+    drop_privileges(capabilities, find_user(layering, ids, process));
+"""),
+        ],
     ),
 ]

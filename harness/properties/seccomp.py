@@ -62,6 +62,23 @@ def rows() -> List[Property]:
             command="{stage} --rootfs {root} --cap-drop ALL -- /bin/sh -c 'grep Cap"
                     " /proc/self/status'"),
         Property(
+            name="one_capability_can_be_dropped", since="08b", scene=one_capability_dropped,
+            observe=only_kill_is_missing, control=Control.OTHER_SCENE, control_scene=inside,
+            holds="with --cap-drop KILL root inside lacks it, and keeps others",
+            violated="root inside still has it",
+            lesson="--cap-drop takes names, not only ALL: most can spare NET_RAW.",
+            man="7 capabilities", mistake="Only --cap-drop ALL was written.",
+            command="{stage} --rootfs {root} --cap-drop KILL -- /bin/sh -c 'grep Cap"
+                    " /proc/self/status'"),
+        Property(
+            name="init_has_few_rights", since="08b", scene=rights_of_init,
+            observe=init_has_no_more, control=Control.STAGE_BEFORE,
+            holds="with --init PID 1 has no more capabilities than the command may have",
+            violated="PID 1 has more",
+            lesson="PID 1 is in the container, too, and takes signals from it.",
+            man="7 capabilities", mistake="The init is forked before the rights are dropped.",
+            command="{stage} --rootfs {root} --init -- /bin/sh -c 'grep Cap /proc/1/status'"),
+        Property(
             name="capability_can_be_added", since="08b", scene=capability_added,
             observe=capability_is_added, control=Control.OTHER_SCENE, control_scene=inside,
             holds="with --cap-add SYS_TIME root inside has it", violated="root inside does not",
@@ -236,6 +253,23 @@ def capabilities_dropped(stage: Stage) -> Look:
     return held_with(stage, [], "--cap-drop", "ALL")
 
 
+def one_capability_dropped(stage: Stage) -> Look:
+    return held_with(stage, [], "--cap-drop", "KILL")
+
+
+def rights_of_init(stage: Stage) -> Look:
+    """With --init: PID 1 is the parent of the command."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), "--init")
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        look.facts["init_status"] = stage.status_of(look.facts["status"]["PPid"])
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
 def capability_added(stage: Stage) -> Look:
     return held_with(stage, [], "--cap-add", "SYS_TIME")
 
@@ -284,6 +318,7 @@ def set_user_id(stage: Stage) -> Look:
 
 # Docker's fourteen, as docker run sets them.
 DOCKERS_CAPABILITIES = 0xA80425FB
+CAP_KILL = 5
 CAP_SYS_TIME = 25
 
 
@@ -304,6 +339,26 @@ def at_most(allowed: int, *sets: str):
             return violated(told)
         return holds(told)
     return observe
+
+
+def only_kill_is_missing(look: Look) -> Seen:
+    effective = capabilities_of(look, "CapEff")
+    bounding = capabilities_of(look, "CapBnd")
+    told = f"CapEff is {effective:#x}, CapBnd is {bounding:#x}"
+    if (effective | bounding) >> CAP_KILL & 1:
+        return violated(f"{told}, with CAP_KILL")
+    if effective == 0:
+        return violated(f"{told}: all of them are gone")
+    return holds(f"{told}, without CAP_KILL")
+
+
+def init_has_no_more(look: Look) -> Seen:
+    status = look.fact("init_status")
+    values = {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")}
+    told = ", ".join(f"{name} of PID 1 is {value:#x}" for name, value in values.items())
+    if any(value & ~DOCKERS_CAPABILITIES for value in values.values()):
+        return violated(told)
+    return holds(told)
 
 
 def capability_is_added(look: Look) -> Seen:

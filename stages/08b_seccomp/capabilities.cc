@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "common/check.h"
 
 namespace box {
@@ -20,7 +22,7 @@ CapabilitySet set_of(const std::vector<std::string>& names, bool& all) {
     if (is_all(name)) {
       all = true;
     } else {
-      set |= only(capability_called(name).value());
+      set |= bit_of(capability_called(name).value());
     }
   }
   return set;
@@ -33,13 +35,16 @@ void check_name(const std::string& name) {
                                                                : "did you mean " + nearest + "?");
 }
 
-// prctl(2) says EINVAL beyond the last capability that this kernel knows.
-bool kernel_knows(int capability) { return prctl(PR_CAPBSET_READ, capability) != -1; }
-
+// Those that this kernel knows. Beyond the last of them prctl(2) returns EINVAL; any other error
+// must not be taken for the end, or what comes after it would not be dropped.
 CapabilitySet known_capabilities() {
   CapabilitySet known = 0;
-  for (int capability = 0; kernel_knows(capability); ++capability) known |= only(capability);
-  return known;
+  for (int capability = 0;; ++capability) {
+    const int result = prctl(PR_CAPBSET_READ, capability);
+    if (result == -1 && errno == EINVAL) return known;
+    check_quietly(result, "prctl(PR_CAPBSET_READ, {})", capability);
+    known |= bit_of(capability);
+  }
 }
 
 // glibc has no wrapper for capset(2). Its third version takes 64 bits in two halves.
@@ -76,7 +81,7 @@ CapabilityOptions::CapabilityOptions(CommandLine& line) {
     });
   };
   take("--cap-add", add_, "grant a capability");
-  take("--cap-drop", drop_, "take a capability");
+  take("--cap-drop", drop_, "drop a capability");
   line.add_flag("--no-new-privs", no_new_privs,
                 "set-user-ID programs give nothing (default; off with --no-new-privs=false)");
   line.add_check([this] { granted = granted_capabilities(add_, drop_); });
@@ -86,10 +91,11 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   const CapabilitySet known = known_capabilities();
   const CapabilitySet granted = capabilities.granted & known;
 
-  // What is not in the bounding set no execve(2) gives any more: not to root, who else gets all,
-  // nor by file capabilities. Now, because it takes CAP_SETPCAP; it leaves untouched what we have.
-  for (int capability = 0; kernel_knows(capability); ++capability) {
-    if (has(granted, capability)) continue;
+  // No execve(2) gives a capability that is not in the bounding set: not to root, who otherwise
+  // gets all of them, nor by file capabilities. Now, because this needs CAP_SETPCAP; what we have
+  // ourselves it leaves untouched.
+  for (int capability = 0; contains(known, capability); ++capability) {
+    if (contains(granted, capability)) continue;
     check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);
   }
   if (tracing()) trace("prctl(PR_CAPBSET_DROP), all but " + names_of_capabilities(granted));
@@ -100,9 +106,10 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   check(prctl(PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS, 1)");
   become_user(ids);
 
-  // Without no_new_privs seccomp(2) wants CAP_SYS_ADMIN, and comes later. execve(2) then takes it:
-  // what a program is given is computed from the bounding, inheritable and ambient sets alone.
-  const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : only(CAP_SYS_ADMIN);
+  // Without no_new_privs seccomp(2) needs CAP_SYS_ADMIN, and comes later: so we keep it until the
+  // execve(2), which drops it. What a program is given is computed from the bounding, inheritable
+  // and ambient sets alone.
+  const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN);
   set_capabilities(granted | for_seccomp);
   check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");

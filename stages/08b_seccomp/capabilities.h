@@ -28,9 +28,10 @@ struct CapabilityOptions {
   std::vector<std::string> drop_;
 };
 
-// In the child, when the container is built: it becomes who --user says, and keeps of its
+// In the child, when the container is built: it becomes the user of --user, and keeps of its
 // capabilities, from the execve(2) on, only what is granted. Root of the container, as with docker
-// run, gets these; another user gets none, and set-user-ID programs give him none.
+// run, gets these; another user gets none, and set-user-ID programs give them none. Until the
+// execve(2), with --no-new-privs=false, it keeps CAP_SYS_ADMIN, which seccomp(2) needs then.
 void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids);
 
 }  // namespace box

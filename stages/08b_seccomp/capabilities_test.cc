@@ -19,7 +19,7 @@ TEST(Capabilities, HaveNames) {
   for (const char* name : {"", "CAP_", "CAP_CAP_KILL", "SYS_ADMIN ", "21", "ALL"}) {
     EXPECT_FALSE(capability_called(name).has_value()) << name;
   }
-  EXPECT_EQ(names_of_capabilities(only(CAP_KILL) | only(CAP_CHOWN)), "CHOWN, KILL");
+  EXPECT_EQ(names_of_capabilities(bit_of(CAP_KILL) | bit_of(CAP_CHOWN)), "CHOWN, KILL");
   EXPECT_EQ(names_of_capabilities(0), "none");
 }
 
@@ -33,13 +33,13 @@ TEST(GrantedCapabilities, FollowDocker) {
   const CapabilitySet usual = default_capabilities();
   const CapabilitySet all = all_capabilities();
   EXPECT_EQ(granted_capabilities({}, {}), usual);
-  EXPECT_EQ(granted_capabilities({"SYS_TIME"}, {}), usual | only(CAP_SYS_TIME));
-  EXPECT_EQ(granted_capabilities({}, {"cap_kill"}), usual & ~only(CAP_KILL));
+  EXPECT_EQ(granted_capabilities({"SYS_TIME"}, {}), usual | bit_of(CAP_SYS_TIME));
+  EXPECT_EQ(granted_capabilities({}, {"cap_kill"}), usual & ~bit_of(CAP_KILL));
   EXPECT_EQ(granted_capabilities({"KILL"}, {"KILL"}), usual);  // first dropped, then added
   EXPECT_EQ(granted_capabilities({"ALL"}, {}), all);
-  EXPECT_EQ(granted_capabilities({"all"}, {"SYS_ADMIN"}), all & ~only(CAP_SYS_ADMIN));
+  EXPECT_EQ(granted_capabilities({"all"}, {"SYS_ADMIN"}), all & ~bit_of(CAP_SYS_ADMIN));
   EXPECT_EQ(granted_capabilities({}, {"ALL"}), 0U);
-  EXPECT_EQ(granted_capabilities({"KILL", "CHOWN"}, {"All"}), only(CAP_KILL) | only(CAP_CHOWN));
+  EXPECT_EQ(granted_capabilities({"KILL", "CHOWN"}, {"All"}), bit_of(CAP_KILL) | bit_of(CAP_CHOWN));
   EXPECT_EQ(granted_capabilities({"ALL"}, {"ALL"}), all);
 }
 

@@ -108,17 +108,17 @@ std::optional<int> capability_called(const std::string& name) {
 std::string names_of_capabilities(CapabilitySet set) {
   std::string names;
   for (int capability = 0; capability <= CAP_LAST_CAP; ++capability) {
-    if (has(set, capability))
+    if (contains(set, capability))
       names += (names.empty() ? "" : ", ") + std::string(kNames[capability]);
   }
   return names.empty() ? "none" : names;
 }
 
-CapabilitySet all_capabilities() { return only(CAP_LAST_CAP + 1) - 1; }
+CapabilitySet all_capabilities() { return bit_of(CAP_LAST_CAP + 1) - 1; }
 
 CapabilitySet default_capabilities() {
   CapabilitySet set = 0;
-  for (const int capability : kDefault) set |= only(capability);
+  for (const int capability : kDefault) set |= bit_of(capability);
   return set;
 }
 

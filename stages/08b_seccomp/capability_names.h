@@ -9,11 +9,11 @@ namespace box {
 
 using CapabilitySet = std::uint64_t;  // bit n is capability n of <linux/capability.h>
 
-[[nodiscard]] constexpr CapabilitySet only(int capability) {
+[[nodiscard]] constexpr CapabilitySet bit_of(int capability) {
   return CapabilitySet{1} << capability;
 }
-[[nodiscard]] constexpr bool has(CapabilitySet set, int capability) {
-  return (set & only(capability)) != 0;
+[[nodiscard]] constexpr bool contains(CapabilitySet set, int capability) {
+  return (set & bit_of(capability)) != 0;
 }
 
 // With or without "CAP_", in any case. Nothing if there is none of this name.

@@ -62,7 +62,7 @@ std::string name_of_process(pid_t process) {
   return name;
 }
 
-void answer(int listener, const BpfProgram& program) {
+void report_and_deny(int listener, const BpfProgram& program) {
   // The kernel's structures may grow beyond those that we were compiled with.
   struct {
     seccomp_notif call;
@@ -79,11 +79,11 @@ void answer(int listener, const BpfProgram& program) {
   (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
 }
 
-[[noreturn]] void tell_all(const UniqueFd& socket, const BpfProgram& program) {
+[[noreturn]] void report_all(const UniqueFd& socket, const BpfProgram& program) {
   const UniqueFd listener = receive_descriptor(socket.get());
   pollfd event = {listener.get(), POLLIN, 0};
   while (listener.get() != -1 && poll(&event, 1, -1) != -1 && (event.revents & POLLIN) != 0) {
-    answer(listener.get(), program);
+    report_and_deny(listener.get(), program);
   }
   _exit(0);  // the last process with this filter has ended
 }
@@ -94,11 +94,11 @@ DeniedCalls::DeniedCalls(const BpfProgram& program) {
   if (!tracing() || program.empty()) return;
   int ends[2];
   check_quietly(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "socketpair()");
-  to_teller_ = UniqueFd(ends[0]);
-  const UniqueFd at_teller(ends[1]);
+  socket_ = UniqueFd(ends[0]);
+  const UniqueFd at_reporter(ends[1]);
   const pid_t parent = getpid();
-  teller_ = check_quietly(fork(), "fork()");
-  if (teller_ != 0) return;
+  reporter_ = check_quietly(fork(), "fork()");
+  if (reporter_ != 0) return;
 
   // Ctrl-C is for the command: what it denies until it ends is still to be told.
   sigset_t all;
@@ -106,18 +106,18 @@ DeniedCalls::DeniedCalls(const BpfProgram& program) {
   (void)sigprocmask(SIG_SETMASK, &all, nullptr);
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(0);
-  to_teller_.close();
+  socket_.close();
   trace_as("denied");
-  tell_all(at_teller, program);
+  report_all(at_reporter, program);
 }
 
 DeniedCalls::~DeniedCalls() {
-  if (teller_ <= 0) return;
-  (void)kill(teller_, SIGKILL);
-  (void)waitpid(teller_, nullptr, 0);
+  if (reporter_ <= 0) return;
+  (void)kill(reporter_, SIGKILL);
+  (void)waitpid(reporter_, nullptr, 0);
 }
 
-void DeniedCalls::tell(int listener) const {
+void DeniedCalls::send_to_reporter(int listener) const {
   char byte = 0;
   iovec data = {&byte, 1};
   Control control = {};
@@ -128,7 +128,7 @@ void DeniedCalls::tell(int listener) const {
   message.msg_controllen = sizeof control;
   control.header = {CMSG_LEN(sizeof listener), SOL_SOCKET, SCM_RIGHTS};
   std::memcpy(CMSG_DATA(&control.header), &listener, sizeof listener);
-  check_quietly(sendmsg(to_teller_.get(), &message, 0), "sendmsg(the filter's listener)");
+  check_quietly(sendmsg(socket_.get(), &message, 0), "sendmsg(the filter's listener)");
 }
 
 BpfProgram with_listener(BpfProgram program) {

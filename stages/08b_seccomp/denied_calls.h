@@ -8,10 +8,10 @@
 
 namespace box {
 
-// With --verbose: a process beside the parent, to which the kernel sends each call that `program`
-// denies with an errno, see seccomp_unotify(2). It writes a line, and lets the call fail with that
-// errno. More it cannot do: it never lets a call pass, and should it die, they fail with ENOSYS. It
-// ends with this object, or with the parent. Without --verbose there is none.
+// With --verbose: a reporter, a process beside the parent, to which the kernel sends each call that
+// `program` denies with an errno, see seccomp_unotify(2). It writes a line, and lets the call fail
+// with that errno. More it cannot do: it never lets a call pass, and if it dies, they fail with
+// ENOSYS. It ends with this object, or with the parent. Without --verbose there is none.
 class DeniedCalls {
  public:
   explicit DeniedCalls(const BpfProgram& program);
@@ -19,14 +19,14 @@ class DeniedCalls {
   DeniedCalls(const DeniedCalls&) = delete;
   DeniedCalls& operator=(const DeniedCalls&) = delete;
 
-  [[nodiscard]] bool are_told() const { return teller_ > 0; }
+  [[nodiscard]] bool are_reported() const { return reporter_ > 0; }
 
-  // In the child: `listener`, of the filter, is for that process.
-  void tell(int listener) const;
+  // In the child: gives the filter's listener to the reporter.
+  void send_to_reporter(int listener) const;
 
  private:
-  UniqueFd to_teller_;
-  pid_t teller_ = -1;
+  UniqueFd socket_;
+  pid_t reporter_ = -1;
 };
 
 // `program`, but instead of an errno it answers: ask the listener. What says ENOSYS still does: as

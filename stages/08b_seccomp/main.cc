@@ -56,7 +56,7 @@ static int run(CommandLine& line) {
   });
   write_id_maps(child.pid(), ids);
   handshake.let_child_go_on();
-  return cgroup.finish(wait_for_pid_1(child));
+  return filter.explain(cgroup.finish(wait_for_pid_1(child)));
 }
 
 int main(int argc, char** argv) { return run_main(argc, argv, run); }

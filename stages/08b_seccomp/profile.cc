@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -138,13 +139,18 @@ scmp_arg_cmp read_condition(const Node& node) {
   return condition;
 }
 
-std::uint32_t read_architecture(const Node& node) {
+// 0: libseccomp does not know it.
+std::uint32_t find_architecture(const Node& node) {
   std::string name = node.text();
-  const bool is_named = name.rfind("SCMP_ARCH_", 0) == 0;
-  name.erase(0, is_named ? 10 : 0);
+  if (name.rfind("SCMP_ARCH_", 0) != 0) node.refuse("unknown architecture " + name);
+  name.erase(0, 10);
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return std::tolower(c); });
-  const std::uint32_t architecture = is_named ? seccomp_arch_resolve_name(name.c_str()) : 0;
+  return seccomp_arch_resolve_name(name.c_str());
+}
+
+std::uint32_t read_architecture(const Node& node) {
+  const std::uint32_t architecture = find_architecture(node);
   if (architecture == 0) node.refuse("unknown architecture " + node.text());
   return architecture;
 }
@@ -158,7 +164,8 @@ std::vector<std::uint32_t> read_architectures(const Node& profile) {
   }
   for (const Node& node : profile.at("archMap").items()) {
     node.only_with({"architecture", "subArchitectures"});
-    if (read_architecture(node.at("architecture")) != native) continue;
+    // What is said of other machines does not matter here, nor whether libseccomp knows them.
+    if (find_architecture(node.at("architecture")) != native) continue;
     listed.push_back(native);
     for (const Node& sub : node.at("subArchitectures").items()) {
       listed.push_back(read_architecture(sub));
@@ -191,7 +198,7 @@ bool counts(const Node& rule, CapabilitySet granted) {
   const auto is_granted = [granted](const Node& node) {
     const auto capability = capability_called(node.text());
     if (!capability) node.refuse("there is no capability " + node.text());
-    return has(granted, *capability);
+    return contains(granted, *capability);
   };
   const auto is_this_machine = [](const Node& node) { return node.text() == kGoArch; };
 
@@ -256,7 +263,7 @@ class Compiler {
   }
 
   [[nodiscard]] BpfProgram program() const {
-    BpfProgram program = newer_calls();
+    BpfProgram program = missing_calls();
     const BpfProgram rules = exported();
     program.insert(program.end(), rules.begin(), rules.end());
     if (program.size() > BPF_MAXINSNS) profile_.refuse("is too long for the kernel");
@@ -323,23 +330,41 @@ class Compiler {
     return newest;
   }
 
-  // The beginning of the program, for what libseccomp has no rule: a number larger than another.
-  // Numbers of x32 are left to the part that follows: there they kill.
-  [[nodiscard]] BpfProgram newer_calls() const {
+  // The beginning of the program, for what libseccomp has no rule: all numbers of a range.
+  [[nodiscard]] BpfProgram missing_calls() const {
     BpfProgram program;
     for (const std::uint32_t architecture : architectures_) {
-      const int last = newest(architecture);
-      if (last < 0 || architecture == SCMP_ARCH_X32) continue;
-      const auto number = static_cast<std::uint32_t>(last);
-      program.insert(program.end(),
-                     {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-                      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 4),
-                      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 2, 0),
-                      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, number, 0, 1),
-                      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)});
+      if (architecture == SCMP_ARCH_X32) continue;
+      for (const auto& [first, last] : missing_numbers(architecture)) {
+        program.insert(program.end(),
+                       {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 4),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 2, 0),
+                        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)});
+      }
     }
     return program;
+  }
+
+  // The numbers that are newer than the profile, and those that are no call's. Numbers of x32 are
+  // left to the part that follows: there they kill.
+  [[nodiscard]] std::vector<std::pair<std::uint32_t, std::uint32_t>> missing_numbers(
+      std::uint32_t architecture) const {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> ranges;
+    const int last = newest(architecture);
+    if (last < 0) return ranges;
+    for (std::uint32_t number = 0; says_newest() && number <= static_cast<unsigned>(last);
+         ++number) {
+      const std::unique_ptr<char, decltype(&std::free)> name(
+          seccomp_syscall_resolve_num_arch(architecture, static_cast<int>(number)), std::free);
+      if (name != nullptr) continue;
+      if (ranges.empty() || ranges.back().second + 1 != number) ranges.emplace_back(number, number);
+      ranges.back().second = number;
+    }
+    ranges.emplace_back(last + 1, kX32Bit - 1);
+    return ranges;
   }
 
   [[nodiscard]] BpfProgram exported() const {
@@ -375,9 +400,29 @@ BpfProgram compile_profile(const std::string& json, CapabilitySet granted) {
   const Json value = parse(json);
   const Node profile(value, "");
   // Podman writes the name of each number in errnoRet beside it.
-  profile.only_with({"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures",
-                     "syscalls", "comment", "newestSyscall"});
+  profile.only_with(
+      {"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures", "syscalls",
+       "comment", "newestSyscall", "flags",
+       // For a supervisor, see SCMP_ACT_NOTIFY, which is refused: then it has no task.
+       "listenerPath", "listenerMetadata"});
   return Compiler(profile, granted).program();
+}
+
+unsigned flags_of_profile(const std::string& json) {
+  const Json value = parse(json);
+  unsigned flags = 0;
+  for (const Node& node : Node(value, "").at("flags").items()) {
+    const std::string name = node.text();
+    if (name == "SECCOMP_FILTER_FLAG_LOG") {
+      flags |= SECCOMP_FILTER_FLAG_LOG;
+    } else if (name == "SECCOMP_FILTER_FLAG_SPEC_ALLOW") {
+      flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    } else if (name != "SECCOMP_FILTER_FLAG_TSYNC" &&
+               name != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
+      node.refuse("unknown flag " + name);
+    }  // these two are about other threads and about a supervisor: there are none
+  }
+  return flags;
 }
 
 std::string compiler_of_profiles() {

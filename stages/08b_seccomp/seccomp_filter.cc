@@ -1,6 +1,7 @@
 #include "stages/08b_seccomp/seccomp_filter.h"
 
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,12 +81,15 @@ BpfProgram built_in(const sock_filter (&compiled)[size], const char* json, Capab
   return compile_once(json, granted);
 }
 
-BpfProgram program_of(const std::string& profile, CapabilitySet granted) {
+BpfProgram program_of(const std::string& profile, CapabilitySet granted, unsigned& flags) {
   if (profile == "unconfined") return {};
   if (profile == "default") return built_in(kDefaultProgram, kDefaultJson, granted);
   if (profile == "strict") return built_in(kStrictProgram, kStrictJson, granted);
   try {
-    return compile_once(read_profile(profile), granted);
+    const std::string json = read_profile(profile);
+    BpfProgram program = compile_once(json, granted);
+    flags = flags_of_profile(json);
+    return program;
   } catch (const Failure& failure) {
     throw Failure("--seccomp " + profile + ": " + failure.what(), failure.hint());
   }
@@ -94,6 +98,17 @@ BpfProgram program_of(const std::string& profile, CapabilitySet granted) {
 bool allows(const BpfProgram& program, int number) {
   const seccomp_data call = {number, seccomp_arch_native(), 0, {}};
   return evaluate(program, call) == SECCOMP_RET_ALLOW;
+}
+
+// Whether there is a call of this machine's that kills, whatever its arguments.
+bool kills_calls(const BpfProgram& program) {
+  constexpr int kMostCalls = 1024;
+  for (int number = 0; number < kMostCalls; ++number) {
+    const seccomp_data call = {number, seccomp_arch_native(), 0, {}};
+    const std::uint32_t action = evaluate(program, call) & SECCOMP_RET_ACTION_FULL;
+    if (action == SECCOMP_RET_KILL_THREAD || action == SECCOMP_RET_KILL_PROCESS) return true;
+  }
+  return false;
 }
 
 int load(const BpfProgram& program, unsigned flags) {
@@ -116,21 +131,38 @@ std::string seccomp_hint(const Failure& failure) {
 SeccompOptions::SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities) {
   line.add_option("--seccomp", "PROFILE",
                   "default, strict, unconfined, or a file in Docker's profile format", profile_);
-  line.add_check([this, &capabilities] { program = program_of(profile_, capabilities.granted); });
+  line.add_check(
+      [this, &capabilities] { program = program_of(profile_, capabilities.granted, flags); });
   line.add_hint(seccomp_hint);
 }
 
 SeccompFilter::SeccompFilter(const SeccompOptions& seccomp)
-    : program_(seccomp.program), denied_(seccomp.program) {}
+    : options_(seccomp), denied_(seccomp.program) {}
 
 void SeccompFilter::install() const {
-  if (program_.empty()) return;
+  const BpfProgram& program = options_.program;
+  if (program.empty()) return;
   // The listener can be sent only when the filter is there: the filter must let it.
-  if (denied_.are_told() && allows(program_, SYS_sendmsg)) {
-    denied_.tell(load(with_listener(program_), SECCOMP_FILTER_FLAG_NEW_LISTENER));
+  if (denied_.are_reported() && allows(program, SYS_sendmsg)) {
+    denied_.send_to_reporter(
+        load(with_listener(program), options_.flags | SECCOMP_FILTER_FLAG_NEW_LISTENER));
   } else {
-    load(program_, 0);
+    load(program, options_.flags);
   }
+}
+
+int SeccompFilter::explain(int exit_status) const {
+  if (options_.program.empty() || exit_status != 128 + SIGSYS) return exit_status;
+  if (kills_calls(options_.program)) {
+    warn("the command was killed by SIGSYS: it made a system call that the seccomp profile kills",
+         "--verbose tells which calls are denied, but a killed one is in the kernel's log only");
+  } else {
+    warn(
+        "the command was killed by SIGSYS: it made a system call of another architecture, as 32-bit"
+        " programs do",
+        "--seccomp FILE, where archMap names that architecture, or --seccomp unconfined");
+  }
+  return exit_status;
 }
 
 }  // namespace box

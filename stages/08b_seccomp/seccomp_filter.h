@@ -16,6 +16,7 @@ struct SeccompOptions {
   SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities);
 
   BpfProgram program;  // after parse(); empty: unconfined
+  unsigned flags = 0;  // of seccomp(2)
 
  private:
   std::string profile_ = "default";
@@ -35,8 +36,12 @@ class SeccompFilter {
   // program fail; or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us either.
   void install() const;
 
+  // In the parent, when the container has ended: says so if the filter has killed the command,
+  // which would otherwise look like a crash. Returns `exit_status`.
+  [[nodiscard]] int explain(int exit_status) const;
+
  private:
-  const BpfProgram& program_;
+  const SeccompOptions& options_;
   DeniedCalls denied_;
 };
 

@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 import shutil
+import signal
+import struct
 import subprocess
 import tempfile
 
@@ -313,7 +315,61 @@ def test_a_profile_that_is_not_there(caller, path, message):
 def test_a_profile_that_kills(caller, folder):
     path = write_profile(folder, denying("mkdir", "mkdirat", action="SCMP_ACT_KILL_PROCESS"))
     result = caller.run(STAGE, "--seccomp", path, "mkdir", "/dev/shm/x")
-    assert result.returncode == 128 + 31  # SIGSYS
+    assert result.returncode == 128 + signal.SIGSYS
+    message, _ = result.stderr.splitlines()
+    assert message.endswith("it made a system call that the seccomp profile kills")
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("flags, seen", [
+    (["SECCOMP_FILTER_FLAG_LOG"], "SECCOMP_FILTER_FLAG_LOG"),
+    (["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], "SECCOMP_FILTER_FLAG_SPEC_ALLOW"), ([], "0")])
+def test_the_profiles_flags_are_handed_to_the_kernel(caller, folder, flags, seen):
+    path = write_profile(folder, {**denying("mkdir"), "flags": flags})
+    trace = folder / "trace"
+    trace.touch()
+    trace.chmod(0o666)
+    caller.output(STAGE, "--seccomp", path, "true", before=[
+        "strace", "-f", "-qq", "-o", str(trace), "-e", "trace=seccomp"])
+    assert f"seccomp(SECCOMP_SET_MODE_FILTER, {seen}, " in trace.read_text()
+
+
+def test_an_unknown_flag_is_refused(caller, folder):
+    path = write_profile(folder, {**denying("mkdir"), "flags": ["SECCOMP_FILTER_FLAG_X"]})
+    result = caller.run(STAGE, "--seccomp", path, "true")
+    assert result.returncode == 125
+    assert result.stderr == (f"{STAGE}: --seccomp {path}: flags[0]: unknown flag"
+                             " SECCOMP_FILTER_FLAG_X\n")
+
+
+def elf32() -> bytes:
+    """A program for i386 that makes a system call: exit(7)."""
+    code = bytes.fromhex("31c0 40 bb07000000 cd80")  # eax = 1, ebx = 7, int 0x80
+    start = 0x8048000
+    header = b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack(
+        "<HHIIIIIHHHHHH", 2, 3, 1, start + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    return header + struct.pack("<IIIIIIII", 1, 0, start, start, 84 + len(code), 84 + len(code), 5,
+                                4096) + code
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86_64 runs programs of i386")
+@pytest.mark.parametrize("options", [[], ["--init"]])
+def test_a_32_bit_program_that_is_killed_is_told_apart_from_a_crash(caller, folder, options):
+    program = folder / "program"
+    program.write_bytes(elf32())
+    program.chmod(0o755)
+    words = (*options, "-v", f"{program}:/program:ro", "/program")
+    result = caller.run(STAGE, *words)
+    assert result.returncode == 128 + signal.SIGSYS
+    message, hint = result.stderr.splitlines()
+    assert message == (f"{STAGE}: the command was killed by SIGSYS: it made a system call of"
+                       " another architecture, as 32-bit programs do")
+    assert "--seccomp unconfined" in hint
+    assert caller.run(STAGE, "--seccomp", "unconfined", *words).returncode == 7
+    path = write_profile(folder, {**denying("mkdir"), "archMap": [
+        {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+        {"architecture": "SCMP_ARCH_ABACUS", "subArchitectures": ["SCMP_ARCH_SLIDE_RULE"]}]})
+    assert caller.run(STAGE, "--seccomp", path, *words).returncode == 7
 
 
 # --- What --verbose tells -----------------------------------------------------------------------
@@ -374,6 +430,21 @@ def test_without_its_set_up_nothing_starts(caller, call):
         "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=EPERM"])
     assert result.returncode == 125
     assert result.stdout == ""
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("number", [3, 43, 80])
+def test_a_capability_that_cannot_be_asked_about_is_no_reason_to_leave_all(caller, number):
+    """Only EINVAL says that this kernel has no such capability, see PR_CAPBSET_READ."""
+    result = caller.run(STAGE, "--cap-drop", "ALL", "--no-new-privs=false", "grep", "Cap",
+                        "/proc/self/status", before=[
+                            "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl",
+                            "-e", f"inject=prctl:error=EPERM:when={number}"])
+    if result.returncode == 0:
+        assert all(line.endswith("0" * 16) for line in result.stdout.splitlines()), result.stdout
+        return
+    assert result.returncode == 125
+    assert f"{STAGE}: prctl(" in result.stderr
 
 
 @pytest.mark.as_shipped
