@@ -117,9 +117,11 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2020-15257", "the command connects to an abstract Unix socket of the host",
            "a network namespace", rows=("abstract_sockets_are_refused",)),
     Escape("CVE-2020-8558", "the command reaches what listens on the host's 127.0.0.1",
-           "a network namespace; packets to the loopback are dropped",
+           "a network namespace; the loopback takes no packets from other links, whatever the rules",
            rows=("hosts_loopback_is_refused", "no_packet_to_hosts_loopback",
-                 "gateway_is_not_the_host")),
+                 "loopback_is_shut_without_rules", "gateway_is_not_the_host")),
+    Escape("CVE-2020-13401", "the command announces itself as the host's IPv6 router",
+           "the bridge has no IPv6", rows=("host_speaks_no_ipv6_with_it",)),
     # --- Fail-open
     Escape("Set-up that fails open", "a call of the set-up fails, and the container starts without"
            " that layer", "every result is checked before the command runs",

@@ -75,6 +75,37 @@ def rows() -> List[Property]:
             mistake="route_localnet is on, and no rule drops what comes from outside.",
             command="{stage} --network bridge --rootfs {root} -- ./forge"),
         Property(
+            name="loopback_is_shut_without_rules", since="08c", scene=rules_flushed,
+            identities=(ROOT,), observe=no_forged_packet_arrives, control=Control.NONE,
+            seen_failing="the mutant rules_instead_of_a_proxy",
+            holds="after nft flush ruleset, too, no packet gets to the host's 127.0.0.1",
+            violated="it arrives",
+            lesson="Rules can be flushed by anybody who reloads a firewall; what was shut before"
+                   " them stays shut.",
+            man="8 nft", mistake="route_localnet is on, and only a rule makes up for it.",
+            command="{stage} --network bridge --rootfs {root} -p 8080:80 -- ./forge & nft flush"
+                    " ruleset"),
+        Property(
+            name="host_speaks_no_ipv6_with_it", since="08c", scene=at_bridge, identities=(ROOT,),
+            observe=no_ipv6_address_came, control=Control.NONE,
+            seen_failing="the mutant bridge_speaks_ipv6",
+            holds="the host gets no IPv6 address at the container's links",
+            violated="it gets one",
+            lesson="By router advertisements a neighbour becomes the host's router:"
+                   " CVE-2020-13401.",
+            man="7 ipv6", mistake="Only IPv4 was thought of: a new link has IPv6 by itself.",
+            command="{stage} --network bridge --rootfs {root} -- /bin/sh & ip -6 address"),
+        Property(
+            name="forwarding_is_switched_back", since="08c", scene=at_bridge, identities=(ROOT,),
+            observe=forwarding_is_as_before, control=Control.NONE,
+            seen_failing="the mutant forwarding_left",
+            holds="afterwards the host's links forward as they did before",
+            violated="one forwards that did not",
+            lesson="A host that forwards is a router for all of its networks.",
+            man="7 ip", mistake="ip_forward is switched on, and never off.",
+            command="{stage} --network bridge --rootfs {root} -- /bin/true; sysctl -a | grep"
+                    " forwarding"),
+        Property(
             name="containers_meet_by_name", since="08c", scene=two_containers, identities=(ROOT,),
             observe=asked_one_is_reached, control=Control.OTHER_SCENE, control_scene=two_apart,
             holds="a container reaches one that started later, by its name",
@@ -133,6 +164,56 @@ def published(stage: Stage) -> Look:
 def not_published(stage: Stage) -> Look:
     """The same, but not published."""
     return published_in(stage, "--network", "bridge")
+
+
+def need_own_host(stage: Stage) -> None:
+    if not stage.agent.has_own_host:
+        raise NotTestable("it needs root, for a network of the test's own")
+
+
+def rules_flushed(stage: Stage) -> Look:
+    """A packet is forged in the container when somebody on the host has flushed the rules."""
+    look = look_of(stage)
+    need_bridge(stage)
+    need_own_host(stage)
+    port = stage.names["port"]
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1", f"forge={port}"), "--network", "bridge",
+                      "--publish", f"{port}:80")
+    if not stage.wait_for_hold(look, run, "run"):
+        return look
+    stage.agent.run(["nft", "flush", "ruleset"], program="/usr/sbin/nft")
+    catcher = stage.agent.start(["catcher", stage.nonce, f"catch={port},1500"], 10.0,
+                                program=stage.host_probe, **stage.circumstances())
+    stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
+    stage.agent.write(run["run"], "\n", close=True)
+    caught = stage.agent.wait(catcher["run"], stage.seconds(3.0))
+    look.facts["caught"] = stage.answers(caught["stdout"])[f"catch={port},1500"][-1]["caught"]
+    stage.end(look, run, "run")
+    stage.agent.finish(catcher["run"])
+    return look
+
+
+FORWARDING = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/conf/up0/forwarding")
+INET6 = "/proc/net/if_inet6"
+
+
+def at_bridge(stage: Stage) -> Look:
+    """At the bridge of a host that has another link, looked at before, meanwhile and after."""
+    look = look_of(stage)
+    need_bridge(stage)
+    need_own_host(stage)
+    stage.busybox("ip", "link", "add", "up0", "type", "bridge")
+    stage.busybox("ip", "link", "set", "up0", "up")
+    stage.watch()
+    look.facts["before"] = stage.agent.read(*FORWARDING, INET6)
+    run = stage.start(stage.probe("hello", "hold=1"), "--network", "bridge")
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts["meanwhile"] = stage.agent.read(*FORWARDING, INET6)
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+        look.facts["after"] = stage.agent.read(*FORWARDING)
+    return look
 
 
 def two_containers_in(stage: Stage, network: str) -> Look:
@@ -235,6 +316,26 @@ def links_are_own(look: Look) -> Seen:
     if names:
         return violated(f"/sys/class/net shows {', '.join(sorted(names))}")
     raise ProbeBroke(str(look.answer("links")))
+
+
+def no_ipv6_address_came(look: Look) -> Seen:
+    before, meanwhile = (look.fact(when)[INET6] for when in ("before", "meanwhile"))
+    if "text" not in before or "text" not in meanwhile:
+        raise NotTestable("this kernel has no IPv6")
+    links = {line.split()[-1] for line in before["text"].splitlines()}
+    came = [line for line in meanwhile["text"].splitlines() if line.split()[-1] not in links]
+    if came:
+        return violated(f"{INET6} has {came[0].split()[0]} at {came[0].split()[-1]}")
+    return holds(f"{INET6} has no link that was not there before")
+
+
+def forwarding_is_as_before(look: Look) -> Seen:
+    before, after = ([look.fact(when)[path].get("text", "").strip() for path in FORWARDING]
+                     for when in ("before", "after"))
+    told = f"{' and '.join(FORWARDING)} were {' and '.join(before)}, are {' and '.join(after)}"
+    if "" in before + after:
+        raise ProbeBroke(told)
+    return holds(told) if before == after else violated(told)
 
 
 def no_forged_packet_arrives(look: Look) -> Seen:

@@ -216,9 +216,10 @@ class Stage:
         if not self.before:
             return []
         lines = self.differences(self.snapshot())
-        # Others on this machine make cgroups, too: theirs are filled, or go, within moments.
+        # Others on this machine make cgroups, too: theirs are filled, or go, within moments. And a
+        # program may clean up in the background, so that its caller need not wait.
         patience = time.monotonic() + 2
-        while any(line.startswith("cgroups") for line in lines) and time.monotonic() < patience:
+        while lines and time.monotonic() < patience:
             time.sleep(0.1)
             lines = self.differences(self.snapshot())
         return lines
@@ -346,7 +347,7 @@ class Stage:
         for verb, answers in self.answers(ended["stdout"]).items():
             look.answers.setdefault(verb, []).extend(answers)
 
-    def left_processes(self, patience: float = 0.3) -> List[str]:
+    def left_processes(self, patience: float = 1.0) -> List[str]:
         """Whatever still runs though the program under test is over, but for the victim."""
         end = time.monotonic() + self.seconds(patience)
         while True:

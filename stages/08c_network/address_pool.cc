@@ -9,10 +9,12 @@ namespace {
 
 constexpr const char* kLinkPrefix = "hood";
 
-// The container's number if this is a link of a container, else 0.
+// The container's number if this is a link of a container, otherwise 0.
 int number_of(const Link& link) {
   for (int number = 1; number <= kMostContainers; ++number) {
-    if (link.name == link_name(number)) return number;
+    if (link.name == link_name(number)) {
+      return link.address == outer_mac_address_of(number) ? number : 0;
+    }
   }
   return 0;
 }
@@ -28,25 +30,37 @@ std::string mac_address_of(int number) {
   return {'\x02', '\x4f', 10, 79, 0, static_cast<char>(number + 1)};
 }
 
+std::string outer_mac_address_of(int number) {
+  return {'\x02', '\x4f', 10, 79, 1, static_cast<char>(number + 1)};
+}
+
+const Link* find_bridge(const std::vector<Link>& links) {
+  for (const Link& link : links) {
+    const bool is_ours = link.kind == "bridge" && link.address == mac_address_of(0);
+    if (link.name == kBridge && is_ours) return &link;
+  }
+  return nullptr;
+}
+
 std::string alias_of(const Container& container) {
-  std::string alias = container.name;
-  for (const PublishedPort& port : container.ports) alias += " " + text_of(port);
-  return alias;
+  return container.name + (container.ports.empty() ? "" : " ") + text_of(container.ports);
 }
 
 std::vector<Container> containers_in(const std::vector<Link>& links) {
-  int bridge = -1;
-  for (const Link& link : links) {
-    if (link.name == kBridge) bridge = link.index;
-  }
   std::vector<Container> containers;
+  const Link* bridge = find_bridge(links);
+  if (bridge == nullptr) return containers;
   for (const Link& link : links) {
     Container container;
     container.number = number_of(link);
-    if (link.master != bridge || container.number == 0) continue;
+    container.link = link.index;
+    if (link.master != bridge->index || container.number == 0) continue;
     std::istringstream words(link.alias);
     words >> container.name;
-    for (std::string port; words >> port;) container.ports.push_back(parse_published_port(port));
+    for (std::string word; words >> word;) {
+      const auto ports = parse_published_ports(word);
+      container.ports.insert(container.ports.end(), ports.begin(), ports.end());
+    }
     containers.push_back(container);
   }
   return containers;

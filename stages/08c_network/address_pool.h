@@ -1,10 +1,10 @@
 // Which container has which address and name, and where that is written down: nowhere but in the
 // kernel's list of links.
 //
-// Container 7 is who has the link hood7: its address is 10.79.0.8, and the link's alias holds its
-// name and its published ports. The kernel gives no name to two links, and takes the link when the
-// container's network namespace ends, even after SIGKILL: so no address is leased twice, and none
-// stays leased.
+// The container behind the link hood7 has the address 10.79.0.8, and the link's alias holds its
+// name and its published ports. The kernel gives no name to two links, and removes the link when
+// the container's network namespace ends, even after SIGKILL: so no address is leased twice, and
+// none stays leased.
 #pragma once
 
 #include <string>
@@ -23,6 +23,7 @@ inline constexpr std::size_t kLongestAlias = 255;  // IFALIASZ of the kernel, le
 
 struct Container {
   int number = 0;  // from 1 to kMostContainers
+  int link = 0;    // the number of its link on the host, which no other link will ever have
   std::string name;
   std::vector<PublishedPort> ports;
 };
@@ -32,6 +33,12 @@ struct Container {
 // An Ethernet address that goes with the IP address, as Docker's do: who has talked to an earlier
 // owner of the address, and remembers, need not ask again, see arp(7).
 [[nodiscard]] std::string mac_address_of(int number);  // six bytes
+// That of the container's link on the host. By these, which links have from their birth on, we know
+// our links: others may have names like ours.
+[[nodiscard]] std::string outer_mac_address_of(int number);
+
+// Our bridge among these links, or nullptr.
+[[nodiscard]] const Link* find_bridge(const std::vector<Link>& links);
 
 [[nodiscard]] std::string alias_of(const Container& container);
 

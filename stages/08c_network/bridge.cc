@@ -4,128 +4,41 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <ifaddrs.h>
-#include <linux/if.h>
-#include <linux/veth.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <fstream>
+#include <sstream>
+#include <utility>
 
 #include "common/check.h"
-#include "common/write_file.h"
+#include "stages/08c_network/bridge_lock.h"
 #include "stages/08c_network/find_program.h"
+#include "stages/08c_network/forwarding.h"
+#include "stages/08c_network/links.h"
 #include "stages/08c_network/nftables.h"
+#include "stages/08c_network/port_proxy.h"
 
 namespace box {
 namespace {
 
-constexpr const char* kFolder = "/run/containers-under-the-hood";
-constexpr const char* kForward = "/proc/sys/net/ipv4/ip_forward";
-// What the bridge's alias says if we have switched that on.
-constexpr const char* kForwardedNothing = "ip_forward was 0";
+constexpr const char* kOtherNetwork = "use another network: --network pasta";
 
-UniqueFd open_own_namespace() {
-  return UniqueFd(
-      check_quietly(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), "open(/proc/self/ns/net)"));
+Failure pool_is_in_use(const std::string& by) {
+  return Failure(fmt::format("{} is in use already, by {}", kSubnet, by), kOtherNetwork);
 }
 
-// One at a time changes the bridge, the rules and the hosts file. The lock is on the network
-// namespace itself: whoever is in another one has another bridge.
-class BridgeLock {
- public:
-  BridgeLock() : namespace_(open_own_namespace()) {
-    check_quietly(TEMP_FAILURE_RETRY(flock(namespace_.get(), LOCK_EX)), "flock(the namespace)");
-    // For nft to inherit, and with it the lock: if we are killed meanwhile, the janitor has to wait
-    // until the rules are loaded, or it would remove them too early.
-    check_quietly(fcntl(namespace_.get(), F_SETFD, 0), "fcntl(the namespace)");
+std::string name_of(int link, const std::vector<Link>& links) {
+  for (const Link& other : links) {
+    if (other.index == link) return other.name;
   }
-
- private:
-  UniqueFd namespace_;
-};
-
-std::string ip_bytes(const std::string& address) {
-  in_addr binary = {};
-  (void)inet_pton(AF_INET, address.c_str(), &binary);  // it is one of ours
-  return {reinterpret_cast<const char*>(&binary), sizeof binary};
+  return "a route";
 }
 
-ifinfomsg link_header(int index, unsigned flags) {
-  ifinfomsg header = {};
-  header.ifi_index = index;
-  header.ifi_flags = flags;
-  header.ifi_change = flags;
-  return header;
-}
-
-// ip address add ADDRESS/24 dev LINK
-void add_address(RouteSocket& socket, int link, const std::string& address, unsigned flags) {
-  ifaddrmsg header = {};
-  header.ifa_family = AF_INET;
-  header.ifa_prefixlen = kPrefixLength;
-  header.ifa_index = static_cast<unsigned>(link);
-  NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | flags, header);
-  message.add_bytes(IFA_LOCAL, ip_bytes(address));
-  check(socket.ask(message), "rtnetlink(NEWADDR {}/{})", address, kPrefixLength);
-}
-
-// ip route add default via GATEWAY
-void add_default_route(RouteSocket& socket, const std::string& gateway) {
-  rtmsg header = {};
-  header.rtm_family = AF_INET;
-  header.rtm_table = RT_TABLE_MAIN;
-  header.rtm_protocol = RTPROT_STATIC;
-  header.rtm_type = RTN_UNICAST;
-  NetlinkMessage message(RTM_NEWROUTE, NLM_F_CREATE, header);
-  message.add_bytes(RTA_GATEWAY, ip_bytes(gateway));
-  check(socket.ask(message), "rtnetlink(NEWROUTE default via {})", gateway);
-}
-
-// ip link set LINK up
-void bring_up(RouteSocket& socket, int link, const std::string& name) {
-  NetlinkMessage message(RTM_NEWLINK, 0, link_header(link, IFF_UP));
-  check(socket.ask(message), "rtnetlink(NEWLINK {}, UP)", name);
-}
-
-// ip link set LINK alias TEXT
-void set_alias(RouteSocket& socket, const std::string& link, const std::string& text) {
-  NetlinkMessage message(RTM_SETLINK, 0, ifinfomsg{});
-  message.add(IFLA_IFNAME, link);
-  message.add(IFLA_IFALIAS, text);
-  check(socket.ask(message), "rtnetlink(SETLINK {}, alias '{}')", link, text);
-}
-
-// ip link set LINK alias TEXT type bridge_slave hairpin on
-//
-// Where net.bridge.bridge-nf-call-iptables is on, the bridge itself applies the rules. What they
-// send back to the container from which it came, its own published port, then has to leave by the
-// link by which it came in.
-void set_up_port(RouteSocket& socket, const std::string& link, const std::string& alias) {
-  NetlinkMessage message(RTM_NEWLINK, 0, ifinfomsg{});
-  message.add(IFLA_IFNAME, link);
-  message.add(IFLA_IFALIAS, alias);
-  message.nest(IFLA_LINKINFO, [&] {
-    message.add(IFLA_INFO_SLAVE_KIND, std::string("bridge"));
-    message.nest(IFLA_INFO_SLAVE_DATA, [&] { message.add_bytes(IFLA_BRPORT_MODE, "\x01"); });
-  });
-  check(socket.ask(message), "rtnetlink(NEWLINK {}, alias '{}', hairpin)", link, alias);
-}
-
-// ip link delete LINK
-void remove_link(RouteSocket& socket, const std::string& link) {
-  NetlinkMessage message(RTM_DELLINK, 0, ifinfomsg{});
-  message.add(IFLA_IFNAME, link);
-  const int result = socket.ask(message);
-  if (result == -1 && errno == ENODEV) return;  // it has gone with the container's namespace
-  check(result, "rtnetlink(DELLINK {})", link);
-}
-
-// The pool must be nobody else's: packets to it would go there.
-void check_that_the_pool_is_free() {
+// The pool must be unused: packets to it would go to our bridge, and not to whom they are for.
+void check_that_the_pool_is_free(RouteSocket& host) {
+  const in_addr_t pool = ntohl(inet_addr("10.79.0.0"));
   ifaddrs* all = nullptr;
   check_quietly(getifaddrs(&all), "getifaddrs()");
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(all, freeifaddrs);
@@ -133,60 +46,44 @@ void check_that_the_pool_is_free() {
     if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET) continue;
     const auto* address = reinterpret_cast<const sockaddr_in*>(one->ifa_addr);
     const in_addr_t network = ntohl(address->sin_addr.s_addr) >> (32 - kPrefixLength);
-    if (network == ntohl(inet_addr("10.79.0.0")) >> (32 - kPrefixLength)) {
-      throw Failure(fmt::format("{} is in use already, by {}", kSubnet, one->ifa_name),
-                    "use another network: --network pasta");
+    if (network == pool >> (32 - kPrefixLength)) throw pool_is_in_use(one->ifa_name);
+  }
+  for (const Route& route : host.routes()) {
+    // Two routes to a half of all addresses each are a default route, as VPNs make it.
+    if (route.prefix_length <= 1) continue;
+    const int common = 32 - std::min(route.prefix_length, kPrefixLength);
+    if (route.destination >> common == pool >> common) {
+      throw pool_is_in_use(name_of(route.link, host.links()));
     }
   }
 }
 
-// ip link add hood0 type bridge
+// A link of this name that is somebody else's stays as it is.
+void check_that_the_name_is_free(RouteSocket& host) {
+  if (host.index_of(kBridge) == 0) return;
+  throw Failure(
+      fmt::format("there is a link {} already, which is not ours", kBridge),
+      fmt::format("rename it:  ip link set {} name NAME;  or {}", kBridge, kOtherNetwork));
+}
+
+// The bridge, still down. Its containers speak IPv4 alone: by IPv6 one of them could tell the host
+// that it is its router (CVE-2020-13401).
 void make_bridge(RouteSocket& host) {
-  check_that_the_pool_is_free();
-  NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, link_header(0, IFF_UP));
-  message.add(IFLA_IFNAME, kBridge);
-  message.add_bytes(IFLA_ADDRESS, mac_address_of(0));
-  message.nest(IFLA_LINKINFO, [&] { message.add(IFLA_INFO_KIND, std::string("bridge")); });
-  check(host.ask(message), "rtnetlink(NEWLINK {}, bridge)", kBridge);
-  add_address(host, host.index_of(kBridge), address_of(0), 0);
-  // A published port is reached from the host itself, too, and then comes from 127.0.0.1, which
-  // else no packet may carry out of lo. Nor into the host: see the chain to_the_loopback.
-  write_file(fmt::format("/proc/sys/net/ipv4/conf/{}/route_localnet", kBridge), "1");
-  int forwards = 0;
-  std::ifstream(kForward) >> forwards;
-  if (forwards == 0) {
-    set_alias(host, kBridge, kForwardedNothing);
-    write_file(kForward, "1");
-  }
+  check_that_the_name_is_free(host);
+  check_that_the_pool_is_free(host);
+  make_bridge_link(host, kBridge, mac_address_of(0));
+  set_ipv6(kBridge, "disable_ipv6", "1");
+  set_ipv6(kBridge, "accept_ra", "0");
+  set_ipv4(kBridge, "rp_filter", "1");  // no packet from a source that is elsewhere
+  set_ipv4(kBridge, "accept_redirects", "0");
+  add_address(host, host.index_of(kBridge), address_of(0), kPrefixLength);
 }
 
-// ip link add hoodN master hood0 type veth peer name eth0 netns CHILD
-//
-// The other end is born in the container, and with its namespace both go. -1 and EEXIST: there is a
-// hoodN.
-int make_pair(RouteSocket& host, int bridge, int number, pid_t child) {
-  NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, link_header(0, IFF_UP));
-  message.add(IFLA_IFNAME, link_name(number));
-  message.add(IFLA_MASTER, static_cast<std::uint32_t>(bridge));
-  message.nest(IFLA_LINKINFO, [&] {
-    message.add(IFLA_INFO_KIND, std::string("veth"));
-    message.nest(IFLA_INFO_DATA, [&] {
-      message.nest(VETH_INFO_PEER, [&] {
-        const ifinfomsg peer = {};  // it cannot be up before it has its other end
-        message.append(&peer, sizeof peer);
-        message.add(IFLA_IFNAME, std::string("eth0"));
-        message.add_bytes(IFLA_ADDRESS, mac_address_of(number));
-        message.add(IFLA_NET_NS_PID, static_cast<std::uint32_t>(child));
-      });
-    });
-  });
-  return host.ask(message);
-}
-
-// Takes the first number that no link has.
+// Takes the first number that no link has. Both ends are down.
 int connect_to_bridge(RouteSocket& host, int bridge, pid_t child) {
   for (int number = 1; number <= kMostContainers; ++number) {
-    const int result = make_pair(host, bridge, number, child);
+    const int result = make_veth_pair(host, link_name(number), outer_mac_address_of(number), bridge,
+                                      mac_address_of(number), child);
     if (result == -1 && errno == EEXIST) continue;
     check(result, "rtnetlink(NEWLINK {}, veth, its peer is eth0 of process {})", link_name(number),
           child);
@@ -196,80 +93,168 @@ int connect_to_bridge(RouteSocket& host, int bridge, pid_t child) {
                 "end a container; ip link show master " + std::string(kBridge) + " lists them");
 }
 
+// The end on the host. It has no address; without IPv6 it does not get one by itself either.
+void set_up_outside(RouteSocket& host, const Container& container) {
+  const std::string name = link_name(container.number);
+  set_ipv6(name, "disable_ipv6", "1");
+  set_alias(host, container.link, alias_of(container));
+  turn_hairpin_on(host, container.link);
+  bring_up(host, container.link, name);
+}
+
 // In the container's namespace: its address, and the way out.
-void configure_inside(pid_t child, int number) {
-  RouteSocket inside = RouteSocket::in_namespace_of(child);
-  const int link = inside.index_of("eth0");
-  bring_up(inside, link, "eth0");
-  add_address(inside, link, address_of(number), NLM_F_EXCL);
-  add_default_route(inside, address_of(0));
+void set_up_inside(pid_t child, int number) {
+  in_network_of(child, [number] {
+    RouteSocket inside;
+    const int link = inside.index_of("eth0");
+    set_ipv6("eth0", "disable_ipv6", "1");
+    bring_up(inside, link, "eth0");
+    add_address(inside, link, address_of(number), kPrefixLength);
+    add_default_route(inside, address_of(0));
+  });
 }
 
 void write_hosts_file(const std::vector<Container>& containers) {
-  if (mkdir(kFolder, 0755) == -1 && errno != EEXIST) check(-1, "mkdir({})", kFolder);
+  const UniqueFd folder = open_shared_folder();
   const std::string path = shared_hosts_file();
   const std::string text = hosts_file(containers);
-  const UniqueFd file(
-      check_quietly(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644), "open({})", path));
+  const UniqueFd file(check_quietly(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644), "open({})", path));
+  check_quietly(fchmod(file.get(), 0644), "fchmod({})", path);  // whatever the umask
   // In place: the containers have this file mounted, not its name. And never empty in between.
   check_quietly(pwrite(file.get(), text.data(), text.size(), 0), "pwrite({})", path);
   check_quietly(ftruncate(file.get(), static_cast<off_t>(text.size())), "ftruncate({})", path);
 }
 
-bool has_forwarded(const std::vector<Link>& links) {
-  for (const Link& link : links) {
-    if (link.name == kBridge) return link.alias != kForwardedNothing;
-  }
-  return true;
-}
-
-// The containers at the bridge. A link without a name, while we have the lock, belongs to one who
-// was killed before he could give it one: it goes.
+// The containers at the bridge. A link without a name, while we have the lock, belongs to a start
+// that was killed before it could give it one: it is removed.
 std::vector<Container> containers_at_bridge(RouteSocket& host) {
   std::vector<Container> containers = containers_in(host.links());
   const auto is_nameless = [](const Container& container) { return container.name.empty(); };
   for (const Container& container : containers) {
-    if (is_nameless(container)) remove_link(host, link_name(container.number));
+    if (is_nameless(container)) remove_link(host, container.link);
   }
   containers.erase(std::remove_if(containers.begin(), containers.end(), is_nameless),
                    containers.end());
   return containers;
 }
 
-// Rules and names follow from the links. What a killed container has left goes with this.
-void update_rules_and_names(RouteSocket& host) {
+std::vector<int> switched_on(const std::vector<Link>& links) {
+  const Link* bridge = find_bridge(links);
+  return bridge == nullptr ? std::vector<int>{} : read_switched_on(bridge->alias);
+}
+
+// In the bridge's alias: so it is known at the end, also if we are killed now.
+void remember_switched_on(RouteSocket& host, int bridge, const std::vector<int>& numbers) {
+  const std::string text = text_of_switched_on(numbers);
+  if (text.size() > kLongestAlias) {
+    throw Failure(
+        fmt::format("--network bridge: {} links would have to forward, too many to remember",
+                    numbers.size()),
+        "switch it on for all:  sudo sysctl -w net.ipv4.ip_forward=1");
+  }
+  set_alias(host, bridge, text);
+}
+
+// Rules and names follow from the links: what a killed container has left is gone after this. Rules
+// first, switches last: nothing is ever forwarded without rules.
+void update_all(RouteSocket& host) {
   const std::vector<Container> containers = containers_at_bridge(host);
   write_hosts_file(containers);
-  load_ruleset(ruleset(containers, has_forwarded(host.links())));
+  const std::vector<Link> links = host.links();
+  const std::vector<int> numbers = links_to_switch_on(links, switched_on(links));
+  const int bridge = host.index_of(kBridge);
+  remember_switched_on(host, bridge, numbers);
+  load_ruleset(ruleset(containers, numbers, kernel_has_ipv6()));
+  switch_forwarding_on(links, numbers);
+  set_ipv4(kBridge, "forwarding", "1");
+  bring_up(host, bridge, kBridge);
 }
 
-void remove_bridge(RouteSocket& host) {
-  if (host.index_of(kBridge) == 0) return;
-  remove_ruleset();
-  if (!has_forwarded(host.links())) write_file(kForward, "0");
-  remove_link(host, kBridge);
-  (void)unlink(shared_hosts_file().c_str());
-  (void)rmdir(kFolder);  // unless another network namespace has its file there
-}
-
-// In the janitor. `link` is the container's, or "" if it has never got one.
-void leave_bridge(const std::string& link) {
-  const BridgeLock lock;
-  RouteSocket host;
-  if (!link.empty()) remove_link(host, link);
-  if (containers_at_bridge(host).empty()) {
-    remove_bridge(host);
-  } else {
-    update_rules_and_names(host);
+// Makes each step though another has failed, and throws the first failure.
+class Steps {
+ public:
+  void attempt(const std::function<void()>& step) {
+    try {
+      step();
+    } catch (const Failure& failure) {
+      if (!first_) first_ = std::make_unique<Failure>(failure);
+    }
   }
+  void finish() const {
+    if (first_) throw Failure(*first_);
+  }
+
+ private:
+  std::unique_ptr<Failure> first_;
+};
+
+// Switches first, rules last. A bridge of somebody else's is left alone.
+void remove_bridge(RouteSocket& host) {
+  const std::vector<Link> links = host.links();
+  const Link* bridge = find_bridge(links);
+  if (bridge == nullptr) return;
+  Steps steps;
+  steps.attempt([&] { switch_forwarding_off(links, read_switched_on(bridge->alias)); });
+  steps.attempt([&] { remove_link(host, bridge->index); });
+  // It goes up when its rules are loaded. If that is what has failed, so will this, with nothing
+  // lost.
+  Steps unneeded;
+  (bridge->is_up ? steps : unneeded).attempt([] { remove_ruleset(kernel_has_ipv6()); });
+  steps.attempt([] { (void)unlink(shared_hosts_file().c_str()); });
+  steps.finish();
 }
+
+// In the janitor. `link` is the number of the container's, or 0 if it has never got one.
+void leave_bridge(int link) {
+  BridgeLock lock(BridgeLock::For::kCleanUp);
+  RouteSocket host;
+  Steps steps;
+  if (link != 0) steps.attempt([&] { remove_link(host, link); });
+  steps.attempt([&] {
+    if (!containers_at_bridge(host).empty()) return update_all(host);
+    steps.attempt([&] { remove_bridge(host); });
+    lock.remove_file();
+  });
+  steps.finish();
+}
+
+// What the janitor is noted: the container's link and its number.
+std::string note_of(const Container& container) {
+  return fmt::format("{} {}", container.link, container.number);
+}
+
+Container container_of(const std::string& note) {
+  Container container;
+  std::istringstream(note) >> container.link >> container.number;
+  return container;
+}
+
+class BridgeWork : public Janitor::Work {
+ public:
+  BridgeWork(std::vector<UniqueFd> sockets, const std::vector<PublishedPort>& ports)
+      : proxy_(std::make_unique<PortProxy>(std::move(sockets), ports)) {}
+
+  [[nodiscard]] std::vector<int> descriptors() const override { return proxy_->descriptors(); }
+  void serve(int parent, const std::string& note) override {
+    const Container container = container_of(note);
+    if (container.link == 0) return Work::serve(parent, note);
+    proxy_->serve_until(parent, address_of(container.number), container.link);
+  }
+  void clean_up(const std::string& note) override { leave_bridge(container_of(note).link); }
+  // In the parent: only the janitor is to have the sockets.
+  void close_sockets() { proxy_.reset(); }
+
+ private:
+  std::unique_ptr<PortProxy> proxy_;
+};
 
 }  // namespace
 
 void check_that_a_bridge_is_possible() {
   if (geteuid() != 0) {
-    throw Failure("--network bridge needs root: links and rules of the host are the host's root's",
-                  "an ordinary user takes --network pasta");
+    throw Failure("--network bridge needs root: only root may create links and rules on the host",
+                  "an ordinary user can use --network pasta");
   }
   if (find_program("nft").empty()) {
     throw Failure("--network bridge: there is no program nft, which loads the rules",
@@ -278,25 +263,26 @@ void check_that_a_bridge_is_possible() {
 }
 
 std::string shared_hosts_file() {
-  struct stat st = {};
-  check_quietly(fstat(open_own_namespace().get(), &st), "fstat(/proc/self/ns/net)");
-  return fmt::format("{}/hosts-{}", kFolder, st.st_ino);
+  return fmt::format("{}/hosts-{}", kSharedFolder, network_namespace_number());
 }
 
-std::unique_ptr<Janitor> join_bridge(pid_t child, Container container) {
-  auto janitor =
-      std::make_unique<Janitor>([](const Janitor::Leash& leash) { leave_bridge(leash.wait()); });
-  const BridgeLock lock;
+std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
+                                     std::vector<UniqueFd> sockets) {
+  auto work = std::make_shared<BridgeWork>(std::move(sockets), container.ports);
+  auto janitor = std::make_unique<Janitor>(work);
+  work->close_sockets();
+  const BridgeLock lock(BridgeLock::For::kStart);
   RouteSocket host;
   if (containers_at_bridge(host).empty()) {
-    remove_bridge(host);  // what is there was left by one who was killed, and is perhaps not whole
+    remove_bridge(host);  // what is there was left by a start that was killed, perhaps half done
     make_bridge(host);
   }
   container.number = connect_to_bridge(host, host.index_of(kBridge), child);
-  janitor->tell(link_name(container.number));
-  set_up_port(host, link_name(container.number), alias_of(container));
-  configure_inside(child, container.number);
-  update_rules_and_names(host);
+  container.link = host.index_of(link_name(container.number));
+  janitor->note(note_of(container));
+  set_up_outside(host, container);
+  set_up_inside(child, container.number);
+  update_all(host);
   return janitor;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/unique_fd.h"
 #include "stages/08c_network/address_pool.h"
 #include "stages/08c_network/janitor.h"
 
@@ -15,12 +16,14 @@ namespace box {
 // Throws Failure, with a hint, if this caller or this host cannot have a bridge.
 void check_that_a_bridge_is_possible();
 
-// The file of hosts(5) that all containers at the bridge share: it knows those that start later.
+// The file of hosts(5) that all containers at the bridge share: those that started earlier find in
+// it those that started later.
 [[nodiscard]] std::string shared_hosts_file();
 
 // In the parent, while the child waits: connects the network namespace of `child` to the bridge,
-// under the name and with the ports of `container`, whose number it chooses. The janitor takes the
-// container's link away again and, after the last container, all the rest.
-[[nodiscard]] std::unique_ptr<Janitor> join_bridge(pid_t child, Container container);
+// under the name and with the ports of `container`, whose number it chooses. `sockets` are those of
+// reserve(). The janitor removes the container's link and, after the last container, all the rest.
+[[nodiscard]] std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
+                                                   std::vector<UniqueFd> sockets);
 
 }  // namespace box

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import secrets
@@ -66,11 +67,15 @@ class Host:
         assert result.returncode == 0, result.stderr
         return result.stdout.rstrip("\n")
 
+    def forwarding(self) -> str:
+        """Which links of the host forward: "up0 1"."""
+        return self.do("sh", "-c", "cd /proc/sys/net/ipv4/conf; grep -H . */forwarding")
+
     def state(self) -> dict[str, str]:
         """All that a container could leave on the host."""
         return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
                 "rules": self.do("nft", "list", "ruleset"),
-                "forwarding": self.do("cat", "/proc/sys/net/ipv4/ip_forward"),
+                "forwarding": self.forwarding(),
                 "files": self.do("sh", "-c", "ls -d /run/*hood* /run/*hood*/* /tmp/slirp4netns-*"
                                              " 2>/dev/null || true"),
                 "sockets": self.do("ss", "-Hlntu"),
@@ -212,3 +217,50 @@ def python_in(container: Started, script: str) -> Started:
 
 def check_that_nothing_is_left(host: Host, before: dict[str, str]) -> None:
     assert wait_until(lambda: host.state() == before), host.state()
+
+
+@contextlib.contextmanager
+def another_nft(host: Host, script: str) -> Iterator[dict]:
+    """A shell script in place of nft. Gives what starts a stage so that it is found first."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="nft-", dir="/tmp"))
+    (folder / "nft").write_text(f"#!/bin/sh\nhere={folder}\n{script}\n")
+    (folder / "nft").chmod(0o755)
+    path = f"{folder}:{host.caller.environment()['PATH']}"
+    try:
+        yield {"before": ["env", f"PATH={path}"]}
+    finally:
+        shutil.rmtree(folder)
+
+
+THROW = """if True:
+    import socket, struct, sys
+    def sum16(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        total = (total >> 16) + (total & 0xffff)
+        return ~(total + (total >> 16)) & 0xffff
+    payload = b"stranger"
+    udp = struct.pack("!HHHH", 1234, 9999, 8 + len(payload), 0) + payload
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
+                     socket.inet_aton("SOURCE"), socket.inet_aton("TARGET"))
+    ip = ip[:10] + struct.pack("!H", sum16(ip)) + ip[12:]
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+    mac = bytes.fromhex("024f0a4f0001") + bytes.fromhex("024f0a4f0002")
+    for i in range(3): s.send(mac + b"\\x08\\x00" + ip + udp)"""
+
+
+def thrown(host: Host, container: Started, source: str, target: str) -> str:
+    """What a server on the host gets of a packet that is made by hand in the container."""
+    bound = target if target.startswith("127.") else "0.0.0.0"
+    catch = f"""if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)
+        s.bind(("{bound}", 9999)); print("ready", flush=True)
+        try: print(s.recv(100).decode())
+        except TimeoutError: print("nothing")"""
+    with Started(host.enter("/usr/bin/python3", "-c", catch), text=True,
+                 stdout=subprocess.PIPE) as catcher:
+        assert catcher.stdout.readline() == "ready\n"
+        script = THROW.replace("SOURCE", source).replace("TARGET", target)
+        with python_in(container, script) as thrower:
+            assert thrower.wait(TIMEOUT) == 0
+        return catcher.stdout.readline().strip()

@@ -1,56 +1,125 @@
 #include "stages/08c_network/janitor.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <functional>
+#include <utility>
 
 #include "common/check.h"
 
 namespace box {
+namespace {
 
-std::string Janitor::Leash::wait() const {
-  std::string told;
-  char part[256];
-  ssize_t size = 0;
-  while ((size = check_quietly(TEMP_FAILURE_RETRY(read(fd_, part, sizeof part)),
-                               "read(the janitor's leash)")) > 0) {
-    told.append(part, static_cast<std::size_t>(size));
+constexpr std::size_t kLongestNote = 256;
+constexpr int kPatience = 2000;  // milliseconds
+constexpr const char* kNextStart = "the next container's start tries again";
+
+// Closes all descriptors but 0, 1, 2 and `kept`.
+void close_all_but(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
+  unsigned first = STDERR_FILENO + 1;
+  for (const int fd : kept) {
+    if (fd < static_cast<int>(first)) continue;
+    if (fd > static_cast<int>(first)) {
+      (void)close_range(first, static_cast<unsigned>(fd) - 1, 0);  // since Linux 5.9, as clone3()
+    }
+    first = static_cast<unsigned>(fd) + 1;
   }
-  return told;
+  (void)close_range(first, ~0U, 0);
 }
 
-Janitor::Janitor(const std::function<void(const Leash&)>& work) {
+// A program that reads our caller's output waits for its end, and must not wait for us. What we
+// have to complain about still goes to stderr. Where there is no /dev/null they stay closed.
+void let_go_of_input_and_output() {
+  (void)close(STDIN_FILENO);
+  (void)close(STDOUT_FILENO);
+  (void)open("/dev/null", O_RDONLY);
+  (void)open("/dev/null", O_WRONLY);
+}
+
+// A failure here stops nothing: what can still be done is done.
+void attempt(const std::function<void()>& step) {
+  try {
+    step();
+  } catch (const Failure& failure) {
+    warn(failure.what(), failure.hint().empty() ? kNextStart : failure.hint());
+  } catch (const std::exception& e) {
+    warn(e.what(), kNextStart);
+  }
+}
+
+}  // namespace
+
+void Janitor::Work::serve(int parent, const std::string& /*note*/) {
+  pollfd event = {parent, POLLIN, 0};
+  (void)TEMP_FAILURE_RETRY(poll(&event, 1, -1));
+}
+
+Janitor::Janitor(std::shared_ptr<Work> work) : work_(std::move(work)) {
   int ends[2];
-  check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
-  const UniqueFd read_end(ends[0]);
-  end_ = UniqueFd(ends[1]);
+  check_quietly(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "socketpair()");
+  socket_ = UniqueFd(ends[0]);
+  const UniqueFd parent(ends[1]);
   pid_ = check_quietly(fork(), "fork()");
   if (pid_ != 0) return;
 
   trace_as("janitor");
-  end_.close();    // else we would hold our own end-of-file back
   (void)setsid();  // out of the reach of the terminal's signals; a new process leads no group yet
-  try {
-    work(Leash(read_end.get()));
-    _exit(0);
-  } catch (const Failure& failure) {
-    warn(failure.what(), failure.hint());
-  } catch (const std::exception& e) {
-    warn(e.what(), "");
-  }
-  _exit(1);
+  run(parent.get());
 }
+
+void Janitor::run(int parent) {
+  // Above all our parent's end of the socket, or we would never see it end; and published ports,
+  // locks and pipes, which have to end with our parent.
+  std::vector<int> needed = work_->descriptors();
+  needed.push_back(parent);
+  close_all_but(needed);
+  let_go_of_input_and_output();
+  (void)!chdir("/");  // the caller's directory may be on a disk that is to be unmounted
+
+  std::string note;
+  attempt([&] {
+    ssize_t size = 0;
+    do {
+      work_->serve(parent, note);
+      char text[kLongestNote];
+      size = check_quietly(TEMP_FAILURE_RETRY(recv(parent, text, sizeof text, 0)), "recv()");
+      if (size > 0) note.assign(text, static_cast<std::size_t>(size));
+    } while (size > 0);
+  });
+  attempt([&] { work_->stop(); });
+  close_all_but({});
+  attempt([&] { work_->clean_up(note); });
+  _exit(0);
+}
+
+bool Janitor::has_ended() { return waitpid(pid_, nullptr, WNOHANG) == pid_; }
 
 Janitor::~Janitor() {
-  end_.close();
-  (void)TEMP_FAILURE_RETRY(waitpid(pid_, nullptr, 0));  // that it has ended is all that counts
+  (void)shutdown(socket_.get(), SHUT_WR);
+  // It closes its end when the ports are free. If it cannot, as it has been stopped by a signal, it
+  // is no use to wait for ever.
+  pollfd event = {socket_.get(), POLLIN, 0};
+  (void)TEMP_FAILURE_RETRY(poll(&event, 1, kPatience));
+  int status = 0;
+  if (waitpid(pid_, &status, WNOHANG) != pid_ || !WIFSIGNALED(status)) return;
+  warn(fmt::format("the janitor was killed, by signal {}: its work is done now", WTERMSIG(status)),
+       "");
+  attempt([&] { work_->clean_up(last_note_); });
 }
 
-void Janitor::tell(const std::string& text) {
-  check_quietly(write(end_.get(), text.data(), text.size()), "write(the janitor's leash)");
+void Janitor::note(const std::string& text) {
+  last_note_ = text;
+  if (send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) == -1) {
+    throw Failure(errno, "the janitor has ended: send()");
+  }
 }
 
 }  // namespace box

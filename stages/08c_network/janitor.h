@@ -1,42 +1,53 @@
-// Tidies up after us what the kernel would leave, even when we are killed with SIGKILL.
+// Removes after us what the kernel would leave, even when we are killed with SIGKILL.
 #pragma once
 
 #include <sys/types.h>
 
-#include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "common/unique_fd.h"
 
 namespace box {
 
-// A process that does its work when we let go of it, or when we die: it then reads end-of-file from
-// a pipe of which only we have the other end. Ctrl-C does not reach it.
-//
-// Should it be killed together with us, it leaves what it would have removed; the next container's
-// start does.
+// A process that outlives us. It works while the container runs, and cleans up when we have
+// finished or died: then a socket whose other end only we have is at its end. Ctrl-C does not reach
+// it.
 class Janitor {
  public:
-  class Leash {
+  // What it does. All of this runs in the janitor's process. If the janitor has been killed, its
+  // parent does clean_up() itself; should both be killed, the next container's start does.
+  class Work {
    public:
-    explicit Leash(int fd) : fd_(fd) {}
-    // Waits until the parent lets go or dies; answers what it has been told until then.
-    [[nodiscard]] std::string wait() const;
-
-   private:
-    int fd_;
+    virtual ~Work() = default;
+    // The descriptors that it needs: all others are closed, for they are its parent's.
+    [[nodiscard]] virtual std::vector<int> descriptors() const { return {}; }
+    // While the container runs: returns as soon as there is something to read from `parent`. Called
+    // again after each note.
+    virtual void serve(int parent, const std::string& note);
+    // The container has ended: what occupies its ports has to go at once. The parent waits for it.
+    virtual void stop() {}
+    // After that, for as long as it takes: nobody waits. `note` is the last one.
+    virtual void clean_up(const std::string& note) = 0;
   };
 
-  // `work` runs in the new process, and calls wait(). If it throws, that is a warning on stderr.
-  explicit Janitor(const std::function<void(const Leash&)>& work);
-  ~Janitor();  // lets go, and waits until the work is done
+  explicit Janitor(std::shared_ptr<Work> work);
+  ~Janitor();  // waits for stop(), not for clean_up()
   Janitor(const Janitor&) = delete;
   Janitor& operator=(const Janitor&) = delete;
 
-  void tell(const std::string& text);
+  // In the parent: what there is to clean up by now, in place of the last note. Throws Failure if
+  // the janitor has ended.
+  void note(const std::string& text);
 
  private:
-  UniqueFd end_;
+  [[noreturn]] void run(int parent);
+  [[nodiscard]] bool has_ended();
+
+  std::shared_ptr<Work> work_;
+  UniqueFd socket_;
+  std::string last_note_;
   pid_t pid_ = -1;
 };
 

@@ -5,7 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -41,26 +44,126 @@ void write_to(const Pipe& pipe, const std::string& text) {
   check_quietly(write(pipe.write_end.get(), text.data(), text.size()), "write()");
 }
 
-TEST(Janitor, WorksWhenItIsLetGo) {
-  Pipe pipe;
-  {
-    Janitor janitor([&](const Janitor::Leash& leash) { write_to(pipe, "told: " + leash.wait()); });
-    janitor.tell("hood");
-    janitor.tell("7");
+class Writes : public Janitor::Work {
+ public:
+  explicit Writes(const Pipe& pipe) : pipe_(pipe) {}
+  [[nodiscard]] std::vector<int> descriptors() const override { return {pipe_.write_end.get()}; }
+  // Afterwards it has no descriptors any more; as its parent does clean_up(), too, it may.
+  void stop() override { write_to(pipe_, "stop,"); }
+  void clean_up(const std::string& note) override {
+    if (getpid() == in_parent) write_to(pipe_, "in the parent: " + note);
+    if (!file.empty()) {
+      const UniqueFd made(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+      (void)!write(made.get(), note.data(), note.size());
+    }
   }
-  EXPECT_EQ(pipe.read_all(), "told: hood7");
+  pid_t in_parent = -1;
+  std::string file;
+
+ private:
+  const Pipe& pipe_;
+};
+
+std::string text_in(const std::string& path) {
+  for (int i = 0; i < 500; ++i) {
+    std::ifstream file(path);
+    std::string text;
+    if (std::getline(file, text)) return text;
+    usleep(10'000);
+  }
+  return "";
 }
 
-TEST(Janitor, WorksWhenItsParentIsKilled) {
+std::string new_path() { return testing::TempDir() + "janitor-" + std::to_string(getpid()); }
+
+TEST(Janitor, CleansUpAfterItsParentHasFinished) {
+  const Pipe pipe;
+  auto work = std::make_shared<Writes>(pipe);
+  work->file = new_path() + "-1";
+  {
+    Janitor janitor(work);
+    janitor.note("hood6");
+    janitor.note("hood7");
+  }
+  EXPECT_EQ(text_in(work->file), "hood7") << "the last note counts";
+}
+
+TEST(Janitor, ItsParentWaitsUntilItHasStopped) {
   Pipe pipe;
+  { const Janitor janitor(std::make_shared<Writes>(pipe)); }
+  (void)fcntl(pipe.read_end.get(), F_SETFL, O_NONBLOCK);
+  char text[10] = {};
+  EXPECT_EQ(read(pipe.read_end.get(), text, sizeof text), 5) << "at once";
+}
+
+TEST(Janitor, CleansUpWhenItsParentIsKilled) {
+  Pipe pipe;
+  auto work = std::make_shared<Writes>(pipe);
+  work->file = new_path() + "-2";
   const pid_t parent = check_quietly(fork(), "fork()");
   if (parent == 0) {
-    Janitor janitor([&](const Janitor::Leash& leash) { write_to(pipe, "told: " + leash.wait()); });
-    janitor.tell("x");
+    Janitor janitor(work);
+    janitor.note("x");
     (void)raise(SIGKILL);
   }
-  EXPECT_EQ(pipe.read_all(), "told: x");
+  EXPECT_EQ(pipe.read_all(), "stop,");
+  EXPECT_EQ(text_in(work->file), "x");
   EXPECT_EQ(waitpid(parent, nullptr, 0), parent);
+}
+
+// Of this process: whether it has this descriptor.
+class Looks : public Writes {
+ public:
+  Looks(const Pipe& pipe, int other) : Writes(pipe), other_(other) {}
+  void stop() override { file += fcntl(other_, F_GETFD) == -1 ? "-closed" : "-open"; }
+
+ private:
+  int other_;
+};
+
+TEST(Janitor, HasNoDescriptorsOfItsParent) {
+  const Pipe pipe;
+  const Pipe other;
+  auto work = std::make_shared<Looks>(pipe, other.write_end.get());
+  work->file = new_path() + "-3";
+  {
+    Janitor janitor(work);
+    janitor.note("x");
+  }
+  EXPECT_EQ(text_in(new_path() + "-3-closed"), "x");
+}
+
+pid_t child_of_this_process() {
+  std::ifstream file("/proc/self/task/" + std::to_string(getpid()) + "/children");
+  pid_t child = -1;
+  file >> child;
+  return child;
+}
+
+TEST(Janitor, IfItIsKilledItsParentCleansUp) {
+  Pipe pipe;
+  auto work = std::make_shared<Writes>(pipe);
+  work->in_parent = getpid();
+  {
+    while (waitpid(-1, nullptr, 0) > 0) {
+    }  // those of other tests
+    Janitor janitor(work);
+    janitor.note("x");
+    (void)kill(child_of_this_process(), SIGKILL);
+  }
+  EXPECT_EQ(pipe.read_all(), "in the parent: x");
+}
+
+TEST(Janitor, IfItHasEndedANoteFails) {
+  const Pipe pipe;
+  while (waitpid(-1, nullptr, 0) > 0) {
+  }
+  Janitor janitor(std::make_shared<Writes>(pipe));
+  const pid_t pid = child_of_this_process();
+  (void)kill(pid, SIGKILL);
+  siginfo_t info = {};
+  (void)waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+  EXPECT_THROW(janitor.note("x"), Failure) << "and no SIGPIPE";
 }
 
 }  // namespace

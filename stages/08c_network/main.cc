@@ -29,7 +29,7 @@ static int run(CommandLine& line) {
   LayerOptions layering(line, process);
   CapabilityOptions capabilities(line);
   SeccompOptions seccomp(line, capabilities);
-  Network network(line, own, mounts);
+  NetworkOptions networking(line, own);
   line.parse();
 
   Layers layers = stack_layers(layering, userspace, rootfs, ids);
@@ -37,6 +37,7 @@ static int run(CommandLine& line) {
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
   const SeccompFilter filter(seccomp);
+  Network network(networking);
   Handshake handshake;
   Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
     // In the child, until it becomes the command.
@@ -47,7 +48,7 @@ static int run(CommandLine& line) {
     OpenLayers folders = take_layers(layers);
     become_root(ids);
     pivot_into(mount_overlay(folders));
-    network.set_up_inside();
+    network.set_up_inside(host);
     attach(host);
     cgroup.enter_namespace();
     protect_kernel_paths(host);

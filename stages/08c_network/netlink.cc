@@ -1,11 +1,14 @@
 #include "stages/08c_network/netlink.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "common/check.h"
 
@@ -15,19 +18,57 @@ namespace {
 // What one recv(2) of a dump can hold, see "netlink_dump" in net/netlink/af_netlink.c.
 constexpr std::size_t kLargestAnswer = 32 * 1024;
 
+// Lists that change while they are read are read again; one that always does is no list.
+constexpr int kMostAttempts = 100;
+
+using ReadAttribute = std::function<void(int type, const char* data, std::size_t size)>;
+
+void read_attributes(const rtattr* attribute, std::size_t size, const ReadAttribute& read) {
+  auto left = static_cast<unsigned>(size);
+  for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+    read(attribute->rta_type & NLA_TYPE_MASK, static_cast<const char*>(RTA_DATA(attribute)),
+         RTA_PAYLOAD(attribute));
+  }
+}
+
+template <typename Value>
+Value value_at(const char* data) {
+  Value value;
+  std::memcpy(&value, data, sizeof value);
+  return value;
+}
+
 Link read_link(const nlmsghdr* message) {
   const auto* info = static_cast<const ifinfomsg*>(NLMSG_DATA(message));
   Link link;
   link.index = info->ifi_index;
-  auto left = static_cast<unsigned>(IFLA_PAYLOAD(message));
-  for (const rtattr* attribute = IFLA_RTA(info); RTA_OK(attribute, left);
-       attribute = RTA_NEXT(attribute, left)) {
-    const auto* data = static_cast<const char*>(RTA_DATA(attribute));
-    if (attribute->rta_type == IFLA_IFNAME) link.name = data;
-    if (attribute->rta_type == IFLA_IFALIAS) link.alias = data;
-    if (attribute->rta_type == IFLA_MASTER) link.master = *reinterpret_cast<const int*>(data);
-  }
+  link.is_up = (info->ifi_flags & IFF_UP) != 0;
+  const auto read_info = [&](int type, const char* data, std::size_t) {
+    if (type == IFLA_INFO_KIND) link.kind = data;
+  };
+  read_attributes(IFLA_RTA(info), IFLA_PAYLOAD(message),
+                  [&](int type, const char* data, std::size_t size) {
+                    if (type == IFLA_IFNAME) link.name = data;
+                    if (type == IFLA_IFALIAS) link.alias = data;
+                    if (type == IFLA_MASTER) link.master = value_at<int>(data);
+                    if (type == IFLA_ADDRESS) link.address.assign(data, size);
+                    if (type == IFLA_LINKINFO) {
+                      read_attributes(reinterpret_cast<const rtattr*>(data), size, read_info);
+                    }
+                  });
   return link;
+}
+
+Route read_route(const nlmsghdr* message) {
+  const auto* info = static_cast<const rtmsg*>(NLMSG_DATA(message));
+  Route route;
+  route.prefix_length = info->rtm_dst_len;
+  read_attributes(RTM_RTA(info), RTM_PAYLOAD(message),
+                  [&](int type, const char* data, std::size_t) {
+                    if (type == RTA_DST) route.destination = ntohl(value_at<std::uint32_t>(data));
+                    if (type == RTA_OIF) route.link = value_at<int>(data);
+                  });
+  return route;
 }
 
 }  // namespace
@@ -70,19 +111,6 @@ RouteSocket::RouteSocket()
     : fd_(check_quietly(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE),
                         "socket(NETLINK_ROUTE)")) {}
 
-RouteSocket RouteSocket::in_namespace_of(pid_t pid) {
-  const auto open_namespace = [](const std::string& process) {
-    const std::string path = "/proc/" + process + "/ns/net";
-    return UniqueFd(check_quietly(open(path.c_str(), O_RDONLY | O_CLOEXEC), "open({})", path));
-  };
-  const UniqueFd ours = open_namespace("self");
-  const UniqueFd theirs = open_namespace(std::to_string(pid));
-  check(setns(theirs.get(), CLONE_NEWNET), "setns(/proc/{}/ns/net)", pid);
-  RouteSocket there;
-  check(setns(ours.get(), CLONE_NEWNET), "setns(our own network namespace)");
-  return there;
-}
-
 int RouteSocket::ask(NetlinkMessage& message) {
   const std::string& bytes = message.finish();
   check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
@@ -95,21 +123,59 @@ int RouteSocket::ask(NetlinkMessage& message) {
   return error == 0 ? 0 : -1;
 }
 
-std::vector<Link> RouteSocket::links() {
-  NetlinkMessage request(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{});
+void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& again,
+                       const std::function<void(const nlmsghdr*)>& read) {
   const std::string& bytes = request.finish();
-  check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
-  std::vector<Link> links;
-  while (true) {
-    alignas(nlmsghdr) char answer[kLargestAnswer];
-    auto left = static_cast<unsigned>(check_quietly(
-        TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)"));
-    for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer); NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type != RTM_NEWLINK) return links;  // NLMSG_DONE
-      links.push_back(read_link(message));
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    again();
+    check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
+    bool interrupted = false;  // the list has changed meanwhile: some of it may be missing
+    bool done = false;
+    while (!done) {
+      alignas(nlmsghdr) char answer[kLargestAnswer];
+      auto left = static_cast<unsigned>(check_quietly(
+          TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)"));
+      for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer);
+           !done && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+        interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+        if (message->nlmsg_type == NLMSG_ERROR) {
+          throw Failure(-static_cast<const nlmsgerr*>(NLMSG_DATA(message))->error, "netlink");
+        }
+        done = message->nlmsg_type == NLMSG_DONE;
+        if (!done) read(message);
+      }
     }
+    if (!interrupted) return;
   }
+  throw Failure("netlink: the list of links or routes changes all the time");
+}
+
+std::vector<Link> RouteSocket::links() {
+  std::vector<Link> links;
+  NetlinkMessage request(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{});
+  dump(
+      request, [&] { links.clear(); },
+      [&](const nlmsghdr* message) {
+        if (message->nlmsg_type == RTM_NEWLINK) links.push_back(read_link(message));
+      });
+  return links;
+}
+
+std::vector<Route> RouteSocket::routes() {
+  std::vector<Route> routes;
+  rtmsg header = {};
+  header.rtm_family = AF_INET;
+  NetlinkMessage request(RTM_GETROUTE, NLM_F_DUMP, header);
+  dump(
+      request, [&] { routes.clear(); },
+      [&](const nlmsghdr* message) {
+        const auto* info = static_cast<const rtmsg*>(NLMSG_DATA(message));
+        if (message->nlmsg_type == RTM_NEWROUTE && info->rtm_table != RT_TABLE_LOCAL &&
+            (info->rtm_flags & RTM_F_CLONED) == 0) {
+          routes.push_back(read_route(message));
+        }
+      });
+  return routes;
 }
 
 int RouteSocket::index_of(const std::string& name) {
@@ -117,6 +183,23 @@ int RouteSocket::index_of(const std::string& name) {
     if (link.name == name) return link.index;
   }
   return 0;
+}
+
+void in_network_of(pid_t pid, const std::function<void()>& body) {
+  const auto open_namespace = [](const std::string& process) {
+    const std::string path = "/proc/" + process + "/ns/net";
+    return UniqueFd(check_quietly(open(path.c_str(), O_RDONLY | O_CLOEXEC), "open({})", path));
+  };
+  const UniqueFd ours = open_namespace("self");
+  const UniqueFd theirs = open_namespace(std::to_string(pid));
+  check(setns(theirs.get(), CLONE_NEWNET), "setns(/proc/{}/ns/net)", pid);
+  try {
+    body();
+  } catch (...) {
+    (void)setns(ours.get(), CLONE_NEWNET);  // the first failure is the one to be told
+    throw;
+  }
+  check(setns(ours.get(), CLONE_NEWNET), "setns(our own network namespace)");
 }
 
 }  // namespace box

@@ -48,26 +48,43 @@ struct Link {
   int master = 0;  // the bridge that it is a port of, or 0
   std::string name;
   std::string alias;
+  std::string address;  // of Ethernet, six bytes
+  std::string kind;     // "bridge", "veth"; "" for a device
+  bool is_up = false;
+};
+
+// An IPv4 route of any table but "local", which holds the host's own addresses.
+struct Route {
+  std::uint32_t destination = 0;  // in the host's order
+  int prefix_length = 0;          // 0: a default route
+  int link = 0;                   // by which it leaves, or 0
 };
 
 // A socket to the kernel's routing subsystem. It belongs for good to the network namespace in which
 // it was made, whatever namespace its process is in, see network_namespaces(7).
 class RouteSocket {
  public:
-  RouteSocket();  // of our own namespace
-  // Of the namespace of the process `pid`. Needs CAP_SYS_ADMIN in the user namespace that owns it,
-  // and in ours, see setns(2).
-  [[nodiscard]] static RouteSocket in_namespace_of(pid_t pid);
+  RouteSocket();
 
   // Sends the request and reads the kernel's answer: 0, or -1 and errno, for check().
   [[nodiscard]] int ask(NetlinkMessage& message);
 
   [[nodiscard]] std::vector<Link> links();
+  [[nodiscard]] std::vector<Route> routes();
   // The number of the link `name`, or 0 if there is none.
   [[nodiscard]] int index_of(const std::string& name);
 
  private:
+  // Calls `read` for each message of the answer to `request`. `again` is called first, and once
+  // more whenever the kernel's list has changed in the middle.
+  void dump(NetlinkMessage& request, const std::function<void()>& again,
+            const std::function<void(const nlmsghdr*)>& read);
+
   UniqueFd fd_;
 };
+
+// Runs `body` in the network namespace of the process `pid`, and returns to ours. Needs
+// CAP_SYS_ADMIN in the user namespace that owns it, and in ours, see setns(2).
+void in_network_of(pid_t pid, const std::function<void()>& body);
 
 }  // namespace box

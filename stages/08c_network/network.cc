@@ -14,10 +14,11 @@
 #include <cerrno>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "common/check.h"
-#include "common/write_file.h"
 #include "stages/08c_network/bridge.h"
+#include "stages/08c_network/resolv_conf.h"
 #include "stages/08c_network/user_mode_network.h"
 
 namespace box {
@@ -47,22 +48,24 @@ NetworkKind parse_kind(const std::string& text) {
   for (const auto& named : kKinds) {
     if (text == named.name) return named.kind;
   }
-  throw Failure("there are none, host, bridge, pasta and slirp4netns");
+  throw Failure("unknown network; choose none, host, bridge, pasta or slirp4netns");
 }
 
 // What publishes a port for this caller.
 NetworkKind kind_that_publishes() {
   if (geteuid() == 0) return NetworkKind::kBridge;
-  return parse_kind(installed_helper());
+  return parse_kind(helper_that_works());
 }
 
-void add_port(std::vector<PublishedPort>& ports, const PublishedPort& port) {
-  for (const PublishedPort& other : ports) {
-    if (other.host == port.host && other.udp == port.udp) {
-      throw Failure(fmt::format("port {} of the host is published twice", port.host));
+void add_ports(std::vector<PublishedPort>& ports, const std::vector<PublishedPort>& more) {
+  for (const PublishedPort& port : more) {
+    for (const PublishedPort& other : ports) {
+      if (collide(port, other)) {
+        throw Failure(fmt::format("port {} of the host is published twice", port.host));
+      }
     }
+    ports.push_back(port);
   }
-  ports.push_back(port);
 }
 
 // What other containers can look up, and what is written into their /etc/hosts.
@@ -84,17 +87,12 @@ std::string network_namespace_hint(const Failure& failure) {
          "sudo sysctl -w user.max_net_namespaces=10000";
 }
 
-std::string read_text(const char* path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 // Replaces whatever is at `path` in the container's root: a link, a FIFO, a file of an image.
 void replace_file(const std::string& path, const std::string& text) {
   if (unlink(path.c_str()) == -1 && errno != ENOENT) check(-1, "unlink({})", path);
   const UniqueFd file(
       check(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), "open({})", path));
+  check_quietly(fchmod(file.get(), 0644), "fchmod({})", path);  // whatever the umask
   check_quietly(write(file.get(), text.data(), text.size()), "write({})", path);
 }
 
@@ -108,61 +106,66 @@ void bring_up_loopback() {
   check(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo, UP)");
 }
 
-}  // namespace
-
-std::string without_loopback(const std::string& host) {
-  std::istringstream lines(host);
-  std::string text;
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string key;
-    std::string value;
-    words >> key >> value;
-    const bool loopback = value.rfind("127.", 0) == 0 || value.rfind("::1", 0) == 0;
-    if (key != "nameserver" || !loopback) text += line + "\n";
+// The last group that is mapped, by /proc/self/gid_map.
+std::uint32_t last_group(const HostMounts& host) {
+  const UniqueFd file(openat(host.proc.get(), "self/gid_map", O_RDONLY | O_CLOEXEC));
+  char text[4096] = {};
+  (void)!read(file.get(), text, sizeof text - 1);
+  std::istringstream lines(text);
+  std::uint32_t last = 0;
+  for (std::uint32_t inside, outside, count; lines >> inside >> outside >> count;) {
+    last = std::max(last, inside + count - 1);
   }
-  return text;
+  return last;
 }
 
-Network::Network(CommandLine& line, const NamespaceOptions& own, MountOptions& mounts)
-    : hostname_(own.hostname) {
+// Switches of the new namespace, which are not those of the host. Where there are none, or they are
+// not for us to write, things stay as they are: they take nothing away from the container.
+void set(const HostMounts& host, const char* name, const std::string& value) {
+  const std::string path = std::string("sys/net/ipv4/") + name;
+  const UniqueFd file(openat(host.proc.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() == -1) return;
+  const ssize_t written = write(file.get(), value.data(), value.size());
+  if (tracing()) trace(fmt::format("write(/proc/{}, \"{}\") = {}", path, value, written));
+}
+
+}  // namespace
+
+NetworkOptions::NetworkOptions(CommandLine& line, const NamespaceOptions& namespaces)
+    : hostname(namespaces.hostname) {
   line.add_option(
       "--network", "none|host|bridge|pasta|slirp4netns",
-      "none (the default): only lo; bridge: as root; pasta, slirp4netns: for everybody; "
+      "none (the default): only lo; bridge: needs root; pasta, slirp4netns: for all users; "
       "host: no isolation",
       [this](const std::string& text) {
-        kind_ = parse_kind(text);
+        kind = parse_kind(text);
         kind_given_ = true;
       });
   line.add_option(
-      "-p,--publish", "HOST:CONTAINER[/udp]",
-      "lead a port of the host to one of the container; without --network: by bridge "
-      "as root, else by pasta or slirp4netns",
-      [this](const std::string& text) { add_port(ports_, parse_published_port(text)); });
-  line.add_check([this, &mounts] {
+      "-p,--publish", "[[ADDRESS:]HOST:]CONTAINER[/udp]",
+      "publish a container port, or a range of them, on the host; without --network: by bridge "
+      "as root, otherwise by pasta or slirp4netns",
+      [this](const std::string& text) { add_ports(ports, parse_published_ports(text)); });
+  line.add_check([this] {
     choose_kind();
-    prepare(mounts);
+    check();
   });
   line.add_hint(network_namespace_hint);
 }
 
-void Network::choose_kind() {
-  if (ports_.empty()) return;
-  if (!kind_given_) kind_ = kind_that_publishes();
-  if (kind_ == NetworkKind::kNone || kind_ == NetworkKind::kHost) {
-    throw Failure(fmt::format("--publish is not for --network {}", name_of(kind_)),
-                  kind_ == NetworkKind::kHost
+void NetworkOptions::choose_kind() {
+  if (ports.empty()) return;
+  if (!kind_given_) kind = kind_that_publishes();
+  if (kind == NetworkKind::kNone || kind == NetworkKind::kHost) {
+    throw Failure(fmt::format("--publish is not for --network {}", name_of(kind)),
+                  kind == NetworkKind::kHost
                       ? "the container's ports are the host's already: leave --publish out"
                       : "leave --network out");
   }
 }
 
-void Network::prepare(MountOptions& mounts) {
-  // Before the volumes that the user has asked for, which may cover them.
-  const auto show = [&](const std::string& source, const std::string& target) {
-    mounts.volumes.insert(mounts.volumes.begin(), {source, target, true});
-  };
-  switch (kind_) {
+void NetworkOptions::check() const {
+  switch (kind) {
     case NetworkKind::kNone:
       break;
     case NetworkKind::kHost:
@@ -170,78 +173,106 @@ void Network::prepare(MountOptions& mounts) {
           "--network host: the container has the host's network: its loopback, abstract sockets,"
           " ports and links",
           "");
-      for (const char* path : {"/etc/hosts", "/etc/resolv.conf"}) {
-        if (access(path, R_OK) == 0) show(path, path);
-      }
       break;
     case NetworkKind::kBridge:
       check_that_a_bridge_is_possible();
-      check_that_it_is_a_name(hostname_);
-      if (alias_of({0, hostname_, ports_}).size() > kLongestAlias) {
+      check_that_it_is_a_name(hostname);
+      if (alias_of({0, 0, hostname, ports}).size() > kLongestAlias) {
         throw Failure(fmt::format("--publish: {} ports are too many for one container at the "
                                   "bridge",
-                                  ports_.size()),
-                      "publish fewer, or by --network pasta");
-      }
-      show(shared_hosts_file(), "/etc/hosts");
-      // systemd-resolved is a name server at 127.0.0.53; this is where it says whom it asks.
-      resolv_conf_ = without_loopback(read_text("/etc/resolv.conf"));
-      if (resolv_conf_.find("nameserver") == std::string::npos) {
-        resolv_conf_ += without_loopback(read_text("/run/systemd/resolve/resolv.conf"));
+                                  ports.size()),
+                      "publish them as a range, or by --network pasta");
       }
       break;
     case NetworkKind::kPasta:
     case NetworkKind::kSlirp4netns:
-      check_that_helper_is_possible(name_of(kind_));
-      resolv_conf_ = "nameserver " + name_server_of(name_of(kind_)) + "\n";
+      check_that_helper_is_possible(name_of(kind));
       break;
   }
-  // The helpers take the ports themselves: for them this only tells in time that one is taken.
-  auto reserved = reserve(ports_);
-  if (kind_ == NetworkKind::kBridge) reserved_ = std::move(reserved);
 }
 
-std::uint64_t Network::namespaces() const { return kind_ == NetworkKind::kHost ? 0 : CLONE_NEWNET; }
+Network::Network(const NetworkOptions& options) : options_(options), ports_(options.ports) {
+  auto sockets = reserve(ports_);
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    if (options.ports[i].host == ports_[i].host && options.ports[i].last_host == 0) continue;
+    warn(fmt::format("port {} of the container is published as {}", ports_[i].container,
+                     text_of(ports_[i])),
+         "");
+  }
+  if (options.kind == NetworkKind::kBridge) {
+    hosts_file_ = shared_hosts_file();
+    resolv_conf_ = resolv_conf_of_bridge();
+    sockets_ = std::move(sockets);
+  } else if (options.kind != NetworkKind::kNone && options.kind != NetworkKind::kHost) {
+    // The helpers take the ports themselves: that has only told in time if one is taken.
+    resolv_conf_ = "nameserver " + name_server_of(name_of(options.kind)) + "\n";
+  }
+}
 
-HostMounts Network::take_from_host(const MountOptions& mounts) const {
-  if (kind_ == NetworkKind::kHost) return box::take_from_host(mounts);
+std::uint64_t Network::namespaces() const {
+  return options_.kind == NetworkKind::kHost ? 0 : CLONE_NEWNET;
+}
+
+HostMounts Network::take_from_host(MountOptions mounts) const {
+  // Before the volumes that the user has asked for, which may cover them.
+  const auto show = [&](const std::string& source, const std::string& target) {
+    Volume volume;
+    volume.source = source;
+    volume.target = target;
+    volume.read_only = true;
+    mounts.volumes.insert(mounts.volumes.begin(), volume);
+  };
+  if (options_.kind == NetworkKind::kBridge) show(hosts_file_, "/etc/hosts");
+  if (options_.kind == NetworkKind::kHost) {
+    for (const char* path : {"/etc/hosts", "/etc/resolv.conf"}) {
+      if (access(path, R_OK) == 0) show(path, path);
+    }
+    return box::take_from_host(mounts);
+  }
   // /sys/class/net shows the links of the network namespace in which the sysfs was mounted, see
-  // network_namespaces(7). For a new one the kernel wants that namespace to be ours, and, as with
-  // /proc, another sysfs to be fully visible.
+  // network_namespaces(7). For a new one the kernel requires that namespace to be ours, and, as
+  // with /proc, another sysfs to be fully visible.
   return box::take_from_host(mounts, {new_mount("sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
                                                              MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
                                       {}});
 }
 
-void Network::set_up_inside() const {
-  if (kind_ == NetworkKind::kHost) return;
+void Network::set_up_inside(const HostMounts& host) const {
+  if (options_.kind == NetworkKind::kHost) return;
   bring_up_loopback();
-  if (mkdir("/etc", 0755) == -1 && errno != EEXIST) check(-1, "mkdir(/etc)");
+  // As docker run does: all ports are the container's own, and ping(8) works for all its users.
+  set(host, "ip_unprivileged_port_start", "0");
+  set(host, "ping_group_range", fmt::format("0 {}", last_group(host)));
+  if (mkdir("/etc", 0755) == 0) {
+    check_quietly(chmod("/etc", 0755), "chmod(/etc)");  // whatever the umask
+  } else if (errno != EEXIST) {
+    check(-1, "mkdir(/etc)");
+  }
   if (access("/etc", W_OK) == -1 && errno == EACCES) {
     // It belongs to an id that is not mapped: see capabilities(7), CAP_DAC_OVERRIDE does not help.
-    if (kind_ != NetworkKind::kNone) {
-      warn("/etc of this root is nobody's in the container: its resolv.conf stays as it is",
+    if (options_.kind != NetworkKind::kNone) {
+      warn("/etc of this root belongs to an id that is not mapped: its resolv.conf stays as it is",
            "map the id of its owner, see --uid-map");
     }
     return;
   }
   replace_file("/etc/hosts", fmt::format("127.0.0.1\tlocalhost {}\n"
                                          "::1\tlocalhost ip6-localhost ip6-loopback\n",
-                                         hostname_));
+                                         options_.hostname));
   replace_file("/etc/resolv.conf", resolv_conf_);
 }
 
 void Network::connect(pid_t child) {
-  switch (kind_) {
+  switch (options_.kind) {
     case NetworkKind::kNone:
     case NetworkKind::kHost:
       break;
     case NetworkKind::kBridge:
-      janitor_ = join_bridge(child, {0, hostname_, ports_});
+      janitor_ = join_bridge(child, {0, 0, options_.hostname, ports_}, std::move(sockets_));
       break;
     case NetworkKind::kPasta:
     case NetworkKind::kSlirp4netns:
-      janitor_ = start_helper(name_of(kind_), child, ports_);
+      janitor_ = start_helper(name_of(options_.kind), child, ports_);
       break;
   }
 }

@@ -18,43 +18,50 @@ namespace box {
 
 enum class NetworkKind { kNone, kHost, kBridge, kPasta, kSlirp4netns };
 
-// --network and -p/--publish, and the container's network from before its start to after its end:
-// the destructor takes away what connect() has made.
+// --network and -p/--publish. When the command line has been read, and nothing has been made yet,
+// throws Failure if what the network needs is missing.
+struct NetworkOptions {
+  NetworkOptions(CommandLine& line, const NamespaceOptions& namespaces);
+
+  NetworkKind kind = NetworkKind::kNone;
+  std::vector<PublishedPort> ports;
+  const std::string& hostname;
+
+ private:
+  void choose_kind();
+  void check() const;
+
+  bool kind_given_ = false;
+};
+
+// The container's network from before its start to after its end: the destructor removes what
+// connect() has made.
 class Network {
  public:
-  // When the command line has been read, and nothing has been made yet, throws Failure if what the
-  // network needs is missing or a published port is taken. Adds to `mounts` the files of the
-  // container's that the host has.
-  Network(CommandLine& line, const NamespaceOptions& own, MountOptions& mounts);
+  // In the parent, before there is a child: takes the ports. Throws Failure if one is taken.
+  explicit Network(const NetworkOptions& options);
 
   // CLONE_NEWNET, or 0 with --network host.
   [[nodiscard]] std::uint64_t namespaces() const;
 
-  // In the child: take_from_host() of stage 06, but with a /sys that shows the container's links.
-  [[nodiscard]] HostMounts take_from_host(const MountOptions& mounts) const;
+  // In the child: take_from_host() of stage 06, but with a /sys that shows the container's links,
+  // and with those files of /etc that the host has for the container.
+  [[nodiscard]] HostMounts take_from_host(MountOptions mounts) const;
 
-  // In the child, in its root, as root: lo, /etc/hosts and /etc/resolv.conf. Before the volumes are
-  // attached, which may cover these files.
-  void set_up_inside() const;
+  // In the child, in its root, as root: lo, the namespace's settings, /etc/hosts and
+  // /etc/resolv.conf. Before the volumes are attached, which may cover these files.
+  void set_up_inside(const HostMounts& host) const;
 
   // In the parent, while the child waits.
   void connect(pid_t child);
 
  private:
-  void choose_kind();
-  void prepare(MountOptions& mounts);
-
-  NetworkKind kind_ = NetworkKind::kNone;
-  bool kind_given_ = false;
-  std::vector<PublishedPort> ports_;
-  const std::string& hostname_;
-  std::vector<UniqueFd> reserved_;
+  const NetworkOptions& options_;
+  std::vector<PublishedPort> ports_;  // none is left to be chosen
+  std::vector<UniqueFd> sockets_;     // those that have the ports
+  std::string hosts_file_;            // of the host, that all containers at the bridge share
   std::string resolv_conf_;
   std::unique_ptr<Janitor> janitor_;
 };
-
-// The text for the container's resolv.conf(5): what `host` says, less the name servers that are the
-// host's own, at its loopback.
-[[nodiscard]] std::string without_loopback(const std::string& host);
 
 }  // namespace box

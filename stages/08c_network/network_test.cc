@@ -1,4 +1,4 @@
-#include "stages/08c_network/network.h"
+#include "stages/08c_network/resolv_conf.h"
 
 #include <algorithm>
 #include <string>
@@ -46,11 +46,16 @@ TEST(PastaCommand, PublishesByProtocol) {
   EXPECT_TRUE(has(words, "--udp-ports", "none"));
   EXPECT_FALSE(has(words, "--tcp-ports", "none"));
   EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, false), "--udp-ports", "0.0.0.0/5353:53"));
+  EXPECT_TRUE(has(pasta_command(7, {{8080, 80, false, "127.0.0.1"}}, false), "--tcp-ports",
+                  "127.0.0.1/8080:80"));
 }
 
 TEST(Slirp4netnsCommand, KeepsTheHostsLoopbackShut) {
   const auto words = slirp4netns_command(7, "");
   EXPECT_NE(std::find(words.begin(), words.end(), "--disable-host-loopback"), words.end());
+  for (const char* option : {"--enable-sandbox", "--enable-seccomp"}) {
+    EXPECT_NE(std::find(words.begin(), words.end(), option), words.end()) << option;
+  }
   EXPECT_EQ(words.back(), "eth0");
 }
 

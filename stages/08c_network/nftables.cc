@@ -1,37 +1,92 @@
 #include "stages/08c_network/nftables.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <linux/netlink.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "common/check.h"
 #include "common/run_program.h"
+#include "common/unique_fd.h"
 #include "stages/08c_network/find_program.h"
 
 namespace box {
 namespace {
 
-constexpr const char* kTable = "ip containers_under_the_hood";
+constexpr const char* kTable = "containers_under_the_hood";
 
-// The elements of the map that leads from the host's ports to the containers' addresses and ports.
-std::string elements(const std::vector<Container>& containers, bool udp) {
-  std::string text;
+// The elements of a map from the host's ports, of one of its addresses or of all, to the
+// containers' addresses and ports. What comes to 127.0.0.1 is for the PortProxy.
+std::string elements(const std::vector<Container>& containers, bool udp, bool with_address) {
+  std::vector<std::string> all;
   for (const Container& container : containers) {
     for (const PublishedPort& port : container.ports) {
-      if (port.udp != udp) continue;
-      text += fmt::format("{}{} : {} . {}", text.empty() ? "elements = { " : ", ", port.host,
-                          address_of(container.number), port.container);
+      if (port.udp != udp || port.address.empty() == with_address) continue;
+      const std::string at = with_address ? port.address + " . " : "";
+      all.push_back(fmt::format("{}{} : {} . {}", at, port.host, address_of(container.number),
+                                port.container));
     }
   }
-  return text.empty() ? "" : text + " }";
+  return all.empty() ? "" : fmt::format("elements = {{ {} }}", fmt::join(all, ", "));
 }
 
-void run_nft(const std::string& text) { run_program({find_program("nft"), text}); }
+// Who else forwards is none of our business: what Docker publishes, too, has been through a dnat.
+std::string nothing_else(const std::vector<int>& switched_on) {
+  if (switched_on.empty()) return "";
+  return fmt::format(
+      "iif {{ {} }} oifname != \"{}\" ct state != {{ established, related }} "
+      "ct status & dnat == 0 drop",
+      fmt::join(switched_on, ", "), kBridge);
+}
+
+std::string without_ipv6() {
+  return fmt::format(R"(add table ip6 {table}
+delete table ip6 {table}
+table ip6 {table} {{
+  chain from_containers {{
+    type filter hook prerouting priority raw
+    iifname "{bridge}" drop
+  }}
+  chain to_containers {{
+    type filter hook postrouting priority filter
+    oifname "{bridge}" drop
+  }}
+}}
+)",
+                     fmt::arg("table", kTable), fmt::arg("bridge", kBridge));
+}
+
+std::string hint_for_nft() {
+  const UniqueFd netfilter(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
+  return netfilter.get() == -1 ? "this kernel has no nf_tables:  sudo modprobe nf_tables" : "";
+}
+
+// By a file, as a list of ports can be longer than a word of a command line may be.
+void run_nft(const std::string& text) {
+  const UniqueFd file(
+      check_quietly(memfd_create("rules", 0), "memfd_create()"));  // nft inherits it
+  const auto size = static_cast<ssize_t>(text.size());
+  if (check_quietly(write(file.get(), text.data(), text.size()), "write(the rules)") != size) {
+    throw Failure("write(the rules): it was cut short");
+  }
+  try {
+    run_program({find_program("nft"), "-f", fmt::format("/proc/self/fd/{}", file.get())});
+  } catch (const Failure& failure) {
+    throw Failure(fmt::format("nft, which loads the rules: {}", failure.what()),
+                  failure.hint().empty() ? hint_for_nft() : failure.hint());
+  }
+}
 
 }  // namespace
 
-std::string ruleset(const std::vector<Container>& containers, bool forwards) {
+std::string ruleset(const std::vector<Container>& containers, const std::vector<int>& switched_on,
+                    bool ipv6) {
   // The first line makes the table, should there be none, so that the second can delete it.
-  constexpr const char* kText = R"(add table {table}
-delete table {table}
-table {table} {{
+  constexpr const char* kText = R"(add table ip {table}
+delete table ip {table}
+table ip {table} {{
   map tcp_ports {{
     type inet_service : ipv4_addr . inet_service
     {tcp}
@@ -40,7 +95,17 @@ table {table} {{
     type inet_service : ipv4_addr . inet_service
     {udp}
   }}
+  map tcp_ports_at {{
+    type ipv4_addr . inet_service : ipv4_addr . inet_service
+    {tcp_at}
+  }}
+  map udp_ports_at {{
+    type ipv4_addr . inet_service : ipv4_addr . inet_service
+    {udp_at}
+  }}
   chain published {{
+    dnat to ip daddr . tcp dport map @tcp_ports_at
+    dnat to ip daddr . udp dport map @udp_ports_at
     dnat to tcp dport map @tcp_ports
     dnat to udp dport map @udp_ports
   }}
@@ -50,16 +115,17 @@ table {table} {{
   }}
   chain from_the_host {{
     type nat hook output priority -100
-    fib daddr type local jump published
+    ip daddr != 127.0.0.0/8 fib daddr type local jump published
   }}
   chain to_outside {{
     type nat hook postrouting priority srcnat
     ip saddr {subnet} oifname != "{bridge}" masquerade comment "no one else knows the way back"
-    ip saddr {{ 127.0.0.0/8, {subnet} }} oifname "{bridge}" ct status dnat masquerade
+    ip saddr {subnet} oifname "{bridge}" ct status dnat masquerade
   }}
-  chain to_the_loopback {{
+  chain from_containers {{
     type filter hook prerouting priority raw
-    iifname "{bridge}" ip daddr 127.0.0.0/8 drop comment "route_localnet would let it in"
+    iifname "{bridge}" ip saddr != {subnet} drop comment "forged"
+    iifname "{bridge}" ip daddr 127.0.0.0/8 drop
   }}
   chain forwarded {{
     type filter hook forward priority filter
@@ -69,15 +135,23 @@ table {table} {{
 }}
 )";
   return fmt::format(
-      kText, fmt::arg("table", kTable), fmt::arg("tcp", elements(containers, false)),
-      fmt::arg("udp", elements(containers, true)), fmt::arg("subnet", kSubnet),
-      fmt::arg("bridge", kBridge),
-      fmt::arg("nothing_else",
-               forwards ? "" : fmt::format("iifname != \"{0}\" oifname != \"{0}\" drop", kBridge)));
+             kText, fmt::arg("table", kTable), fmt::arg("tcp", elements(containers, false, false)),
+             fmt::arg("udp", elements(containers, true, false)),
+             fmt::arg("tcp_at", elements(containers, false, true)),
+             fmt::arg("udp_at", elements(containers, true, true)), fmt::arg("subnet", kSubnet),
+             fmt::arg("bridge", kBridge), fmt::arg("nothing_else", nothing_else(switched_on))) +
+         (ipv6 ? without_ipv6() : "");
 }
 
 void load_ruleset(const std::string& text) { run_nft(text); }
 
-void remove_ruleset() { run_nft(fmt::format("add table {0}\ndelete table {0}", kTable)); }
+void remove_ruleset(bool ipv6) {
+  std::string text;
+  for (const char* family : {"ip", "ip6"}) {
+    if (std::string(family) == "ip6" && !ipv6) continue;
+    text += fmt::format("add table {0} {1}\ndelete table {0} {1}\n", family, kTable);
+  }
+  run_nft(text);
+}
 
 }  // namespace box

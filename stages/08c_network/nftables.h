@@ -1,4 +1,4 @@
-// What the kernel does with the packets of the bridge: a table of our own in nftables(8).
+// What the kernel does with the packets of the bridge: tables of our own in nftables(8).
 #pragma once
 
 #include <string>
@@ -8,12 +8,14 @@
 
 namespace box {
 
-// The whole table, which takes the place of the one that is there, in one transaction. If the host
-// forwarded nothing before us (`forwards`), it forwards nothing but the containers' packets now.
-[[nodiscard]] std::string ruleset(const std::vector<Container>& containers, bool forwards);
+// The whole of our tables, which take the place of those that are there, in one transaction. The
+// links `switched_on` forward only since we have made them: they forward nothing but the
+// containers' packets. With `ipv6` there is a table that keeps IPv6 from the bridge.
+[[nodiscard]] std::string ruleset(const std::vector<Container>& containers,
+                                  const std::vector<int>& switched_on, bool ipv6);
 
 // In the parent or in its janitor; as root. Throws Failure with what nft(8) complained about.
 void load_ruleset(const std::string& text);
-void remove_ruleset();
+void remove_ruleset(bool ipv6);
 
 }  // namespace box

@@ -1,8 +1,10 @@
 #include "stages/08c_network/published_port.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <cerrno>
 #include <charconv>
@@ -14,76 +16,202 @@
 namespace box {
 namespace {
 
+constexpr const char* kSyntax =
+    "is not [[ADDRESS:]HOST:]CONTAINER, with or without /udp, as in 8080:80";
+
+// A container that was killed lets its ports go within moments, see Janitor::Work::stop().
+constexpr int kAttempts = 30;
+constexpr long kInterval = 10'000'000;  // nanoseconds
+
 std::uint16_t parse_port(std::string_view text) {
   std::uint16_t port = 0;
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, port);
   if (error != std::errc() || stop != end || port == 0) {
-    throw Failure(fmt::format("'{}' is no port: they are 1 to 65535", text));
+    throw Failure(fmt::format("'{}' is not a port: they are 1 to 65535", text));
   }
   return port;
 }
 
-// Below it a port is for who has CAP_NET_BIND_SERVICE, see ip(7).
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+
+  [[nodiscard]] int size() const { return last - first + 1; }
+};
+
+PortRange parse_range(std::string_view text) {
+  const auto dash = text.find('-', 1);  // a first one would be a sign
+  if (dash == std::string_view::npos) {
+    const std::uint16_t port = parse_port(text);
+    return {port, port};
+  }
+  const PortRange range = {parse_port(text.substr(0, dash)), parse_port(text.substr(dash + 1))};
+  if (range.last < range.first) throw Failure(fmt::format("'{}' is an empty range", text));
+  return range;
+}
+
+void check_address(const std::string& address) {
+  in_addr binary = {};
+  if (address.find(':') != std::string::npos || address.find('[') != std::string::npos) {
+    throw Failure("ports are published at IPv4 addresses only");
+  }
+  if (inet_pton(AF_INET, address.c_str(), &binary) != 1) {
+    throw Failure(fmt::format("'{}' is not an IPv4 address", address));
+  }
+}
+
+// Removes the last part of `text`, after a colon, and returns it.
+std::string take_last_part(std::string& text) {
+  const auto colon = text.rfind(':');
+  std::string part = colon == std::string::npos ? text : text.substr(colon + 1);
+  text.erase(colon == std::string::npos ? 0 : colon);
+  return part;
+}
+
+// Below it a port needs CAP_NET_BIND_SERVICE, see ip(7).
 int first_unprivileged_port() {
   int port = 1024;
   std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> port;
   return port;
 }
 
-UniqueFd reserve(const PublishedPort& port) {
-  UniqueFd fd(check_quietly(
-      socket(AF_INET, (port.udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0), "socket()"));
-  // Else connections of an earlier server, which wait out their TIME_WAIT, would keep the port. But
-  // then two sockets may be bound to it, unless one listens, see socket(7).
+std::string reason_hint(int error, const PublishedPort& port) {
+  if (error == EADDRINUSE) {
+    return fmt::format("who has it:  ss --listening --numeric --processes --{} 'sport = {}'",
+                       port.udp ? "udp" : "tcp", port.host);
+  }
+  if (error == EADDRNOTAVAIL) return "the host's addresses:  ip -brief address";
+  if (error == EACCES && port.host < first_unprivileged_port()) {
+    PublishedPort other = port;
+    other.host = static_cast<std::uint16_t>(8000 + port.host % 1000);
+    other.last_host = 0;
+    return fmt::format("ports below {} are root's: publish another, as in --publish {}",
+                       first_unprivileged_port(), text_of(other));
+  }
+  return "";
+}
+
+// Returns 0, or the error.
+int try_to_bind(const UniqueFd& fd, PublishedPort& port) {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port.host);
+  if (!port.address.empty()) (void)inet_pton(AF_INET, port.address.c_str(), &address.sin_addr);
+  socklen_t size = sizeof address;
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) == -1) return errno;
+  if (!port.udp && listen(fd.get(), SOMAXCONN) == -1) return errno;
+  check_quietly(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size),
+                "getsockname()");
+  port.host = ntohs(address.sin_port);
+  port.last_host = 0;
+  return 0;
+}
+
+UniqueFd new_socket(const PublishedPort& port) {
+  const int kind = (port.udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  UniqueFd fd(check_quietly(socket(AF_INET, kind, 0), "socket()"));
+  // Otherwise connections of an earlier server, which wait out their TIME_WAIT, would keep the
+  // port. With it two sockets may be bound to it, unless one listens, see socket(7).
   const int on = 1;
   if (!port.udp) {
     check_quietly(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt()");
   }
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port.host);
-  int result = bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  if (result == 0 && !port.udp) result = listen(fd.get(), 0);
-  if (result == 0) return fd;
+  return fd;
+}
 
-  const int error = errno;
-  std::string hint;
-  if (error == EADDRINUSE) {
-    hint = fmt::format("who has it:  ss --listening --numeric --processes --{} 'sport = {}'",
-                       port.udp ? "udp" : "tcp", port.host);
-  } else if (error == EACCES && port.host < first_unprivileged_port()) {
-    hint = fmt::format(
-        "ports below {} are root's: publish another, as in --publish {}", first_unprivileged_port(),
-        text_of({static_cast<std::uint16_t>(8000 + port.host % 1000), port.container, port.udp}));
+UniqueFd reserve(PublishedPort& port) {
+  const PublishedPort wanted = port;
+  int error = 0;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const int last = wanted.last_host == 0 ? wanted.host : wanted.last_host;
+    for (int host = wanted.host; host <= last; ++host) {
+      UniqueFd fd = new_socket(port);
+      port.host = static_cast<std::uint16_t>(host);
+      error = try_to_bind(fd, port);
+      if (error == 0) return fd;
+    }
+    if (error != EADDRINUSE) break;
+    const timespec interval = {0, kInterval};
+    (void)nanosleep(&interval, nullptr);
   }
-  throw Failure(error, fmt::format("--publish {}: port {} of the host", text_of(port), port.host),
-                kExitSetupFailed, hint);
+  throw Failure(error, fmt::format("--publish {}: port {} of the host", text_of(wanted), port.host),
+                kExitSetupFailed, reason_hint(error, port));
+}
+
+std::string range_text(int first, int count) {
+  return count == 1 ? std::to_string(first) : fmt::format("{}-{}", first, first + count - 1);
+}
+
+// `count` ports in a row, of which this is the first.
+std::string text_of(const PublishedPort& port, int count) {
+  const std::string host = port.last_host != 0 ? fmt::format("{}-{}", port.host, port.last_host)
+                           : port.host == 0    ? ""
+                                               : range_text(port.host, count);
+  return fmt::format("{}{}{}:{}{}", port.address, port.address.empty() ? "" : ":", host,
+                     range_text(port.container, count), port.udp ? "/udp" : "");
 }
 
 }  // namespace
 
-PublishedPort parse_published_port(const std::string& text) {
-  const auto colon = text.find(':');
+std::vector<PublishedPort> parse_published_ports(const std::string& text) {
   const auto slash = text.find('/');
   const std::string protocol = slash == std::string::npos ? "tcp" : text.substr(slash + 1);
-  if (colon == std::string::npos || slash < colon || (protocol != "tcp" && protocol != "udp")) {
-    throw Failure("is not HOST:CONTAINER or HOST:CONTAINER/udp, as in 8080:80");
+  if (protocol != "tcp" && protocol != "udp") throw Failure(kSyntax);
+  std::string rest = text.substr(0, slash);
+  if (rest.empty() || rest[0] == ':') throw Failure(kSyntax);
+
+  const bool names_host = rest.find(':') != std::string::npos;
+  const PortRange container = parse_range(take_last_part(rest));
+  const std::string host_text = names_host ? take_last_part(rest) : "";
+  if (!rest.empty()) check_address(rest);
+  if (names_host && host_text.empty() && rest.empty()) throw Failure(kSyntax);
+  const PortRange host = host_text.empty() ? PortRange{} : parse_range(host_text);
+  const bool first_free = container.size() == 1 && !host_text.empty();
+  if (!host_text.empty() && !first_free && host.size() != container.size()) {
+    throw Failure(
+        fmt::format("{} ports of the host for {} of the container", host.size(), container.size()));
   }
-  PublishedPort port;
-  port.host = parse_port(std::string_view(text).substr(0, colon));
-  port.container = parse_port(std::string_view(text).substr(colon + 1, slash - colon - 1));
-  port.udp = protocol == "udp";
-  return port;
+  std::vector<PublishedPort> ports;
+  for (int i = 0; i < container.size(); ++i) {
+    PublishedPort port;
+    port.container = static_cast<std::uint16_t>(container.first + i);
+    port.udp = protocol == "udp";
+    port.address = rest == "0.0.0.0" ? "" : rest;
+    if (!host_text.empty()) port.host = static_cast<std::uint16_t>(host.first + i);
+    if (first_free && host.size() > 1) port.last_host = host.last;
+    ports.push_back(port);
+  }
+  return ports;
 }
 
-std::string text_of(const PublishedPort& port) {
-  return fmt::format("{}:{}{}", port.host, port.container, port.udp ? "/udp" : "");
+std::string text_of(const PublishedPort& port) { return text_of(port, 1); }
+
+std::string text_of(const std::vector<PublishedPort>& ports) {
+  std::string text;
+  for (std::size_t i = 0; i < ports.size();) {
+    const PublishedPort& first = ports[i];
+    int count = 1;
+    for (++i; i < ports.size() && ports[i].host == first.host + count &&
+              ports[i].container == first.container + count && ports[i].udp == first.udp &&
+              ports[i].address == first.address;
+         ++i) {
+      ++count;
+    }
+    text += (text.empty() ? "" : " ") + text_of(first, count);
+  }
+  return text;
 }
 
-std::vector<UniqueFd> reserve(const std::vector<PublishedPort>& ports) {
+bool collide(const PublishedPort& one, const PublishedPort& other) {
+  return one.host != 0 && one.host == other.host && one.last_host == 0 && other.last_host == 0 &&
+         one.udp == other.udp &&
+         (one.address.empty() || other.address.empty() || one.address == other.address);
+}
+
+std::vector<UniqueFd> reserve(std::vector<PublishedPort>& ports) {
   std::vector<UniqueFd> sockets;
-  for (const PublishedPort& port : ports) sockets.push_back(reserve(port));
+  for (PublishedPort& port : ports) sockets.push_back(reserve(port));
   return sockets;
 }
 

@@ -10,20 +10,29 @@
 namespace box {
 
 struct PublishedPort {
-  std::uint16_t host = 0;
+  std::uint16_t host = 0;  // 0: the kernel chooses one that is free
   std::uint16_t container = 0;
   bool udp = false;
+  std::string address = {};     // IPv4, of the host; "": all of them
+  std::uint16_t last_host = 0;  // if it is not 0: the first free one from `host` to this
 };
 
-// Reads "HOST:CONTAINER", with "/tcp" or "/udp" after it or not. Throws Failure.
-[[nodiscard]] PublishedPort parse_published_port(const std::string& text);
+// Reads [[ADDRESS:][HOST]:]CONTAINER[/tcp|/udp], where HOST and CONTAINER may be ranges such as
+// 8000-8010: all the ports that this means, as with docker run. Throws Failure.
+[[nodiscard]] std::vector<PublishedPort> parse_published_ports(const std::string& text);
 
-// "8080:80", "5353:53/udp"
+// "8080:80", "127.0.0.1:5353:53/udp"
 [[nodiscard]] std::string text_of(const PublishedPort& port);
 
-// In the parent: takes the ports of the host, on all its IPv4 addresses, so that nobody else gets
-// them. They are free again when the sockets are closed, with our process at the latest. Throws
-// Failure if one is taken, with a hint.
-[[nodiscard]] std::vector<UniqueFd> reserve(const std::vector<PublishedPort>& ports);
+// "8000-8010:80-90 5353:53/udp": what parse_published_ports() reads, word by word, for all of them.
+[[nodiscard]] std::string text_of(const std::vector<PublishedPort>& ports);
+
+// Whether both cannot be had at once.
+[[nodiscard]] bool collide(const PublishedPort& one, const PublishedPort& other);
+
+// In the parent: takes the ports of the host, so that nobody else gets them, and writes down those
+// that were to be chosen. They are free again when the sockets, one for each port, are closed.
+// Throws Failure if one is taken, with a hint.
+[[nodiscard]] std::vector<UniqueFd> reserve(std::vector<PublishedPort>& ports);
 
 }  // namespace box

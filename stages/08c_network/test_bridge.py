@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import pathlib
 import signal
 import subprocess
+import time
+from collections.abc import Iterator
 
 import pytest
 from conftest import TIMEOUT, Started, processes_with, wait_until
-from hosts import (HOST, check_that_nothing_is_left, end, fetch, hold_namespaces, python_in, serve,
-                   sleeping, text_of)
+from hosts import (HOST, STAGE, WORLD, Host, another_nft, check_that_nothing_is_left, end, fetch,
+                   hold_namespaces, python_in, reaches, serve, sleeping, text_of, thrown)
 
 pytest_plugins = ["hosts"]  # its fixtures
 
@@ -57,88 +60,365 @@ def test_a_published_port_is_reached_from_a_container(root_host, page):
         assert subprocess.check_output(inside, text=True) == text_of(page)
 
 
-def test_no_packet_gets_to_the_hosts_loopback(root_host):
-    """Published ports need route_localnet, which alone would let this in."""
-    catch = """if True:
-        import socket
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1.5)
-        s.bind(("127.0.0.1", 9999)); print("ready", flush=True)
-        try: print(s.recv(100).decode())
-        except TimeoutError: print("nothing")"""
-    throw = """if True:
-        import socket, struct
-        def sum16(data):
-            total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-            total = (total >> 16) + (total & 0xffff)
-            return ~(total + (total >> 16)) & 0xffff
-        payload = b"stranger"
-        udp = struct.pack("!HHHH", 1234, 9999, 8 + len(payload), 0) + payload
-        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
-                         socket.inet_aton("10.79.0.2"), socket.inet_aton("127.0.0.1"))
-        ip = ip[:10] + struct.pack("!H", sum16(ip)) + ip[12:]
-        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
-        mac = bytes.fromhex("024f0a4f0001") + bytes.fromhex("024f0a4f0002")
-        for i in range(3): s.send(mac + b"\\x08\\x00" + ip + udp)"""
-
-    def thrown() -> str:
-        with Started(root_host.enter("/usr/bin/python3", "-c", catch), text=True,
-                     stdout=subprocess.PIPE) as catcher:
-            assert catcher.stdout.readline() == "ready\n"
-            with sleeping(root_host, "bridge") as container:
-                if without_rule:
-                    root_host.do("nft", "flush", "chain", "ip", "containers_under_the_hood",
-                                 "to_the_loopback")
-                with python_in(container, throw) as thrower:
-                    assert thrower.wait(TIMEOUT) == 0
-                return catcher.stdout.readline()
-
-    without_rule = False
-    assert thrown() == "nothing\n"
-    without_rule = True
-    assert thrown() == "stranger\n", "the packet is good: only the rule keeps it out"
+# --- What a container cannot do to the host ------------------------------------------------------
 
 
-def test_nothing_is_forwarded_that_was_not_before(root_host):
-    """The world's packets are not passed on to elsewhere, though ip_forward is on now."""
-    def knows_the_way(address: str) -> bool:
-        done = subprocess.run(["nsenter", f"--target={root_host.world}", "--net", "ping", "-c1",
-                               "-W1", address], capture_output=True, check=False)
-        return done.returncode == 0
+FORGED = [("10.79.0.2", "127.0.0.1"), ("127.0.0.2", "10.79.0.1"), ("127.5.5.5", "10.79.0.1"),
+          ("192.0.2.77", "10.79.0.1"), (WORLD, "10.79.0.1"), (HOST, "10.79.0.1")]
 
-    elsewhere = hold_namespaces()
+
+def test_no_forged_packet_gets_to_the_host(root_host):
+    """Neither to its loopback nor from an address that is not the containers'; and not either when
+    somebody has flushed the rules."""
+    with sleeping(root_host, "bridge") as container:
+        assert thrown(root_host, container, "10.79.0.2", "10.79.0.1") == "stranger", "it is good"
+        assert [thrown(root_host, container, *packet) for packet in FORGED] == ["nothing"] * 6
+        root_host.do("nft", "flush", "ruleset")
+        assert thrown(root_host, container, "10.79.0.2", "10.79.0.1") == "stranger"
+        assert [thrown(root_host, container, *packet) for packet in FORGED] == ["nothing"] * 6
+        root_host.do("sysctl", "-qw", "net.ipv4.conf.hood0.route_localnet=1",
+                     "net.ipv4.conf.hood0.rp_filter=0")
+        assert thrown(root_host, container, *FORGED[0]) == "stranger", "only the switch kept it out"
+
+
+def test_each_guard_alone_keeps_forged_packets_out(root_host):
+    with sleeping(root_host, "bridge") as container:
+        root_host.do("sysctl", "-qw", "net.ipv4.conf.hood0.route_localnet=1",
+                     "net.ipv4.conf.hood0.rp_filter=0", "net.ipv4.conf.all.rp_filter=0")
+        assert [thrown(root_host, container, *packet) for packet in FORGED] == ["nothing"] * 6
+
+
+ADVERTISE = """if True:
+    import socket, struct
+    def sum16(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        total = (total >> 16) + (total & 0xffff)
+        return ~(total + (total >> 16)) & 0xffff
+    a = lambda text: socket.inet_pton(socket.AF_INET6, text)
+    source, target = a("fe80::4f:aff:fe4f:2"), a("ff02::1")
+    icmp = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    icmp += struct.pack("!BBBBIII", 3, 4, 64, 0xc0, 86400, 14400, 0) + a("2001:db8:bad::")
+    pseudo = source + target + struct.pack("!II", len(icmp), 58)
+    icmp = icmp[:2] + struct.pack("!H", sum16(pseudo + icmp)) + icmp[4:]
+    ip = struct.pack("!IHBB", 6 << 28, len(icmp), 58, 255) + source + target
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
+    mac = bytes.fromhex("333300000001") + bytes.fromhex("024f0a4f0002")
+    for i in range(3): s.send(mac + b"\\x86\\xdd" + ip + icmp)"""
+
+
+def test_a_container_cannot_become_the_hosts_ipv6_router(root_host):
+    """CVE-2020-13401. Two guards, each of which is enough: the bridge has no IPv6, and a rule drops
+    it. Without both the advertisement is believed."""
+    def is_believed(container: Started) -> bool:
+        with python_in(container, ADVERTISE) as router:
+            assert router.wait(TIMEOUT) == 0
+        return wait_until(lambda: "hood0" in root_host.do("ip", "-6", "route") +
+                          root_host.do("ip", "-6", "address", "show", "dev", "hood0"), 1)
+
+    with sleeping(root_host, "bridge") as container:
+        assert root_host.do("ip", "-6", "address", "show", "dev", "hood0") == ""
+        assert root_host.do("ip", "-6", "address", "show", "dev", "hood1") == ""
+        assert not is_believed(container)
+        root_host.do("nft", "flush", "ruleset")
+        assert not is_believed(container), "the bridge has no IPv6"
+        assert "inet6" not in subprocess.check_output(
+            ["nsenter", f"--target={container.child()}", "--net", "ip", "address", "show", "eth0"],
+            text=True)
+    with sleeping(root_host, "bridge") as container:
+        root_host.do("sysctl", "-qw", "net.ipv6.conf.hood0.disable_ipv6=0",
+                     "net.ipv6.conf.hood0.accept_ra=2")
+        routes = root_host.do("ip", "-6", "route")
+        with python_in(container, ADVERTISE) as router:
+            assert router.wait(TIMEOUT) == 0
+        assert not wait_until(lambda: "db8:bad" in root_host.do("ip", "-6", "route"), 1), routes
+        root_host.do("nft", "flush", "ruleset")
+        with python_in(container, ADVERTISE) as router:
+            assert router.wait(TIMEOUT) == 0
+        assert wait_until(lambda: "2001:db8:bad" in root_host.do("ip", "-6", "route")), "it is good"
+
+
+# --- What the host forwards ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def elsewhere(host: Host) -> Iterator[None]:
+    """Another network that the host is in, at 203.0.113.2, which the world wants to reach."""
+    holder = hold_namespaces()
     try:
-        root_host.do("sh", "-ec", """
+        host.do("sh", "-ec", """
             ip link add else0 type veth peer name eth0 netns $0
             ip address add 203.0.113.1/24 dev else0; ip link set else0 up
             nsenter --target=$0 --net sh -c '
                 ip address add 203.0.113.2/24 dev eth0; ip link set eth0 up
-                ip route add default via 203.0.113.1'""", str(elsewhere.pid))
-        root_host.do("ip", "route", "add", "203.0.113.0/24", "via", HOST, where="world")
-        if shutil.which("ping") is None:
-            pytest.skip("there is no ping")
-        with sleeping(root_host, "bridge"):
-            assert root_host.do("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
-            assert not knows_the_way("203.0.113.2")
-            root_host.do("nft", "flush", "chain", "ip", "containers_under_the_hood", "forwarded")
-            assert knows_the_way("203.0.113.2"), "only the rule keeps it out"
+                ip route add default via 203.0.113.1'""", str(holder.pid))
+        host.do("ip", "route", "add", "203.0.113.0/24", "via", HOST, where="world")
+        yield
     finally:
-        elsewhere.kill()
-        elsewhere.wait()
-        elsewhere.stdout.close()
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def passes_on(host: Host, address: str) -> bool:
+    """Whether the host leads the world's packets to `address`."""
+    done = subprocess.run(["nsenter", f"--target={host.world}", "--net", "ping", "-c1", "-W1",
+                           address], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def test_nothing_is_forwarded_that_was_not_before(root_host):
+    """The world's packets are not passed on to elsewhere, though the host's links forward now."""
+    with elsewhere(root_host), sleeping(root_host, "bridge"):
+        assert "up0/forwarding:1" in root_host.forwarding()
+        assert root_host.do("cat", "/proc/sys/net/ipv4/ip_forward") == "0\n"
+        assert not passes_on(root_host, "203.0.113.2")
+        root_host.do("nft", "flush", "chain", "ip", "containers_under_the_hood", "forwarded")
+        assert passes_on(root_host, "203.0.113.2"), "only the rule keeps it out"
 
 
 def test_a_host_that_forwards_goes_on_to(root_host):
     root_host.do("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
     before = root_host.state()
+    with elsewhere(root_host), sleeping(root_host, "bridge"):
+        assert passes_on(root_host, "203.0.113.2")
+    assert wait_until(lambda: root_host.state() == before), root_host.state()
+
+
+def test_forwarding_that_others_have_switched_on_meanwhile_stays(root_host):
+    """As Docker or libvirt do when they start."""
+    with sleeping(root_host, "bridge") as container:
+        root_host.do("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        end(container)
+    assert wait_until(lambda: "hood0" not in root_host.state()["links"])
+    assert root_host.do("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+    assert "up0/forwarding:1" in root_host.forwarding()
+
+
+def test_a_link_that_forwarded_before_still_does(root_host):
+    root_host.do("sysctl", "-qw", "net.ipv4.conf.up0.forwarding=1")
+    before = root_host.state()
+    assert root_host.run("--network", "bridge", "true").returncode == 0
+    check_that_nothing_is_left(root_host, before)
+    assert "up0/forwarding:1" in root_host.forwarding()
+
+
+def test_rules_come_first_and_go_last(root_host):
+    """While nft runs, at the start and at the end, nothing is forwarded."""
+    script = """
+        grep -H . /proc/sys/net/ipv4/conf/*/forwarding >>$here/seen
+        exec /usr/sbin/nft "$@" """
+    before = root_host.state()
+    with another_nft(root_host, script) as how:
+        folder = pathlib.Path(how["before"][1].partition("=")[2].partition(":")[0])
+        assert root_host.run("--network", "bridge", "true", **how).returncode == 0
+        check_that_nothing_is_left(root_host, before)
+        seen = (folder / "seen").read_text()
+    assert seen.count("up0/forwarding:0") == 2, seen
+    assert ":1" not in seen
+
+
+def test_a_failing_nft_leaves_nothing(root_host):
+    before = root_host.state()
+    script = "echo 'Error: Could not process rule: Operation not supported' >&2; exit 1"
+    with another_nft(root_host, script) as how:
+        for _ in range(2):
+            result = root_host.run("--network", "bridge", "-p", "8080:80", "echo", "ran", **how)
+            assert (result.returncode, result.stdout) == (125, "")
+            assert result.stderr.splitlines() == [
+                f"{STAGE}: nft, which loads the rules: Error: Could not process rule: Operation not"
+                " supported"]
+            assert root_host.state() == before
+    assert root_host.run("--network", "bridge", "true").returncode == 0
+
+
+def test_an_nft_that_fails_at_the_end_stops_nothing_else(root_host):
+    before = root_host.state()
+    script = """grep -q elements "$2" || exit 1
+        exec /usr/sbin/nft "$@" """
+    with another_nft(root_host, script) as how:
+        result = root_host.run("--network", "bridge", "-p", "8080:80", "true", **how)
+        assert result.returncode == 0
+        message, hint = result.stderr.splitlines()
+        assert message.startswith(f"{STAGE}: nft, which loads the rules: ")
+        assert hint == "hint: the next container's start tries again"
+    assert {**root_host.state(), "rules": ""} == before
     assert root_host.run("--network", "bridge", "true").returncode == 0
     assert root_host.state() == before
+
+
+# --- Whom it belongs to --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["bridge", "veth peer name other0"])
+def test_a_link_of_the_bridges_name_that_is_not_ours_stays(root_host, kind):
+    root_host.do("sh", "-ec", f"ip link add hood0 type {kind}; ip link set hood0 up;"
+                              "ip address add 192.168.77.1/24 dev hood0")
+    before = root_host.state()
+    result = root_host.run("--network", "bridge", "true")
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message == f"{STAGE}: there is a link hood0 already, which is not ours"
+    assert hint.startswith("hint: rename it:")
+    assert root_host.state() == before
+    assert "192.168.77.1" in root_host.do("ip", "address", "show", "hood0")
+
+
+@pytest.mark.parametrize("route, free", [
+    ("10.0.0.0/8", False), ("10.79.0.0/16", False), ("10.79.0.0/24", False),
+    ("10.79.0.128/25", False), ("10.80.0.0/16", True), ("10.78.0.0/16", True),
+    ("0.0.0.0/1", True)])
+def test_a_route_that_covers_the_pool_is_told(root_host, route, free):
+    root_host.do("ip", "route", "add", route, "via", WORLD)
+    before = root_host.state()
+    result = root_host.run("--network", "bridge", "true")
+    check_that_nothing_is_left(root_host, before)
+    if free:
+        assert (result.returncode, result.stderr) == (0, "")
+        return
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: 10.79.0.0/24 is in use already, by up0",
+        "hint: use another network: --network pasta"]
+
+
+def test_a_containers_end_does_not_remove_anothers_link(root_host, page):
+    """The first one's link is gone, and another has its name and its address by now."""
+    with sleeping(root_host, "bridge") as first:
+        subprocess.run(["nsenter", f"--target={first.child()}", "--net", "ip", "link", "delete",
+                        "eth0"], check=True)
+        with serve(root_host, "bridge", page, "-p", "8080:80"):
+            assert "hood1" in root_host.do("ip", "-brief", "link")
+            end(first)
+            assert not wait_until(lambda: fetch(root_host, f"http://{HOST}:8080/") == "", 1)
+            assert fetch(root_host, "http://127.0.0.1:8080/") == text_of(page)
+
+
+def test_nobody_else_can_hold_the_lock(root_host, user):
+    """A lock of an ordinary user on whatever there is to lock does not matter."""
+    lock = """if True:
+        import fcntl, glob, os, sys
+        held = []
+        for path in ["/proc/self/ns/net", "/run", *glob.glob("/run/*hood*"),
+                     *glob.glob("/run/*hood*/*")]:
+            try: held.append(os.open(path, os.O_RDONLY)); fcntl.flock(held[-1], fcntl.LOCK_EX)
+            except PermissionError: print("refused", path)
+        print("ready", flush=True)
+        input()"""
+    as_user = ["setpriv", f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups"]
+    with sleeping(root_host, "bridge"):
+        with Started(root_host.enter(*as_user, "/usr/bin/python3", "-c", lock),
+                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+            assert "/lock-" in locker.stdout.readline(), "the file itself is not to be had"
+            assert locker.stdout.readline() == "ready\n"
+            assert root_host.run("--network", "bridge", "true").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_start_that_waits_for_the_lock_can_be_interrupted(root_host, number):
+    with sleeping(root_host, "bridge"):
+        path = root_host.do("sh", "-c", "echo /run/*hood*/lock-*").strip()
+        with Started(root_host.enter("flock", path, "sh", "-c", "echo ready; exec sleep 1000"),
+                     stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout.readline() == "ready\n"
+            with root_host.start("--network", "bridge", "true", stderr=subprocess.DEVNULL) as late:
+                assert not wait_until(lambda: late.poll() is not None, 0.5)
+                late.send_signal(number)
+                assert late.wait(5) == 128 + number
+        subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
+
+
+def test_the_caller_does_not_wait_for_the_clean_up(root_host):
+    before = root_host.state()
+    script = 'grep -q elements "$2" || sleep 1.5; exec /usr/sbin/nft "$@"'
+    with another_nft(root_host, script) as how:
+        with root_host.start("--network", "bridge", "-p", "8080:80", "true", **how) as process:
+            start = time.monotonic()
+            assert process.wait(TIMEOUT) == 0
+            assert process.stdout.read() == "", "nor does a reader of its output"
+            assert time.monotonic() - start < 1.2
+            assert root_host.state() != before
+            assert process.stderr.read() == ""
+    check_that_nothing_is_left(root_host, before)
+
+
+# --- Addresses and ports -------------------------------------------------------------------------
+
+
+def test_a_port_of_one_address(root_host, page):
+    """With 127.0.0.1 the world does not reach it; nor the host itself at another address."""
+    with serve(root_host, "bridge", page, "-p", "127.0.0.1:8080:80", "-p", f"{HOST}:8081:80"):
+        assert reaches(root_host, "http://127.0.0.1:8080/", page)
+        assert fetch(root_host, f"http://{HOST}:8080/") == ""
+        assert fetch(root_host, f"http://{HOST}:8080/", "world") == ""
+        assert fetch(root_host, "http://127.0.0.1:8081/") == ""
+        assert fetch(root_host, f"http://{HOST}:8081/") == text_of(page)
+        assert fetch(root_host, f"http://{HOST}:8081/", "world") == text_of(page)
+
+
+def test_published_ports_outlive_the_rules(root_host, page):
+    with serve(root_host, "bridge", page, "-p", "8080:80"):
+        root_host.do("nft", "flush", "ruleset")
+        for address in ("127.0.0.1", HOST):
+            assert fetch(root_host, f"http://{address}:8080/") == text_of(page)
+        assert fetch(root_host, f"http://{HOST}:8080/", "world") == text_of(page)
+        assert root_host.run("--network", "bridge", "true").returncode == 0  # brings them back
+        assert "8080" in root_host.do("nft", "list", "ruleset")
+
+
+def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
+    large = os.urandom(5_000_000)
+    (page / "large").write_bytes(large)
+    (page / "large").chmod(0o644)
+    with serve(root_host, "bridge", page, "-p", "8080:80"):
+        got = subprocess.check_output(root_host.enter("curl", "-s", "http://127.0.0.1:8080/large"))
+    assert got == large
+
+
+def test_who_talked_to_a_udp_port_before_it_was_published_is_answered(root_host):
+    """conntrack remembers the earlier packets of a flow, and rules see only its first one."""
+    ask = """if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.2)
+        s.bind(("0.0.0.0", 40000)); s.connect(("198.51.100.1", 5353))
+        print("ready", flush=True)
+        for i in range(100):
+            try: s.send(b"x"); print(s.recv(100).decode(), flush=True); break
+            except (TimeoutError, ConnectionError): pass"""
+    answer = """if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind(("0.0.0.0", 53)); print("ready", flush=True)
+        while True:
+            data, peer = s.recvfrom(100)
+            s.sendto(b"got " + data, peer)"""
+    with sleeping(root_host, "bridge"):
+        enter = ["nsenter", f"--target={root_host.world}", "--net"]
+        with Started([*enter, "/usr/bin/python3", "-c", ask], stdout=subprocess.PIPE,
+                     text=True) as client:
+            assert client.stdout.readline() == "ready\n"
+            with sleeping(root_host, "bridge", "-p", "5353:53/udp") as container:
+                with python_in(container, answer) as server:
+                    assert server.stdout.readline() == "ready\n"
+                    assert client.stdout.readline() == "got x\n"
+
+
+def test_a_container_that_was_killed_frees_its_ports_at_once(root_host, page):
+    for _ in range(5):
+        with serve(root_host, "bridge", page, "-p", "8080:80") as process:
+            process.kill()
+            process.wait()
+            result = root_host.run("--network", "bridge", "-p", "8080:80", "true")
+            assert (result.returncode, result.stderr) == (0, "")
+
+
+# --- At the end ----------------------------------------------------------------------------------
 
 
 def test_what_a_killed_janitor_left_is_removed_by_the_next(root_host, page):
     """The whole family is killed at once: what then stays goes with the next container."""
     before = root_host.state()
     with serve(root_host, "bridge", page, "--hostname", "dead", "-p", "8080:80") as process:
-        for pid in [*processes_with(str(page)), process.pid]:
+        for pid in [process.pid, *processes_with(str(page))]:  # it would do the janitor's work
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from conftest import TIMEOUT, Started, processes_with, wait_until
+from conftest import (TIMEOUT, Started, children_of, name_of, processes_with,
+                      wait_until)
 from hosts import (FOR_EACH_NETWORK, HELPERS, HOST, STAGE, WORLD, Host, Server,
                    check_that_nothing_is_left, end, fetch, python_in, reaches, serve, sleeping,
                    text_of)
@@ -83,13 +84,20 @@ def test_host_is_warned_of(caller):
 
 @pytest.mark.parametrize("words, message, hint", [
     (["--network", "bridges"],
-     "--network bridges: there are none, host, bridge, pasta and slirp4netns", ""),
-    (["-p", "80"], "--publish 80: is not HOST:CONTAINER or HOST:CONTAINER/udp, as in 8080:80", ""),
-    (["-p", "0:80"], "--publish 0:80: '0' is no port: they are 1 to 65535", ""),
-    (["-p", "8080:70000"], "--publish 8080:70000: '70000' is no port: they are 1 to 65535", ""),
-    (["-p", "abc:80"], "--publish abc:80: 'abc' is no port: they are 1 to 65535", ""),
+     "--network bridges: unknown network; choose none, host, bridge, pasta or slirp4netns", ""),
+    (["-p", "80:"], "--publish 80:: '' is not a port: they are 1 to 65535", ""),
+    (["-p", "[::1]:80:80"], "--publish [::1]:80:80: ports are published at IPv4 addresses only",
+     ""),
+    (["-p", "localhost:80:80"], "--publish localhost:80:80: 'localhost' is not an IPv4 address",
+     ""),
+    (["-p", "80-90:80-85"],
+     "--publish 80-90:80-85: 11 ports of the host for 6 of the container", ""),
+    (["-p", "0:80"], "--publish 0:80: '0' is not a port: they are 1 to 65535", ""),
+    (["-p", "8080:70000"], "--publish 8080:70000: '70000' is not a port: they are 1 to 65535", ""),
+    (["-p", "abc:80"], "--publish abc:80: 'abc' is not a port: they are 1 to 65535", ""),
     (["-p", "8080:80/sctp"],
-     "--publish 8080:80/sctp: is not HOST:CONTAINER or HOST:CONTAINER/udp, as in 8080:80", ""),
+     "--publish 8080:80/sctp: is not [[ADDRESS:]HOST:]CONTAINER, with or without /udp, as in"
+     " 8080:80", ""),
     (["-p", "8080:80", "-p", "8080:81"],
      "--publish 8080:81: port 8080 of the host is published twice", ""),
     (["--network", "none", "-p", "8080:80"], "--publish is not for --network none",
@@ -133,8 +141,8 @@ def test_an_ordinary_user_gets_no_bridge_and_is_told_what_to_take(user):
     result = user.run(STAGE, "--network", "bridge", "true")
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
-        f"{STAGE}: --network bridge needs root: links and rules of the host are the host's root's",
-        "hint: an ordinary user takes --network pasta"]
+        f"{STAGE}: --network bridge needs root: only root may create links and rules on the host",
+        "hint: an ordinary user can use --network pasta"]
 
 
 def test_an_ordinary_user_gets_no_low_port(user_host):
@@ -181,7 +189,7 @@ def test_publishing_as_a_user_takes_slirp4netns_where_there_is_no_pasta(user_hos
             result = user_host.run("-p", "8081:80", "true")
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
-        f"{STAGE}: --publish: an ordinary user's network takes pasta or slirp4netns",
+        f"{STAGE}: --publish: without root this needs pasta or slirp4netns",
         "hint: sudo apt-get install passt"]
 
 
@@ -199,7 +207,7 @@ def test_without_dev_net_tun_the_reason_is_named(user_host, mode, state):
     assert message == f"{STAGE}: --network {mode}: open(/dev/net/tun): {why}"
     assert hint == ("hint: sudo modprobe tun; in Docker: docker run --device /dev/net/tun"
                     if state == "missing" else
-                    "hint: everybody may have it: sudo chmod 0666 /dev/net/tun")
+                    "hint: allow all users to open it: sudo chmod 0666 /dev/net/tun")
 
 
 def test_a_helper_that_fails_is_quoted(user_host):
@@ -211,8 +219,10 @@ def test_a_helper_that_fails_is_quoted(user_host):
     if result.returncode == 0:
         pytest.skip("this pasta does without a default route")
     assert result.returncode == 125
-    line, = result.stderr.splitlines()
+    line, hint = result.stderr.splitlines()
     assert line.startswith(f"{STAGE}: pasta: ")
+    assert hint == ("hint: this host has no default route, which this pasta needs: --network"
+                    " slirp4netns does not")
     assert user_host.state() == before
 
 
@@ -439,3 +449,156 @@ def test_no_kill_of_the_parent_leaves_anything(host, mode):
         assert wait_until(lambda: not processes_with(mark)), names[number]
         assert wait_until(lambda: host.state() == before), f"{names[number]}: {host.state()}"
     trace.unlink()
+
+
+# --- The janitor ---------------------------------------------------------------------------------
+
+
+def janitor_of(process: Started) -> int:
+    """The stage's other child: the first is the container."""
+    return next(pid for pid in children_of(process.pid) if name_of(pid) == STAGE[:15])
+
+
+@FOR_EACH_NETWORK
+def test_a_janitor_that_is_killed_is_told_of_and_leaves_nothing(host, mode, page):
+    before = host.state()
+    with serve(host, mode, page, "-p", "8080:80") as process:
+        assert wait_until(lambda: janitor_of(process))
+        started = helpers(process.child())
+        os.kill(janitor_of(process), signal.SIGKILL)
+        for helper in started:
+            assert wait_until(lambda: not pathlib.Path(f"/proc/{helper}/exe").exists()), "it stays"
+        assert end(process) == 137
+        line, = process.stderr.read().splitlines()
+        assert line == f"{STAGE}: the janitor was killed, by signal 9: its work is done now"
+    check_that_nothing_is_left(host, before)
+
+
+@pytest.mark.as_shipped
+@FOR_EACH_NETWORK
+def test_a_janitor_that_dies_at_once_stops_the_start(host, mode):
+    before = host.state()
+    for call in ("setsid", "chdir"):
+        result = host.run("--network", mode, "-p", "8080:80", "echo", "ran", before=[
+            "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+            "-e", f"inject={call}:signal=KILL:when=1"])
+        if call == "setsid":
+            assert (result.returncode, result.stdout) == (125, ""), result.stderr
+            assert f"{STAGE}: " in result.stderr
+    check_that_nothing_is_left(host, before)
+
+
+# --- As docker run does it -----------------------------------------------------------------------
+
+
+MAPS = ["--uid-map", "0:100000:2000", "--gid-map", "0:100000:2000"]
+
+
+@pytest.mark.parametrize("options", [[], ["--network", "bridge"]])
+def test_the_callers_umask_is_not_the_containers(root_host, options):
+    script = "cat /etc/hosts /etc/resolv.conf >/dev/null && echo read"
+    for umask in ("077", "777"):
+        result = root_host.run(*options, *MAPS, "-u", "1000:1000", "sh", "-c", script, before=[
+            "sh", "-c", f'umask {umask}; exec "$@"', "sh"])
+        assert result.stdout == "read\n", result.stderr
+
+
+def test_every_port_is_for_every_user_of_the_container(root):
+    """And ping(8): see ip_unprivileged_port_start and ping_group_range in ip-sysctl.rst."""
+    script = "httpd -p 80 -h /etc && echo ready; exec sleep 1000"
+    ask = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)"
+    with root.start(STAGE, *MAPS, "-u", "1000:1000", "sh", "-c", script) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        enter = ["nsenter", f"--target={process.child()}", "--net", "--user"]
+        ping = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "/usr/bin/python3"]
+        subprocess.run([*enter, *ping, "-c", ask], check=True)
+        ranges = subprocess.check_output([*enter, "cat", "/proc/sys/net/ipv4/ping_group_range"])
+    assert ranges.split() == [b"0", b"1999"]
+    assert pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text() == "1024\n"
+
+
+def test_the_switches_of_the_hosts_network_stay_as_they_are(caller):
+    before = pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text()
+    caller.output(STAGE, "--network", "host", "true")
+    caller.output(STAGE, "true")
+    assert pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text() == before
+
+
+@FOR_EACH_NETWORK
+def test_a_range_of_ports(host, mode, page):
+    with serve(host, mode, page, "-p", "8079-8081:79-81"):
+        assert reaches(host, "http://127.0.0.1:8080/", page)
+        assert ":8081 " in host.do("ss", "-Hlnt")
+
+
+@FOR_EACH_NETWORK
+def test_a_port_that_the_host_may_choose(host, mode, page):
+    with serve(host, mode, page, "-p", "80") as process:
+        line = process.stderr.readline()
+        start = f"{STAGE}: port 80 of the container is published as "
+        assert line.startswith(start)
+        number = line[len(start):].partition(":")[0]
+        assert reaches(host, f"http://127.0.0.1:{number}/", page)
+
+
+@pytest.mark.parametrize("mode", HELPERS)
+def test_a_port_of_one_address(host, mode, page):
+    with serve(host, mode, page, "-p", "127.0.0.1:8080:80"):
+        assert reaches(host, "http://127.0.0.1:8080/", page)
+        assert fetch(host, f"http://{HOST}:8080/", "world") == ""
+
+
+def test_an_address_that_is_not_the_hosts_is_refused(root_host):
+    result = root_host.run("-p", "203.0.113.9:8080:80", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: --publish 203.0.113.9:8080:80: port 8080 of the host: Cannot assign requested"
+        " address", "hint: the host's addresses:  ip -brief address"]
+
+
+def test_the_helper_that_works_is_chosen(user_host, page):
+    """pasta of 2023 needs a default route, slirp4netns does not."""
+    user_host.do("ip", "route", "del", "default")
+    with user_host.start("-p", "8080:80", "-v", f"{page}:/www", "httpd", "-f", "-h",
+                         "/www") as process:
+        assert reaches(user_host, "http://127.0.0.1:8080/", page)
+        helper, = helpers(process.child())
+        assert name_of(helper) == "slirp4netns"
+
+
+def test_a_container_without_a_name_server_is_told_of(root_host):
+    root_host.do("sh", "-c", "echo 'nameserver 127.0.0.1' >/run/r; mount --bind /run/r"
+                             " /etc/resolv.conf")
+    result = root_host.run("--network", "bridge", "cat", "/etc/resolv.conf")
+    assert (result.returncode, result.stdout) == (0, "")
+    message, hint = result.stderr.splitlines()
+    assert message.startswith(f"{STAGE}: the container has no name server")
+    assert hint.startswith("hint: give it a file")
+
+
+@pytest.mark.parametrize("mode", HELPERS)
+@pytest.mark.as_shipped
+def test_a_helper_that_cannot_be_started_leaves_nothing(user_host, mode):
+    before = user_host.state()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="helper-", dir="/tmp"))
+    folder.chmod(0o755)
+    (folder / mode).write_text("#!/no/such/interpreter\n")
+    (folder / mode).chmod(0o755)
+    path = f"{folder}:{user_host.caller.environment()['PATH']}"
+    result = user_host.run("--network", mode, "-p", "8080:80", "true", before=[
+        "env", f"PATH={path}"])
+    shutil.rmtree(folder)
+    assert result.returncode == 125
+    assert result.stderr == f"{STAGE}: {mode}: execve(): No such file or directory\n"
+    assert user_host.state() == before
+
+
+@pytest.mark.parametrize("caller", ["root", "user"], indirect=True)
+def test_slirp4netns_has_nothing_of_the_host(host):
+    """It reads what the container sends: it has a filter, no capabilities, and an empty root."""
+    with sleeping(host, "slirp4netns", "-p", "8080:80") as process:
+        helper, = helpers(process.child())
+        status = pathlib.Path(f"/proc/{helper}/status").read_text()
+        assert "Seccomp:\t2" in status
+        assert int(status.partition("CapEff:\t")[2].split()[0], 16) & ~(1 << 10) == 0
+        assert not pathlib.Path(f"/proc/{helper}/root/home").exists()

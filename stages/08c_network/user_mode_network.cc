@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -16,14 +17,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <sstream>
+#include <utility>
 
 #include "common/check.h"
 #include "stages/08c_network/find_program.h"
+#include "stages/08c_network/netlink.h"
 
 namespace box {
 namespace {
 
+constexpr const char* kReady = "ready";  // noted when the container has its network
 constexpr const char* kTun = "/dev/net/tun";
 constexpr int kPatience = 10'000;  // milliseconds
 constexpr int kReadyFd = 3;        // slirp4netns says here that it is ready; pasta on its stdout
@@ -46,7 +51,7 @@ std::string last_line(const UniqueFd& errors) {
   for (std::string line; std::getline(lines, line);) {
     if (!line.empty()) last = line;
   }
-  return last;
+  return last.empty() ? "it ended without a message" : last;
 }
 
 struct Helper {
@@ -55,55 +60,96 @@ struct Helper {
   std::string folder;  // for the socket of slirp4netns' API, or ""
 };
 
-// In the helper-to-be.
-[[noreturn]] void become(const Helper& helper, int ready, int errors) {
+void remove_folder(const std::string& folder) {
+  if (folder.empty()) return;
+  (void)unlink(socket_in(folder).c_str());  // it may never have come to be
+  (void)rmdir(folder.c_str());
+}
+
+// In the process that becomes the helper.
+[[noreturn]] void execute(const Helper& helper, pid_t janitor, int ready, int errors) {
+  // The janitor ends it; if the janitor is killed, the kernel does.
+  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != janitor) _exit(kExitNotFound);
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, nullptr);  // our parent has some blocked, see Child
   (void)dup2(errors, STDERR_FILENO);
-  (void)dup2(ready, STDOUT_FILENO);
-  if (helper.ready_fd != STDOUT_FILENO) (void)dup2(STDOUT_FILENO, helper.ready_fd);
-  const int null = open("/dev/null", O_RDWR);
-  (void)dup2(null, STDIN_FILENO);
-  if (helper.ready_fd != STDOUT_FILENO) (void)dup2(null, STDOUT_FILENO);
+  if (dup2(ready, helper.ready_fd) == ready) (void)fcntl(ready, F_SETFD, 0);
   (void)close_range(static_cast<unsigned>(std::max(helper.ready_fd, STDERR_FILENO)) + 1, ~0U, 0);
   std::vector<char*> argv;
   for (const auto& word : helper.words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   execv(argv[0], argv.data());
+  (void)dprintf(STDERR_FILENO, "execve(): %s\n", strerrordesc_np(errno));
   _exit(kExitNotFound);
 }
 
-// In the janitor: starts the helper, and kills it in the end.
-void keep(const Helper& helper, UniqueFd& ready, const UniqueFd& errors,
-          const Janitor::Leash& leash) {
-  if (!helper.folder.empty()) {
-    check_quietly(mkdir(helper.folder.c_str(), 0700), "mkdir({})", helper.folder);
-  }
-  const pid_t process = check_quietly(fork(), "fork()");
-  if (process == 0) become(helper, ready.get(), errors.get());
-  trace(fmt::format("{} = process {}", fmt::join(helper.words, " "), process));
-  ready.close();  // if the helper ends, the parent shall read end-of-file
+class HelperWork : public Janitor::Work {
+ public:
+  HelperWork(Helper helper, UniqueFd ready, UniqueFd errors)
+      : helper_(std::move(helper)), ready_(std::move(ready)), errors_(std::move(errors)) {}
 
-  const bool was_ready = !leash.wait().empty();
-  const bool ended = waitpid(process, nullptr, WNOHANG) == process;
-  if (!ended) {
-    (void)kill(process, SIGKILL);
-    (void)waitpid(process, nullptr, 0);
+  [[nodiscard]] std::vector<int> descriptors() const override {
+    return {ready_.get(), errors_.get()};
   }
-  if (!helper.folder.empty()) {
-    (void)unlink(socket_in(helper.folder).c_str());  // it may never have come to be
-    (void)rmdir(helper.folder.c_str());
+
+  void serve(int parent, const std::string& note) override {
+    if (process_ == -1 && !note.empty()) start();
+    Work::serve(parent, note);
   }
-  if (ended && was_ready) {
-    warn(helper.words[0] + " ended before the container did: " + last_line(errors), "");
+
+  void stop() override {
+    if (process_ <= 0) return;
+    has_ended_ = waitpid(process_, nullptr, WNOHANG) == process_;
+    if (has_ended_) {
+      last_words_ = last_line(errors_);
+      return;
+    }
+    (void)kill(process_, SIGKILL);
+    (void)waitpid(process_, nullptr, 0);
   }
-}
+
+  void clean_up(const std::string& note) override {
+    remove_folder(helper_.folder);
+    if (has_ended_ && note == kReady) {
+      warn(helper_.words[0] + " ended before the container did: " + last_words_, "");
+    }
+  }
+
+  // In the parent: the janitor's end of the pipe, so that ours ends if the helper does.
+  void close_ready() { ready_.close(); }
+  [[nodiscard]] const UniqueFd& errors() const { return errors_; }
+
+ private:
+  // What fails here is for the parent to tell, which waits at the pipe.
+  void start() {
+    const pid_t janitor = getpid();
+    process_ = fork();
+    if (process_ == 0) execute(helper_, janitor, ready_.get(), errors_.get());
+    if (process_ == -1) {
+      (void)dprintf(errors_.get(), "fork(): %s\n", strerrordesc_np(errno));
+      process_ = 0;
+    }
+    trace(fmt::format("{} = process {}", fmt::join(helper_.words, " "), process_));
+    ready_.close();
+  }
+
+  Helper helper_;
+  UniqueFd ready_;
+  UniqueFd errors_;
+  pid_t process_ = -1;  // 0: it could not be started
+  bool has_ended_ = false;
+  std::string last_words_;
+};
 
 // The API of slirp4netns: a connection for each request, JSON both ways.
 void ask_slirp4netns(const std::string& path, const std::string& request) {
   const UniqueFd fd(
       check_quietly(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket(AF_UNIX)"));
+  const timeval patience = {kPatience / 1000, 0};
+  check_quietly(setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience),
+                "setsockopt()");
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
@@ -117,8 +163,39 @@ void ask_slirp4netns(const std::string& path, const std::string& request) {
   trace(fmt::format("{} -> {}", request, answer));
   const std::string text = answer;
   if (text.find("\"return\"") == std::string::npos) {
-    throw Failure("slirp4netns publishes no port: " + text);
+    throw Failure("slirp4netns could not publish the port: " + text);
   }
+}
+
+std::string address_in(const PublishedPort& port) {
+  return port.address.empty() ? "0.0.0.0" : port.address;
+}
+
+void publish(const std::string& path, const PublishedPort& port) {
+  ask_slirp4netns(
+      path, fmt::format(R"({{"execute": "add_hostfwd", "arguments": {{"proto": "{}", )"
+                        R"("host_addr": "{}", "host_port": {}, "guest_port": {}}}}})",
+                        port.udp ? "udp" : "tcp", address_in(port), port.host, port.container));
+}
+
+std::string hint_for_tun(int error) {
+  if (error == EACCES) return fmt::format("allow all users to open it: sudo chmod 0666 {}", kTun);
+  if (error == ENOENT || error == ENODEV || error == ENXIO) {
+    return fmt::format("sudo modprobe tun; in Docker: docker run --device {}", kTun);
+  }
+  return "";
+}
+
+// pasta copies the host's addresses and routes, and older ones need a default route for that.
+bool there_is_a_default_route() {
+  const std::vector<Route> routes = RouteSocket().routes();
+  return std::any_of(routes.begin(), routes.end(),
+                     [](const Route& route) { return route.prefix_length == 0; });
+}
+
+std::string hint_for(const std::string& helper) {
+  if (helper != kPasta || there_is_a_default_route()) return "";
+  return "this host has no default route, which this pasta needs: --network slirp4netns does not";
 }
 
 }  // namespace
@@ -133,16 +210,15 @@ void check_that_helper_is_possible(const std::string& helper) {
   if (tun.get() != -1) return;
   const int error = errno;
   throw Failure(error, fmt::format("--network {}: open({})", helper, kTun), kExitSetupFailed,
-                error == EACCES
-                    ? fmt::format("everybody may have it: sudo chmod 0666 {}", kTun)
-                    : "sudo modprobe tun; in Docker: docker run --device " + std::string(kTun));
+                hint_for_tun(error));
 }
 
-std::string installed_helper() {
-  for (const char* helper : {kPasta, kSlirp4netns}) {
-    if (!find_program(helper).empty()) return helper;
-  }
-  throw Failure("--publish: an ordinary user's network takes pasta or slirp4netns",
+std::string helper_that_works() {
+  const bool pasta = !find_program(kPasta).empty();
+  const bool slirp4netns = !find_program(kSlirp4netns).empty();
+  if (pasta && (!slirp4netns || there_is_a_default_route())) return kPasta;
+  if (slirp4netns) return kSlirp4netns;
+  throw Failure("--publish: without root this needs pasta or slirp4netns",
                 "sudo apt-get install passt");
 }
 
@@ -155,34 +231,56 @@ std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedP
   std::vector<std::string> words = {
       find_program(kPasta), "--config-net", "--foreground", "--quiet",
       "--ns-ifname",        "eth0",         "--pid",        "/dev/stdout"};
-  // What it offers beyond: the host's loopback, at the address of the gateway, and all ports of the
-  // host's loopback that somebody listens at. That is what we are here to prevent.
+  // What it would offer besides: the host's loopback at the gateway's address, and all open ports
+  // of the host's loopback. That is what we are here to prevent.
   words.insert(words.end(), {"--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none"});
   words.insert(words.end(), {"--dns-forward", name_server_of(kPasta)});
-  // IPv4, as the others: who asks at ::1 first, which localhost is, would be accepted there and
-  // then lose the connection if the server inside listens to IPv4 alone.
+  // IPv4, as the others: a client that asks at ::1 first, which localhost is, would be accepted
+  // there, and then lose the connection if the server inside listens to IPv4 alone.
   bool any[2] = {};
   for (const PublishedPort& port : ports) {
-    words.insert(words.end(), {port.udp ? "--udp-ports" : "--tcp-ports",
-                               fmt::format("0.0.0.0/{}:{}", port.host, port.container)});
+    words.insert(words.end(),
+                 {port.udp ? "--udp-ports" : "--tcp-ports",
+                  fmt::format("{}/{}:{}", address_in(port), port.host, port.container)});
     any[port.udp ? 1 : 0] = true;
   }
   if (!any[0]) words.insert(words.end(), {"--tcp-ports", "none"});
   if (!any[1]) words.insert(words.end(), {"--udp-ports", "none"});
-  // Root would become nobody, who may not enter the container's namespaces.
+  // From root pasta would become nobody, who may not enter the container's namespaces.
   if (root) words.insert(words.end(), {"--runas", "0"});
   words.push_back(std::to_string(child));
   return words;
 }
 
 std::vector<std::string> slirp4netns_command(pid_t child, const std::string& folder) {
-  std::vector<std::string> words = {find_program(kSlirp4netns), "--configure", "--mtu=65520",
+  // It reads what the container sends: in a mount namespace with nothing in it, without
+  // capabilities, under a filter of its own.
+  std::vector<std::string> words = {find_program(kSlirp4netns),
+                                    "--configure",
+                                    "--mtu=65520",
                                     "--disable-host-loopback",
+                                    "--enable-sandbox",
+                                    "--enable-seccomp",
                                     fmt::format("--ready-fd={}", kReadyFd)};
   if (!folder.empty()) words.push_back("--api-socket=" + socket_in(folder));
   words.insert(words.end(), {std::to_string(child), "eth0"});
   return words;
 }
+
+namespace {
+
+void wait_until_ready(const UniqueFd& is_ready, const std::string& name, const UniqueFd& errors) {
+  pollfd event = {is_ready.get(), POLLIN, 0};
+  if (check_quietly(TEMP_FAILURE_RETRY(poll(&event, 1, kPatience)), "poll({})", name) == 0) {
+    throw Failure(fmt::format("{} is not ready after {} s", name, kPatience / 1000));
+  }
+  char byte = 0;
+  if (check_quietly(TEMP_FAILURE_RETRY(read(is_ready.get(), &byte, 1)), "read({})", name) == 0) {
+    throw Failure(fmt::format("{}: {}", name, last_line(errors)), hint_for(name));
+  }
+}
+
+}  // namespace
 
 std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
                                       const std::vector<PublishedPort>& ports) {
@@ -190,8 +288,8 @@ std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
   check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
   const UniqueFd is_ready(ends[0]);
   UniqueFd ready(ends[1]);
-  // No pipe: nobody would read it, and a full one would stop the helper.
-  const UniqueFd errors(check_quietly(memfd_create("errors", MFD_CLOEXEC), "memfd_create()"));
+  // Not a pipe: nobody would read it, and a full one would stop the helper.
+  UniqueFd errors(check_quietly(memfd_create("errors", MFD_CLOEXEC), "memfd_create()"));
 
   Helper helper = {{}, STDOUT_FILENO, ""};
   if (name == kPasta) {
@@ -201,27 +299,19 @@ std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
     if (!ports.empty()) helper.folder = new_folder_name();
     helper.words = slirp4netns_command(child, helper.folder);
   }
-  auto janitor = std::make_unique<Janitor>(
-      [&](const Janitor::Leash& leash) { keep(helper, ready, errors, leash); });
-  ready.close();
+  const std::string folder = helper.folder;
+  auto work = std::make_shared<HelperWork>(helper, std::move(ready), std::move(errors));
+  auto janitor = std::make_unique<Janitor>(work);
+  work->close_ready();
+  if (!folder.empty()) check_quietly(mkdir(folder.c_str(), 0700), "mkdir({})", folder);
+  janitor->note("start");
 
-  pollfd event = {is_ready.get(), POLLIN, 0};
-  if (check_quietly(TEMP_FAILURE_RETRY(poll(&event, 1, kPatience)), "poll({})", name) == 0) {
-    throw Failure(fmt::format("{} is not ready after {} s", name, kPatience / 1000));
+  wait_until_ready(is_ready, name, work->errors());
+  if (!folder.empty()) {
+    for (const PublishedPort& port : ports) publish(socket_in(folder), port);
+    remove_folder(folder);  // it has served
   }
-  char byte = 0;
-  if (check_quietly(TEMP_FAILURE_RETRY(read(is_ready.get(), &byte, 1)), "read({})", name) == 0) {
-    throw Failure(fmt::format("{}: {}", name, last_line(errors)));
-  }
-  janitor->tell("ready");
-  if (!helper.folder.empty()) {
-    for (const PublishedPort& port : ports) {
-      ask_slirp4netns(socket_in(helper.folder),
-                      fmt::format(R"({{"execute": "add_hostfwd", "arguments": {{"proto": "{}", )"
-                                  R"("host_port": {}, "guest_port": {}}}}})",
-                                  port.udp ? "udp" : "tcp", port.host, port.container));
-    }
-  }
+  janitor->note(kReady);
   return janitor;
 }
 

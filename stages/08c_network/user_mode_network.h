@@ -19,8 +19,9 @@ inline constexpr const char* kSlirp4netns = "slirp4netns";
 // Throws Failure, with a hint, if `helper` is not installed or there is no /dev/net/tun for it.
 void check_that_helper_is_possible(const std::string& helper);
 
-// pasta if it is installed, else slirp4netns. Throws Failure if neither is.
-[[nodiscard]] std::string installed_helper();
+// pasta, or slirp4netns where pasta is not installed or this host has no default route, which pasta
+// needs. Throws Failure if neither is installed.
+[[nodiscard]] std::string helper_that_works();
 
 // The name server in the container's resolv.conf: the helper passes it on to the host's.
 [[nodiscard]] std::string name_server_of(const std::string& helper);

@@ -1,0 +1,106 @@
+#include "stages/08c_network/bridge_lock.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+constexpr int kPatience = 30;          // seconds
+constexpr long kInterval = 2'000'000;  // nanoseconds
+
+// Waits for a moment, or until one of the signals comes: then it throws.
+void wait_a_moment(BridgeLock::For purpose) {
+  const timespec moment = {0, kInterval};
+  if (purpose == BridgeLock::For::kCleanUp) {
+    (void)nanosleep(&moment, nullptr);
+    return;
+  }
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  const int signal = sigtimedwait(&signals, nullptr, &moment);
+  if (signal > 0) throw Failure(0, "interrupted", 128 + signal);
+}
+
+double now() {
+  timespec time = {};
+  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+// flock(2) cannot be told how long to wait, and a signal that is blocked does not end it.
+void lock(const UniqueFd& file, const std::string& path, BridgeLock::For purpose) {
+  for (const double end = now() + kPatience;;) {
+    if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return;
+    if (errno != EWOULDBLOCK && errno != EINTR) check_quietly(-1, "flock({})", path);
+    if (now() > end) {
+      throw Failure(fmt::format("the bridge has been locked for {} s, by another start or end of a "
+                                "container",
+                                kPatience),
+                    "lslocks --output PID,COMMAND,PATH shows the process that has " + path);
+    }
+    wait_a_moment(purpose);
+  }
+}
+
+}  // namespace
+
+std::string network_namespace_number() {
+  struct stat st = {};
+  check_quietly(stat("/proc/self/ns/net", &st), "stat(/proc/self/ns/net)");
+  return std::to_string(st.st_ino);
+}
+
+UniqueFd open_shared_folder() {
+  if (mkdir(kSharedFolder, 0755) == 0) {
+    check_quietly(chmod(kSharedFolder, 0755), "chmod({})", kSharedFolder);  // whatever the umask
+  } else if (errno != EEXIST) {
+    check_quietly(-1, "mkdir({})", kSharedFolder);
+  }
+  UniqueFd folder(check_quietly(open(kSharedFolder, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                                "open({})", kSharedFolder));
+  struct stat st = {};
+  check_quietly(fstat(folder.get(), &st), "fstat({})", kSharedFolder);
+  if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw Failure(fmt::format("{} is not root's alone", kSharedFolder),
+                  fmt::format("rm -r {}", kSharedFolder));
+  }
+  return folder;
+}
+
+BridgeLock::BridgeLock(For purpose) {
+  const std::string name = "lock-" + network_namespace_number();
+  path_ = std::string(kSharedFolder) + "/" + name;
+  struct stat st = {};
+  do {
+    // The last container removes the folder and the file: then what we have is not what others
+    // lock.
+    const UniqueFd folder = open_shared_folder();
+    file_ = UniqueFd(
+        openat(folder.get(), name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (file_.get() == -1 && errno == ENOENT) continue;
+    check_quietly(file_.get(), "open({})", path_);
+    lock(file_, path_, purpose);
+    check_quietly(fstat(file_.get(), &st), "fstat({})", path_);
+  } while (st.st_nlink == 0);
+  // For nft to inherit, and with it the lock: if we are killed meanwhile, the janitor has to wait
+  // until the rules are loaded, or it would remove them too early.
+  check_quietly(fcntl(file_.get(), F_SETFD, 0), "fcntl({})", path_);
+}
+
+void BridgeLock::remove_file() {
+  (void)unlink(path_.c_str());
+  (void)rmdir(kSharedFolder);  // unless another network namespace has its files there
+}
+
+}  // namespace box

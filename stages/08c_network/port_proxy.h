@@ -1,0 +1,41 @@
+// Passes on to the container what reaches a published port of the host without the help of the
+// rules: what comes from 127.0.0.1, which no rule may lead out of the loopback.
+//
+// A rule could, with route_localnet, but then the kernel would also let packets for 127.0.0.1 in
+// from other links, see CVE-2020-8558. docker-proxy is there for the same reason.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/unique_fd.h"
+#include "stages/08c_network/published_port.h"
+
+namespace box {
+
+class PortProxy {
+ public:
+  // `sockets` are those of reserve(), one for each of `ports`.
+  PortProxy(std::vector<UniqueFd> sockets, std::vector<PublishedPort> ports);
+  ~PortProxy();
+  PortProxy(const PortProxy&) = delete;
+  PortProxy& operator=(const PortProxy&) = delete;
+
+  [[nodiscard]] std::vector<int> descriptors() const;
+
+  // Until there is something to read from `stop`. `address` is the container's; while `link`, its
+  // link, does not exist any more, nobody is let in: another container may have that address.
+  void serve_until(int stop, const std::string& address, int link);
+
+ private:
+  class Connections;
+  class Datagrams;
+
+  std::vector<UniqueFd> sockets_;
+  std::vector<PublishedPort> ports_;
+};
+
+}  // namespace box
