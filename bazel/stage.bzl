@@ -16,7 +16,10 @@ def stage_binary(name, deps):
     cc_library(
         name = "layers",
         visibility = mutants,
-        deps = deps + ["//common:run_main"],
+        deps = deps + [
+            "//common:frame_table",
+            "//common:run_main",
+        ],
     )
     cc_library(
         name = "main",
