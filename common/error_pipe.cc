@@ -7,7 +7,9 @@
 #include <climits>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "common/check.h"
 #include "common/failure.h"
@@ -15,7 +17,12 @@
 namespace box {
 namespace {
 
+// What is written begins with one of these.
+constexpr char kExecAnnounced = 'x';
+constexpr char kFailed = 'f';
+
 struct Report {
+  char kind = kFailed;
   int error = 0;
   int exit_status = kExitSetupFailed;
   char what[2000] = {};
@@ -23,8 +30,19 @@ struct Report {
 };
 static_assert(sizeof(Report) <= PIPE_BUF, "a report is written and read whole, see pipe(7)");
 
+// A text that is too long keeps its end, where the reason is.
 void copy_text(char* to, size_t size, const std::string& text) {
-  std::strncpy(to, text.c_str(), size - 1);  // the last byte stays 0
+  constexpr std::string_view kLeftOut = " ... ";
+  const std::size_t most = size - 1;  // the last byte stays 0
+  if (text.size() <= most) {
+    text.copy(to, text.size());
+    return;
+  }
+  const std::size_t begin = most / 2;
+  const std::size_t end = most - begin - kLeftOut.size();
+  text.copy(to, begin);
+  kLeftOut.copy(to + begin, kLeftOut.size());
+  text.copy(to + begin + kLeftOut.size(), end, text.size() - end);
 }
 
 Report report_on(std::exception_ptr thrown) {
@@ -42,6 +60,9 @@ Report report_on(std::exception_ptr thrown) {
   return report;
 }
 
+int child_end = -1;            // in the child: where to announce and to report
+std::optional<Failure> first;  // in the parent: what keep_report() has found
+
 }  // namespace
 
 ErrorPipe::ErrorPipe() {
@@ -53,6 +74,7 @@ ErrorPipe::ErrorPipe() {
 
 void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
   read_end_.close();
+  child_end = write_end_.get();
   try {
     body();
   } catch (...) {
@@ -63,14 +85,45 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
   _exit(kExitSetupFailed);  // not exit(): the parent's buffers and handlers are not ours
 }
 
-bool ErrorPipe::child_has_started(int milliseconds) {
-  pollfd event = {read_end_.get(), POLLIN, 0};
-  if (check_quietly(TEMP_FAILURE_RETRY(poll(&event, 1, milliseconds)), "poll()") == 0) return false;
-  Report report;
-  const auto size = check_quietly(TEMP_FAILURE_RETRY(read(read_end_.get(), &report, sizeof report)),
-                                  "read(the child's error pipe)");
-  if (size == 0) return true;
-  throw Failure::reported(report.error, report.what, report.exit_status, report.hint);
+void ErrorPipe::announce_exec() {
+  check_quietly(write(child_end, &kExecAnnounced, 1), "write(the error pipe)");
 }
+
+int ErrorPipe::end_of_child() { return child_end; }
+
+ErrorPipe::State ErrorPipe::state_of_child(int milliseconds) {
+  while (true) {
+    pollfd event = {read_end_.get(), POLLIN, 0};
+    if (check_quietly(TEMP_FAILURE_RETRY(poll(&event, 1, milliseconds)), "poll()") == 0) {
+      return State::kBuilding;
+    }
+    Report report;
+    const auto get = [&](std::size_t from, std::size_t size) {
+      char* to = reinterpret_cast<char*>(&report) + from;
+      return check_quietly(TEMP_FAILURE_RETRY(read(read_end_.get(), to, size)),
+                           "read(the child's error pipe)");
+    };
+    if (get(0, 1) == 0) return exec_announced_ ? State::kStarted : State::kGone;
+    if (report.kind == kFailed) {
+      (void)get(1, sizeof report - 1);  // it was written whole, so that it is there
+      throw Failure::reported(report.error, report.what, report.exit_status, report.hint);
+    }
+    exec_announced_ = true;
+  }
+}
+
+void ErrorPipe::keep_report() noexcept {
+  try {
+    (void)state_of_child(0);
+  } catch (const Failure& failure) {
+    try {
+      first = failure;
+    } catch (const std::exception&) {  // no memory: then the later failure is told
+    }
+  } catch (const std::exception&) {  // nothing to learn
+  }
+}
+
+const Failure* first_failure() { return first ? &*first : nullptr; }
 
 }  // namespace box

@@ -20,6 +20,7 @@ struct Outcome {
   int error = 0;
   int exit_status = 0;
   std::string hint;
+  ErrorPipe::State state = ErrorPipe::State::kBuilding;
 };
 
 Outcome outcome_of(const std::function<void()>& body) {
@@ -29,9 +30,9 @@ Outcome outcome_of(const std::function<void()>& body) {
   if (child == 0) errors.run_child(body);
   try {
     errors.close_child_end();
-    EXPECT_TRUE(errors.child_has_started(-1));
+    outcome.state = errors.state_of_child(-1);
   } catch (const Failure& failure) {
-    outcome = {failure.what(), failure.error(), failure.exit_status(), failure.hint()};
+    outcome = {failure.what(), failure.error(), failure.exit_status(), failure.hint(), {}};
   }
   int status = 0;
   waitpid(child, &status, 0);
@@ -40,8 +41,12 @@ Outcome outcome_of(const std::function<void()>& body) {
 }
 
 TEST(ErrorPipe, IsSilentAboutASuccessfulExec) {
-  const Outcome outcome = outcome_of([] { execl("/bin/sh", "sh", "-c", "exit 7", nullptr); });
+  const Outcome outcome = outcome_of([] {
+    ErrorPipe::announce_exec();
+    execl("/bin/sh", "sh", "-c", "exit 7", nullptr);
+  });
   EXPECT_EQ(outcome.what, "nothing");
+  EXPECT_EQ(outcome.state, ErrorPipe::State::kStarted);
   EXPECT_EQ(outcome.exit_status, 7);
 }
 
@@ -57,21 +62,59 @@ TEST(ErrorPipe, CarriesOtherExceptions) {
   EXPECT_EQ(outcome_of([] { throw std::runtime_error("no idea"); }).what, "no idea");
 }
 
-TEST(ErrorPipe, CutsWhatIsTooLong) {
-  const std::string what = outcome_of([] { throw Failure(std::string(100'000, 'x')); }).what;
-  EXPECT_GT(what.size(), 1000U);
-  EXPECT_EQ(what.find_first_not_of('x'), std::string::npos);
+TEST(ErrorPipe, CarriesAFailureOfTheExecItself) {
+  const Outcome outcome = outcome_of([] {
+    ErrorPipe::announce_exec();
+    throw Failure(ENOENT, "sh", 127);
+  });
+  EXPECT_EQ(outcome.what, "sh: No such file or directory");
+  EXPECT_EQ(outcome.exit_status, 127);
 }
 
-TEST(ErrorPipe, ADelayIsNoStart) {
+TEST(ErrorPipe, KeepsTheReasonOfWhatIsTooLong) {
+  const std::string what =
+      outcome_of([] { throw Failure(ENOENT, std::string(100'000, 'x')); }).what;
+  EXPECT_GT(what.size(), 1000U);
+  EXPECT_TRUE(what.starts_with("xxx"));
+  EXPECT_TRUE(what.ends_with("xxx: No such file or directory")) << what;
+}
+
+TEST(ErrorPipe, ADelayIsNoStartAndADeathNeither) {
   ErrorPipe errors;
   const pid_t child = fork();
   if (child == 0) errors.run_child([] { pause(); });
   errors.close_child_end();
-  EXPECT_FALSE(errors.child_has_started(10));
+  EXPECT_EQ(errors.state_of_child(10), ErrorPipe::State::kBuilding);
   kill(child, SIGKILL);
-  EXPECT_TRUE(errors.child_has_started(-1));
+  EXPECT_EQ(errors.state_of_child(-1), ErrorPipe::State::kGone);
   waitpid(child, nullptr, 0);
+}
+
+TEST(ErrorPipe, ExecIsOverOnlyWhenItIsDone) {
+  ErrorPipe errors;
+  const pid_t child = fork();
+  if (child == 0) {
+    errors.run_child([] {
+      ErrorPipe::announce_exec();
+      pause();
+    });
+  }
+  errors.close_child_end();
+  EXPECT_EQ(errors.state_of_child(200), ErrorPipe::State::kBuilding);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
+TEST(ErrorPipe, WhatTheChildReportedIsTheFirstFailure) {
+  EXPECT_EQ(first_failure(), nullptr);
+  ErrorPipe errors;
+  const pid_t child = fork();
+  if (child == 0) errors.run_child([] { throw Failure("the cause"); });
+  errors.close_child_end();
+  waitpid(child, nullptr, 0);
+  errors.keep_report();
+  ASSERT_NE(first_failure(), nullptr);
+  EXPECT_STREQ(first_failure()->what(), "the cause");
 }
 
 TEST(ErrorPipe, AChildThatReturnsDoesNotRunOn) {

@@ -1,13 +1,17 @@
 #include "common/run_main.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdlib>
 #include <exception>
 #include <string>
 
 #include "common/check.h"
+#include "common/error_pipe.h"
 
 // libstdc++ calls this when nobody catches an exception, which no main() of ours lets happen. Its
 // own one prints the exception's name, and brings a demangler of 45 KB into each static program for
@@ -27,6 +31,25 @@ void open_standard_files() {
   }
 }
 
+// A hostile root may have a command that is a link to /proc/self/exe, or a script that begins with
+// "#!/proc/self/exe". While we become the command, that is our own program: it would run inside, as
+// a file of the host that the container's root could change (CVE-2019-5736). There our path leads
+// nowhere, or to another file.
+void refuse_to_run_inside() {
+  char path[PATH_MAX] = {};
+  struct stat ours = {};
+  struct stat named = {};
+  if (readlink("/proc/self/exe", path, sizeof path - 1) == -1) return;  // there is no /proc
+  check_quietly(stat("/proc/self/exe", &ours), "stat(/proc/self/exe)");
+  if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino) return;
+  throw Failure(std::string("this program's file is not at ") + path +
+                ": it was removed, or is outside of this container");
+}
+
+// Beyond RLIMIT_FSIZE write(2) shall fail, so that we can say so and tidy up.
+sighandler_t file_size_handler = SIG_DFL;
+void survive_file_size_limit() { file_size_handler = signal(SIGXFSZ, SIG_IGN); }
+
 // `bazel run` starts us elsewhere, and says in this variable where the user is.
 void go_where_the_user_is() {
   const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
@@ -39,12 +62,18 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
   CommandLine line(argc, argv);
   name_program(line.program());
   try {
+    refuse_to_run_inside();
     open_standard_files();
+    survive_file_size_limit();
+    // What we make has the mode that we say, and the command inherits what it has in each
+    // container.
+    umask(022);
     go_where_the_user_is();
     return run(line);
   } catch (const CommandLine::Answered&) {
     return 0;
-  } catch (const Failure& failure) {
+  } catch (const Failure& last) {
+    const Failure& failure = first_failure() != nullptr ? *first_failure() : last;
     warn(failure.what(), line.hint_for(failure));
     return failure.exit_status();
   } catch (const std::exception& e) {
@@ -52,5 +81,7 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
     return kExitSetupFailed;
   }
 }
+
+void restore_signals() { (void)signal(SIGXFSZ, file_size_handler); }
 
 }  // namespace box

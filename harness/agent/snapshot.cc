@@ -113,7 +113,7 @@ std::string in_child(const Body& body) {
     text.append(part, static_cast<std::size_t>(size));
   }
   (void)TEMP_FAILURE_RETRY(waitpid(child, nullptr, 0));
-  (void)errors.child_has_started(-1);
+  (void)errors.state_of_child(-1);
   return text;
 }
 

@@ -196,7 +196,7 @@ Run& Supervisor::start(const StartRequest& request) {
   errors.close_child_end();
   streams.close();
   try {
-    (void)errors.child_has_started(-1);
+    (void)errors.state_of_child(-1);
   } catch (const Failure&) {
     (void)TEMP_FAILURE_RETRY(waitpid(run->pid, nullptr, 0));
     throw;

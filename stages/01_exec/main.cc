@@ -11,10 +11,13 @@ static int run(CommandLine& line) {
   ProcessOptions process(line);
   line.parse();
 
+  // in the parent
   Child child = start_child([&] {
-    // In the child, until it becomes the command.
+    // in the child, until it becomes the command
+    make_workdir(process);
     exec_command(process, host_environment());
   });
+  // in the parent again
   return wait_for(child);
 }
 

@@ -1,24 +1,54 @@
 #include "stages/01_exec/process.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
-#include <poll.h>
-#include <sys/signalfd.h>
+#include <sys/personality.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 
 #include "common/check.h"
+#include "common/descriptors.h"
+#include "common/open_in_root.h"
+#include "common/run_main.h"
 #include "common/unique_fd.h"
 #include "stages/01_exec/not_found.h"
+#include "stages/01_exec/signals.h"
 
 namespace box {
 namespace {
 
-// What whoever stops a container sends to it; docker run and bash forward them too.
-constexpr int kForwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+std::string current_directory() {
+  char path[PATH_MAX];
+  check_quietly(syscall(SYS_getcwd, path, sizeof path), "getcwd()");
+  return path;
+}
+
+// What --workdir means: a relative path begins where we are.
+std::string absolute(const std::string& path) {
+  return path.front() == '/' ? path : current_directory() + "/" + path;
+}
+
+UniqueFd open_root() {
+  return UniqueFd(check_quietly(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(/, O_PATH)"));
+}
+
+void enter_workdir(const std::string& workdir) {
+  if (!workdir.empty()) {
+    const UniqueFd directory(
+        open_in_root(open_root().get(), absolute(workdir), O_PATH | O_DIRECTORY));
+    check_quietly(directory.get(), "chdir({})", workdir);
+    check(fchdir(directory.get()), "chdir({})", workdir);
+  }
+  // The kernel marks a directory that cannot be reached from the root, see getcwd(2): it would be
+  // one of the host's.
+  if (const std::string path = current_directory(); path.front() != '/') {
+    throw Failure("the working directory is outside of the root: " + path);
+  }
+}
 
 }  // namespace
 
@@ -43,34 +73,75 @@ Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
   // Blocked before the fork, so that no signal is lost between it and wait_for(). Our caller may
   // ignore SIGCHLD: then the kernel would reap the child, and its status would be gone, see
   // wait(2).
-  const sigset_t watched = forwarded_signals_and_sigchld();
+  const sigset_t watched = watched_signals();
   check_quietly(sigprocmask(SIG_BLOCK, &watched, &signals_before_), "sigprocmask()");
   (void)signal(SIGCHLD, SIG_DFL);
 
   pid_ = fork_call();
-  if (pid_ == 0) {
-    errors_.run_child([&] {
-      trace_as("child");
-      check_quietly(sigprocmask(SIG_SETMASK, &signals_before_, nullptr), "sigprocmask()");
-      body();
-    });
-  }
+  if (pid_ == 0) live_as_child(body);
+
+  // From here on only the parent.
   check(pid_, "{}", call);
+  // Both of us do it, as shells do: neither may go on before it is done. It fails if the child was
+  // the first, and has become the command.
+  (void)setpgid(pid_, pid_);
   errors_.close_child_end();
+}
+
+void Child::live_as_child(const std::function<void()>& body) noexcept {
+  errors_.run_child([&] {
+    trace_as("child");
+    // A process group of its own: kill(0, SIGKILL) would else reach those of our caller, whatever
+    // PID namespace they are in, see kill(2).
+    check_quietly(setpgid(0, 0), "setpgid()");
+    check_quietly(sigprocmask(SIG_SETMASK, &signals_before_, nullptr), "sigprocmask()");
+    body();
+  });
 }
 
 Child::~Child() {
   if (pid_ > 0 && !reaped_) {
+    errors_.keep_report();  // it may be the cause of what failed in the parent
     (void)kill(pid_, SIGKILL);
     (void)waitpid(pid_, nullptr, 0);
   }
   (void)sigprocmask(SIG_SETMASK, &signals_before_, nullptr);
 }
 
+bool Child::has_started(int milliseconds) {
+  switch (errors_.state_of_child(milliseconds)) {
+    case ErrorPipe::State::kBuilding:
+      return false;
+    case ErrorPipe::State::kStarted:
+      return true;
+    case ErrorPipe::State::kGone:
+      break;
+  }
+  const auto status = new_status(0);
+  throw Failure(status && WIFSIGNALED(*status)
+                    ? fmt::format("the container was killed by SIG{} before it was built",
+                                  sigabbrev_np(WTERMSIG(*status)))
+                    : "the container has ended before it was built");
+}
+
+std::optional<int> Child::new_status(int options) {
+  int status = 0;
+  if (check_quietly(TEMP_FAILURE_RETRY(waitpid(pid_, &status, options)), "waitpid()") == 0) {
+    return std::nullopt;
+  }
+  reaped_ = !WIFSTOPPED(status);
+  return status;
+}
+
 Child start_child(const std::function<void()>& body) { return {"fork()", fork, body}; }
 
+void make_workdir(const ProcessOptions& process) {
+  if (process.workdir.empty()) return;
+  (void)make_directories_in_root(open_root().get(), absolute(process.workdir));
+}
+
 void exec_command(const ProcessOptions& process, Environment environment,
-                  const std::function<void()>& at_last) {
+                  const LastStep& last_step) {
   for (const auto& [key, value] : process.environment) environment[key] = value;
   std::vector<std::string> variables;
   for (const auto& [key, value] : environment) variables.push_back(key + "=" + value);
@@ -82,13 +153,19 @@ void exec_command(const ProcessOptions& process, Environment environment,
   envp.push_back(nullptr);
   argv.push_back(nullptr);
 
-  if (!process.workdir.empty()) {
-    check(chdir(process.workdir.c_str()), "chdir({})", process.workdir);
-  }
-  // Descriptors that our caller forgot to close would give the container files of the host. They
-  // are closed at the exec, not now: the error pipe must still tell if that fails.
-  check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");
-  if (at_last) at_last();
+  // What our caller forgot to close, and what we have of the host, would give the container files
+  // of the host. It is closed now, not at the exec: in /proc/self/fd it has a name, by which the
+  // working directory or the command could lead there. Only the error pipe must still tell if the
+  // exec fails; it is closed by that.
+  std::vector<int> still_needed = last_step.descriptors;
+  still_needed.push_back(ErrorPipe::end_of_child());
+  close_all_but(still_needed);
+  enter_workdir(process.workdir);
+
+  restore_signals();
+  check_quietly(personality(PER_LINUX), "personality(PER_LINUX)");  // not that of setarch(8)
+  ErrorPipe::announce_exec();
+  if (last_step.run) last_step.run();
   if (tracing()) trace("execve(" + process.command[0] + ")");
   environ = envp.data();  // execvp(3) searches the PATH of this environment, and passes it on
   execvp(argv[0], argv.data());
@@ -103,60 +180,6 @@ Environment host_environment() {
     if (equals != std::string::npos) environment[text.substr(0, equals)] = text.substr(equals + 1);
   }
   return environment;
-}
-
-int exit_status_of(int wait_status) {
-  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
-
-sigset_t forwarded_signals_and_sigchld() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : kForwarded) sigaddset(&set, signal);
-  sigaddset(&set, SIGCHLD);
-  return set;
-}
-
-void forward_signal(pid_t child, int signal, int code) {
-  // Ctrl-C goes from the terminal to its whole foreground process group. A second copy could kill a
-  // child that takes the first for a question.
-  const bool has_it_already = code == SI_KERNEL && getpgid(child) == getpgrp();
-  // That the child has ended meanwhile is no error.
-  if (!has_it_already) (void)kill(child, signal);
-}
-
-int wait_for(Child& child, const std::function<void(int)>& after_signal) {
-  const sigset_t watched = forwarded_signals_and_sigchld();
-  const UniqueFd signals(
-      check_quietly(signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd()"));
-  bool started = false;  // the error pipe has told that the command runs
-  while (true) {
-    pollfd events[] = {{signals.get(), POLLIN, 0}, {started ? -1 : child.errors_.get(), POLLIN, 0}};
-    if (poll(events, 2, -1) == -1 && errno != EINTR) check_quietly(-1, "poll()");
-
-    started = started || child.errors_.child_has_started(0);
-    signalfd_siginfo info;
-    while (read(signals.get(), &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo == SIGCHLD) continue;
-      const auto signal = static_cast<int>(info.ssi_signo);
-      // While it builds the container the child cannot handle a signal. That takes milliseconds; if
-      // it takes longer, our end is its end.
-      started = started || child.errors_.child_has_started(1000);
-      if (!started) throw Failure(0, "interrupted", 128 + signal);
-      forward_signal(child.pid_, signal, info.ssi_code);
-      if (after_signal) after_signal(signal);
-    }
-    int status = 0;
-    if (started &&
-        check_quietly(waitpid(child.pid_, &status, WNOHANG | WUNTRACED), "waitpid()") > 0) {
-      if (!WIFSTOPPED(status)) {
-        child.reaped_ = true;
-        return exit_status_of(status);
-      }
-      // In our group the terminal has stopped us too; with a group of its own it has not.
-      if (getpgid(child.pid_) != getpgrp()) child.terminal_.stop_with(child.pid_);
-    }
-  }
 }
 
 }  // namespace box

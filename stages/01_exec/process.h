@@ -6,12 +6,13 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/command_line.h"
 #include "common/error_pipe.h"
-#include "stages/01_exec/terminal.h"
+#include "stages/01_exec/wait_for.h"
 
 namespace box {
 
@@ -30,8 +31,9 @@ struct ProcessOptions {
 // because something failed in the parent, it is killed: no child outlives its Child.
 class Child {
  public:
-  // Makes the process by `fork_call`, which answers as fork(2) does and is called `call` in
-  // messages, and runs `body` in it. `body` must end in exec_command().
+  // Makes the process by `fork_call`, which returns as fork(2) does and is called `call` in
+  // messages. The parent gets this object; the child runs `body`, which must end in exec_command(),
+  // and never returns from here.
   Child(const std::string& call, const std::function<pid_t()>& fork_call,
         const std::function<void()>& body);
   ~Child();
@@ -40,10 +42,17 @@ class Child {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
- private:
-  friend int wait_for(Child& child, const std::function<void(int)>& after_signal);
+  // For wait_for(): readable when has_started() has something new to say.
+  [[nodiscard]] int error_pipe() const { return errors_.get(); }
+  // Whether it has become the command; waits at most so many milliseconds, or for ever if that is
+  // -1. Throws what the child threw.
+  [[nodiscard]] bool has_started(int milliseconds);
+  // Its status as of waitpid(2), which gets `options`, if there is a new one.
+  [[nodiscard]] std::optional<int> new_status(int options);
 
-  Terminal terminal_;
+ private:
+  [[noreturn]] void live_as_child(const std::function<void()>& body) noexcept;
+
   ErrorPipe errors_;
   sigset_t signals_before_;
   pid_t pid_ = -1;
@@ -53,28 +62,23 @@ class Child {
 // Starts a child by fork(2).
 [[nodiscard]] Child start_child(const std::function<void()>& body);
 
+// In the child: makes the directory of --workdir if it is not there, as docker run does. Does
+// nothing without --workdir.
+void make_workdir(const ProcessOptions& process);
+
+// What a later layer does when nothing but the execve(2) is left to do, and the descriptors that it
+// needs for it.
+struct LastStep {
+  std::function<void()> run;
+  std::vector<int> descriptors;
+};
+
 // In the child: replaces this process by the command, with `environment` and what --env adds.
 // Returns only by throwing: 127 when the command is not found, 126 when it cannot be executed.
-// `at_last` is called when nothing but the execve(2) is left to do.
 [[noreturn]] void exec_command(const ProcessOptions& process, Environment environment,
-                               const std::function<void()>& at_last = {});
+                               const LastStep& last_step = {});
 
 // Our own environment, which exec(2) would pass on anyway.
 [[nodiscard]] Environment host_environment();
-
-// In the parent: forwards signals until the child has ended, and answers as a shell does: its exit
-// status, or 128 + the signal that ended it. Throws what the child threw on its way to exec.
-// `after_signal` is told of each signal that the child should have by now.
-[[nodiscard]] int wait_for(Child& child, const std::function<void(int)>& after_signal = {});
-
-// The exit status that a shell gives for this status of wait(2).
-[[nodiscard]] int exit_status_of(int wait_status);
-
-// SIGTERM and the like, which are meant for the command, and SIGCHLD.
-[[nodiscard]] sigset_t forwarded_signals_and_sigchld();
-
-// Sends `signal` on to `child`, unless it came from the terminal (`code`, the si_code of
-// sigaction(2), is SI_KERNEL) and so went to the child, too.
-void forward_signal(pid_t child, int signal, int code);
 
 }  // namespace box

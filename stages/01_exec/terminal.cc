@@ -7,7 +7,7 @@
 namespace box {
 namespace {
 
-// A process in the background that touches the terminal is stopped by SIGTTOU, unless it blocks it.
+// A process in the background that changes the terminal is stopped by SIGTTOU, unless it blocks it.
 class BlockTtou {
  public:
   BlockTtou() {
@@ -24,39 +24,33 @@ class BlockTtou {
 
 }  // namespace
 
-// Without a terminal, or in its background, there is nothing to lend: no error.
-Terminal::Terminal() : fd_(open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {
-  if (fd_ != -1 && (tcgetpgrp(fd_) != getpgrp() || tcgetattr(fd_, &modes_) == -1)) {
-    (void)close(fd_);
-    fd_ = -1;
-  }
+Terminal::Terminal() : fd_(open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {}
+
+Terminal::~Terminal() { take_back(); }
+
+bool Terminal::is_ours() const { return is_there() && tcgetpgrp(fd_.get()) == getpgrp(); }
+
+bool Terminal::is_lent_to(pid_t group) const { return lent_ && tcgetpgrp(fd_.get()) == group; }
+
+bool Terminal::is_for_input_and_output() {
+  return isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
 }
 
-Terminal::~Terminal() {
-  take_back();
-  if (fd_ != -1) (void)close(fd_);
-}
-
-void Terminal::take_back() const {
-  if (fd_ == -1) return;
+void Terminal::lend_to(pid_t group) {
+  if (!is_ours() || tcgetattr(fd_.get(), &our_modes_) == -1) return;
   const BlockTtou block;
-  // Either fails only if the terminal is gone, and then there is nothing to repair.
-  (void)tcsetpgrp(fd_, getpgrp());
-  (void)tcsetattr(fd_, TCSADRAIN, &modes_);
+  // Either fails only if the terminal or the group is gone, and then there is nothing to do.
+  if (has_modes_of_group_) (void)tcsetattr(fd_.get(), TCSADRAIN, &modes_of_group_);
+  lent_ = tcsetpgrp(fd_.get(), group) == 0;
 }
 
-void Terminal::stop_with(pid_t process) const {
-  if (fd_ == -1) return;
-  const pid_t foreground = tcgetpgrp(fd_);
-  termios modes{};
-  (void)tcgetattr(fd_, &modes);
-  take_back();
-  (void)raise(SIGSTOP);  // returns when our shell says `fg`
-
+void Terminal::take_back() {
+  if (!lent_) return;
+  lent_ = false;
+  has_modes_of_group_ = tcgetattr(fd_.get(), &modes_of_group_) == 0;
   const BlockTtou block;
-  (void)tcsetattr(fd_, TCSADRAIN, &modes);
-  (void)tcsetpgrp(fd_, foreground);
-  (void)kill(process, SIGCONT);
+  (void)tcsetpgrp(fd_.get(), getpgrp());
+  (void)tcsetattr(fd_.get(), TCSADRAIN, &our_modes_);
 }
 
 }  // namespace box

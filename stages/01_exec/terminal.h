@@ -1,30 +1,45 @@
-// The terminal in which we were started, if any, is lent to the container and taken back.
+// The terminal in which we were started, if any, is lent to the command and taken back.
 #pragma once
 
 #include <sys/types.h>
 #include <termios.h>
 
+#include "common/unique_fd.h"
+
 namespace box {
 
-// The container's processes share our terminal and, at first, our process group: Ctrl-C reaches
-// them and us. A shell with job control makes a group of its own and puts it in the foreground,
-// see tcsetpgrp(3); when it is killed, nobody puts us back and its modes stay. We do.
+// In the parent. The command has a process group of its own, but our terminal has one foreground
+// group, which may read from it and to which it sends Ctrl-C, see "Process groups" in
+// credentials(7). Of all this nothing is an error: without a terminal there is nothing to lend.
 class Terminal {
  public:
   Terminal();
-  ~Terminal();
+  ~Terminal();  // takes it back
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  // In the foreground again, with the modes that the terminal had at first.
-  void take_back() const;
-  // `process` has stopped itself, as bash does at `suspend`: lets our caller's shell go on, and
-  // when that continues us, continues `process` where it was.
-  void stop_with(pid_t process) const;
+  // Whether we have a controlling terminal at all.
+  [[nodiscard]] bool is_there() const { return fd_.get() != -1; }
+  // Whether our process group is in its foreground.
+  [[nodiscard]] bool is_ours() const;
+  // Whether `group` is in its foreground, because we have put it there.
+  [[nodiscard]] bool is_lent_to(pid_t group) const;
+  // Whether our input and our output are a terminal: then the command is likely to read from it.
+  // Not so in `stage command | less`, where less needs it.
+  [[nodiscard]] static bool is_for_input_and_output();
+
+  // If it is ours: puts `group` into the foreground, with the modes that it had there before.
+  void lend_to(pid_t group);
+  // If it was lent: our group in the foreground again, with the modes that we have found. A shell
+  // inside may have changed them, and have put yet another group there.
+  void take_back();
 
  private:
-  int fd_ = -1;  // our controlling terminal, if we were in its foreground
-  termios modes_{};
+  UniqueFd fd_;
+  bool lent_ = false;
+  bool has_modes_of_group_ = false;
+  termios our_modes_{};
+  termios modes_of_group_{};
 };
 
 }  // namespace box

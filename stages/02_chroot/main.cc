@@ -13,13 +13,16 @@ static int run(CommandLine& line) {
   RootOptions rootfs(line);
   line.parse();
 
+  // in the parent
   require_root();
   const std::string root = find_root(rootfs);
   Child child = start_child([&] {
-    // In the child, until it becomes the command.
+    // in the child, until it becomes the command
     change_root(root);
+    make_workdir(process);
     exec_command(process, container_environment(line.program()));
   });
+  // in the parent again
   return wait_for(child);
 }
 

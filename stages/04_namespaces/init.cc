@@ -7,17 +7,17 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/descriptors.h"
 #include "common/unique_fd.h"
-#include "stages/01_exec/process.h"
+#include "stages/01_exec/signals.h"
 
 namespace box {
 namespace {
 
-[[noreturn]] void run_init(pid_t command, const sigset_t& signals) {
+[[noreturn]] void run_init(pid_t command, const UniqueFd& fd) {
   // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
-  // open.
-  (void)close_range(STDERR_FILENO + 1, ~0U, 0);
-  const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
+  // open, nor anything of the host.
+  close_all_but({fd.get()});
   while (true) {
     signalfd_siginfo info = {};
     if (read(fd.get(), &info, sizeof info) != sizeof info) continue;  // EINTR, after a stop
@@ -43,8 +43,11 @@ void become_init() {
   // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
   // in the container, see prctl(2) and proc(5).
   check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
+  const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
   const pid_t command = check(fork(), "fork()");
-  if (command != 0) run_init(command, signals);
+  if (command != 0) run_init(command, fd);
+
+  // From here on only PID 2.
   trace_as("PID 2");
   check_quietly(sigprocmask(SIG_SETMASK, &before, nullptr), "sigprocmask()");
 }

@@ -17,20 +17,23 @@ static int run(CommandLine& line) {
   NamespaceOptions own(line);
   line.parse();
 
+  // in the parent
   require_root();
   const std::string root = build_userspace(userspace, rootfs);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Child child = start_child_in(namespaces, [&] {
-    // In the child, until it becomes the command.
+    // in the child, until it becomes the command
     make_mounts_private();
     set_hostname(own.hostname);
     change_root(root);
     mount_proc();
+    make_workdir(process);
     die_with(parent);
     if (own.init) become_init();
     exec_command(process, container_environment(line.program()));
   });
+  // in the parent again
   return wait_for_pid_1(child);
 }
 

@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "common/check.h"
+#include "stages/04_namespaces/death_watch.h"
 
 namespace box {
 namespace {
@@ -26,8 +27,9 @@ bool takes_signal(pid_t process, int signal) {
   std::uint64_t taken = 0;
   for (std::string line; std::getline(status, line);) {
     if (line.rfind("State:\tZ", 0) == 0) return true;  // it has, and has ended
-    if (line.rfind("SigCgt:", 0) == 0 || line.rfind("SigBlk:", 0) == 0) {
-      taken |= std::stoull(line.substr(7), nullptr, 16);
+    // One that is ignored on purpose, as below nohup(1), does what it should: nothing.
+    for (const char* set : {"SigCgt:", "SigBlk:", "SigIgn:"}) {
+      if (line.rfind(set, 0) == 0) taken |= std::stoull(line.substr(7), nullptr, 16);
     }
   }
   return (taken >> (signal - 1) & 1) != 0;
@@ -111,18 +113,22 @@ void die_with(const UniqueFd& parent) {
   if (check_quietly(poll(&event, 1, 0), "poll(parent)") > 0) throw Failure("the parent has died");
 }
 
-int wait_for_pid_1(Child& child) {
+int wait_for_pid_1(Child& child, Companion* companion) {
+  const DeathWatch watch(child.pid());
   int discarded = 0;
-  return wait_for(child, [&](int signal) {
+  const auto after_signal = [&](int signal) {
     if (takes_signal(child.pid(), signal)) return;
     ++discarded;
-    if (discarded == 1) {
+    // SIGHUP: the terminal is closed, and nobody is there to press Ctrl-C any more.
+    if (discarded == 3 || signal == SIGHUP) {
+      check(kill(child.pid(), SIGKILL), "kill({}, SIGKILL)", child.pid());
+    } else if (discarded == 1) {
       warn(fmt::format("PID 1 has no handler for SIG{}, so the kernel discards it",
                        sigabbrev_np(signal)),
            "--init runs the command as PID 2; twice more kills the container");
     }
-    if (discarded == 3) check(kill(child.pid(), SIGKILL), "kill({}, SIGKILL)", child.pid());
-  });
+  };
+  return wait_for(child, after_signal, companion);
 }
 
 }  // namespace box

@@ -47,7 +47,8 @@ void mount_proc();
 void die_with(const UniqueFd& parent);
 
 // In the parent: wait_for(), for a child that is PID 1 of its namespace. Signals that it would
-// never get are told to the user; the third one kills it, as the third Ctrl-C ends docker run.
-[[nodiscard]] int wait_for_pid_1(Child& child);
+// never get are reported to the user; the third one kills it, as the third Ctrl-C ends docker run.
+// It is killed, too, when this process is.
+[[nodiscard]] int wait_for_pid_1(Child& child, Companion* companion = nullptr);
 
 }  // namespace box

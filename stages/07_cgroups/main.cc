@@ -24,13 +24,14 @@ static int run(CommandLine& line) {
   CgroupOptions limits(line);
   line.parse();
 
+  // in the parent
   const std::string root = build_userspace(userspace, rootfs);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
   Handshake handshake;
   Child child = start_child_in(namespaces, cgroup, [&] {
-    // In the child, until it becomes the command.
+    // in the child, until it becomes the command
     handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
@@ -40,12 +41,14 @@ static int run(CommandLine& line) {
     attach(host);
     cgroup.enter_namespace();
     protect_kernel_paths(host);
+    make_workdir(process);
     if (mounts.read_only) make_root_read_only();
     become_user(ids);
     die_with(parent);
     if (own.init) become_init();
     exec_command(process, container_environment(line.program()));
   });
+  // in the parent again
   write_id_maps(child.pid(), ids);
   handshake.let_child_go_on();
   return cgroup.finish(wait_for_pid_1(child));

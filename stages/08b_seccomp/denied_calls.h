@@ -23,6 +23,8 @@ class DeniedCalls {
 
   // In the child: gives the filter's listener to the reporter.
   void send_to_reporter(int listener) const;
+  // What the child needs for that; -1 if they are not reported.
+  [[nodiscard]] int descriptor() const { return socket_.get(); }
 
  private:
   UniqueFd socket_;

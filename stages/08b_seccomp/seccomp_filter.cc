@@ -165,4 +165,8 @@ int SeccompFilter::explain(int exit_status) const {
   return exit_status;
 }
 
+LastStep SeccompFilter::as_last_step() const {
+  return {[this] { install(); }, {denied_.descriptor()}};
+}
+
 }  // namespace box

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/command_line.h"
+#include "stages/01_exec/process.h"
 #include "stages/08b_seccomp/bpf.h"
 #include "stages/08b_seccomp/capabilities.h"
 #include "stages/08b_seccomp/denied_calls.h"
@@ -35,6 +36,9 @@ class SeccompFilter {
   // seccomp(2) wants no_new_privs, for else somebody could make single calls of a set-user-ID
   // program fail; or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us either.
   void install() const;
+
+  // install(), for exec_command().
+  [[nodiscard]] LastStep as_last_step() const;
 
   // In the parent, when the container has ended: says so if the filter has killed the command,
   // which would otherwise look like a crash. Returns `exit_status`.

@@ -32,6 +32,7 @@ static int run(CommandLine& line) {
   NetworkOptions networking(line, own);
   line.parse();
 
+  // in the parent
   Layers layers = stack_layers(layering, userspace, rootfs, ids);
   const UniqueFd parent = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
@@ -40,7 +41,7 @@ static int run(CommandLine& line) {
   Network network(networking);
   Handshake handshake;
   Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
-    // In the child, until it becomes the command.
+    // in the child, until it becomes the command
     handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
@@ -52,12 +53,14 @@ static int run(CommandLine& line) {
     attach(host);
     cgroup.enter_namespace();
     protect_kernel_paths(host);
+    make_workdir(process);
     if (mounts.read_only) make_root_read_only();
     drop_privileges(capabilities, find_user(layering, ids, process));
     die_with(parent);
     if (own.init) become_init();
-    exec_command(process, container_environment(line.program()), [&] { filter.install(); });
+    exec_command(process, container_environment(line.program()), filter.as_last_step());
   });
+  // in the parent again
   write_id_maps(child.pid(), ids);
   network.connect(child.pid());
   handshake.let_child_go_on();

@@ -1,0 +1,114 @@
+#include "stages/01_exec/job_control.h"
+
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+namespace box {
+namespace {
+
+// Raises `signal`, which stops us, or our whole process group. Returns whether that has happened,
+// and somebody has let us go on: in a group that no shell looks after ("orphaned") the kernel
+// discards such a signal, because nobody would.
+bool stop_ourselves(int signal, bool our_group) {
+  sigset_t stops;
+  sigset_t before;
+  sigemptyset(&stops);
+  sigaddset(&stops, signal);
+  (void)sigprocmask(SIG_UNBLOCK, &stops, &before);
+  (void)kill(our_group ? 0 : getpid(), signal);
+  (void)sigprocmask(SIG_SETMASK, &before, nullptr);
+  sigset_t pending;
+  (void)sigpending(&pending);  // wait_for() blocks SIGCONT
+  return sigismember(&pending, SIGCONT) == 1;
+}
+
+}  // namespace
+
+JobControl::JobControl(pid_t child)
+    : child_(child), needs_terminal_(Terminal::is_for_input_and_output()) {
+  if (!terminal_.is_there()) return;
+  start_sentinel();
+  if (needs_terminal_) go_on();  // if it was faster than we, it has been stopped for its reading
+}
+
+JobControl::~JobControl() {
+  if (sentinel_ == -1) return;
+  (void)kill(sentinel_, SIGKILL);
+  (void)waitpid(sentinel_, nullptr, 0);
+}
+
+void JobControl::start_sentinel() {
+  sentinel_ = fork();  // if there is no room for it, there is no job control: no reason to end
+  if (sentinel_ != 0) {
+    if (sentinel_ != -1) (void)setpgid(sentinel_, child_);  // not a moment without it
+    return;
+  }
+  // In the sentinel. It must not keep a pipe of the command open, nor outlive us.
+  (void)close_range(0, ~0U, 0);
+  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (const int signal : {SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU}) {
+    (void)::signal(signal, SIG_DFL);
+  }
+  (void)prctl(PR_SET_DUMPABLE, 0);  // SIGQUIT would dump core
+  sigset_t none;
+  sigemptyset(&none);
+  if (setpgid(0, child_) == -1) _exit(0);
+  (void)sigprocmask(SIG_SETMASK, &none, nullptr);
+  while (true) pause();
+}
+
+int JobControl::look_at_sentinel() {
+  int status = 0;
+  if (sentinel_ == -1 || waitpid(sentinel_, &status, WNOHANG | WUNTRACED) <= 0) return 0;
+  if (WIFSTOPPED(status)) {
+    child_has_stopped(WSTOPSIG(status));
+    return 0;
+  }
+  sentinel_ = -1;
+  if (!WIFSIGNALED(status)) return 0;  // the group is gone
+  start_sentinel();
+  const int signal = WTERMSIG(status);
+  return signal == SIGINT || signal == SIGQUIT || signal == SIGHUP ? signal : 0;
+}
+
+void JobControl::child_has_stopped(int signal) {
+  if (!terminal_.is_there() || child_is_stopped_) return;
+  const bool asks_for_terminal = signal == SIGTTIN || signal == SIGTTOU;
+  needs_terminal_ = needs_terminal_ || asks_for_terminal;
+  if (asks_for_terminal && (terminal_.is_ours() || terminal_.is_lent_to(child_))) {
+    go_on();  // it may have asked just before it was lent
+  } else {
+    stop_with_child(asks_for_terminal ? signal : SIGTSTP, true);
+  }
+}
+
+void JobControl::stop() { stop_with_child(SIGTSTP, false); }
+
+void JobControl::stop_with_child(int signal, bool our_group) {
+  // The group as the terminal does it, and PID 1 of a namespace as only SIGSTOP from outside can.
+  (void)kill(-child_, SIGTSTP);
+  (void)kill(child_, SIGSTOP);
+  child_is_stopped_ = true;
+  terminal_.take_back();
+  const bool stopped = stop_ourselves(signal, our_group);
+  if (!stopped && signal != SIGTSTP) {
+    // In the background for good: nobody will ever bring it to the foreground.
+    (void)kill(child_, SIGKILL);
+    return;
+  }
+  go_on();
+}
+
+void JobControl::go_on() {
+  if (needs_terminal_) terminal_.lend_to(child_);
+  (void)kill(-child_, SIGCONT);
+  (void)kill(child_, SIGCONT);
+  child_is_stopped_ = false;
+}
+
+}  // namespace box

@@ -1,0 +1,40 @@
+#include "stages/01_exec/signals.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+namespace box {
+
+sigset_t forwarded_signals_and_sigchld() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD}) {
+    sigaddset(&set, signal);
+  }
+  return set;
+}
+
+sigset_t watched_signals() {
+  sigset_t set = forwarded_signals_and_sigchld();
+  for (const int signal : {SIGTSTP, SIGCONT, SIGWINCH}) sigaddset(&set, signal);
+  return set;
+}
+
+void forward_signal(pid_t child, int signal, int code) {
+  // That the child has ended in the meantime is no error.
+  if (code != SI_KERNEL) {
+    (void)kill(child, signal);
+    return;
+  }
+  const pid_t group = getpgid(child);
+  // A second copy of Ctrl-C could kill a program that takes the first for a question.
+  if (group > 0 && group != getpgrp()) (void)kill(-group, signal);
+}
+
+int exit_status_of(int wait_status) {
+  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+}  // namespace box

@@ -1,0 +1,53 @@
+#include "stages/04_namespaces/death_watch.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/descriptors.h"
+#include "common/unique_fd.h"
+
+namespace box {
+namespace {
+
+// A pidfd stays that process, also when its number has become another's, see pidfd_open(2).
+UniqueFd open_process(pid_t process) {
+  return UniqueFd(check_quietly(static_cast<int>(syscall(SYS_pidfd_open, process, 0)),
+                                "pidfd_open({})", process));
+}
+
+[[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container) {
+  // Nothing that is meant for the container or for our caller reaches this process.
+  sigset_t all;
+  sigfillset(&all);
+  (void)sigprocmask(SIG_SETMASK, &all, nullptr);
+  (void)setsid();
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd) (void)close(fd);  // a pipe must not stay open
+  close_all_but({parent.get(), container.get()});
+  pollfd ended[] = {{parent.get(), POLLIN, 0}, {container.get(), POLLIN, 0}};
+  while (poll(ended, 2, -1) == -1) {
+  }
+  if ((ended[0].revents & POLLIN) != 0) {
+    (void)syscall(SYS_pidfd_send_signal, container.get(), SIGKILL, nullptr, 0);
+  }
+  _exit(0);
+}
+
+}  // namespace
+
+DeathWatch::DeathWatch(pid_t container) {
+  const UniqueFd parent_fd = open_process(getpid());
+  const UniqueFd container_fd = open_process(container);
+  watcher_ = check_quietly(fork(), "fork()");
+  if (watcher_ == 0) watch(parent_fd, container_fd);
+}
+
+DeathWatch::~DeathWatch() {
+  (void)kill(watcher_, SIGKILL);
+  (void)waitpid(watcher_, nullptr, 0);
+}
+
+}  // namespace box
