@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
+#include <vector>
 
 #include "common/check.h"
 #include "common/interrupt.h"
@@ -22,6 +24,35 @@ namespace fs = std::filesystem;
 bool is_there(const std::string& path) {
   struct stat st;
   return lstat(path.c_str(), &st) == 0;
+}
+
+// The directories in which the cache may be, best first.
+std::vector<std::string> places_for_caches() {
+  std::vector<std::string> places;
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  if (cache != nullptr && *cache == '/') places.emplace_back(cache);
+  // With sudo, $HOME may still be the user's, and must not fill with files of root's.
+  if (geteuid() == 0) places.emplace_back("/var/cache");
+  if (home != nullptr && *home == '/') places.push_back(std::string(home) + "/.cache");
+  return places;
+}
+
+// The owner of the directory above the cache could exchange it.
+bool belongs_to_somebody_else(const std::string& directory) {
+  struct stat st = {};
+  return stat(directory.c_str(), &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
+}
+
+void make_private(const std::string& path) {
+  const UniqueFd directory(check_quietly(
+      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open({})", path));
+  struct stat st = {};
+  check_quietly(fstat(directory.get(), &st), "fstat({})", path);
+  if (st.st_uid != geteuid()) {
+    throw Failure(path + " belongs to another user", "remove it, or set XDG_CACHE_HOME");
+  }
+  if ((st.st_mode & 077) != 0) check_quietly(fchmod(directory.get(), 0700), "chmod({})", path);
 }
 
 // A lock on the parent directory needs no lock file that would have to be removed again, and the
@@ -43,7 +74,7 @@ class Partial {
   explicit Partial(std::string path) : path_(std::move(path)) {
     remove_tree(path_);  // what a killed process left
     check_quietly(mkdir(path_.c_str(), 0755), "mkdir({})", path_);
-    check_quietly(chmod(path_.c_str(), 0755), "chmod({})", path_);  // mkdir() obeys the umask
+    check_quietly(chmod(path_.c_str(), 0755), "chmod({})", path_);  // mkdir(2) obeys the umask
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
@@ -67,25 +98,22 @@ class Partial {
 }  // namespace
 
 std::string cache_directory() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  std::string base;
-  // Root of a user namespace may not write there, see user_namespaces(7).
-  if (geteuid() == 0 && access("/var/cache", W_OK) == 0) {
-    base = "/var/cache";
-  } else if (cache != nullptr && *cache == '/') {
-    base = cache;
-  } else if (home != nullptr && *home == '/') {
-    base = std::string(home) + "/.cache";
-  } else {
-    throw Failure("there is no $HOME to keep the built-in root file system in",
-                  "set HOME, or choose another root with --rootfs DIR");
+  std::string why = "neither XDG_CACHE_HOME nor HOME is set";
+  for (const std::string& base : places_for_caches()) {
+    const std::string path = base + "/containers-under-the-hood";
+    std::error_code ignored;  // mkdir() below will say what is wrong
+    fs::create_directories(base, ignored);
+    if (belongs_to_somebody_else(base)) {
+      why = base + " belongs to another user";
+    } else if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) {
+      why = Failure(errno, "mkdir(" + path + ")").what();
+    } else {
+      make_private(path);
+      return path;
+    }
   }
-  const std::string path = base + "/containers-under-the-hood";
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) throw Failure(error.value(), "mkdir(" + path + ")");
-  return path;
+  throw Failure("no place for the container's root file system: " + why,
+                "set XDG_CACHE_HOME to a directory of yours, or choose a root with --rootfs DIR");
 }
 
 void build_once(const std::string& path, const std::function<void(const std::string&)>& build) {

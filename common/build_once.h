@@ -6,8 +6,10 @@
 
 namespace box {
 
-// The folder in which this user's built directories are kept; made if need be. That of root is not
-// in a home: with sudo, $HOME may still be the user's, and must not fill with files of root's.
+// The directory in which this user's built directories are kept; made if need be. It is private
+// (0700), whatever the umask, since what is in it was written by containers: a set-user-ID program,
+// for instance. It is $XDG_CACHE_HOME's, if that belongs to this user or to root; else, for root,
+// /var/cache's; else $HOME/.cache's. Throws Failure.
 std::string cache_directory();
 
 // Makes the directory `path`, whose parent exists, unless it is there already.

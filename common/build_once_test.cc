@@ -1,6 +1,7 @@
 #include "common/build_once.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,6 +123,41 @@ TEST_F(BuildOnce, DoesNotFollowLinksWhenRemoving) {
   fs::create_directory_symlink(folder_ + "/kept", path_ + "/link");
   remove_tree(path_);
   EXPECT_TRUE(fs::exists(folder_ + "/kept/mark"));
+}
+
+class CacheDirectory : public BuildOnce {
+ protected:
+  void SetUp() override {
+    BuildOnce::SetUp();
+    ASSERT_EQ(setenv("XDG_CACHE_HOME", folder_.c_str(), 1), 0);
+  }
+  void TearDown() override {
+    unsetenv("XDG_CACHE_HOME");
+    BuildOnce::TearDown();
+  }
+  [[nodiscard]] fs::perms mode() const {
+    return fs::status(folder_ + "/containers-under-the-hood").permissions();
+  }
+};
+
+TEST_F(CacheDirectory, IsPrivateWhateverTheUmask) {
+  const mode_t before = umask(0);
+  EXPECT_EQ(cache_directory(), folder_ + "/containers-under-the-hood");
+  umask(before);
+  EXPECT_EQ(mode(), fs::perms::owner_all);
+}
+
+TEST_F(CacheDirectory, IsMadePrivateIfItWasNot) {
+  fs::create_directory(folder_ + "/containers-under-the-hood");
+  fs::permissions(folder_ + "/containers-under-the-hood", fs::perms::all);
+  (void)cache_directory();
+  EXPECT_EQ(mode(), fs::perms::owner_all);
+}
+
+TEST_F(CacheDirectory, IsNotALinkToElsewhere) {
+  fs::create_directory(folder_ + "/elsewhere");
+  fs::create_directory_symlink("elsewhere", folder_ + "/containers-under-the-hood");
+  EXPECT_THROW(cache_directory(), Failure);
 }
 
 TEST(Interrupt, LeavesIgnoredSignalsIgnored) {

@@ -31,6 +31,17 @@ void trace_a_call_and_exit() {
   _exit(0);
 }
 
+void warn_and_exit() {
+  name_program("08a_overlayfs");
+  warn("user \x1b]0;title\x07\nfaked: line", "");
+  _exit(0);
+}
+
+TEST(CheckDeathTest, PrintsNothingThatATerminalObeys) {
+  EXPECT_EXIT(warn_and_exit(), testing::ExitedWithCode(0),
+              "^08a_overlayfs: user \\?\\]0;title\\?\\?faked: line\n$");
+}
+
 TEST(CheckDeathTest, ShowsCallsButNoPlumbingWhenTracing) {
   EXPECT_EXIT(trace_a_call_and_exit(), testing::ExitedWithCode(0),
               "^05_userns: child   dup\\(3\\) = 7\n$");

@@ -11,6 +11,13 @@ namespace {
 
 constexpr const char* kVersion = "0.1.0";
 
+[[noreturn]] void print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) == EOF || std::fflush(stdout) != 0) {
+    throw Failure(errno, "write(stdout)");
+  }
+  throw CommandLine::Answered{};
+}
+
 class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
@@ -36,6 +43,18 @@ struct CommandLine::Parser {
         program(count > 0 ? std::filesystem::path(words[0]).filename().string() : "box") {}
 
   [[nodiscard]] std::string see_help() const { return program + " --help lists the options"; }
+
+  // What CLI11 says begins with the option's name, but is about its own types.
+  [[nodiscard]] std::string in_our_words(const CLI::ParseError& error) const {
+    const std::string text = error.what();
+    for (const CLI::Option* option : app.get_options()) {
+      const std::string name = option->get_name();
+      if (text.find(name) == std::string::npos) continue;
+      const std::string value = option->get_type_name();  // "" for a flag
+      return value.empty() ? name + " takes no value" : name + " needs a value: " + value;
+    }
+    return text;
+  }
 
   // What CLI11 leaves to us: COMMAND and its arguments, or an option that it does not know.
   void take_command(std::vector<std::string> words) {
@@ -111,12 +130,12 @@ void CommandLine::parse() {
   CLI::App& app = parser_->app;
   try {
     app.parse(parser_->argc, parser_->argv);
-  } catch (const CLI::Success& help_or_version) {
-    app.exit(help_or_version);
-    if (std::fflush(stdout) != 0) throw Failure(errno, "write(stdout)");
-    throw Answered{};
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+  } catch (const CLI::CallForVersion& version) {
+    print(version.what() + std::string("\n"));
   } catch (const CLI::ParseError& error) {
-    throw Failure(error.what(), parser_->see_help());
+    throw Failure(parser_->in_our_words(error), parser_->see_help());
   }
   parser_->take_command(app.remaining());
   for (const auto& check : parser_->checks) check();

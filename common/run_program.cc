@@ -7,6 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstring>
+
 #include "common/check.h"
 #include "common/unique_fd.h"
 
@@ -35,9 +38,13 @@ void run_program(const std::vector<std::string>& words) {
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
 
+  // Not by posix_spawn(3), which would report a /dev/null that is not there as if it was the
+  // program.
+  const UniqueFd nothing(check_quietly(open("/dev/null", O_RDONLY | O_CLOEXEC), "open(/dev/null)"));
+
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&files, nothing.get(), STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&files, write_end.get(), STDERR_FILENO);
   std::vector<char*> argv;
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
@@ -53,8 +60,11 @@ void run_program(const std::vector<std::string>& words) {
   check_quietly(TEMP_FAILURE_RETRY(waitpid(child, &status, 0)), "waitpid({})", words[0]);
   trace(fmt::format("{} = {}", fmt::join(words, " "), WEXITSTATUS(status)));
   if (status == 0) return;
-  throw Failure(complaint.empty() ? fmt::format("{}: wait status {}", words[0], status)
-                                  : first_line(complaint));
+  if (!complaint.empty()) throw Failure(first_line(complaint));
+  throw Failure(
+      WIFSIGNALED(status)
+          ? fmt::format("{} was killed by SIG{}", words[0], sigabbrev_np(WTERMSIG(status)))
+          : fmt::format("{} has failed with status {}", words[0], WEXITSTATUS(status)));
 }
 
 }  // namespace box

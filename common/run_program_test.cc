@@ -26,8 +26,8 @@ TEST(RunProgram, SaysWhatTheProgramSaid) {
 }
 
 TEST(RunProgram, SaysHowASilentProgramEnded) {
-  EXPECT_EQ(complaint_of("exit 3"), "sh: wait status 768");
-  EXPECT_EQ(complaint_of("kill -9 $$"), "sh: wait status 9");
+  EXPECT_EQ(complaint_of("exit 3"), "sh has failed with status 3");
+  EXPECT_EQ(complaint_of("kill -9 $$"), "sh was killed by SIGKILL");
 }
 
 TEST(RunProgram, GivesNoInput) { EXPECT_EQ(complaint_of("! read -r line"), "none"); }

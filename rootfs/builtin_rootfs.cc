@@ -1,13 +1,21 @@
 #include "rootfs/builtin_rootfs.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string_view>
 
 #include "common/build_once.h"
 #include "common/check.h"
-#include "common/run_program.h"
+#include "common/interrupt.h"
+#include "common/unique_fd.h"
 #include "rootfs/rootfs_id.h"
 
 namespace box {
@@ -15,30 +23,93 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Bazel puts rootfs/rootfs.tar and stages/NN_x/NN_x below the same folder.
-std::string find_tar() {
+// Bazel puts rootfs/rootfs.tar and stages/NN_x/NN_x below the same directory.
+std::string tar_path() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  const fs::path tar = (program.parent_path() / "../../rootfs/rootfs.tar").lexically_normal();
-  if (error || !fs::exists(tar, error)) {
-    throw Failure("the built-in root file system is not at " + tar.string(),
+  if (error) throw Failure(error.value(), "readlink(/proc/self/exe)");
+  return (program.parent_path() / "../../rootfs/rootfs.tar").lexically_normal();
+}
+
+std::string read_tar() {
+  const std::string path = tar_path();
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  std::string tar((std::istreambuf_iterator<char>(file)), {});
+  if (!file.is_open()) {
+    throw Failure(errno, "the built-in root file system is not at " + path, kExitSetupFailed,
                   "start the stage where Bazel has built it, or choose a root with --rootfs DIR");
   }
   return tar;
 }
 
-void unpack(const std::string& tar, const std::string& directory) {
-  try {
-    run_program(
-        {"tar", "--extract", "--preserve-permissions", "--file", tar, "--directory", directory});
-  } catch (const Failure&) {
-    // tar says "Wrote only 4608 of 10240 bytes", and not why.
-    std::error_code error;
-    if (fs::space(directory, error).available < fs::file_size(tar, error)) {
-      throw Failure(ENOSPC, "tar --extract --directory " + directory);
-    }
-    throw;
+// An entry's head, see "ustar" in tar(5).
+struct TarHeader {
+  char name[100];
+  char mode[8];
+  char uid[8];
+  char gid[8];
+  char size[12];
+  char mtime[12];
+  char checksum[8];
+  char type;
+  char target[100];
+  char magic[8];
+  char owner[32];
+  char group[32];
+  char device[16];
+  char prefix[155];
+  char padding[12];
+};
+static_assert(sizeof(TarHeader) == 512);
+
+template <std::size_t size>
+std::string text_in(const char (&field)[size]) {
+  return {field, strnlen(field, size)};
+}
+
+template <std::size_t size>
+std::size_t octal_in(const char (&field)[size]) {
+  return std::stoul("0" + text_in(field), nullptr, 8);
+}
+
+void write_file_at(const std::string& path, std::string_view content, mode_t mode) {
+  const UniqueFd file(
+      check_quietly(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode),
+                    "open({})", path));
+  while (!content.empty()) {
+    const auto written =
+        check_quietly(write(file.get(), content.data(), content.size()), "write({})", path);
+    content.remove_prefix(static_cast<std::size_t>(written));
   }
+}
+
+// make_rootfs.py has written it, so that it has directories, files and symbolic links only, and
+// each directory before what is in it. No tar(1) is run for it: which one PATH leads to is not ours
+// to say, and it would go on if we were killed.
+void unpack(const std::string& tar, const std::string& directory) {
+  TarHeader header;
+  for (std::size_t at = 0; at + sizeof header <= tar.size();) {
+    tar.copy(reinterpret_cast<char*>(&header), sizeof header, at);
+    if (header.name[0] == '\0') return;  // the end
+    throw_if_interrupted();
+    const std::string prefix = text_in(header.prefix);
+    const std::string path =
+        directory + "/" + (prefix.empty() ? "" : prefix + "/") + text_in(header.name);
+    const std::size_t size = octal_in(header.size);
+    const auto mode = static_cast<mode_t>(octal_in(header.mode));
+    if (header.type == '5') {
+      check_quietly(mkdir(path.c_str(), mode), "mkdir({})", path);
+    } else if (header.type == '2') {
+      check_quietly(symlink(text_in(header.target).c_str(), path.c_str()), "symlink({})", path);
+    } else {
+      write_file_at(path, std::string_view(tar).substr(at + sizeof header, size), mode);
+    }
+    // What mkdir(2) and open(2) do not set: the set-ID and sticky bits, and those in the umask.
+    if (header.type != '2') check_quietly(chmod(path.c_str(), mode), "chmod({})", path);
+    at += sizeof header + (size + 511) / 512 * 512;
+  }
+  throw Failure(tar_path() + " is damaged", "build it again: bazel build //rootfs");
 }
 
 // Only root of the host may make device nodes, see mknod(2). For everybody else /dev stays empty
@@ -65,7 +136,7 @@ void make_device_nodes(const std::string& directory) {
 std::string builtin_rootfs(const std::string& cache) {
   const std::string path = (cache.empty() ? cache_directory() : cache) + "/rootfs-" + kRootfsId;
   build_once(path, [](const std::string& partial) {
-    unpack(find_tar(), partial);
+    unpack(read_tar(), partial);
     make_device_nodes(partial);
   });
   return path;

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
+import secrets
 import select
+import shutil
 import signal
 import struct
+import tempfile
 
 import pytest
+from conftest import give_to, remove
+
+
+@pytest.fixture(name="folder")
+def folder_of_its_caller(any_stage):
+    path = pathlib.Path(tempfile.mkdtemp(prefix="folder-", dir="/tmp"))
+    give_to(any_stage.caller, path)
+    yield path
+    remove(path)
+
 
 FORWARDED = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
 
@@ -110,9 +124,83 @@ def test_env_without_value_takes_the_callers(any_stage):
 
 def test_workdir(any_stage):
     assert any_stage.output("-w", "/tmp", "pwd") == "/tmp"
-    result = any_stage.run("--workdir", "/no/such", "pwd")
+    result = any_stage.run("--workdir", "/etc/passwd", "pwd")
     assert result.returncode == 125
-    assert result.stderr == f"{any_stage.name}: chdir(/no/such): No such file or directory\n"
+    assert result.stderr.startswith(f"{any_stage.name}: ") and "Not a directory" in result.stderr
+
+
+def test_a_workdir_that_is_missing_is_made(any_stage, folder):
+    """As docker run does; in 01, which has the host's root, in a folder of the caller's."""
+    top = str(folder) if any_stage.number == 1 else f"/tmp/{secrets.token_hex(8)}"
+    shown = any_stage.output("-w", f"{top}/a/b", "sh", "-c", "pwd; ls -ld . ..", umask=0o077)
+    where, *modes = shown.splitlines()
+    assert where == f"{top}/a/b"
+    assert [mode[:10] for mode in modes] == ["drwxr-xr-x"] * 2
+
+
+@pytest.mark.parametrize("below", ["", "/../..", "/new"])
+def test_the_workdir_does_not_lead_through_a_descriptor(any_stage, folder, below):
+    """CVE-2024-21626: whatever is open of the host when the working directory is looked up."""
+    given = [os.open(folder, os.O_RDONLY) for _ in range(2)]
+    try:
+        for fd in range(3, 18):
+            path = f"/proc/self/fd/{fd}{below}"
+            result = any_stage.run("-w", path, "sh", "-c", "pwd -P", pass_fds=given)
+            # 02 and 03 have no /proc: there it is a folder like any other, and made.
+            made = any_stage.number in (2, 3) and result.stdout.startswith("/proc/self")
+            assert made or (result.returncode, result.stdout) == (125, ""), (fd, result)
+    finally:
+        for fd in given:
+            os.close(fd)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.stages_from(4)
+def test_the_command_is_not_looked_up_through_a_descriptor(any_stage, folder):
+    shutil.copy("/bin/busybox", folder / "true")  # static: it would run in any root
+    given = [os.open(folder, os.O_RDONLY) for _ in range(2)]
+    try:
+        for fd in range(3, 18):
+            result = any_stage.run(f"/proc/self/fd/{fd}/true", pass_fds=given)
+            assert result.returncode in (126, 127), (fd, result)
+    finally:
+        for fd in given:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077, 0o777])
+def test_the_umask_is_the_containers(any_stage, mask):
+    assert any_stage.output("sh", "-c", "umask", umask=mask) == "0022"
+
+
+@pytest.mark.stages_from(4)  # 02 and 03 have no /proc to read it from
+def test_the_personality_is_the_containers(any_stage):
+    words = ["setarch", "--addr-no-randomize"]
+    assert any_stage.output("cat", "/proc/self/personality", before=words) == "00000000"
+
+
+def check_that_kill_0_stays_inside(stage, name, *options):
+    """The container is in a job with a script, which goes on, and with a process beside it."""
+    script = ('sleep 60 & other=$!; "$@" >/dev/null; kill -0 $other && echo the script goes on; '
+              'kill -KILL $other')
+    # From a grandchild, since PID 1 of a namespace does not get what it sends to itself.
+    inside = f"sh -c 'kill -{name} 0'; exit 0"
+    with stage.start(*options, "sh", "-c", inside, before=["sh", "-c", script, "sh"],
+                     start_new_session=True) as process:
+        shown, _ = process.communicate(timeout=30)
+    assert shown == "the script goes on\n"
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM", "INT", "HUP"])
+def test_kill_0_stays_inside(any_stage, name):
+    """It goes to a process group, whatever PID namespaces its members are in, see kill(2)."""
+    check_that_kill_0_stays_inside(any_stage, name)
+
+
+@pytest.mark.stages_from(4)
+@pytest.mark.parametrize("name", ["KILL", "TERM"])
+def test_kill_0_stays_inside_with_init(any_stage, name):
+    check_that_kill_0_stays_inside(any_stage, name, "--init")
 
 
 def test_a_missing_command_is_127(any_stage):
@@ -125,15 +213,63 @@ def test_a_missing_command_is_127(any_stage):
     assert result.stderr == f"{any_stage.name}: /no/such/command: No such file or directory\n"
 
 
-@pytest.mark.parametrize("command", ["/etc/passwd", "/etc"])
-def test_what_cannot_be_executed_is_126(any_stage, command):
+@pytest.mark.parametrize("command, reason", [("/etc/passwd", "Permission denied"),
+                                             ("/etc", "Is a directory")])
+def test_what_cannot_be_executed_is_126(any_stage, command, reason):
     result = any_stage.run(command)
     assert result.returncode == 126
-    assert result.stderr == f"{any_stage.name}: {command}: Permission denied\n"
+    assert result.stderr == f"{any_stage.name}: {command}: {reason}\n"
+
+
+@pytest.mark.stages_from(2)
+def test_windows_line_ends_are_named(any_stage):
+    if any_stage.number >= 8:
+        return  # nothing that a container writes there is there for the next one
+    script = r"printf '#!/bin/sh\r\necho hi\r\n' >/tmp/crlf; chmod +x /tmp/crlf"
+    any_stage.output("sh", "-c", script)
+    result = any_stage.run("/tmp/crlf")
+    assert result.returncode == 127
+    message, hint = result.stderr.splitlines()
+    assert message == (f"{any_stage.name}: /tmp/crlf begins with #!/bin/sh\\r: "
+                       "its lines end as on Windows")
+    assert "dos2unix" in hint
+
+
+@pytest.mark.stages_from(4)
+def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_stage):
+    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=sethostname:signal=KILL"]
+    result = any_stage.run("true", before=words)
+    assert (result.returncode, result.stderr) == (
+        125, f"{any_stage.name}: the container was killed by SIGKILL before it was built\n")
+
+
+def test_a_limit_of_file_sizes_is_the_commands(any_stage):
+    """SIGXFSZ does what our caller has chosen, though we ignore it ourselves."""
+    assert any_stage.run("true").returncode == 0  # has unpacked what it needs
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh"]
+    inside = "sh -c 'exec cat /bin/busybox >/tmp/$$.too-large'; exit $?"
+    assert any_stage.run("sh", "-c", inside, before=limited).returncode == 128 + signal.SIGXFSZ
+
+
+def test_a_full_output_is_an_error(any_stage):
+    for option in ("--version", "--help"):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = any_stage.run(option, stdout=full)
+        assert result.returncode == 125
+        assert result.stderr == f"{any_stage.name}: write(stdout): No space left on device\n"
+
+
+def test_names_are_printed_without_control_characters(any_stage):
+    result = any_stage.run("/\x1b[2J\nfaked: line")
+    assert result.stderr == (f"{any_stage.name}: /?[2J?faked: line: "
+                             "No such file or directory\n")
 
 
 @pytest.mark.parametrize("words, message", [
     ((), "no COMMAND given"),
+    (("--verbose=perhaps", "sh"), "--verbose takes no value"),
+    (("-w",), "--workdir needs a value: DIR"),
+    (("-e",), "--env needs a value: KEY=VALUE"),
     (("--",), "no COMMAND given"),
     (("--no-such-option", "sh"), "unknown option --no-such-option"),
     (("-e", "=x", "sh"), "--env =x: is not KEY=VALUE"),

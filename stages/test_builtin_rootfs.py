@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 
@@ -102,8 +103,93 @@ def test_without_the_tar_the_reason_is_told(user):
 def test_a_home_that_cannot_be_written_is_named(user):
     result = user.run(STAGE, "true", env={**user.environment(), "HOME": "/proc"})
     assert result.returncode == 125
-    assert result.stderr == (f"{STAGE}: mkdir(/proc/.cache/containers-under-the-hood): "
-                             "No such file or directory\n")
+    message, hint = result.stderr.splitlines()
+    assert message == (f"{STAGE}: no place for the container's root file system: "
+                       "mkdir(/proc/.cache/containers-under-the-hood): No such file or directory")
+    assert "XDG_CACHE_HOME" in hint and "--rootfs" in hint
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077, 0o777])
+def test_it_is_private_and_the_same_whatever_the_umask(user, mask):
+    forget(user)
+    assert user.run(STAGE, "true", umask=mask).returncode == 0
+    folder, = folders(user)
+    assert folder.parent.stat().st_mode & 0o7777 == 0o700
+    with tarfile.open(TAR) as tar:
+        expected = {member.name: member.mode for member in tar if not member.issym()}
+    found = {name: folder.joinpath(name).stat().st_mode & 0o7777 for name in expected}
+    assert found == expected
+    assert folder.stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_cache_that_others_can_read_is_made_private(user):
+    """A set-user-ID program that a container made would be one on the host, CVE-2021-41091."""
+    forget(user)
+    assert user.run(STAGE, "true").returncode == 0
+    cache = folders(user)[0].parent
+    cache.chmod(0o755)
+    assert user.run(STAGE, "true").returncode == 0
+    assert cache.stat().st_mode & 0o7777 == 0o700
+
+
+def test_no_program_unpacks_it(user):
+    """Neither a tar that PATH leads to, nor one that goes on after we were killed."""
+    forget(user)
+    fake = user.home / "bin"
+    fake.mkdir(exist_ok=True)
+    (fake / "tar").write_text(f"#!/bin/sh\ntouch {fake}/was-run\n")
+    (fake / "tar").chmod(0o755)
+    result = user.run(STAGE, "true", env={**user.environment(), "PATH": str(fake)})
+    assert result.returncode == 0, result.stderr
+    assert not (fake / "was-run").exists()
+
+
+def test_a_start_after_one_that_was_killed_works(user):
+    for milliseconds in range(0, 10):
+        forget(user)
+        with user.start(STAGE, "true") as process:
+            time.sleep(milliseconds / 1000)
+            process.kill()
+        assert user.output(STAGE, "cat", "/etc/hosts").startswith("127.0.0.1")
+
+
+def test_root_uses_no_cache_of_another_user(root, tmp_path):
+    """With sudo, XDG_CACHE_HOME may still be the user's, who could exchange what is in it."""
+    for owner, expected in ((12345, []), (0, ["containers-under-the-hood"])):
+        os.chown(tmp_path, owner, owner)
+        environment = {**root.environment(), "XDG_CACHE_HOME": str(tmp_path)}
+        assert root.run(STAGE, "true", env=environment).returncode == 0
+        assert [path.name for path in tmp_path.iterdir()] == expected
+
+
+@pytest.mark.parametrize("how", ["script", "link"])
+def test_a_root_cannot_make_the_stage_run_inside(root, tmp_path, how):
+    """CVE-2019-5736: there, /proc/1/exe would be a file of the host that the container may change.
+
+    The root has a tar where the host has the stage's, and a tar(1), which older stages called.
+    """
+    inside = tmp_path / "root"
+    program = pathlib.Path(root.program(STAGE))
+    for folder in ("bin", "proc", f"{program.parents[2]}/rootfs".lstrip("/")):
+        (inside / folder).mkdir(parents=True)
+    (inside / f"{program.parents[2]}/rootfs/rootfs.tar".lstrip("/")).write_bytes(b"")
+    (inside / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
+    for name in ("sh", "chmod"):
+        (inside / "bin" / name).symlink_to("busybox")
+    (inside / "bin/tar").write_text("#!/bin/sh\nchmod 4755 /proc/1/exe\n")
+    if how == "script":
+        (inside / "bin/hello").write_text("#!/proc/self/exe\n")
+    else:
+        (inside / "bin/hello").symlink_to("/proc/self/exe")
+    for name in ("busybox", "tar"):
+        (inside / "bin" / name).chmod(0o755)
+    if how == "script":
+        (inside / "bin/hello").chmod(0o755)
+    before = program.stat()
+    result = root.run(STAGE, "--rootfs", inside, "/bin/hello", "/bin/tar")
+    assert program.stat() == before
+    assert result.returncode == 125
+    assert "is outside of this container" in result.stderr
 
 
 def test_no_space_leaves_nothing(user):

@@ -155,6 +155,95 @@ def test_a_pager_behind_it_keeps_the_terminal(any_stage):
     terminal.close(force=True)
 
 
+def job_is(shell, state: str) -> None:
+    """What the outer shell says of its only job."""
+    shell.sendline("jobs")
+    shell.expect(rf"\[1\]\S* +{state}")
+    shell.expect_exact("host$ ")
+
+
+@pytest.mark.parametrize("options", ["", "--init"])
+@pytest.mark.parametrize("command", ["sleep 1000", "cat"])
+def test_ctrl_z_stops_the_container_and_gives_the_terminal_back(any_stage, command, options):
+    if any_stage.number < 4:
+        options = ""
+    terminal = any_stage.caller.terminal(any_stage.name, options, command)
+    foreground_is(terminal, command.split()[0])
+    terminal.send("\x1a")
+    terminal.expect("Stopped")
+    terminal.expect_exact("host$ ")
+    terminal.sendline("echo for the $((40 + 2))nd shell")  # not for the container's cat
+    terminal.expect_exact("for the 42nd shell\r\n")
+    inside = [pid for pid in descendants_of(terminal.pid) if name_of(pid) == command.split()[0]]
+    assert inside and all(group_and_state_of(pid)[1] == "T" for pid in inside)
+    terminal.sendline("fg")
+    foreground_is(terminal, command.split()[0])
+    if command == "cat":
+        terminal.sendline("hello")
+        terminal.expect_exact("hello\r\nhello\r\n")
+        terminal.sendeof()
+        terminal.expect_exact("host$ ")
+    terminal.close(force=True)
+
+
+def test_a_container_in_the_background_stops_when_it_reads_the_terminal(any_stage):
+    terminal = any_stage.caller.terminal("")
+    terminal.sendline(f"{any_stage.caller.program(any_stage.name)} cat &")
+    terminal.expect_exact("host$ ")
+    assert wait_until(lambda: [group_and_state_of(pid)[1] for pid in descendants_of(terminal.pid)
+                               if name_of(pid) == "cat"] == ["T"])
+    job_is(terminal, "Stopped")
+    terminal.sendline("fg")
+    foreground_is(terminal, "cat")
+    terminal.sendline("hello")
+    terminal.expect_exact("hello\r\nhello\r\n")
+    terminal.sendeof()
+    terminal.expect_exact("host$ ")
+    terminal.close(force=True)
+
+
+def test_a_container_in_the_background_runs_while_it_does_not_read(any_stage):
+    terminal = any_stage.caller.terminal("")
+    terminal.sendline(f"{any_stage.caller.program(any_stage.name)} sleep 1000 &")
+    terminal.expect_exact("host$ ")
+    assert wait_until(lambda: "sleep" in map(name_of, descendants_of(terminal.pid)))
+    job_is(terminal, "Running")
+    terminal.sendline("kill -KILL %1")
+    terminal.close(force=True)
+
+
+def test_the_middle_of_a_pipeline_ends_with_it(any_stage):
+    terminal = any_stage.caller.terminal("")
+    program = any_stage.caller.program(any_stage.name)
+    terminal.sendline(f"yes | {program} cat | head -n 1; echo status $?")
+    terminal.expect_exact("y\r\n")
+    terminal.expect_exact("status 0\r\n")
+    terminal.close(force=True)
+
+
+def test_a_shell_whose_output_goes_elsewhere_gets_the_keys(any_stage):
+    """`stage sh | tee log`: it is lent the terminal when it asks for it."""
+    terminal = any_stage.caller.terminal("")
+    terminal.sendline(f"{any_stage.caller.program(any_stage.name)} sh | cat")
+    assert wait_until(lambda: "cat" in map(name_of, descendants_of(terminal.pid)))
+    terminal.sendline("echo $((6 * 7))nd")
+    terminal.expect_exact("42nd\r\n")
+    terminal.sendline("exit")
+    terminal.expect_exact("host$ ")
+    terminal.close(force=True)
+
+
+@pytest.mark.parametrize("options", ["", "--init"])
+def test_closing_the_terminal_ends_the_container(any_stage, options):
+    if any_stage.number < 4:
+        options = ""
+    terminal = any_stage.caller.terminal(any_stage.name, options, "sleep", "1000")
+    foreground_is(terminal, "sleep")
+    all_of_it = descendants_of(terminal.pid)
+    terminal.close(force=False)
+    assert wait_until(lambda: not any(map(name_of, all_of_it))), list(map(name_of, all_of_it))
+
+
 def test_nothing_is_printed_but_what_the_command_prints(any_stage):
     terminal = any_stage.caller.terminal(any_stage.name, "echo", "hello")
     terminal.expect_exact("host$ ")

@@ -3,11 +3,14 @@
 #include <elf.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 namespace box {
 namespace {
@@ -45,10 +48,9 @@ std::string interpreter_of(const std::string& file) {
   start.resize(static_cast<std::size_t>(in.gcount()));
 
   if (start.rfind("#!", 0) == 0) {
-    std::istringstream line(start.substr(2));
-    std::string interpreter;
-    line >> interpreter;
-    return interpreter;
+    // As the kernel reads it, for which a carriage return is a character like any other.
+    const auto begin = std::min(start.find_first_not_of(" \t", 2), start.size());
+    return start.substr(begin, start.find_first_of(" \t\n", begin) - begin);
   }
   if (start.rfind(ELFMAG, 0) != 0) return "";
   const auto header = read_at<Elf64_Ehdr>(start, 0);
@@ -65,6 +67,8 @@ std::string interpreter_of(const std::string& file) {
 
 Failure exec_failure(const std::string& command, int error) {
   if (command.empty()) return {0, "the command's name is empty", kExitNotFound};
+  std::error_code ignored;
+  if (error == EACCES && std::filesystem::is_directory(command, ignored)) error = EISDIR;
   if (error != ENOENT) return {error, command, kExitCannotExecute};
 
   const std::string file = find_in_path(command);
@@ -78,7 +82,13 @@ Failure exec_failure(const std::string& command, int error) {
   }
   const std::string interpreter = interpreter_of(file);
   if (interpreter.empty()) return {error, command, kExitNotFound};
-  return {0, file + " is there, but what runs it is not: " + interpreter, kExitNotFound,
+  if (interpreter.back() == '\r') {
+    return {0,
+            file + " begins with #!" + interpreter.substr(0, interpreter.size() - 1) +
+                "\\r: its lines end as on Windows",
+            kExitNotFound, "sed -i 's/\\r$//' " + file + ", or dos2unix"};
+  }
+  return {0, file + " exists, but what runs it does not: " + interpreter, kExitNotFound,
           "a program needs its loader and its libraries too; stage 03 copies them (--with)"};
 }
 

@@ -47,10 +47,10 @@ def test_a_program_without_its_loader_says_which_is_missing(root, tmp_path):
         (tmp_path / "bin" / name).chmod(0o755)
     result = root.run(STAGE, "--rootfs", tmp_path, "bash")
     assert result.returncode == 127
-    assert result.stderr.startswith(f"{STAGE}: /bin/bash is there, but what runs it is not: /lib")
+    assert result.stderr.startswith(f"{STAGE}: /bin/bash exists, but what runs it does not: /lib")
     result = root.run(STAGE, "--rootfs", tmp_path, "/bin/script")
     assert result.returncode == 127
-    assert "/bin/script is there, but what runs it is not: /usr/bin/no-such\n" in result.stderr
+    assert "/bin/script exists, but what runs it does not: /usr/bin/no-such\n" in result.stderr
 
 
 def test_a_wrong_rootfs_is_refused(root, tmp_path):

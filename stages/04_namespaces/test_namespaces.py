@@ -102,6 +102,20 @@ def test_the_container_dies_with_a_killed_parent(root, options):
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
 
+@pytest.mark.parametrize("options", [[], ["--init"]], ids=["direct", "init"])
+def test_the_container_dies_with_a_killed_parent_though_it_has_revoked_that(root, options):
+    """By the call that the stage has made: prctl(PR_SET_PDEATHSIG, 0)."""
+    mark = f"31{secrets.randbelow(10**9)}"
+    revoke = (f"import ctypes, time; ctypes.CDLL(None).prctl(1, 0); print('ready', flush=True); "
+              f"time.sleep({mark})")
+    with root.start(STAGE, "--rootfs", "/", *options, "/usr/bin/python3", "-c",
+                    revoke) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert processes_with(mark)
+        process.kill()
+        assert wait_until(lambda: len(processes_with(mark)) == 0), processes_with(mark)
+
+
 @pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_path):
     check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, tmp_path)
@@ -114,7 +128,7 @@ def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for
         assert wait_until(lambda: STAGE in map(name_of, children_of(strace.pid)))
         parent, = children_of(strace.pid)
         assert wait_until(lambda: children_of(parent))
-        pid_1, = children_of(parent)
+        pid_1 = children_of(parent)[0]
         time.sleep(0.1)
         os.kill(parent, signal.SIGKILL)
         ended = wait_until(lambda: not name_of(pid_1))
@@ -134,6 +148,28 @@ def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
                 assert "--init" in process.stderr.readline()
             time.sleep(0.05)
         assert process.wait(30) == 137
+
+
+def test_a_hang_up_that_pid_1_cannot_get_ends_the_container(root):
+    with root.start(STAGE, "sleep", "1000") as process:
+        assert wait_until(lambda: name_of(process.child()) == "sleep")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 137
+
+
+def test_a_hang_up_that_is_ignored_on_purpose_does_not(root):
+    with root.start(STAGE, "sleep", "1000", before=["nohup"]) as process:
+        assert wait_until(lambda: name_of(process.child()) == "sleep")
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+
+
+def test_init_that_fails_says_so_before_the_command_runs(root):
+    fault = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=signalfd4:error=EMFILE:when=1"]
+    result = root.run(STAGE, "--init", "echo", "it ran", before=fault)
+    assert (result.returncode, result.stdout) == (125, "")
+    assert "signalfd(): Too many open files" in result.stderr
 
 
 def test_init_makes_the_same_signal_end_the_command(root):
