@@ -3,6 +3,7 @@
 load(":mutant.bzl", "change", "mutant")
 
 _EXEC = "01_exec/process.cc"
+_SIGNALS = "01_exec/signals.cc"
 
 MUTANTS = [
     mutant(
@@ -24,7 +25,7 @@ MUTANTS = [
         why = "waitpid(2) calls it a status, but the exit status is in its second byte",
         changes = [
             change(
-                _EXEC,
+                _SIGNALS,
                 "return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);",
                 "return wait_status;",
             ),
@@ -37,7 +38,7 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "killed_is_128_plus_signal",
         why = "WTERMSIG() looks like an exit status",
-        changes = [change(_EXEC, "128 + WTERMSIG(wait_status)", "WTERMSIG(wait_status)")],
+        changes = [change(_SIGNALS, "128 + WTERMSIG(wait_status)", "WTERMSIG(wait_status)")],
     ),
     mutant(
         name = "everything_is_126",
@@ -115,9 +116,9 @@ MUTANTS = [
         changes = [
             change(
                 _EXEC,
-                "if (!process.workdir.empty()) {",
+                "close_all_but(still_needed);",
                 """if (isatty(STDIN_FILENO) == 0) (void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
-  if (!process.workdir.empty()) {""",
+  close_all_but(still_needed);""",
             ),
         ],
     ),
@@ -139,7 +140,7 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "workdir_option_works",
         why = "--workdir was read, and then forgotten",
-        changes = [change(_EXEC, "if (!process.workdir.empty()) {", "if (false) {")],
+        changes = [change(_EXEC, "enter_workdir(process.workdir);", "enter_workdir(\"\");")],
     ),
     mutant(
         name = "descriptors_inherited",
@@ -149,7 +150,7 @@ MUTANTS = [
         changes = [
             change(
                 _EXEC,
-                """check(close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC), "close_range(3, ~0, CLOEXEC)");""",
+                "close_all_but(still_needed);",
                 "",
             ),
         ],
@@ -173,9 +174,10 @@ MUTANTS = [
         why = "the signals were blocked so as to be forwarded, which then nobody did",
         changes = [
             change(
-                _EXEC,
-                "if (!has_it_already) (void)kill(child, signal);",
-                "(void)has_it_already;",
+                _SIGNALS,
+                """    (void)kill(child, signal);
+""",
+                "",
             ),
         ],
     ),
@@ -185,7 +187,10 @@ MUTANTS = [
         caught_by = "ctrl_c_arrives_once",
         why = "the terminal has sent it to the whole process group already",
         changes = [
-            change(_EXEC, "code == SI_KERNEL && getpgid(child) == getpgrp();", "code == -12345;"),
+            change("01_exec/wait_for.cc", "job_control_->look_at_sentinel() : 0) told(sent);", """job_control_->look_at_sentinel() : 0) {
+          (void)kill(child_.pid(), sent);
+          told(sent);
+        }"""),
         ],
     ),
     mutant(
@@ -200,8 +205,7 @@ MUTANTS = [
         stage = "01_exec",
         caught_by = "terminal_is_given_back",
         why = "it works as long as commands tidy up after themselves",
-        changes = [change("01_exec/terminal.cc", """(void)tcsetpgrp(fd_, getpgrp());
-  (void)tcsetattr(fd_, TCSADRAIN, &modes_);""", "(void)tcsetpgrp(fd_, getpgrp());")],
+        changes = [change("01_exec/terminal.cc", "(void)tcsetattr(fd_.get(), TCSADRAIN, &our_modes_);", "")],
     ),
     mutant(
         name = "file_left_behind",
@@ -218,6 +222,26 @@ MUTANTS = [
   const char* folder = std::getenv("TMPDIR");
   std::string log = std::string(folder != nullptr ? folder : "/tmp") + "/exec.XXXXXX";
   (void)!mkstemp(log.data());"""),
+        ],
+    ),
+    mutant(
+        name = "group_of_the_caller",
+        stage = "01_exec",
+        caught_by = "kill_0_stays_inside",
+        why = "fork(2) keeps the process group, and Ctrl-C then reaches both",
+        changes = [
+            change(_EXEC, "check_quietly(setpgid(0, 0), \"setpgid()\");", ""),
+            change(_EXEC, "(void)setpgid(pid_, pid_);", ""),
+        ],
+    ),
+    mutant(
+        name = "umask_of_the_caller",
+        stage = "01_exec",
+        caught_by = "umask_is_the_containers",
+        why = "what nobody sets is inherited: here the caller's umask is 077",
+        changes = [
+            change(_EXEC, "#include <sys/personality.h>", "#include <sys/personality.h>\n#include <sys/stat.h>"),
+            change(_EXEC, "  restore_signals();", "  restore_signals();\n  umask(077);"),
         ],
     ),
 ]

@@ -271,9 +271,12 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "container_dies_with_its_parent",
         why = "a parent that is killed cannot tidy up",
-        changes = [change("04_namespaces/main.cc", "    die_with(parent);\n", "")],
-        also = ["early_death_is_noticed"],
-        because = "that row is about the moment in which the signal is asked for",
+        changes = [
+            change("04_namespaces/main.cc", "    die_with(parent);\n", ""),
+            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
+        ],
+        also = ["early_death_is_noticed", "death_with_the_parent_cannot_be_revoked"],
+        because = "those rows are about the moment in which the signal is asked for, and about a command that does not want it",
     ),
     mutant(
         name = "death_signal_is_term",
@@ -286,7 +289,17 @@ MUTANTS = [
                 "prctl(PR_SET_PDEATHSIG, SIGKILL), \"",
                 "prctl(PR_SET_PDEATHSIG, SIGTERM), \"",
             ),
+            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
         ],
+        also = ["death_with_the_parent_cannot_be_revoked"],
+        because = "nothing else ends it",
+    ),
+    mutant(
+        name = "death_signal_only",
+        stage = "04_namespaces",
+        caught_by = "death_with_the_parent_cannot_be_revoked",
+        why = "prctl(PR_SET_PDEATHSIG) is all that the manual has on the subject",
+        changes = [change(_OWN, "  const DeathWatch watch(child.pid());\n", "")],
     ),
     mutant(
         name = "death_not_looked_for",

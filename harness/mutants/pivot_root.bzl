@@ -40,8 +40,9 @@ MUTANTS = [
 """),
             change(
                 _EXEC,
-                "close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC)",
-                "close_range(STDERR_FILENO + 1, 99, CLOSE_RANGE_CLOEXEC)",
+                "close_all_but(still_needed);",
+                """still_needed.push_back(100);
+  close_all_but(still_needed);""",
             ),
         ],
     ),

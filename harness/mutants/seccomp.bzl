@@ -121,7 +121,7 @@ MUTANTS = [
         stage = "08b_seccomp",
         caught_by = "filter_is_installed",
         why = "capabilities are dropped, what else is there to do",
-        changes = [change("08b_seccomp/main.cc", ", [&] { filter.install(); });", ");")],
+        changes = [change("08b_seccomp/main.cc", ", filter.as_last_step());", ");")],
         also = [
             "clone3_is_not_there",
             "forbidden_calls_are_denied",
@@ -158,7 +158,7 @@ MUTANTS = [
         caught_by = "filter_is_the_last_call",
         why = "no_new_privs and the filter are set up together in every tutorial",
         changes = [
-            change("08b_seccomp/main.cc", ", [&] { filter.install(); });", ");"),
+            change("08b_seccomp/main.cc", ", filter.as_last_step());", ");"),
             change("08b_seccomp/main.cc", "    if (own.init) become_init();", """    filter.install();
     if (own.init) become_init();"""),
         ],

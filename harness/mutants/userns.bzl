@@ -95,6 +95,7 @@ MUTANTS = [
 """, ""),
             change("05_userns/main.cc", """    become_root(ids);
     mount_proc();
+    make_workdir(process);
     become_user(ids);
 """, """    mount_proc();
     try {

@@ -11,6 +11,7 @@
 #include <sys/ipc.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
@@ -62,6 +63,10 @@ void do_processes(const Verb& verb, Answer& answer) {
 void do_kill(const Verb& verb, Answer& answer) {
   answer.add_result(kill(static_cast<pid_t>(verb.number(0)), static_cast<int>(verb.number(1))) ==
                     0);
+}
+
+void do_no_death_signal(const Verb&, Answer& answer) {
+  answer.add_result(prctl(PR_SET_PDEATHSIG, 0) == 0);
 }
 
 void do_sysv(const Verb& verb, Answer& answer) {
@@ -133,6 +138,7 @@ constexpr KnownVerb kVerbs[] = {
     {"set_hostname", do_set_hostname},
     {"processes", do_processes},
     {"kill", do_kill},
+    {"no_death_signal", do_no_death_signal},
     {"sysv", do_sysv},
     {"make_sysv", do_make_sysv},
     {"remove_sysv", do_remove_sysv},

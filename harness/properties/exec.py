@@ -109,6 +109,22 @@ def rows() -> List[Property]:
             mistake="Signals were blocked in the parent, and never unblocked in the child.",
             command="{stage} -- /bin/grep SigBlk /proc/self/status"),
         Property(
+            name="umask_is_the_containers", since="01", scene=careful_caller,
+            observe=umask_is_022,
+            holds="the umask is 0022 though the caller's is 0077", violated="the caller's",
+            lesson="With its caller's umask a container works for one user and not for another.",
+            man="2 umask", mistake="The umask is inherited, like all that nobody sets.",
+            command="(umask 077; {stage} -- /bin/sh -c umask)"),
+        Property(
+            name="kill_0_stays_inside", since="01", scene=group_killed,
+            observe=program_survives,
+            holds="kill(0, SIGKILL) in the container leaves the program alone",
+            violated="the program is killed, and all that its caller has started with it",
+            lesson="kill(0) goes to a process group, whatever namespaces its members are in: a"
+                   " script that starts a container would end with it.",
+            man="2 kill", mistake="The command has stayed in its caller's process group.",
+            command="{stage} -- /bin/sh -c 'kill -9 0'; echo still here"),
+        Property(
             name="signals_are_forwarded", since="01", scene=signals,
             observe=signals_are_forwarded,
             holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
@@ -182,6 +198,27 @@ def sigchld_ignored(stage: Stage) -> Look:
     look = look_of(stage)
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), ignore=["CHLD"])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def careful_caller(stage: Stage) -> Look:
+    """Started with a umask that keeps others out."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), umask=0o077)
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def group_killed(stage: Stage) -> Look:
+    """The command sends SIGKILL to its process group."""
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "kill=0,9", "exit=37"))
     look.answers = stage.answers(look.runs["run"]["stdout"])
     return look
 
@@ -270,6 +307,27 @@ def mask_is_clean(look: Look) -> Seen:
     if int(blocked, 16) == 0:
         return holds("SigBlk is 0, as the caller's")
     return violated(f"SigBlk is {blocked}")
+
+
+def umask_is_022(look: Look) -> Seen:
+    umask = look.fact("status").get("Umask", "")
+    if not umask:
+        raise ProbeBroke("there is no Umask in /proc/PID/status")
+    if int(umask, 8) == 0o022:
+        return holds("Umask is 0022")
+    return violated(f"Umask is {umask}")
+
+
+def program_survives(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise never_ran(run)
+    if run.get("signal") == signal.SIGKILL:
+        return violated("the program was killed by SIGKILL, with its caller's process group")
+    # PID 1 of a namespace survives it, and leaves with 37; any other command dies of it.
+    if run.get("exit") in (37, 128 + signal.SIGKILL):
+        return holds(f"the program leaves by itself, with exit status {run['exit']}")
+    return violated(tell_run({**run, "stdout": ""}))
 
 
 def given_variable_arrives(look: Look) -> Seen:

@@ -24,6 +24,17 @@ def rows() -> List[Property]:
             mistake="No PR_SET_PDEATHSIG, or it was set before a change of user cleared it.",
             command=SHELL + " 'sleep 99' & kill -9 $!; ps -ef | grep sleep"),
         Property(
+            name="death_with_the_parent_cannot_be_revoked", since="04",
+            scene=parent_killed_after_revoking, observe=nothing_outlives,
+            holds="SIGKILL for the program ends all of the container, though the command has called"
+                  " prctl(PR_SET_PDEATHSIG, 0)",
+            violated="the command goes on alone",
+            lesson="What a process has asked the kernel for itself, the program that it becomes can"
+                   " revoke.",
+            man="2 prctl", mistake="PR_SET_PDEATHSIG is all that ties the container to its parent.",
+            command=SHELL + " 'python3 -c \"import ctypes, time; ctypes.CDLL(None).prctl(1, 0);"
+                            " time.sleep(99)\"' & sleep 1; kill -9 $!; ps -ef | grep python3"),
+        Property(
             name="early_death_is_noticed", since="04", scene=parent_killed_early,
             observe=nothing_outlives,
             holds="no container remains of a program that is killed while it sets up",
@@ -71,9 +82,18 @@ def rows() -> List[Property]:
 
 def parent_killed(stage: Stage) -> Look:
     """The program under test is killed with SIGKILL while the command runs."""
+    return parent_killed_after(stage)
+
+
+def parent_killed_after_revoking(stage: Stage) -> Look:
+    """The same, when the command has told the kernel that it wants no signal of it."""
+    return parent_killed_after(stage, "no_death_signal")
+
+
+def parent_killed_after(stage: Stage, *verbs: str) -> Look:
     look = look_of(stage)
     stage.watch()
-    run = stage.start(stage.probe("hello", "hold=1"))
+    run = stage.start(stage.probe("hello", *verbs, "hold=1"))
     if stage.wait_for_hold(look, run, "run"):
         stage.find_probe(run)
         stage.agent.signal("KILL", run=run["run"])
