@@ -196,4 +196,64 @@ MUTANTS = [
             ),
         ],
     ),
+    mutant(
+        name = "hard_links_follow",
+        stage = "08a_overlayfs",
+        caught_by = "layer_brings_no_host_file",
+        why = "a hard link to a symbolic link looks useless, and there is a flag for it",
+        changes = [
+            change(_UNPACK, """place.name.c_str(), 0),
+              place.path + " -> " + target);""", """place.name.c_str(), AT_SYMLINK_FOLLOW),
+              place.path + " -> " + target);"""),
+        ],
+    ),
+    mutant(
+        name = "owners_lost",
+        stage = "08a_overlayfs",
+        caught_by = "layers_keep_their_owners",
+        why = "what one makes belongs to oneself, and as root one does not notice",
+        changes = [
+            change(
+                _UNPACK,
+                "check_entry(fchown(file.get(), attributes.uid, attributes.gid), place.path);",
+                "",
+            ),
+        ],
+    ),
+    mutant(
+        name = "images_user_ignored",
+        stage = "08a_overlayfs",
+        caught_by = "image_names_its_user",
+        why = "the command runs, and as root it may do all that it wants",
+        changes = [
+            change(
+                "08a_overlayfs/image_user.cc",
+                "if (!options.image || options.image->user.empty() || ids.user_given) return found;",
+                "if (!options.image || options.image->user.size() < 64 || ids.user_given) return found;",
+            ),
+        ],
+    ),
+    mutant(
+        name = "attributes_unlimited",
+        stage = "08a_overlayfs",
+        caught_by = "greedy_layer_is_refused",
+        why = "the kernel refuses what is too much by itself: fsetxattr(2) fails, and that is ignored",
+        changes = [
+            change(
+                "08a_overlayfs/entry_attributes.cc",
+                "if (bytes > kMaxAttributeBytes) {",
+                "if (bytes > kMaxAttributeBytes * 1024) {",
+            ),
+        ],
+    ),
+    mutant(
+        name = "kept_folder_left_open",
+        stage = "08a_overlayfs",
+        caught_by = "kept_folder_is_closed_to_others",
+        why = "whoever gives a folder knows its mode",
+        changes = [
+            change(_STACK, """  check_quietly(fchmod(folder.get(), S_IRWXU), "chmod({}, 0700)", name);
+""", ""),
+        ],
+    ),
 ]

@@ -1,0 +1,292 @@
+"""Stage 08a: layers and images of strangers, and what they bring."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from harness import oci_layout as oci
+from harness.properties.look import Ask, Look, tell_run
+from harness.properties.model import Control, Property
+from harness.properties.observing import never_ran
+from harness.properties.overlayfs import keep, text_of, with_tar
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="layer_brings_no_host_file", since="08a", scene=linked_layer,
+            observe=no_secret_is_brought, control=Control.OTHER_SCENE,
+            control_scene=layer_with_the_secret,
+            holds="a hard link in a tar to a link that it has made brings no file of the host's in",
+            violated="the text of a host's file is in the container",
+            lesson="A hard link to a symbolic link is one to the link itself, or to what it leads"
+                   " to: linkat(2) has a flag for each.",
+            man="2 linkat", mistake="linkat(2) was told to follow symbolic links.",
+            command="{stage} --rootfs {root} --layer hostile.tar -- /bin/cat /brought"),
+        Property(
+            name="layers_keep_their_owners", since="08a", scene=owned_layer,
+            observe=owners_are_kept, identities=(ROOT,), control=Control.OTHER_SCENE,
+            control_scene=layer_of_root,
+            holds="a file in a layer has the owner and the mode inside that the tar gives it",
+            violated="it has another owner, or another mode",
+            lesson="A database's files belong to the database's user: an image in which all is"
+                   " root's does not run.",
+            man="2 chown", mistake="Files were made, and never given to their owners.",
+            command="{stage} --rootfs {root} --uid-map 0:0:65536 --gid-map 0:0:65536 --layer x.tar"
+                    " -- /bin/ls -ln /owned"),
+        Property(
+            name="image_names_its_user", since="08a", scene=image_of_a_user,
+            observe=user_is_the_images, identities=(ROOT,), control=Control.OTHER_SCENE,
+            control_scene=image_of_root,
+            holds="an image's command runs as the image's User", violated="it runs as root",
+            lesson="What an image's author did not need root for must not get it.",
+            man="2 setresuid", mistake="The config's User is not read.",
+            command="{stage} --image DIR -- /bin/id"),
+        Property(
+            name="workdir_of_an_image_stays_inside", since="08a", scene=image_with_descriptors,
+            observe=secret_is_out_of_reach, control=Control.OTHER_SCENE,
+            control_scene=image_with_a_volume,
+            holds="no /proc/self/fd/N that an image has for its WorkingDir leads to the host",
+            violated="from its working directory the command reads a file of the host's",
+            lesson="A descriptor of the host's that is still open when a path of the image's is"
+                   " looked up is a way out: CVE-2024-21626.",
+            man="5 proc_pid_fd", mistake="Descriptors are closed by the exec, after the chdir.",
+            command="{stage} --image DIR -- /bin/cat ../../../../etc/shadow"),
+        Property(
+            name="greedy_layer_is_refused", since="08a", scene=greedy_layer,
+            observe=layer_is_refused, control=Control.OTHER_SCENE, control_scene=modest_layer,
+            holds="a layer whose one file has 240 KB of extended attributes gets 125",
+            violated="it is unpacked, and the container runs",
+            lesson="Who unpacks reads a stranger's program: what it may use has to be limited.",
+            man="7 xattr", mistake="Nothing counts what a tar has beside its files' content.",
+            command="{stage} --rootfs {root} --layer greedy.tar -- /bin/true"),
+        Property(
+            name="kept_folder_is_closed_to_others", since="08a", scene=kept,
+            observe=kept_is_closed, control=Control.OTHER_SCENE, control_scene=kept_and_opened,
+            holds="nobody else can reach the files that --keep keeps",
+            violated="others can enter the folder",
+            lesson="Root inside can make set-user-ID programs in it: for all who can reach them"
+                   " outside, they are its caller's (CVE-2021-41091).",
+            man="7 inode", mistake="The folder has the mode that mkdir(1) gives.",
+            command="{stage} --rootfs {root} --keep /tmp/kept -- /bin/true; stat /tmp/kept"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+ALL_IDS = ("--uid-map", "0:0:65536", "--gid-map", "0:0:65536")
+
+
+def with_layer(stage: Stage, verb: str, *entries: oci.Entry, options: tuple = ()) -> Look:
+    """A container with a tar file upon its root; the probe does `verb`."""
+    look = look_of(stage)
+    words = with_tar(stage, oci.tar(*entries))
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", verb), *options, *words)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def linked_layer(stage: Stage) -> Look:
+    """A layer with a link to a file of the host's, and a hard link to that link."""
+    return with_layer(stage, "read=/brought", oci.link("bait", stage.names["secret"]),
+                      oci.hard_link("brought", "bait"))
+
+
+def layer_with_the_secret(stage: Stage) -> Look:
+    """A layer that has the same text itself."""
+    return with_layer(stage, "read=/brought",
+                      oci.entry("brought", f"secret-{stage.nonce}".encode()))
+
+
+def owned_layer(stage: Stage) -> Look:
+    """A layer with a file that belongs to somebody, and is for their group."""
+    return with_layer(stage, "stat=/owned", oci.entry("owned", uid=1234, gid=2345, mode=0o2750),
+                      options=ALL_IDS)
+
+
+def layer_of_root(stage: Stage) -> Look:
+    """The same file, but it is root's."""
+    return with_layer(stage, "stat=/owned", oci.entry("owned", mode=0o644), options=ALL_IDS)
+
+
+def greedy_layer(stage: Stage) -> Look:
+    """A layer with one file that has far more attributes than a file may have."""
+    attributes = {f"SCHILY.xattr.user.a{number}": "x" * 60_000 for number in range(4)}
+    return with_layer(stage, "cwd", oci.entry("file", pax_headers=attributes))
+
+
+def modest_layer(stage: Stage) -> Look:
+    """The same, with one small attribute."""
+    return with_layer(stage, "cwd", oci.entry("file", pax_headers={"SCHILY.xattr.user.a": "x"}))
+
+
+def write_image(stage: Stage, name: str, config: Dict[str, Any]) -> str:
+    """An image of the root directory, with this config. Returns its path."""
+    image = f"{stage.folder}/new-image-{name}"
+    blobs = f"{image}/blobs/sha256"
+    stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}
+                      for path in (image, f"{image}/blobs", blobs)])
+    layer = f"{image}/layer"
+    stage.busybox("tar", "-C", stage.root, "-cf", layer, ".")
+    digest = stage.busybox("sha256sum", layer)["stdout"].split()[0]
+    size = stage.agent.stat(layer)[layer]["size"]
+    stage.busybox("mv", layer, f"{blobs}/{digest}")
+    described = {"mediaType": oci.LAYER, "digest": f"sha256:{digest}", "size": size}
+    stage.agent.make([{"path": f"{image}/{path}", "text": content.decode(), "mode": 0o644,
+                       **stage.owner} for path, content in oci.layout([described], config).items()])
+    stage.busybox("chmod", "-R", "a+rX", image)
+    return image
+
+
+def image_run_by(stage: Stage, user: str) -> Look:
+    look = look_of(stage)
+    image = write_image(stage, "user", {"Entrypoint": ["/probe", stage.nonce],
+                                        "Cmd": ["hello", "hold=1"], "User": user})
+    stage.watch()
+    run = stage.start_words([stage.program, *ALL_IDS, "--image", image])
+    if stage.wait_for_hold(look, run, "run"):
+        look.facts.update(stage.facts_of_probe(run))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def image_of_a_user(stage: Stage) -> Look:
+    """An image with a User."""
+    return image_run_by(stage, "1234:2345")
+
+
+def image_of_root(stage: Stage) -> Look:
+    """An image without one."""
+    return image_run_by(stage, "")
+
+
+def images_in(stage: Stage, *workdirs: str, options: tuple = ()) -> Look:
+    """Images with these working directories, from which the probe climbs to the host's secret."""
+    look = look_of(stage)
+    verbs = ["hello", "read=" + "../" * 12 + stage.names["secret"][1:]]
+    images = [write_image(stage, str(number), {
+        "Entrypoint": ["/probe", stage.nonce], "Cmd": verbs, "WorkingDir": workdir})
+        for number, workdir in enumerate(workdirs)]
+    stage.watch()
+    for number, image in enumerate(images):
+        run = stage.run_words([stage.program, *options, "--image", image])
+        look.runs[f"run{number}"] = run
+        for verb, answers in stage.answers(run["stdout"]).items():
+            look.answers.setdefault(verb, []).extend(answers)
+    return look
+
+
+def image_with_descriptors(stage: Stage) -> Look:
+    """WorkingDir is what the program may have open there."""
+    return images_in(stage, *(f"/proc/self/fd/{number}" for number in range(3, 20)), "/")
+
+
+def image_with_a_volume(stage: Stage) -> Look:
+    """The secret is in the container, by a volume."""
+    secret = stage.names["secret"]
+    return images_in(stage, "/", options=("--volume", f"{secret}:{secret}:ro"))
+
+
+def keep_once(stage: Stage) -> Look:
+    look = look_of(stage)
+    words = keep(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", f"write=/left-{stage.nonce}"), *words)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["path"] = words[1]
+    return look
+
+
+def look_at_kept(stage: Stage, look: Look) -> Look:
+    path = look.facts["path"]
+    look.facts["places"] = stage.agent.stat(path, f"{path}/upper")
+    return look
+
+
+def kept(stage: Stage) -> Look:
+    """A container whose writes are kept in a folder that had the mode 0755."""
+    return look_at_kept(stage, keep_once(stage))
+
+
+def kept_and_opened(stage: Stage) -> Look:
+    """The same, and then somebody opens the folder to all."""
+    look = keep_once(stage)
+    stage.busybox("chmod", "-R", "0755", look.facts["path"])
+    return look_at_kept(stage, look)
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def no_secret_is_brought(look: Look) -> Seen:
+    run, secret = look.run("run"), f"secret-{look.names['nonce']}"
+    answer = text_of(look.answers, "read=/brought")
+    if answer.get("text") == secret:
+        return violated("the host's text is in the container")
+    if look.answers.get("hello") and answer.get("errno"):
+        return holds(f"what the layer has brought cannot be read: {answer['errno']}")
+    if run.get("exit") == 125 and run["stderr"]:
+        return holds(f"the layer is refused: {tell_run({**run, 'stdout': ''})}")
+    raise never_ran(run)
+
+
+def owners_are_kept(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    answer = text_of(look.answers, "stat=/owned")
+    if "uid" not in answer:
+        raise ProbeBroke(str(answer))
+    got = f"{answer['uid']}:{answer['gid']}, mode {answer['mode'] & 0o7777:o}"
+    expected = (answer["uid"], answer["gid"], answer["mode"] & 0o7777) == (1234, 2345, 0o2750)
+    return holds(got) if expected else violated(got)
+
+
+def user_is_the_images(look: Look) -> Seen:
+    if look.problem:
+        raise NotStarted(look.problem)
+    status = look.fact("status")
+    got = f"uids {status['Uid']}, gids {status['Gid']}"
+    if set(status["Uid"].split()) == {"1234"} and set(status["Gid"].split()) == {"2345"}:
+        return holds(got)
+    return violated(got)
+
+
+def secret_is_out_of_reach(look: Look) -> Seen:
+    secret = f"secret-{look.names['nonce']}"
+    texts = [answer.get("text") for verb, answers in look.answers.items()
+             if verb.startswith("read=") for answer in answers]
+    if secret in texts:
+        return violated("the command reads a file of the host's by '..'")
+    if not look.answers.get("hello"):  # with "/" for its WorkingDir, at least
+        raise never_ran(look.run(list(look.runs)[-1]))
+    return holds(f"it cannot be read in {len(texts)} containers; the others were refused")
+
+
+def layer_is_refused(look: Look) -> Seen:
+    run = look.run("run")
+    if look.answers.get("hello"):
+        return violated("the container runs")
+    if run["why"] == "ended" and run.get("exit") == 125 and run["stderr"]:
+        return holds(tell_run(run))
+    raise never_ran(run)
+
+
+def kept_is_closed(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    path = look.fact("path")
+    modes = {name: place["mode"] & 0o7777 for name, place in look.fact("places").items()
+             if "mode" in place}
+    if path not in modes:
+        raise ProbeBroke(f"there is no folder any more: {look.fact('places')}")
+    got = ", ".join(f"{name.replace(path, 'DIR')}: {mode:04o}" for name, mode in modes.items())
+    if any(mode & 0o077 == 0 for mode in modes.values()):
+        return holds(got)
+    return violated(got)
+
+
+ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
