@@ -49,6 +49,22 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of the"
            " layer", "each entry is resolved inside the layer, by descriptor",
            rows=("hostile_layer_stays_inside",)),
+    Escape("CVE-2024-21626 (\"Leaky Vessels\")", "an image has /proc/self/fd/N for its working"
+           " directory, which is one of the host's that the runtime has open", "what the child took from the"
+           " host is closed before a path of the image's is looked up",
+           rows=("workdir_of_an_image_stays_inside",)),
+    Escape("Hard links in a layer", "a layer has a link to a file of the host's, and a hard link to"
+           " that link", "linkat(2) does not follow links",
+           rows=("layer_brings_no_host_file",)),
+    Escape("CVE-2021-41091", "root inside makes a set-user-ID program, which another user of the"
+           " host then starts from where the container's files are kept", "what is kept is closed to"
+           " others", rows=("kept_folder_is_closed_to_others",)),
+    Escape("CVE-2025-58183, decompression bombs", "a small layer unpacks to what fills the memory"
+           " or the disk of the host", "what unpacking may use is counted",
+           rows=("greedy_layer_is_refused",),
+           tests=("stages/08a_overlayfs/test_hostile.py::"
+                  "test_a_layer_that_wants_too_much_is_refused",),
+           seen="without the limits: 347 MiB of memory for a tar of 1.8 MB"),
     Escape("Copied links", "a link that was copied leads a later copy out of the new root",
            "each copy is resolved inside the new root", rows=("copied_links_stay_inside",)),
     # --- Files of the kernel

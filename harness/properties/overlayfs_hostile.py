@@ -191,32 +191,27 @@ def image_with_a_volume(stage: Stage) -> Look:
     return images_in(stage, "/", options=("--volume", f"{secret}:{secret}:ro"))
 
 
-def keep_once(stage: Stage) -> Look:
+def kept_in(stage: Stage, opened: bool) -> Look:
     look = look_of(stage)
     words = keep(stage)
+    path = words[1]
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("hello", f"write=/left-{stage.nonce}"), *words)
     look.answers = stage.answers(look.runs["run"]["stdout"])
-    look.facts["path"] = words[1]
-    return look
-
-
-def look_at_kept(stage: Stage, look: Look) -> Look:
-    path = look.facts["path"]
-    look.facts["places"] = stage.agent.stat(path, f"{path}/upper")
+    if opened:
+        stage.busybox("chmod", "-R", "0755", path)
+    look.facts.update(path=path, places=stage.agent.stat(path, f"{path}/upper"))
     return look
 
 
 def kept(stage: Stage) -> Look:
     """A container whose writes are kept in a folder that had the mode 0755."""
-    return look_at_kept(stage, keep_once(stage))
+    return kept_in(stage, opened=False)
 
 
 def kept_and_opened(stage: Stage) -> Look:
     """The same, and then somebody opens the folder to all."""
-    look = keep_once(stage)
-    stage.busybox("chmod", "-R", "0755", look.facts["path"])
-    return look_at_kept(stage, look)
+    return kept_in(stage, opened=True)
 
 
 # --- Observations ---------------------------------------------------------------------------------
