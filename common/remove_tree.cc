@@ -145,8 +145,10 @@ void remove_tree_at(int folder, const std::string& name) {
   Remover(folder, name, Files::kRemove).remove();
 }
 
-void remove_directories(const std::string& path) {
-  Remover(AT_FDCWD, path, Files::kLeave).remove();
+void remove_directories(const std::string& path) { remove_directories_at(AT_FDCWD, path); }
+
+void remove_directories_at(int folder, const std::string& name) {
+  Remover(folder, name, Files::kLeave).remove();
 }
 
 }  // namespace box

@@ -14,5 +14,6 @@ void remove_tree_at(int folder, const std::string& name);
 
 // The same for the folders alone: for a cgroup, whose files go with its directory.
 void remove_directories(const std::string& path);
+void remove_directories_at(int folder, const std::string& name);
 
 }  // namespace box

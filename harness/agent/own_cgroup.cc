@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "common/check.h"
+#include "common/failure.h"
+#include "common/remove_tree.h"
 #include "common/write_file.h"
 
 namespace box {
@@ -50,12 +52,12 @@ std::vector<std::string> directories_in(int fd) {
   return names;
 }
 
-// A cgroup can be removed as soon as nothing is in it: its files go with it, see cgroups(7).
+// What cannot be removed, since something still runs there, the next agent tries again.
 void remove_cgroup(int parent, const std::string& name) {
-  const UniqueFd fd(openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() == -1) return;
-  for (const auto& below : directories_in(fd.get())) remove_cgroup(fd.get(), below);
-  (void)unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+  try {
+    remove_directories_at(parent, name);
+  } catch (const Failure&) {
+  }
 }
 
 // What agents have left that were killed together with whoever waited for them.
