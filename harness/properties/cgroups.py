@@ -20,26 +20,28 @@ def rows() -> List[Property]:
             observe=own_namespace("cgroup"),
             holds="another cgroup namespace than the host's",
             violated="the host's cgroup namespace",
-            lesson="A cgroup namespace hides in which cgroup of the host one is.",
+            lesson="A cgroup namespace hides which cgroup of the host a process is in.",
             man="7 cgroup_namespaces", mistake="CLONE_NEWCGROUP is missing.",
             command=SHELL + " 'ls -l /proc/self/ns/cgroup'"),
         Property(
             name="own_cgroup", since="07", scene=limits, observe=in_own_cgroup,
-            holds="it is in another cgroup than who started it", violated="in the same",
-            lesson="Limits are a cgroup's: who has none of his own shares those of his session.",
+            holds="it is in another cgroup than its caller", violated="in the same",
+            lesson="Limits belong to a cgroup: a container without its own shares those of its"
+                   " caller's session.",
             man="7 cgroups", mistake="Another process was moved, or none.",
             command=SHELL + " 'sleep 9' & cat /proc/$(pgrep -n sleep)/cgroup"),
         Property(
             name="cgroup_is_the_root_inside", since="07", scene=limits,
             observe=cgroup_is_the_root_inside,
             holds="/proc/self/cgroup is 0::/", violated="it tells a path of the host's",
-            lesson="The root of a cgroup namespace is the cgroup in which one is when it is made.",
+            lesson="The root of a cgroup namespace is the cgroup in which its maker was.",
             man="7 cgroup_namespaces",
             mistake="The namespace was made before the cgroup was joined.",
             command=SHELL + " 'cat /proc/self/cgroup'"),
         Property(
             name="other_cgroups_are_hidden", since="07", scene=limits,
-            observe=other_cgroups_are_hidden,
+            observe=other_cgroups_are_hidden, control=Control.NONE,
+            seen_failing="the mutant cgroups_of_the_host_shown",
             holds="/sys/fs/cgroup shows its own cgroup, or nothing",
             violated="it shows those of the host",
             lesson="Names of cgroups are names of users, sessions and services.",
@@ -51,8 +53,8 @@ def rows() -> List[Property]:
             seen_failing="a VM whose cgroup2 was mounted without nsdelegate",
             holds="root inside cannot write memory.max, in /sys/fs/cgroup or in a new mount of"
                   " cgroup2",
-            violated="memory.max is what he wrote",
-            lesson="A limit that one can lift is none.",
+            violated="memory.max is what root inside wrote",
+            lesson="A limit does not limit a process that can lift it.",
             man="7 cgroups",
             mistake="The mount can be written, and is no boundary: see nsdelegate.",
             command="{stage} --rootfs {root} -m 64m -- /bin/sh -c 'echo max >"
@@ -60,10 +62,10 @@ def rows() -> List[Property]:
         Property(
             name="cgroup_cannot_be_left", since="07", scene=limits,
             observe=cgroup_cannot_be_left,
-            holds="root inside cannot move to another cgroup of his caller's",
-            violated="he is in the other one",
-            lesson="Who owns two cgroups may move between them, unless a cgroup namespace is"
-                   " between.",
+            holds="root inside cannot move to another cgroup of its caller's",
+            violated="it is in the other one",
+            lesson="The owner of two cgroups may move processes between them, unless a cgroup"
+                   " namespace lies between.",
             man="7 cgroups", mistake="There is no cgroup namespace.",
             command=SHELL + " 'umount /sys/fs/cgroup; mount -o remount,bind,rw /sys/fs/cgroup;"
                             " echo 1 > /sys/fs/cgroup/.../cgroup.procs'"),
@@ -71,7 +73,7 @@ def rows() -> List[Property]:
             name="memory_limit_kills_all", since="07", scene=memory_limit,
             observe=memory_limit_kills_all,
             holds="137, when a child of PID 1 needs more than --memory", violated="it goes on",
-            lesson="The OOM killer takes one process, unless memory.oom.group says all.",
+            lesson="The OOM killer kills one process, unless memory.oom.group says all.",
             man="7 cgroups", mistake="memory.max or memory.oom.group was not written.",
             command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
         Property(
@@ -93,23 +95,24 @@ def rows() -> List[Property]:
             observe=fork_bomb_is_contained,
             holds="at most 32 processes with --pids-limit 32, and none at the end",
             violated="there are more",
-            lesson="Processes are a table of the whole machine: who fills it, locks everybody out.",
+            lesson="All processes of the machine share one table: a process that fills it locks"
+                   " all others out.",
             man="7 cgroups", mistake="pids.max was not written.",
             command="{stage} --rootfs {root} --pids-limit 32 -- /bin/sh -c 'f() {{ f | f & }}; f;"
                     " sleep 1'"),
         Property(
             name="cgroup_is_removed", since="07", scene=limits, observe=cgroup_is_gone,
             holds="its cgroup is gone at the end", violated="it is still there",
-            lesson="The kernel keeps a cgroup until somebody removes it.",
+            lesson="The kernel keeps a cgroup until a process removes it.",
             man="7 cgroups", mistake="No rmdir(2), or before the last process had gone.",
             command=SHELL + " true; ls /sys/fs/cgroup"),
         Property(
             name="killed_parents_cgroup_is_removed", since="07", scene=limits_parent_killed,
             observe=cgroup_is_gone,
-            holds="the next start removes the cgroup of one whose parent was killed",
+            holds="the next start removes the cgroup of a start whose parent was killed",
             violated="it is still there",
-            lesson="The killed cannot tidy up: somebody else has to, and to know what he may"
-                   " remove.",
+            lesson="A killed process cannot tidy up: the next one has to, and has to know what it"
+                   " may remove.",
             man="2 flock", mistake="Nothing looks for what an earlier start has left.",
             command=SHELL + " 'sleep 9' & kill -9 $!; " + SHELL + " true; ls /sys/fs/cgroup"),
         Property(

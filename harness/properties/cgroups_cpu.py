@@ -40,9 +40,9 @@ def rows() -> List[Property]:
             name="grandchildren_are_limited", since="07", scene=cpu_half,
             observe=grandchildren_are_limited,
             holds="grandchildren in sessions of their own are in the container's cgroup",
-            violated="they are in that of who started it",
-            lesson="A process is born in the cgroup of its parent: who comes late leaves some"
-                   " behind.",
+            violated="they are in that of the caller",
+            lesson="A process is born in its parent's cgroup: a process that is moved late leaves"
+                   " children behind.",
             man="7 cgroups", mistake="The command was moved when it had children already.",
             command="{stage} --rootfs {root} --cpus 0.5 -- /bin/sh -c '(yes > /dev/null &) &"
                     " wait'"),

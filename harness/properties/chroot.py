@@ -19,8 +19,8 @@ def rows() -> List[Property]:
             name="needs_root_and_says_so", since="02", until="05", scene=anybody,
             observe=refusal_is_explained, identities=(USER,), control_identity=USER,
             holds="an ordinary user gets 125 and is told of root", violated="it runs",
-            lesson="chroot(2) needs CAP_SYS_CHROOT: else a set-user-ID program could be fed a root"
-                   " of one's own.",
+            lesson="chroot(2) needs CAP_SYS_CHROOT: otherwise a user could give a set-user-ID"
+                   " program a root directory with files of their own.",
             man="2 chroot", mistake="The failure of a call was ignored, or not explained.",
             command="sudo -u nobody " + "{stage} --rootfs {root} -- /bin/true"),
         Property(
@@ -60,7 +60,8 @@ def rows() -> List[Property]:
             observe=hidden("secret_up", "secret-{nonce}"),
             holds="'..' from the working directory does not lead out",
             violated="'..' leads to the host's file",
-            lesson="The kernel stops '..' at the root directory, but only for who comes past it.",
+            lesson="The kernel stops '..' at the root directory, but only a process that comes"
+                   " past it.",
             man="7 path_resolution", mistake="The working directory is outside of the root.",
             command=SHELL + " 'ls ../../../../../..'"),
         Property(
@@ -68,8 +69,8 @@ def rows() -> List[Property]:
             observe=hidden("secret_by_link", "secret-{nonce}"),
             holds="a link to an absolute path of the host leads nowhere",
             violated="the link leads to the host's file",
-            lesson="An absolute link is looked up from the root of who follows it, not of who made"
-                   " it.",
+            lesson="An absolute link is looked up from the root of the process that follows it,"
+                   " not of the one that made it.",
             man="7 symlink", mistake="The link was followed before the root was changed.",
             command=SHELL + " 'cat /link'"),
         Property(
@@ -93,7 +94,8 @@ def rows() -> List[Property]:
             observe=workdir_stays_inside, asks=("cwd",),
             holds="a link in the root leads --workdir nowhere outside of it",
             violated="the command works in a folder of the host",
-            lesson="Who is outside of a root follows its links on the host; who is in it, inside.",
+            lesson="A process outside a root follows its links on the host; a process inside"
+                   " follows them inside.",
             man="7 symlink", mistake="The working directory was entered before the root changed.",
             command="ln -s /srv {root}/x; {stage} --rootfs {root} -w /x -- /bin/touch made; ls"
                     " /srv"),

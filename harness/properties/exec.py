@@ -28,8 +28,8 @@ def rows() -> List[Property]:
             name="killed_is_128_plus_signal", since="01", scene=killed,
             observe=exit_status_is("killed", 137),
             holds="137, when SIGKILL ended the command", violated="another status",
-            lesson="Shells tell of a signal by 128 + its number; 137 is how one sees the OOM"
-                   " killer.",
+            lesson="Shells report a signal as 128 + its number; 137 is how the OOM killer is"
+                   " recognised.",
             man="1 bash", mistake="Only WIFEXITED was asked for, not WIFSIGNALED.",
             command="{stage} -- /bin/sh -c 'kill -9 $$'; echo $?"),
         Property(
@@ -56,14 +56,14 @@ def rows() -> List[Property]:
         Property(
             name="errors_are_told", since="01", scene=statuses, observe=errors_are_told,
             holds="one line on stderr, perhaps a hint", violated="silence, or a flood",
-            lesson="Who cannot see what failed, guesses.",
+            lesson="An error that is not reported can only be guessed.",
             man="3 err", mistake="A failed call was not reported.",
             command="{stage} --no-such-option -- /bin/true"),
         Property(
             name="arguments_are_kept", since="01", scene=inside, asks=("arguments",),
             observe=arguments_are_kept,
             holds="the words arrive as they were given", violated="other words arrive",
-            lesson="Spaces, quotes and stars in a word are nobody's business on the way.",
+            lesson="A word keeps its spaces, quotes and stars: no shell reads it on the way.",
             man="2 execve", mistake="The words were joined and given to a shell.",
             command="{stage} -- /bin/echo 'a  b' '*'"),
         Property(
@@ -129,7 +129,7 @@ def rows() -> List[Property]:
             observe=signals_are_forwarded,
             holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
             violated="it misses some, or gets some twice",
-            lesson="Whoever stops a container signals the process that he started.",
+            lesson="To stop a container, people signal the process that they started.",
             man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
             command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
         Property(

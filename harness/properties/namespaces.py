@@ -58,7 +58,7 @@ def rows() -> List[Property]:
             observe=host_processes_are_hidden,
             holds="a process of the host is not in /proc",
             violated="a process of the host is in /proc",
-            lesson="A procfs shows the PID namespace of who mounted it.",
+            lesson="A procfs shows the PID namespace of the process that mounted it.",
             man="7 pid_namespaces",
             mistake="/proc was mounted by a process of the host's PID namespace, or is the host's.",
             command=SHELL + " 'ps'"),
@@ -66,7 +66,7 @@ def rows() -> List[Property]:
             name="host_processes_are_safe", since="04", scene=inside, asks=("kill",),
             observe=host_processes_are_safe,
             holds="a process of the host cannot be signalled", violated="it is killed",
-            lesson="What has no number in one's PID namespace cannot be signalled.",
+            lesson="A process without a number in the caller's PID namespace cannot be signalled.",
             man="2 kill", mistake="The container shares the host's PID namespace.",
             command="sleep 100 & " + SHELL + " \"kill -9 $!\""),
         Property(
@@ -81,7 +81,7 @@ def rows() -> List[Property]:
             asks=("hostname",), observe=hostname_is_not_the_hosts,
             holds="without --hostname, too, it is another than the host's",
             violated="the host's name",
-            lesson="A prompt that shows the host's name makes one take the container for the host.",
+            lesson="A prompt with the host's name makes the container look like the host.",
             man="7 uts_namespaces", mistake="The name is set only if --hostname is given.",
             command=SHELL + " hostname"),
         Property(
@@ -89,7 +89,7 @@ def rows() -> List[Property]:
             control=Control.NONE, seen_failing="the mutant sethostname_before_clone",
             holds="the host is called as before while the container runs",
             violated="the host is called like the container",
-            lesson="The name belongs to the UTS namespace of who sets it.",
+            lesson="The name belongs to the UTS namespace of the process that sets it.",
             man="2 sethostname", mistake="--hostname was set by the parent.",
             command="{stage} --rootfs {root} --hostname box -- /bin/sleep 5 & hostname"),
         Property(
@@ -105,7 +105,7 @@ def rows() -> List[Property]:
             observe=hostname_change_stays_inside,
             holds="the host keeps its name when the container changes its own",
             violated="the host has the container's name",
-            lesson="Whoever is root in a container may set its name: it must not be the host's.",
+            lesson="Root in a container may set its name: it must not be the host's.",
             man="2 sethostname",
             mistake="The name was set before the UTS namespace was made, or there is none.",
             command=SHELL + " 'hostname other'; hostname"),
@@ -135,7 +135,7 @@ def rows() -> List[Property]:
             observe=queue_made_inside_stays_inside,
             holds="the host does not list the container's POSIX queue",
             violated="the host lists it",
-            lesson="Queues hold memory of the machine until somebody removes them.",
+            lesson="Queues use the machine's memory until they are removed.",
             man="7 mq_overview", mistake="CLONE_NEWIPC is missing.",
             command=SHELL + " 'touch /dev/mqueue/x'; ls /dev/mqueue"),
         Property(
@@ -174,8 +174,8 @@ def rows() -> List[Property]:
             seen_failing="stage 04 with mount_proc() before change_root(), on root + /proc",
             holds="a root whose /proc is a link to the host's folder mounts nothing there",
             violated="procfs is mounted on the host's folder",
-            lesson="A path below a root that a stranger made leads wherever he wants, for who is"
-                   " outside of it.",
+            lesson="A process outside a root follows the links in it: they lead wherever the"
+                   " author of the root wants.",
             man="7 symlink", mistake="The root's /proc was named from outside of the root.",
             command="ln -sfn /srv {root}/proc; " + SHELL + " 'cat /proc/self/mountinfo'"),
     ]

@@ -19,7 +19,8 @@ def rows() -> List[Property]:
             name="own_network_namespace", since="08c", scene=inside,
             observe=own_namespace("net"),
             holds="another network namespace than the host's", violated="the host's",
-            lesson="Links, addresses, ports, firewall rules and abstract sockets belong to one.",
+            lesson="Links, addresses, ports, firewall rules and abstract sockets belong to a"
+                   " network namespace.",
             man="7 network_namespaces", mistake="CLONE_NEWNET is missing.",
             command=SHELL + " 'ip link'"),
         Property(
@@ -27,7 +28,8 @@ def rows() -> List[Property]:
             observe=host_does_not_answer("host_port"),
             holds="what answers at the host's 127.0.0.1 does not answer inside",
             violated="it answers",
-            lesson="What listens at localhost only trusts whoever can connect.",
+            lesson="A program that listens at localhost only trusts every process that can"
+                   " connect.",
             man="7 network_namespaces", mistake="The container shares the host's network.",
             command=SHELL + " 'wget -O - http://127.0.0.1:8000'"),
         Property(
@@ -58,7 +60,7 @@ def rows() -> List[Property]:
             observe=asked_one_is_reached, control=Control.OTHER_SCENE,
             control_scene=not_published,
             holds="the host reaches the container at localhost and the published port",
-            violated="nobody is there",
+            violated="there is no answer",
             lesson="What comes from the host itself goes another way than what comes from outside.",
             man="8 nft", mistake="The port is translated in prerouting only.",
             command="{stage} --rootfs {root} -p 8080:80 -- /bin/httpd -f & wget -O -"
@@ -109,8 +111,9 @@ def rows() -> List[Property]:
             name="containers_meet_by_name", since="08c", scene=two_containers, identities=(ROOT,),
             observe=asked_one_is_reached, control=Control.OTHER_SCENE, control_scene=two_apart,
             holds="a container reaches one that started later, by its name",
-            violated="it does not know the name, or reaches nobody",
-            lesson="A bridge is a switch: whoever has a link to it can talk to the others.",
+            violated="it does not know the name, or gets no answer",
+            lesson="A bridge is a switch: every container with a link to it can talk to the"
+                   " others.",
             man="5 hosts", mistake="The names are written at the start, and never again.",
             command="{stage} --network bridge --rootfs {root} -- /bin/ping later"),
         Property(

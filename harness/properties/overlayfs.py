@@ -38,7 +38,8 @@ def rows() -> List[Property]:
         Property(
             name="next_container_starts_afresh", since="08a", scene=one_after_the_other,
             observe=second_starts_afresh,
-            holds="the next container does not find what one has written", violated="it finds it",
+            holds="the next container does not find what the first one has written",
+            violated="it finds it",
             lesson="A container that may be thrown away can be started again: it is always the"
                    " same.",
             man="5 tmpfs", mistake="The upper layer is kept, or there is none.",
@@ -59,7 +60,7 @@ def rows() -> List[Property]:
             control_scene=one_after_the_other,
             holds="with the same --keep, the second container finds what the first has written",
             violated="it does not",
-            lesson="An upper layer is a folder like any other: what is to stay has one on a disk.",
+            lesson="An upper layer is a folder like any other: to be kept, it has to be on a disk.",
             man="8 mount", mistake="--keep is ignored.",
             command="{stage} --rootfs {root} --keep /tmp/kept -- /bin/touch /x; ls /tmp/kept"),
         Property(
@@ -67,7 +68,7 @@ def rows() -> List[Property]:
             observe=second_is_refused, control=Control.OTHER_SCENE, control_scene=two_at_once,
             holds="a second container with the same --keep gets 125", violated="it runs",
             lesson="Two overlays with one upper layer: the kernel calls the outcome undefined.",
-            man="2 flock", mistake="Nobody locks the folder.",
+            man="2 flock", mistake="The folder is not locked.",
             command="{stage} --keep /tmp/kept -- /bin/sleep 9 & {stage} --keep /tmp/kept --"
                     " /bin/true"),
         Property(

@@ -27,8 +27,8 @@ def rows() -> List[Property]:
             observe=tampered_layer_is_refused, control=Control.OTHER_SCENE,
             control_scene=image,
             holds="an image whose layer does not have its digest gets 125", violated="it runs",
-            lesson="A layer's name is the digest of its content: who checks it needs to trust no"
-                   " mirror.",
+            lesson="A layer's name is the digest of its content: a reader that checks it needs to"
+                   " trust no mirror.",
             man="1 sha256sum", mistake="The digest is only used as a name.",
             command="{stage} --image DIR"),
     ]

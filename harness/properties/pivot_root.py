@@ -26,8 +26,8 @@ def rows() -> List[Property]:
             observe=hidden("by_chroot", "secret-{nonce}"),
             holds="root inside does not get out by a second chroot(2)",
             violated="it reads the host's file",
-            lesson="A process outside of its root directory is stopped by no '..'; who may call"
-                   " chroot(2) can become one.",
+            lesson="A process outside its root directory is stopped by no '..', and one that may"
+                   " call chroot(2) can become such a process.",
             man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
             command=SHELL + " 'mkdir /x; chroot /x ...'"),
         Property(
@@ -41,8 +41,8 @@ def rows() -> List[Property]:
         Property(
             name="namespaces_root_is_its_root", since="06", scene=inside, asks=("by_setns",),
             observe=hidden("by_setns", "secret-{nonce}"),
-            holds="root inside unmounts / and joins his mount namespace anew, and gets nowhere",
-            violated="he reads the host's file",
+            holds="root inside unmounts / and joins its mount namespace again, and gets nowhere",
+            violated="it reads the host's file",
             lesson="setns(2) leads to the root of the namespace, which a chroot only covers.",
             man="2 setns",
             mistake="The root is still a chroot, or the old root lies under the new.",
@@ -59,7 +59,7 @@ def rows() -> List[Property]:
             name="firmware_is_masked", since="06", scene=inside, asks=("firmware",),
             observe=firmware_is_masked,
             holds="/sys/firmware is empty", violated="it tells of the machine",
-            lesson="/sys is the machine's, whoever mounts it.",
+            lesson="/sys is the machine's, whichever process mounts it.",
             man="5 sysfs", mistake="The masks are missing, or were covered by /sys mounted later.",
             command=SHELL + " 'ls /sys/firmware'"),
         Property(
@@ -67,7 +67,8 @@ def rows() -> List[Property]:
             observe=proc_paths_are_read_only,
             holds="/proc/sys, /proc/irq and /proc/fs are mounted read-only",
             violated="they are not",
-            lesson="Whoever is root outside too may change the whole machine through /proc/sys.",
+            lesson="A process that is root outside too may change the whole machine through"
+                   " /proc/sys.",
             man="5 proc", mistake="The paths were not mounted once more, read-only.",
             command=SHELL + " 'grep /proc/ /proc/self/mountinfo'"),
         Property(
@@ -94,7 +95,7 @@ def rows() -> List[Property]:
             name="dev_null_works", since="06", scene=inside, asks=("dev_null", "dev_null_write"),
             observe=dev_null_works,
             holds="/dev/null is the device 1:3", violated="it is missing, or a file",
-            lesson="In a user namespace nobody may make a device node; but one may bind the"
+            lesson="In a user namespace no process may make a device node, but it may bind the"
                    " host's.",
             man="4 null", mistake="/dev/null was made with open(2).",
             command=SHELL + " 'ls -l /dev/null'"),
@@ -109,7 +110,7 @@ def rows() -> List[Property]:
             name="terminals_are_own", since="06", scene=inside, asks=("new_terminal",),
             observe=allowed("new_terminal", "ENOENT", "EACCES", "ENXIO", "ENODEV", "EIO"),
             holds="a new terminal can be opened", violated="there is no /dev/ptmx",
-            lesson="A devpts of one's own numbers from 0 and shows no terminal of the host.",
+            lesson="A new devpts numbers terminals from 0 and shows none of the host's.",
             man="4 pts", mistake="No devpts was mounted, or there is no /dev/ptmx.",
             command=SHELL + " 'ls /dev/pts'"),
         Property(

@@ -51,8 +51,8 @@ def rows() -> List[Property]:
             seen_failing="stage 06 with make_mount_point() before pivot_into(), on root + target",
             holds="a link in the root leads no volume out of it",
             violated="something is made outside",
-            lesson="A path below a stranger's root leads wherever he wants, for who is outside of"
-                   " it.",
+            lesson="A process outside a root follows the links in it: they lead wherever the"
+                   " author of the root wants.",
             man="7 symlink", mistake="The mount point was made from outside of the root.",
             command="ln -s /srv {root}/x; {stage} --rootfs {root} -v /tmp:/x/y -- /bin/true; ls"
                     " /srv"),

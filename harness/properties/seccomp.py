@@ -38,7 +38,7 @@ def rows() -> List[Property]:
             observe=at_most(0, "CapInh"), control=Control.NONE,
             seen_failing="stage 08b with inheritable = permitted in set_capabilities()",
             holds="CapInh is 0", violated="CapInh is not 0",
-            lesson="A program with file capabilities gets what is inheritable, whoever starts it:"
+            lesson="A program with file capabilities gets what its caller's inheritable set has:"
                    " Docker's CVE-2022-24769.",
             man="7 capabilities", mistake="The three sets of capset(2) were all set to the same.",
             command=SHELL + " 'grep CapInh /proc/self/status'"),
@@ -90,7 +90,8 @@ def rows() -> List[Property]:
             name="masks_cannot_be_lifted", since="08b", scene=inside, asks=("lift_mask",),
             observe=refused("lift_mask", "EPERM", "ENOSYS"),
             holds="root inside cannot unmount what protects /proc/sys", violated="it is unmounted",
-            lesson="A mount hides only from who cannot unmount it: CAP_SYS_ADMIN counts there.",
+            lesson="A mount hides something only from a process that cannot unmount it:"
+                   " CAP_SYS_ADMIN counts there.",
             man="2 umount", mistake="The container keeps CAP_SYS_ADMIN.",
             command=SHELL + " 'umount /proc/sys'"),
         Property(
@@ -102,9 +103,9 @@ def rows() -> List[Property]:
         Property(
             name="set_user_id_gives_nothing", since="08b", scene=set_user_id,
             observe=set_user_id_is_dead, identities=(ROOT,),
-            holds="an ordinary user of the container stays who he is when he starts a set-user-ID"
-                  " program",
-            violated="he becomes root",
+            holds="an ordinary user of the container who starts a set-user-ID program does not"
+                  " become another user",
+            violated="the user becomes root",
             lesson="Every set-user-ID program in an image is a way to root of the container.",
             man="2 prctl", mistake="PR_SET_NO_NEW_PRIVS is missing.",
             command="{stage} --rootfs {root} --uid-map 0:100000:10 -u 5 -- /bin/su"),
@@ -118,17 +119,19 @@ def rows() -> List[Property]:
             name="parent_has_no_filter", since="08b", scene=inside,
             observe=parent_has_no_filter, control=Control.NONE,
             seen_failing="stage 08b with filter.install() in the parent, after the child's start",
-            holds="who starts the container has no filter", violated="it has one",
-            lesson="A filter cannot be taken off: who has to clean up shall not be hindered.",
+            holds="the program that starts the container has no filter", violated="it has one",
+            lesson="A filter cannot be taken off: it must not hinder the process that has to clean"
+                   " up.",
             man="2 seccomp", mistake="The filter was installed before the fork, or in the parent.",
             command=SHELL + " 'sleep 9' & grep Seccomp /proc/$!/status"),
         Property(
             name="filter_is_the_last_call", since="08b", scene=profile_in_a_file,
             observe=nothing_follows_the_filter, control=Control.NONE,
             seen_failing="stage 08b with filter.install() before drop_privileges()",
-            holds="a profile that kills whoever builds a container starts one",
+            holds="a profile that kills a process that builds a container does not hinder the"
+                  " start",
             violated="it kills the program itself",
-            lesson="A filter that comes early must allow what the command shall not do: setuid,"
+            lesson="A filter that comes early has to allow what the command must not do: setuid,"
                    " mount.",
             man="2 seccomp", mistake="The filter was installed before the last privileged call.",
             command="strace -f {stage} --rootfs {root} -- /bin/true 2>&1 | grep -A9 seccomp"),
@@ -167,7 +170,8 @@ def rows() -> List[Property]:
         Property(
             name="int80_calls_are_killed", since="08b", scene=inside, asks=("int80_calls",),
             observe=all_are("int80_calls", "killed"),
-            holds="who makes a 32-bit call through int 0x80 is killed", violated="it is made",
+            holds="a process that makes a 32-bit call through int 0x80 is killed",
+            violated="it is made",
             lesson="The numbers of system calls mean others on each architecture: mount is 165, or"
                    " 21.",
             man="2 seccomp", mistake="The filter does not look at the architecture.",
@@ -175,7 +179,7 @@ def rows() -> List[Property]:
         Property(
             name="x32_calls_are_killed", since="08b", scene=inside, asks=("x32_calls",),
             observe=all_are("x32_calls", "killed"),
-            holds="who makes an x32 call is killed", violated="it reaches the kernel",
+            holds="a process that makes an x32 call is killed", violated="it reaches the kernel",
             lesson="x32 has the architecture of x86-64, and a bit in the number.",
             man="2 seccomp",
             mistake="The filter compares numbers without the bit 30, or allows x32.",
@@ -193,7 +197,7 @@ def rows() -> List[Property]:
             observe=says_no_such_call("newer_call"),
             holds="a call that is newer than the profile says ENOSYS",
             violated="it is there, or says EPERM",
-            lesson="What did not exist when the profile was written, nobody has thought about.",
+            lesson="The author of a profile has not considered calls that did not exist yet.",
             man="2 seccomp",
             mistake="What the filter does not know is allowed, or denied with EPERM.",
             command="strace {stage} --rootfs {root} -- /bin/true"),
@@ -226,7 +230,7 @@ def rows() -> List[Property]:
             name="no_namespaces_inside", since="08b", scene=inside, asks=("new_namespaces",),
             observe=all_are("new_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
             holds="unshare(2) and clone(2) make no user namespace", violated="one does",
-            lesson="In a user namespace of his own everybody has all capabilities again.",
+            lesson="In a user namespace of its own a process has all capabilities again.",
             man="7 user_namespaces", mistake="The filter does not look at the flags of clone(2).",
             command=SHELL + " 'unshare -U true'"),
         Property(

@@ -20,14 +20,16 @@ def rows() -> List[Property]:
             name="init_hides_the_hosts_program", since="05", scene=with_init,
             observe=inits_program_is_hidden,
             holds="with --init, /proc/1/exe cannot be followed", violated="it leads to the program",
-            lesson="PID 1 runs a file of the host: whoever may follow /proc/1/exe has a way out.",
-            man="2 prctl", mistake="PID 1 is dumpable, and so anybody's to look into.",
+            lesson="PID 1 runs a file of the host: a process that may follow /proc/1/exe has a way"
+                   " out.",
+            man="2 prctl", mistake="PID 1 is dumpable, and so root inside may look into it.",
             command="{stage} --rootfs {root} --init -- /bin/sh -c 'ls -lL /proc/1/exe'"),
         Property(
             name="no_root_needed", since="05", scene=anybody, observe=ran_with_status,
             identities=(USER,), control_identity=USER,
-            holds="an ordinary user can start it", violated="he is refused",
-            lesson="In a user namespace of one's own one may do what else only root may.",
+            holds="an ordinary user can start it", violated="it is refused",
+            lesson="In a user namespace of their own, ordinary users may do what otherwise only"
+                   " root may.",
             man="7 user_namespaces",
             mistake="Something still asks for root, or is done before the user namespace.",
             command="sudo -u nobody {stage} --rootfs {root} -- /bin/id"),
@@ -59,7 +61,7 @@ def rows() -> List[Property]:
             name="given_user_runs_the_command", since="05", scene=other_user,
             observe=command_runs_as_given_user, identities=(ROOT,),
             holds="for the host the command runs as the ids that the maps give --user",
-            violated="it runs as somebody else",
+            violated="it runs as another user",
             lesson="--user names an id inside; the host sees the one outside.",
             man="2 setresuid", mistake="--user is ignored, or the gid was changed after the uid.",
             command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
@@ -68,8 +70,8 @@ def rows() -> List[Property]:
             name="given_user_has_no_capabilities", since="05", scene=other_user,
             observe=has_no_capabilities, identities=(ROOT,), control=Control.OTHER_SCENE,
             control_scene=inside,
-            holds="CapEff is 0 for who is not root inside", violated="it is not",
-            lesson="exec(2) drops all capabilities of who is not uid 0.",
+            holds="CapEff is 0 for a user that is not root inside", violated="it is not",
+            lesson="exec(2) drops all capabilities of a process whose uid is not 0.",
             man="7 capabilities", mistake="The command runs as uid 0 all the same.",
             command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
                     " /bin/grep CapEff /proc/self/status"),
@@ -82,9 +84,9 @@ def rows() -> List[Property]:
         Property(
             name="root_inside_is_caller_outside", since="05", scene=inside,
             observe=root_inside_is_caller_outside,
-            holds="uid_map maps 0 to the caller, and to nobody else",
+            holds="uid_map maps 0 to the caller, and no other uid",
             violated="it maps more, or others",
-            lesson="Root in the container is nobody special on the host.",
+            lesson="Root in the container is an ordinary user on the host.",
             man="7 user_namespaces",
             mistake="The map is missing, wide open, or its columns are swapped.",
             command=SHELL + " 'cat /proc/self/uid_map'"),
@@ -98,8 +100,8 @@ def rows() -> List[Property]:
         Property(
             name="setgroups_is_denied", since="05", scene=inside, observe=setgroups_is_denied,
             holds="/proc/PID/setgroups is deny", violated="it is allow",
-            lesson="A group can be a denial; who could drop it in a namespace of his own would get"
-                   " in.",
+            lesson="Membership of a group can deny access: a user who drops the group in a"
+                   " namespace of their own would gain it.",
             man="7 user_namespaces", mistake="setgroups was left open before gid_map was written.",
             command=SHELL + " 'cat /proc/self/setgroups'"),
         Property(
@@ -108,13 +110,13 @@ def rows() -> List[Property]:
             holds="a file made by root inside belongs to the caller on the host",
             violated="it belongs to root of the host",
             lesson="What is on the disk is the id outside.",
-            man="7 user_namespaces", mistake="No user namespace, or a map to somebody else.",
+            man="7 user_namespaces", mistake="No user namespace, or a map to another user.",
             command=SHELL + " 'touch /tmp/made'; ls -l {root}/tmp"),
         Property(
             name="hosts_files_keep_their_owner", since="05", scene=inside, asks=("chown",),
             observe=hosts_files_keep_their_owner,
             holds="a file of another user of the host cannot be given away",
-            violated="root inside gives it to himself",
+            violated="root inside becomes its owner",
             lesson="A capability counts for the objects whose ids are mapped, and for no others.",
             man="7 user_namespaces", mistake="The container's capabilities are the host's.",
             command=SHELL + " 'chown 0 /theirs'"),
@@ -128,7 +130,8 @@ def rows() -> List[Property]:
         Property(
             name="strangers_are_nobody", since="05", scene=inside, asks=("stranger",),
             observe=strangers_are_nobody,
-            holds="a user of the host without an id inside is 65534", violated="his uid is seen",
+            holds="a user of the host without an id inside is 65534",
+            violated="the uid of the host is seen",
             lesson="Ids that are not mapped are shown as the overflow id.",
             man="7 user_namespaces", mistake="All ids of the host are mapped.",
             command=SHELL + " 'ls -ln /theirs'"),
@@ -136,7 +139,7 @@ def rows() -> List[Property]:
             name="no_user_beyond_the_map", since="05", scene=inside, asks=("setuid",),
             observe=refused("setuid", "EINVAL", "EPERM"),
             holds="setuid to an id that is not mapped is refused",
-            violated="root inside becomes him",
+            violated="root inside becomes that user",
             lesson="There is no way to become whom the map does not name.",
             man="2 setresuid", mistake="All ids of the host are mapped.",
             command=SHELL + " 'su -s /bin/sh stranger'"),
@@ -144,7 +147,8 @@ def rows() -> List[Property]:
             name="no_device_nodes", since="05", scene=inside, asks=("mknod",),
             observe=no_device_nodes,
             holds="mknod(2) of a device says EPERM", violated="there is a new device node",
-            lesson="Who can make a device node can read the host's disk, past all permissions.",
+            lesson="A process that can make a device node can read the host's disk, past all"
+                   " permissions.",
             man="2 mknod", mistake="The container has CAP_MKNOD on the host.",
             command=SHELL + " 'mknod /tmp/disk b 8 0'"),
     ]

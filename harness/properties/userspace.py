@@ -32,7 +32,7 @@ def rows() -> List[Property]:
             name="links_are_copied_as_links", since="03", scene=userspace,
             observe=links_stay_links,
             holds="an absolute link stays a link", violated="what it leads to was copied",
-            lesson="A link followed while copying brings in files that nobody chose.",
+            lesson="A link that is followed while copying brings in files that were not asked for.",
             man="7 symlink", mistake="The copy follows links.",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- ls -l /srv"),
         Property(
