@@ -322,6 +322,21 @@ MUTANTS = [
         changes = [
             change(_INIT, "waitpid(-1, &status, WNOHANG)", "waitpid(command, &status, WNOHANG)"),
         ],
+        also = ["init_reaps_all_orphans"],
+        because = "those that end together are orphans as well",
+    ),
+    mutant(
+        name = "init_reaps_one_at_a_time",
+        stage = "04_namespaces",
+        caught_by = "init_reaps_all_orphans",
+        why = "each child that ends sends its parent a SIGCHLD, says wait(2)",
+        changes = [
+            change(
+                _INIT,
+                "while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {",
+                "if ((ended = waitpid(-1, &status, WNOHANG)) > 0) {",
+            ),
+        ],
     ),
     mutant(
         name = "init_ignored",
@@ -329,7 +344,11 @@ MUTANTS = [
         caught_by = "init_is_pid_1",
         why = "--init was read, and then forgotten",
         changes = [change("04_namespaces/main.cc", "    if (own.init) become_init();\n", "")],
-        also = ["init_reaps_orphans", "init_passes_signals_and_status"],
+        also = [
+            "init_reaps_orphans",
+            "init_reaps_all_orphans",
+            "init_passes_signals_and_status",
+        ],
         because = "there is no init that could",
     ),
     mutant(

@@ -116,6 +116,16 @@ void orphan(const Verb& verb) {
   answer.send();
 }
 
+// orphans=COUNT: leaves so many grandchildren, which wait to be killed, and which only PID 1 can
+// reap.
+void orphans(const Verb& verb) {
+  bool good = true;
+  for (long i = 0; i < verb.number(0); ++i) good = in_grandchild([] { (void)pause(); }) && good;
+  Answer answer(verb);
+  answer.add_result(good);
+  answer.send();
+}
+
 // daemon=SECONDS: leaves a process that belongs to nobody's session.
 void leave_daemon(const Verb& verb) {
   const pid_t child = fork();
@@ -147,6 +157,7 @@ constexpr KnownVerb kVerbs[] = {
     {"remove_queue", do_remove_queue},
     {"mount", do_mount},
     {"orphan", nullptr, orphan},
+    {"orphans", nullptr, orphans},
     {"daemon", nullptr, leave_daemon},
 };
 

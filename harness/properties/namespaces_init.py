@@ -19,7 +19,8 @@ def rows() -> List[Property]:
             observe=nothing_outlives,
             holds="SIGKILL for the program ends all of the container",
             violated="the command goes on alone",
-            lesson="Nobody can forward SIGKILL; the kernel can send one when a parent dies.",
+            lesson="SIGKILL cannot be forwarded; but the kernel can send a signal when a parent"
+                   " dies.",
             man="2 prctl",
             mistake="No PR_SET_PDEATHSIG, or it was set before a change of user cleared it.",
             command=SHELL + " 'sleep 99' & kill -9 $!; ps -ef | grep sleep"),
@@ -41,7 +42,8 @@ def rows() -> List[Property]:
             violated="the command starts all the same",
             lesson="A parent that dies before the child asks for its signal sends none.",
             man="2 prctl",
-            mistake="After PR_SET_PDEATHSIG nobody asked whether the parent still lives.",
+            mistake="After PR_SET_PDEATHSIG the child did not check whether its parent still"
+                    " lives.",
             command="strace -f -e inject=prctl:delay_enter=1000000 " + SHELL + " 'sleep 99'"),
         Property(
             name="daemons_end_with_pid_1", since="04", scene=daemon, observe=nothing_outlives,
@@ -54,8 +56,19 @@ def rows() -> List[Property]:
             control=Control.OTHER_SCENE, control_scene=without_init,
             holds="with --init no zombie stays", violated="a zombie stays",
             lesson="Orphans become children of PID 1; if it does not wait for them, they stay.",
-            man="2 wait", mistake="Only the command is waited for, not whoever ends.",
+            man="2 wait",
+            mistake="PID 1 waits for the command alone, and not for its other children.",
             command="{stage} --rootfs {root} --init -- /bin/sh -c '(sleep 1 &); sleep 2; ps'"),
+        Property(
+            name="init_reaps_all_orphans", since="04", scene=orphans_with_init,
+            observe=orphans_are_reaped, control=Control.OTHER_SCENE,
+            control_scene=orphans_without_init,
+            holds="with --init no zombie stays of orphans that end together",
+            violated="some stay",
+            lesson="Signals of one kind do not queue: one SIGCHLD may stand for many children.",
+            man="7 signal", mistake="There is one waitpid(2) for each SIGCHLD, instead of a loop.",
+            command="{stage} --rootfs {root} --init -- /bin/sh -c"
+                    " '(for i in 1 2 3; do sleep 1 & done); sleep 2; ps'"),
         Property(
             name="init_is_pid_1", since="04", scene=with_init, observe=init_is_pid_1,
             control=Control.OTHER_SCENE, control_scene=without_init,
@@ -158,9 +171,12 @@ def daemon(stage: Stage) -> Look:
     return look
 
 
-def zombies_that_stay(stage: Stage) -> List[str]:
-    """Who has ended is a zombie for a moment, until somebody waits for him."""
-    end = time.monotonic() + stage.seconds(0.3)
+ORPHANS = 5
+
+
+def zombies_that_stay(stage: Stage, patience: float = 0.3) -> List[str]:
+    """A process that has ended is a zombie for a moment, until its parent waits for it."""
+    end = time.monotonic() + stage.seconds(patience)
     while True:
         zombies = [process["name"] for process in stage.agent.processes()
                    if process["state"] == "Z" and process["ppid"] != stage.agent.about["pid"]]
@@ -192,6 +208,40 @@ def with_init(stage: Stage) -> Look:
 def without_init(stage: Stage) -> Look:
     """An orphan ends, and PID 1 is the probe, which does not reap."""
     return orphan_in(stage)
+
+
+def orphans_together_in(stage: Stage, *options: str) -> Look:
+    """PID 1 is stopped while its orphans are killed: it gets a single SIGCHLD for them all."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", f"orphans={ORPHANS}", "hold=1", "exit=37"), *options)
+    if stage.wait_for_hold(look, run, "run"):
+        orphans = [process for process in stage.agent.processes()
+                   if process["argv"][1:2] == [stage.nonce]
+                   and process["argv"][0].endswith("child")]
+        parents = {process["ppid"] for process in orphans}
+        if len(orphans) != ORPHANS or len(parents) != 1:
+            raise ProbeBroke(f"there are {len(orphans)} orphans, of {len(parents)} parents")
+        init = parents.pop()
+        stage.agent.signal("STOP", pid=init)
+        for process in orphans:
+            stage.agent.signal("KILL", pid=process["pid"])
+        time.sleep(stage.seconds(0.05))  # they end
+        stage.agent.signal("CONT", pid=init)
+        look.facts["zombies"] = zombies_that_stay(stage, 1.0)
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def orphans_with_init(stage: Stage) -> Look:
+    """Several orphans end at once, with --init."""
+    return orphans_together_in(stage, "--init")
+
+
+def orphans_without_init(stage: Stage) -> Look:
+    """The same, and PID 1 is the probe, which does not reap."""
+    return orphans_together_in(stage)
 
 
 def terminated_in(stage: Stage, *options: str) -> Look:

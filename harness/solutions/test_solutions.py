@@ -25,7 +25,8 @@ NO_USERSPACE = {row: "it knows neither --userspace nor --with" for row in (
     "hosts_programs_run", "libraries_come_along", "links_are_copied_as_links", "copies_are_copies",
     "copied_links_stay_inside")}
 NO_INIT = {row: "it knows no --init" for row in (
-    "init_reaps_orphans", "init_is_pid_1", "init_passes_signals_and_status")}
+    "init_reaps_orphans", "init_reaps_all_orphans", "init_is_pid_1",
+    "init_passes_signals_and_status")}
 NO_MAPS = {row: "it knows neither --uid-map nor --user" for row in (
     "given_maps_are_used", "given_user_runs_the_command", "given_user_has_no_capabilities")}
 
