@@ -157,9 +157,7 @@ def measure(place: Place, names: Sequence[str], rows: Sequence[Property], own: T
     place.boot()
     columns = columns_in(place, names)
     grader = Grader(own, time_limit, place)
-    table: List[Json] = [{"name": row.name, "since": row.since, "holds": row.holds,
-                          "violated": row.violated, "lesson": row.lesson, "cells": {}}
-                         for row in rows]
+    table: List[Json] = [{**texts_of(row), "cells": {}} for row in rows]
     for column in columns:
         print(f"harness.scorecard: {column.name}", file=sys.stderr, flush=True)
         results = grader.grade([column.case(row) for row in rows])
@@ -201,15 +199,22 @@ def leave_out(table: Sequence[Json], name: str) -> None:
         line["cells"][name] = cells[line["name"]]
 
 
+def texts_of(row: Property) -> Json:
+    return {"name": row.name, "since": row.since, "holds": row.holds, "violated": row.violated,
+            "lesson": row.lesson}
+
+
 def renewed(before: Json, measured: Json) -> Json:
     """What was measured before, with the columns and rows that were measured now, in the order of
-    the table."""
+    the table and with its texts."""
     columns = {column["name"]: column for column in [*before["columns"], *measured["columns"]]}
     rows: Dict[str, Json] = {}
     for row in [*before["rows"], *measured["rows"]]:
         cells = rows.get(row["name"], {}).get("cells", {})
         rows[row["name"]] = {**row, "cells": {**cells, **row["cells"]}}
     order = {row.name: number for number, row in enumerate(PROPERTIES)}
+    for name in rows.keys() & order.keys():
+        rows[name].update(texts_of(PROPERTIES[order[name]]))
     return {**before, "columns": list(columns.values()),
             "rows": sorted(rows.values(), key=lambda row: order.get(row["name"], len(order)))}
 
@@ -240,8 +245,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
     parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
-                        help="draw what --json has written; with --column or --property, measure"
-                             " only that again")
+                        help="draw what --json has written; with --column, --property or --new,"
+                             " measure only that again")
+    parser.add_argument("--new", action="store_true", help="only the rows that --from has not")
     for kind in ("html", "svg", "json"):
         parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help="write it there")
     arguments = parser.parse_args(words)
@@ -254,17 +260,23 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> int:
     arguments = parse(words)
     try:
-        measures = arguments.measured is None or arguments.column or arguments.property
+        before: Json = {"columns": [], "rows": []}
+        if arguments.measured is not None:
+            path = pathlib.Path(os.environ.get("BUILD_WORKING_DIRECTORY", "."), arguments.measured)
+            before = json.loads(path.read_text(encoding="utf-8"))
+        known = {row["name"] for row in before["rows"]} if arguments.new else set()
+        measures = (arguments.measured is None or arguments.column or arguments.property
+                    or arguments.new)
         if measures:
             own = matrix.tools()
             names = arguments.column or [*TOOLS, *OURS]
             rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
-                    and (not arguments.property or row.name in arguments.property)]
+                    and (not arguments.property or row.name in arguments.property)
+                    and row.name not in known]
             with places.places(arguments.place, programs_for(names, own)) as where:
                 scorecard = measure(where[0], names, rows, own, arguments.time_limit)
         os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
         if arguments.measured is not None:
-            before = json.loads(arguments.measured.read_text(encoding="utf-8"))
             scorecard = renewed(before, scorecard) if measures else before
         for path, text in (
                 (arguments.html, pages.page), (arguments.svg, pages.picture),
