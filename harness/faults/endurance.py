@@ -78,7 +78,7 @@ class Marathon:
                  if value > self.before[name] * 1.1 + 10}
         tally.left += [f"more {name}: {text}" for name, text in grown.items()
                        if name not in ("Slab", "SUnreclaim")]
-        tally.more = f", Slab {(after['Slab'] - self.before['Slab']) / 1024:+.0f} MB"
+        tally.more += f", Slab {(after['Slab'] - self.before['Slab']) / 1024:+.0f} MB"
         world.end_cgroup(self.slice)
         return tally
 
@@ -130,31 +130,40 @@ def at_once(world: World, seconds: Optional[int]) -> str:
 
 def with_ports(configuration: Configuration, first: int) -> Configuration:
     """Each of many containers publishes ports of its own."""
-    options, next_port = [], first
-    for option in configuration.options:
-        if re.match(r"\d+:\d+(/udp)?$", option):
-            option = f"{next_port}:{option.partition(':')[2]}"
-            next_port += 1
-        options.append(option)
+    options = list(configuration.options)
+    for index, option in enumerate(options):
+        if options[index - 1] == "-p":
+            options[index] = f"{first}:{option.partition(':')[2]}"
+            first += 1
     return dataclasses.replace(configuration, options=tuple(options))
+
+
+# Each is what `swapped` leads to in turn, without a moment in which there is none.
+EXCHANGE = """
+import ctypes
+exchange = ctypes.CDLL(None).renameat2
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+while True:
+    for name in (b"link", b"folder", b"long-link"):
+        exchange(AT_FDCWD, name, AT_FDCWD, b"swapped", RENAME_EXCHANGE)
+"""
 
 
 def swapped_links(world: World, size: Optional[int]) -> str:
     """A folder of the root becomes a link to the host, and a folder again, while containers mount
     on what is below it. Each start goes well or is refused; nothing of the host's is touched."""
-    world.shell(f"mkdir -p {FOLDER}/outside/below {ROOT}/folder/below; ln -s {FOLDER}/outside"
-                f" {ROOT}/link; ln -s ../../../../../../{FOLDER}/outside {ROOT}/long-link")
-    swap = (f"cd {ROOT}; while :; do for one in link folder long-link; do"
-            " mv -T $one swapped; mv -T swapped $one; done; done")
-    swapping = world.agent.start(["sh", "-c", swap], program="/bin/sh", cwd="/",
-                                 env={"PATH": "/bin"}, time_limit=3600)["run"]
+    world.shell(f"mkdir -p {FOLDER}/outside/below {ROOT}/folder/below {ROOT}/swapped/below;"
+                f" echo secret >{FOLDER}/outside/secret; ln -s {FOLDER}/outside {ROOT}/link;"
+                f" ln -s ../../../../../..{FOLDER}/outside {ROOT}/long-link")
+    swapping = world.agent.start(["python3", "-c", EXCHANGE], program="/usr/bin/python3", cwd=ROOT,
+                                 time_limit=3600)["run"]
     marathon = Marathon(world, "while links are swapped")
     before = world.shell(f"find {FOLDER}/outside")
     configuration = dataclasses.replace(
         CONFIGURATIONS["06"], options=("-v", f"{FOLDER}/volume:/swapped/below/deeper",
                                        "--tmpfs", "/swapped/below", "-w", "/swapped/below"))
     refused = 0
-    script = "[ -e /swapped/below/deeper/file ] || exit 9; [ ! -e /proc/1/root/tmp/faults ]"
+    script = "[ ! -e /swapped/secret ] || exit 1; [ -e /swapped/below/deeper/file ] || exit 9"
     for _ in range(size or 5000):
         run = marathon.start(configuration, ["/bin/busybox", "sh", "-c", script])
         done = world.agent.wait(run, PATIENCE)
@@ -169,7 +178,7 @@ def swapped_links(world: World, size: Optional[int]) -> str:
     marathon.tally.left += [] if before == after else [f"on the host: {after}"]
     marathon.tally.more = f", {refused} refused"
     tally = marathon.close()
-    world.shell(f"cd {ROOT}; rm -rf link folder long-link swapped {FOLDER}/outside")
+    world.shell(f"cd {ROOT}; rm -rf link folder long-link swapped tmp/faults {FOLDER}/outside")
     return str(tally)
 
 

@@ -83,6 +83,7 @@ RECORDED = [
           next_changes={"status Seccomp": ("2", "0")}), [TOLERATED, NEXT_FAILED]),
     # D8
     (case(kind=KILL_OTHER, exit=137), [SILENT]),
+    (case(kind=KILL_OTHER, exit=125), [SILENT]),
     (case(kind=KILL_OTHER, exit=125, stderr="05_userns: the child was killed\n"), [TOLD]),
     (case(kind=KILL_OTHER, exit=137, ran=True), [TOLD]),
     (case("08c-bridge", KILL_OTHER, signal=13), [CRASH]),  # D4
@@ -181,6 +182,14 @@ def test_faults_are_for_calls_from_main_on() -> None:
     assert len(list(faults_for(calls, KILL))) == 5
     assert [fault.name for fault in faults_for(calls, KILL_OTHER)] == [
         "--kill 0.0@0.0:write:1", "--kill 0.0@0.0:prctl:2"]
+
+
+def test_of_many_equal_calls_the_first_few_are_tried() -> None:
+    begin = "call\t0\tfcntl\t1\t0\t0 1\n"
+    resets = "".join(f"call\t0.0\trt_sigaction\t{nth}\t0\t{nth}\n" for nth in range(1, 65))
+    lines = "".join(f"call\t0\twrite\t{nth}\t9\t2 05_userns\n" for nth in range(1, 30))
+    names = {fault.name for fault in faults_for(calls_of(begin + resets + lines), KILL)}
+    assert len(names) == 1 + 3 + 3 and "--kill 0@0.0:rt_sigaction:3" in names
 
 
 @pytest.mark.parametrize("kind", [FAIL, RETURN, KILL, KILL_OTHER, RESTART])
