@@ -19,7 +19,7 @@ STATUS = 42  # of the command's own
 INSIDE = ("/dev", "/dev/null", "/dev/tty", "/etc/hosts", "/etc/resolv.conf", "/proc/sys",
           "/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/fs/cgroup")
 AT_ITS_END = 2.0  # seconds in which a container's helpers are to be gone
-HANGS = 12.0  # seconds, far more than any start needs
+HANGS = 20.0  # seconds, far more than any start needs
 NOT_STARTED = 999
 
 
@@ -50,7 +50,6 @@ class Start:
     signal: Optional[int] = None
     hung: bool = False
     ran: bool = False  # the command did
-    stdout: str = ""
     stderr: str = ""
     key: Optional[Key] = None
     left: List[str] = dataclasses.field(default_factory=list)
@@ -72,6 +71,7 @@ class Record:
     signal: Optional[int] = None
     hung: bool = False
     ran: bool = False
+    seen: bool = False  # from outside: what isolates it was compared
     stderr: str = ""
     changes: Changes = dataclasses.field(default_factory=dict)
     left: List[str] = dataclasses.field(default_factory=list)
@@ -155,7 +155,7 @@ class Bench:
         record.exit, record.signal, record.hung = start.exit, start.signal, start.hung
         record.ran, record.stderr, record.alive = start.ran, start.stderr[-1500:], start.alive
         if start.key is not None:
-            record.changes = self._changes(start.key)
+            record.seen, record.changes = True, self._changes(start.key)
         record.left, record.left_processes = start.left, start.left_processes
         if odd.between:
             self.world.shell(odd.between)
@@ -211,7 +211,6 @@ class Bench:
             start.alive = world.processes()
         done = done if done["over"] else agent.ask("finish", run=run)
         start.exit, start.signal = done.get("exit"), done.get("signal")
-        start.stdout = done["stdout"]
         start.stderr = done["stdout"] if self.configuration.terminal else done["stderr"]
         answers, held = answers_of(done["stdout"], nonce)
         start.ran = bool(held or answers)
@@ -251,7 +250,7 @@ class Bench:
         descriptors = agent.list(f"{folder}/fd")[f"{folder}/fd"].get("entries", {})
         inside = agent.stat(*[f"{folder}/root{path}" for path in INSIDE], follow=False)
         return isolation_of(links, files, descriptors,
-                            {path: _about(inside[f"{folder}/root{path}"]) for path in INSIDE}, {},
+                            {path: _about(inside[f"{folder}/root{path}"]) for path in INSIDE},
                             host)
 
 

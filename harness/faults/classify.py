@@ -94,6 +94,8 @@ def outcome_of_killed_child(record: Record) -> str:
 
 
 def outcome_of_changes(record: Record) -> str:
+    if not record.seen and record.kind != "files":  # whose output goes nowhere
+        return DIFF
     meanings = {meaning(name, *pair) for name, pair in record.changes.items()}
     meanings -= {COMFORT}
     if only_cgroups(record, meanings):

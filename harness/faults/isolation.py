@@ -23,8 +23,8 @@ ASKS = ("hostname", "forbidden_calls", "new_namespaces")
 WEAKER, STRONGER, COMFORT, CGROUP, OTHER = "weaker", "stronger", "comfort", "cgroup", "other"
 
 
-def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, answers: Json,
-                 host: Json) -> Key:
+def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, host: Json
+                 ) -> Key:
     """All that was seen of one command, without what differs from run to run."""
     key: Key = {}
     for name in NAMESPACES:
@@ -47,8 +47,6 @@ def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, 
                                          for number, target in descriptors.items()))
     for path, about in root_files.items():
         key[f"inside {path}"] = about
-    for ask, answer in answers.items():
-        key[f"asked {ask}"] = answer
     return key
 
 
