@@ -47,9 +47,6 @@ def verdicts(record: Record) -> List[str]:
     """First what became of the start, then what it left. A case may count in two columns."""
     if not record.hit:
         return [MISSED]
-    for known in KNOWN:
-        if known.explains(record):
-            return [EXPLAINED]
     found = [outcome(record)]
     if record.left_processes and found[0] != PROCESS_LEFT:
         found.append(PROCESS_LEFT)
@@ -59,7 +56,12 @@ def verdicts(record: Record) -> List[str]:
         found.append(LEFT if record.kind in KILLS else UNTIDY)
     if record.next_exit not in (None, STATUS) or weakest(record.next_changes) == WEAKER:
         found.append(NEXT_FAILED)
-    return found
+    return list(dict.fromkeys(EXPLAINED if is_explained(verdict, record) else verdict
+                              for verdict in found))
+
+
+def is_explained(verdict: str, record: Record) -> bool:
+    return any(known.explains(verdict, record) for known in KNOWN)
 
 
 def outcome(record: Record) -> str:

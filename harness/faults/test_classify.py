@@ -46,8 +46,12 @@ RECORDED = [
         "mounts": (CGROUP_MOUNT, "/sys/fs/cgroup tmpfs ro"), "cgroup": ("/a", "/b")}),
      [NO_OWN_CGROUP]),
     (case("08b", exit=42, ran=True, changes={"status CapBnd": ("ff", "fe")}), [FEWER_RIGHTS]),
-    (case("08b", exit=125, ran=True, error="ENOMEM",
-          stderr="08b_seccomp: poll(): Cannot allocate memory\n"), [RAN_THEN_125]),
+    (case("08b", exit=125, ran=True, stderr="08b_seccomp: x(): Operation not permitted\n"),
+     [RAN_THEN_125]),
+    (case("08b", exit=125, ran=True, error="ENOMEM", call="poll 0x1 0x2",
+          stderr="08b_seccomp: poll(): Cannot allocate memory\n"), [EXPLAINED]),
+    (case("08b", exit=125, ran=True, error="ENOMEM", call="poll 0x1 0x2", left=["link hood0"],
+          next_exit=42, stderr="x\n"), [EXPLAINED, UNTIDY]),
     # D9: the parent's failure in place of the child's
     (case("08c-bridge", error="EINVAL", exit=125,
           stderr="08c_network: rtnetlink(NEWLINK hood1): No such process\n"), [WRONG_MESSAGE]),
@@ -204,14 +208,16 @@ def test_a_case_is_found_by_its_name(kind: str) -> None:
 # --- What is explained ----------------------------------------------------------------------------
 
 def test_what_is_explained_is_no_wider_than_its_reason() -> None:
-    known = Known("because", call="wait4 .*", error="ECHILD")
-    assert known.explains(case(call="wait4 -1", error="ECHILD"))
-    assert not known.explains(case(call="wait4 -1", error="EINTR"))
-    assert not known.explains(case(call="waitid 1", error="ECHILD"))
-    assert not known.explains(case(kind=KILL, call="wait4 -1"))
+    known = Known(HANG, "because", call="wait4 .*", error="ECHILD")
+    assert known.explains(HANG, case(call="wait4 -1", error="ECHILD"))
+    assert not known.explains(CRASH, case(call="wait4 -1", error="ECHILD"))
+    assert not known.explains(HANG, case(call="wait4 -1", error="EINTR"))
+    assert not known.explains(HANG, case(call="waitid 1", error="ECHILD"))
+    assert not known.explains(HANG, case(kind=KILL, call="wait4 -1"))
     for one in KNOWN:
         assert len(one.because) > 20
         assert one.configuration or one.case or one.call, "it explains everything"
+        assert one.verdict in COLUMNS
 
 
 # --- What is written ------------------------------------------------------------------------------
