@@ -55,14 +55,14 @@ MUTANTS = [
                 "#include <unistd.h>\n#include <fstream>\n#include \"common/run_main.h\"",
             ),
             change("07_cgroups/main.cc", "start_child_in(namespaces, cgroup, [&]", "start_child_in(namespaces, [&]"),
-            change("07_cgroups/main.cc", "  handshake.let_child_go_on();", """  handshake.let_child_go_on();
-  if (limits.any()) {
+            change("07_cgroups/main.cc", "  return cgroup.finish(", """  if (limits.any()) {
     for (std::string name = "07"; name.rfind("07", 0) == 0; usleep(1000)) {
       std::ifstream("/proc/" + std::to_string(child.pid()) + "/comm") >> name;
     }
     usleep(300000);
     cgroup.add(child.pid());
-  }"""),
+  }
+  return cgroup.finish("""),
         ],
         also = [row for row in _ALL_LIMITS if row != "grandchildren_are_limited"] + [
             "cgroup_is_the_root_inside",

@@ -14,7 +14,7 @@ MUTANTS = [
         why = "it works, and at once: the host's network is there",
         changes = [
             change("08c_network/main.cc", "namespaces | network.namespaces()", "namespaces"),
-            change("08c_network/main.cc", "network.take_from_host(mounts)", "take_from_host(mounts)"),
+            change("08c_network/main.cc", "network.take_from_host(mounts, shown)", "take_from_host(mounts, shown)"),
             change(_NETWORK, "  bring_up_loopback();", ""),
         ],
         also = [
@@ -41,7 +41,7 @@ MUTANTS = [
         caught_by = "links_are_own",
         why = "/sys was there already",
         changes = [
-            change("08c_network/main.cc", "network.take_from_host(mounts)", "take_from_host(mounts)"),
+            change("08c_network/main.cc", "network.take_from_host(mounts, shown)", "take_from_host(mounts, shown)"),
         ],
     ),
     mutant(

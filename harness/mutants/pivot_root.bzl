@@ -33,10 +33,10 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <fcntl.h>\n#include \"common/run_main.h\"",
             ),
-            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root, shown));
 """, """    const int old_root = open("/", O_RDONLY | O_DIRECTORY);
     (void)fcntl(old_root, F_DUPFD, 100);
-    pivot_into(take_root(root));
+    pivot_into(take_root(root, shown));
 """),
             change(
                 _EXEC,
@@ -90,7 +90,7 @@ MUTANTS = [
     attach(host);
 """),
         ],
-        also = ["firmware_is_masked", "proc_paths_are_read_only", "sysctls_cannot_be_opened"],
+        also = ["firmware_is_masked", "proc_paths_are_read_only"],
         because = "one step masks and protects all of them",
     ),
     mutant(
@@ -121,11 +121,9 @@ MUTANTS = [
     mutant(
         name = "sysctls_writable",
         stage = "06_pivot_root",
-        caught_by = "sysctls_cannot_be_opened",
+        caught_by = "proc_paths_are_read_only",
         why = "some programs set sysctls of their own network namespace",
         changes = [change(_KERNEL_PATHS, "\"sys\", ", "")],
-        also = ["proc_paths_are_read_only"],
-        because = "mountinfo shows what open(2) allows",
     ),
     mutant(
         name = "sys_writable",
@@ -135,8 +133,8 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                """copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY)""",
-                """copy_mount("/sys", kDataOnly)""",
+                "constexpr unsigned kAttributes = kDataOnly | MOUNT_ATTR_RDONLY;",
+                "constexpr unsigned kAttributes = kDataOnly;",
             ),
         ],
     ),
@@ -148,9 +146,9 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                "  for (const Volume& volume : mounts.volumes) {",
+                "  host.sys = std::move(sys);",
                 """  host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
-  for (const Volume& volume : mounts.volumes) {""",
+  host.sys = std::move(sys);""",
             ),
             change(_MOUNTS, """  attach_on(dev, place, "/dev");""", """  attach_on(devices.back().second, place, "/dev");
   return;"""),
@@ -211,7 +209,7 @@ MUTANTS = [
         stage = "06_pivot_root",
         caught_by = "planted_device_is_dead",
         why = "the root is one's own directory, why should it be mounted nodev",
-        changes = [change(_MOUNTS, "copy_mount(root, MOUNT_ATTR_NODEV)", "copy_mount(root, 0)")],
+        changes = [change(_MOUNTS, "take_mount(root, shown, MOUNT_ATTR_NODEV)", "take_mount(root, shown, 0)")],
     ),
     mutant(
         name = "volumes_are_folders",
@@ -295,14 +293,14 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <filesystem>\n#include \"common/run_main.h\"",
             ),
-            change("06_pivot_root/main.cc", """    pivot_into(take_root(root));
+            change("06_pivot_root/main.cc", """    pivot_into(take_root(root, shown));
 """, """    for (const auto& volume : mounts.volumes) {
       std::error_code ignored;
       if (std::filesystem::is_directory(volume.source)) {
         std::filesystem::create_directories(root + volume.target, ignored);
       }
     }
-    pivot_into(take_root(root));
+    pivot_into(take_root(root, shown));
 """),
         ],
         also = ["nothing_is_left"],

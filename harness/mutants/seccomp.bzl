@@ -145,9 +145,9 @@ MUTANTS = [
         why = "a filter is inherited, and so one thinks of whom it shall not bind last",
         changes = [
             change("08b_seccomp/main.cc", "using namespace box;", "#include <sys/prctl.h>\nusing namespace box;"),
-            change("08b_seccomp/main.cc", "  handshake.let_child_go_on();", """  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            change("08b_seccomp/main.cc", "  handshake.let_child_go_on(", """  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   filter.install();
-  handshake.let_child_go_on();"""),
+  handshake.let_child_go_on("""),
         ],
         also = ["strict_profile_denies_more", "strict_profile_runs_a_shell"],
         because = "under the strict profile the parent itself cannot go on",

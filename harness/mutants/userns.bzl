@@ -40,17 +40,15 @@ MUTANTS = [
         because = "the ids on the host are those inside, mapped",
     ),
     mutant(
-        name = "one_id_too_many",
+        name = "root_stays_root",
         stage = "05_userns",
         caught_by = "root_inside_is_caller_outside",
-        why = "root may map whatever he likes",
+        why = "0 is the caller's id, for root as for everybody",
         changes = [
-            change(
-                _IDS,
-                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
-                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? 2U : 1U}};",
-            ),
+            change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, 1}};"),
         ],
+        also = ["sysctls_cannot_be_opened"],
+        because = "the kernel's files are the host's root's",
     ),
     mutant(
         name = "all_ids_mapped",
@@ -58,13 +56,13 @@ MUTANTS = [
         caught_by = "no_user_beyond_the_map",
         why = "so that files of the host have their owners inside, too",
         changes = [
-            change(
-                _IDS,
-                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};",
-                "if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = geteuid() == 0 ? UINT32_MAX : 1U}};",
-            ),
+            change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, UINT32_MAX}};"),
         ],
-        also = ["root_inside_is_caller_outside", "strangers_are_nobody"],
+        also = [
+            "root_inside_is_caller_outside",
+            "strangers_are_nobody",
+            "sysctls_cannot_be_opened",
+        ],
         because = "who has an id inside is in the map, and is seen by it",
     ),
     mutant(
@@ -75,8 +73,8 @@ MUTANTS = [
         changes = [
             change(
                 _IDS,
-                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};",
-                "if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid() == 0 ? 100U : getegid(), .count = 1}};",
+                "gid_map = std::move(maps.gid_map);",
+                "gid_map = {{0, 100, 1}};",
             ),
         ],
     ),
@@ -91,8 +89,7 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <unistd.h>\n#include \"common/run_main.h\"",
             ),
-            change("05_userns/main.cc", """    handshake.wait_for_parent();
-""", ""),
+            change("05_userns/main.cc", "shown = handshake.wait_for_parent();", "shown;"),
             change("05_userns/main.cc", """    become_root(ids);
     mount_proc();
     make_workdir(process);
@@ -103,7 +100,7 @@ MUTANTS = [
       become_user(ids);
     } catch (const Failure&) {
     }
-    handshake.wait_for_parent();
+    (void)handshake.wait_for_parent();
 """),
             change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
 """, """  usleep(300 * 1000);
@@ -177,11 +174,16 @@ MUTANTS = [
             change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
 """, """  if (geteuid() != 0) write_id_maps(child.pid(), ids);
 """),
+            change(
+                "05_userns/main.cc",
+                "(show_with_ids_inside({root}, child.pid(), ids))",
+                "(geteuid() == 0 ? MountsByPath() : show_with_ids_inside({root}, child.pid(), ids))",
+            ),
         ],
         also = [
             "root_inside_is_caller_outside",
             "group_inside_is_callers_outside",
-            "setgroups_is_denied",
+            "sysctls_cannot_be_opened",
             "hosts_files_keep_their_owner",
             "hosts_permissions_hold",
             "strangers_are_nobody",

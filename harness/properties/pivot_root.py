@@ -72,13 +72,6 @@ def rows() -> List[Property]:
             man="5 proc", mistake="The paths were not mounted once more, read-only.",
             command=SHELL + " 'grep /proc/ /proc/self/mountinfo'"),
         Property(
-            name="sysctls_cannot_be_opened", since="06", scene=inside, asks=("sysctl",),
-            observe=refused("sysctl", "EROFS"), identities=(ROOT,),
-            holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
-            lesson="core_pattern names a program that the kernel runs as root of the host.",
-            man="5 core", mistake="/proc/sys can be written.",
-            command=SHELL + " 'true >> /proc/sys/kernel/core_pattern'"),
-        Property(
             name="sys_is_read_only", since="06", scene=inside, observe=sys_is_read_only,
             holds="/sys is mounted read-only", violated="it can be written",
             lesson="Files of /sys switch the machine's hardware.",
@@ -249,7 +242,6 @@ ASKS: Dict[str, Ask] = {
     "dev_fd": Ask("stat=/dev/stdin"),
     "shm": Ask("write=/dev/shm/{nonce}"),
     "new_terminal": Ask("new_terminal"),
-    "sysctl": Ask("open_to_write=/proc/sys/kernel/core_pattern"),
     "keys": Ask("read=/proc/keys"),
     "timers": Ask("read=/proc/timer_list"),
     "interrupts": Ask("read=/proc/interrupts"),

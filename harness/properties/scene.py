@@ -15,7 +15,7 @@ from harness.agent_client import Agent, AgentError, Json
 from harness.properties.look import Ask, Look, tell_run
 from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, stage_number
 
-STRANGER = 54321  # an id of the host that is nobody's in any container
+STRANGER = 2054321000  # an id of the host that is nobody's in any container
 
 # What the scenes call by its short name.
 SHORT = {"-e": "--env", "-u": "--user", "-v": "--volume", "-w": "--workdir"}
@@ -98,11 +98,13 @@ class Stage:
 
         folders = [entry("", "directory", mode=0o755)]
         folders += [entry(name, "directory", mode=0o755) for name in (
-            "root", "home", "temporary", "cwd", "volume", "outside", "mark", "bin", "root/bin",
+            "root", "home", "temporary", "cwd", "outside", "mark", "bin", "root/bin",
             "root/dev",
             "root/etc", "root/mnt", "root/mnt/host", "root/mnt/own", "root/proc", "root/root",
             "root/run", "root/sbin", "root/sys", "root/usr", "root/usr/bin")]
         folders.append(entry("root/tmp", "directory", mode=0o1777))
+        # Also for a container whose root is somebody else on the host.
+        folders.append(entry("volume", "directory", mode=0o777))
         files = [
             entry("secret", text=f"secret-{self.nonce}", mode=0o644),
             entry("volume/file", text=f"volume-{self.nonce}", mode=0o644),

@@ -312,7 +312,10 @@ def profile_in_a_file(stage: Stage) -> Look:
 
 def set_user_id(stage: Stage) -> Look:
     """An ordinary user of the container starts a set-user-ID program of its root."""
-    stage.agent.make([{"path": f"{stage.root}/become-root", "copy_from": stage.tools.probe,
+    # A tree for this map: where the root directory is the range's, its files are shown as they are.
+    stage.agent.make([{"kind": "directory", "path": stage.root, "uid": 100000, "gid": 200000,
+                       "mode": 0o755},
+                      {"path": f"{stage.root}/become-root", "copy_from": stage.tools.probe,
                        "uid": 100000, "gid": 200000, "mode": 0o4755}])
     return held_with(stage, ["run=/become-root,effective_user"], "--uid-map", "0:100000:10",
                      "--gid-map", "0:200000:10", "-u", "5:6")

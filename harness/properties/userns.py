@@ -84,7 +84,8 @@ def rows() -> List[Property]:
         Property(
             name="root_inside_is_caller_outside", since="05", scene=inside,
             observe=root_inside_is_caller_outside,
-            holds="uid_map maps 0 to the caller, and no other uid",
+            holds="uid_map maps 0 to the caller and no other uid; for root, to a range of ids that"
+                  " no user has",
             violated="it maps more, or others",
             lesson="Root in the container is an ordinary user on the host.",
             man="7 user_namespaces",
@@ -93,12 +94,15 @@ def rows() -> List[Property]:
         Property(
             name="group_inside_is_callers_outside", since="05", scene=inside,
             observe=group_inside_is_callers_outside,
-            holds="gid_map maps 0 to the caller's group, and to no other", violated="it maps more",
+            holds="gid_map maps 0 to the caller's group and to no other; for root, to a range of"
+                  " its own",
+            violated="it maps more",
             lesson="Groups are mapped apart from users.",
             man="7 user_namespaces", mistake="gid_map was not written.",
             command=SHELL + " 'cat /proc/self/gid_map'"),
         Property(
             name="setgroups_is_denied", since="05", scene=inside, observe=setgroups_is_denied,
+            identities=(USER,),
             holds="/proc/PID/setgroups is deny", violated="it is allow",
             lesson="Membership of a group can deny access: a user who drops the group in a"
                    " namespace of their own would gain it.",
@@ -143,6 +147,14 @@ def rows() -> List[Property]:
             lesson="There is no way to become whom the map does not name.",
             man="2 setresuid", mistake="All ids of the host are mapped.",
             command=SHELL + " 'su -s /bin/sh stranger'"),
+        Property(
+            name="sysctls_cannot_be_opened", since="05", scene=inside, asks=("sysctl",),
+            observe=refused("sysctl", "EROFS", "EACCES"), identities=(ROOT,),
+            holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
+            lesson="core_pattern names a program that the kernel runs as root of the host.",
+            man="5 core", mistake="Root inside is the host's root, as with the map 0 0 1, and /proc/sys can be"
+                    " written.",
+            command=SHELL + " 'true >> /proc/sys/kernel/core_pattern'"),
         Property(
             name="no_device_nodes", since="05", scene=inside, asks=("mknod",),
             observe=no_device_nodes,
@@ -192,16 +204,27 @@ def root_inside_is_caller_outside(look: Look) -> Seen:
     uid_map = look.fact("uid_map")
     if uid_map == ["0", "0", "4294967295"]:
         return violated(f"uid_map is 0 0 4294967295: uid {uids[:1]} inside is the host's")
-    if uid_map == ["0", str(look.uid), "1"] and uids == [str(look.uid)] * 4:
+    good = maps_to_nobody_special(uid_map) if look.uid == 0 else \
+        uid_map == ["0", str(look.uid), "1"]
+    if good and uids == [uid_map[1]] * 4:
         return holds(f"uid_map is {' '.join(uid_map)}; for the host its uids are {uids}")
     if uid_map and uids:
         return violated(f"uid_map is {' '.join(uid_map)}; for the host its uids are {uids}")
     raise ProbeBroke(f"uid_map {uid_map}, Uid {uids}")
 
 
+def maps_to_nobody_special(words: List[str]) -> bool:
+    """Whether root's container has ids that no user of the host is likely to have."""
+    ranges = [words[at:at + 3] for at in range(0, len(words), 3)]
+    return bool(ranges) and ranges[0][0] == "0" and all(int(first) >= 100000
+                                                        for _, first, _ in ranges)
+
+
 def group_inside_is_callers_outside(look: Look) -> Seen:
     gid_map = look.fact("gid_map")
-    if gid_map == ["0", str(look.gid), "1"]:
+    good = maps_to_nobody_special(gid_map) if look.gid == 0 else \
+        gid_map == ["0", str(look.gid), "1"]
+    if good:
         return holds(f"gid_map is {' '.join(gid_map)}")
     if gid_map:
         return violated(f"gid_map is {' '.join(gid_map)}")
@@ -237,8 +260,9 @@ def hosts_files_keep_their_owner(look: Look) -> Seen:
     owner = look.fact("after")["theirs"].get("uid")
     if owner == 0:
         return violated(f"chown(2) gave a file of uid {STRANGER} to root of the host")
-    if owner == STRANGER and answer.get("errno") == "EPERM":
-        return holds(f"chown(2) said EPERM; for the host its owner is still {STRANGER}")
+    # EOVERFLOW: what is shown with other owners has none at all for ids without a name inside.
+    if owner == STRANGER and answer.get("errno") in ("EPERM", "EOVERFLOW"):
+        return holds(f"chown(2) said {answer['errno']}; for the host its owner is still {STRANGER}")
     raise ProbeBroke(f"its owner is {owner}; {answer}")
 
 
@@ -327,4 +351,5 @@ ASKS: Dict[str, Ask] = {
     "mknod": Ask("mknod={in}/tmp/node,1,5"),
     "chown": Ask("chown={in}/theirs,0"),
     "setuid": Ask("setuid={stranger}"),
+    "sysctl": Ask("open_to_write=/proc/sys/kernel/core_pattern"),
 }

@@ -1,31 +1,35 @@
 #include "stages/05_userns/handshake.h"
 
-#include <fcntl.h>
-#include <unistd.h>
+#include <utility>
 
-#include "common/check.h"
+#include "common/failure.h"
 
 namespace box {
 
+UniqueFd take(MountsByPath& mounts, const std::string& path) {
+  const auto found = mounts.find(path);
+  return found == mounts.end() ? UniqueFd() : std::move(mounts.extract(found).mapped());
+}
+
 Handshake::Handshake() {
-  int ends[2];
-  check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
-  read_end_ = UniqueFd(ends[0]);
-  write_end_ = UniqueFd(ends[1]);
+  auto [parent_end, child_end] = FdChannel::make();
+  parent_end_ = std::move(parent_end);
+  child_end_ = std::move(child_end);
 }
 
-void Handshake::wait_for_parent() {
-  write_end_.close();  // else we would hold our own end-of-file back
-  char byte = 0;
-  const auto size = check_quietly(TEMP_FAILURE_RETRY(read(read_end_.get(), &byte, 1)),
-                                  "read(the parent's handshake)");
-  if (size == 0) throw Failure("the parent has given up");
+MountsByPath Handshake::wait_for_parent() {
+  parent_end_.close();  // else we would hold our own end-of-file back
+  MountsByPath mounts;
+  for (FdChannel::Message message; child_end_.receive(message);) {
+    if (message.name.empty()) return mounts;
+    mounts.emplace(message.name, std::move(message.fd));
+  }
+  throw Failure("the parent has given up");
 }
 
-void Handshake::let_child_go_on() {
-  // Our copy of the read end stays open until here: a child that has died shall not cost us a
-  // SIGPIPE.
-  check_quietly(write(write_end_.get(), "", 1), "write(the child's handshake)");
+void Handshake::let_child_go_on(const MountsByPath& mounts) {
+  for (const auto& [path, mount] : mounts) parent_end_.send(path, mount.get());
+  parent_end_.send("");
 }
 
 }  // namespace box

@@ -6,11 +6,14 @@
 
 #include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <string>
+#include <utility>
 
 #include "common/check.h"
 #include "common/run_program.h"
 #include "common/write_file.h"
+#include "stages/05_userns/subordinate_ids.h"
 #include "stages/05_userns/user_namespace_hint.h"
 
 namespace box {
@@ -88,7 +91,6 @@ IdRange parse_id_range(const std::string& text) {
       range.count == 0) {
     throw Failure("is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1");
   }
-  constexpr std::uint64_t kIds = UINT32_MAX;  // the ids are 0 to 2^32 - 2
   if (std::uint64_t{range.inside} + range.count > kIds ||
       std::uint64_t{range.outside} + range.count > kIds) {
     throw Failure("goes beyond the last id, 4294967294");
@@ -115,6 +117,38 @@ bool maps(const IdMap& map, std::uint32_t inside) {
   return false;
 }
 
+bool has_outside(const IdMap& map, std::uint32_t outside) {
+  for (const IdRange& range : map) {
+    if (outside >= range.outside && outside - range.outside < range.count) return true;
+  }
+  return false;
+}
+
+bool is_root_of_the_host() {
+  if (geteuid() != 0) return false;
+  // The first user namespace has all ids, and each is itself.
+  std::uint64_t inside = 1;
+  std::uint64_t outside = 1;
+  std::uint64_t count = 0;
+  std::ifstream("/proc/self/uid_map") >> inside >> outside >> count;
+  return inside == 0 && outside == 0 && count == kIds;
+}
+
+void IdOptions::choose_maps() {
+  if (!is_root_of_the_host()) {
+    if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};
+    if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};
+    return;
+  }
+  // As with podman: one map stands for both.
+  if (uid_map.empty()) uid_map = gid_map;
+  if (gid_map.empty()) gid_map = uid_map;
+  if (!uid_map.empty()) return;
+  DefaultMaps maps = maps_for_root();
+  uid_map = std::move(maps.uid_map);
+  gid_map = std::move(maps.gid_map);
+}
+
 IdOptions::IdOptions(CommandLine& line) {
   const auto add_map = [&line](const std::string& name, IdMap& map, const std::string& help) {
     line.add_option(name, "IN:OUT:N", help, [&map](const std::string& text) {
@@ -122,13 +156,14 @@ IdOptions::IdOptions(CommandLine& line) {
       check_that_ranges_are_disjoint(map);
     });
   };
-  add_map("--uid-map", uid_map, "uids IN.. inside are OUT.. outside, N of them (default: 0:you:1)");
+  add_map("--uid-map", uid_map,
+          "uids IN.. inside are OUT.. outside, N of them (default: 0:you:1; for root a range of "
+          "its own)");
   add_map("--gid-map", gid_map, "the same for gids");
   line.add_option("-u,--user", "UID[:GID]", "who runs the command (default: 0:0)",
                   [this](const std::string& text) { parse_user(text, *this); });
   line.add_check([this] {
-    if (uid_map.empty()) uid_map = {{.inside = 0, .outside = geteuid(), .count = 1}};
-    if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};
+    choose_maps();
     if (user_given) check_that_user_is_mapped("--user");
   });
   line.add_hint(user_namespace_hint);

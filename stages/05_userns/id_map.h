@@ -9,17 +9,9 @@
 
 #include "common/command_line.h"
 #include "stages/05_userns/handshake.h"
+#include "stages/05_userns/id_range.h"
 
 namespace box {
-
-// The ids inside, inside + 1, ... mean outside, outside + 1, ... on the host: `count` of them.
-struct IdRange {
-  std::uint32_t inside;
-  std::uint32_t outside;
-  std::uint32_t count;
-};
-
-using IdMap = std::vector<IdRange>;
 
 // Reads "INSIDE:OUTSIDE:COUNT". Throws Failure.
 [[nodiscard]] IdRange parse_id_range(const std::string& text);
@@ -28,6 +20,11 @@ using IdMap = std::vector<IdRange>;
 void check_that_ranges_are_disjoint(const IdMap& map);
 
 [[nodiscard]] bool maps(const IdMap& map, std::uint32_t inside);
+// Whether this id of the host has a name inside.
+[[nodiscard]] bool has_outside(const IdMap& map, std::uint32_t outside);
+
+// Whether we are root in the first user namespace, whose ids are the host's.
+[[nodiscard]] bool is_root_of_the_host();
 
 // --uid-map, --gid-map and -u/--user
 struct IdOptions {
@@ -42,6 +39,9 @@ struct IdOptions {
   gid_t group = 0;
   std::vector<gid_t> groups;  // beside `group`
   bool user_given = false;
+
+ private:
+  void choose_maps();
 };
 
 // In the parent, while the child waits: gives the child's user namespace its ids. One's own id

@@ -40,5 +40,12 @@ TEST(IdMap, KnowsWhatItMaps) {
   for (const unsigned id : {1U, 4U, 15U, 4294967294U}) EXPECT_FALSE(maps(map, id)) << id;
 }
 
+TEST(IdMap, KnowsWhoHasANameInside) {
+  const IdMap map = {{.inside = 0, .outside = 1000, .count = 1},
+                     {.inside = 5, .outside = 100000, .count = 10}};
+  for (const unsigned id : {1000U, 100000U, 100009U}) EXPECT_TRUE(has_outside(map, id)) << id;
+  for (const unsigned id : {0U, 5U, 1001U, 100010U}) EXPECT_FALSE(has_outside(map, id)) << id;
+}
+
 }  // namespace
 }  // namespace box

@@ -8,6 +8,7 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/05_userns/idmapped_mounts.h"
 
 using namespace box;
 
@@ -26,10 +27,10 @@ static int run(CommandLine& line) {
   Handshake handshake;
   Child child = start_child_in(namespaces, [&] {
     // in the child, until it becomes the command
-    handshake.wait_for_parent();
+    MountsByPath shown = handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    change_root(root);
+    change_root(attach_in_place(shown, root));
     become_root(ids);
     mount_proc();
     make_workdir(process);
@@ -40,7 +41,7 @@ static int run(CommandLine& line) {
   });
   // in the parent again
   write_id_maps(child.pid(), ids);
-  handshake.let_child_go_on();
+  handshake.let_child_go_on(show_with_ids_inside({root}, child.pid(), ids));
   return wait_for_pid_1(child);
 }
 

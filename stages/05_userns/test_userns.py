@@ -20,13 +20,100 @@ def test_root_inside_is_the_caller_outside(caller):
                       stdin=subprocess.PIPE) as process:
         assert process.stdout.readline() + process.stdout.readline() == "0\n0\n"
         proc = pathlib.Path(f"/proc/{process.child()}")
-        assert proc.joinpath("uid_map").read_text().split() == ["0", str(caller.uid), "1"]
-        assert proc.joinpath("gid_map").read_text().split() == ["0", str(caller.uid), "1"]
-        assert proc.joinpath("setgroups").read_text() == "deny\n"
+        outside, count = ("524288", "65536") if caller.name == "root" else (str(caller.uid), "1")
+        assert proc.joinpath("uid_map").read_text().split() == ["0", outside, count]
+        assert proc.joinpath("gid_map").read_text().split() == ["0", outside, count]
+        # With one gid there is no group to drop; a group that nobody else has is no denial.
+        setgroups = "allow" if caller.name == "root" else "deny"
+        assert proc.joinpath("setgroups").read_text() == f"{setgroups}\n"
         status = proc.joinpath("status").read_text()
-        assert re.search(rf"^Uid:(\t{caller.uid}){{4}}$", status, re.MULTILINE)
+        assert re.search(rf"^Uid:(\t{outside}){{4}}$", status, re.MULTILINE)
         assert re.search(r"^CapEff:\t0*1f{9,}$", status, re.MULTILINE), "all, in its namespace"
         assert proc.joinpath("ns/user").readlink() != pathlib.Path("/proc/self/ns/user").readlink()
+
+
+@pytest.fixture
+def subordinate_ids_of_root(root):
+    kept = {}
+    for path in map(pathlib.Path, ("/etc/subuid", "/etc/subgid")):
+        kept[path] = path.read_text() if path.exists() else ""
+    yield lambda subuid, subgid: (pathlib.Path("/etc/subuid").write_text(subuid),
+                                  pathlib.Path("/etc/subgid").write_text(subgid))
+    for path, text in kept.items():
+        path.write_text(text)
+
+
+def test_root_may_have_a_line_in_subuid(root, subordinate_ids_of_root):
+    subordinate_ids_of_root("user:100000:65536\nroot:300000:70000\n", "root:400000:70000\n")
+    out = root.output(STAGE, "sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map")
+    assert out.split() == ["0", "300000", "70000", "0", "400000", "70000"]
+
+
+def test_roots_ids_are_nobody_elses(root, subordinate_ids_of_root):
+    subordinate_ids_of_root("seventh:493216:65536\n", "eighth:589824:65536\n")
+    out = root.output(STAGE, "sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map")
+    assert out.split() == ["0", "655360", "65536"] * 2
+
+
+def test_one_map_of_roots_stands_for_both(root):
+    for option in ("--uid-map", "--gid-map"):
+        out = root.output(STAGE, option, "0:200000:500", "sh", "-c",
+                          "cat /proc/self/uid_map /proc/self/gid_map")
+        assert out.split() == ["0", "200000", "500"] * 2
+
+
+def test_roots_files_are_roots_inside_and_on_the_disk(root, tmp_path):
+    """A tree as debootstrap makes it works as it is: the mount is idmapped, not the files."""
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "data").mkdir()
+    shutil.copy(shutil.which("busybox"), tree / "bin" / "busybox")
+    for name in ("sh", "stat", "chown", "touch"):
+        os.symlink("busybox", tree / "bin" / name)
+    (tree / "private").write_text("root's")
+    (tree / "private").chmod(0o600)
+    (tree / "www").write_text("")
+    os.chown(tree / "www", 33, 34)
+    script = ("cd /; stat -c %u:%g private www; read line <private; echo $line;"
+              "touch data/made; touch data/given; chown 33:34 data/given")
+    out = root.output(STAGE, "--rootfs", tree, "/bin/sh", "-c", script)
+    assert out.split("\n") == ["0:0", "33:34", "root's"]
+    owners = [(path.stat().st_uid, path.stat().st_gid)
+              for path in (tree / "data" / "made", tree / "data" / "given", tree / "private")]
+    assert owners == [(0, 0), (33, 34), (0, 0)]
+
+
+def test_a_tree_whose_ids_are_the_ranges_is_shown_as_it_is(root, tmp_path):
+    """As umoci and lxc unpack it for a range: its ids have been changed on the disk."""
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), tree / "bin" / "stat")
+    for path in (tree, tree / "bin"):
+        os.chown(path, 200000, 200000)
+    out = root.output(STAGE, "--rootfs", tree, "--uid-map", "0:200000:1000", "/bin/stat", "-c",
+                      "%u:%g", "/bin")
+    assert out == "0:0"
+
+
+def test_the_hosts_files_are_not_roots_of_the_container(root):
+    """What is mounted below the root is not the root file system: /proc, /sys."""
+    result = root.run(STAGE, "--rootfs", "/", "sh", "-c",
+                      "stat -c %u /sys /proc/sys; echo x >/proc/sys/kernel/core_pattern;"
+                      "echo x >/sys/kernel/profiling")
+    assert result.stdout.split() == ["65534", "65534"]
+    assert result.stderr.count("Permission denied") + result.stderr.count("Read-only") == 2, \
+        result.stderr
+
+
+@pytest.mark.as_shipped
+def test_a_file_system_that_cannot_be_idmapped_is_named(root):
+    before = ["strace", "-f", "-o", "/dev/null", "-e", "inject=mount_setattr:error=EINVAL:when=2+"]
+    result = root.run(STAGE, "true", before=before)
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert re.fullmatch(rf"{STAGE}: mount_setattr\(/\S+, IDMAP\): Invalid argument", message)
+    assert "--uid-map 0:0:65536" in hint
+    assert root.output(STAGE, "--uid-map", "0:0:65536", "id", "-u", before=before) == "0"
 
 
 def test_the_capabilities_do_not_reach_the_host(user):
@@ -57,8 +144,8 @@ def test_what_it_writes_belongs_to_the_caller(caller):
      "--uid-map 0:0:4294967295: is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1"),
     (["--uid-map", "0:1:2", "--uid-map", "1:7:1"], "--uid-map 1:7:1: 1:7:1 overlaps 0:1:2"),
     (["--user", "me"], "--user me: is not UID or UID:GID"),
-    (["--user", "7"], "--user: uid 7 is not mapped"),
-    (["--user", "0:7"], "--user: gid 7 is not mapped"),
+    (["--user", "70000"], "--user: uid 70000 is not mapped"),
+    (["--user", "0:70000"], "--user: gid 70000 is not mapped"),
 ])
 def test_a_wrong_map_is_refused(caller, words, message):
     result = caller.run(STAGE, *words, "sh")

@@ -13,6 +13,7 @@
 
 #include "common/check.h"
 #include "common/mount_points.h"
+#include "stages/05_userns/idmapped_mounts.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mount_point.h"
 
@@ -38,15 +39,27 @@ std::string terminal_path() {
   return ttyname_r(STDIN_FILENO, path, sizeof path) == 0 ? path : "";
 }
 
+void set_attributes(const UniqueFd& mount, const std::string& path, unsigned attributes) {
+  mount_attr attr = {};
+  attr.attr_set = attributes;
+  check(mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr),
+        "mount_setattr({}, {:#x})", path, attributes);
+}
+
 // A copy of the mount at `path`, and of those below it, that is attached nowhere.
 UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   UniqueFd mount(
       check(open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
             "open_tree({}, CLONE|RECURSIVE)", path));
-  mount_attr attr = {};
-  attr.attr_set = attributes;
-  check(mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr),
-        "mount_setattr({}, {:#x})", path, attributes);
+  set_attributes(mount, path, attributes);
+  return mount;
+}
+
+// The same, unless the parent has made the copy.
+UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attributes) {
+  UniqueFd mount = take(shown, path);
+  if (mount.get() == -1) return copy_mount(path, attributes);
+  set_attributes(mount, path, attributes);
   return mount;
 }
 
@@ -63,11 +76,16 @@ UniqueFd copy_device(const char* name, unsigned major, unsigned minor) {
   return mount;
 }
 
-UniqueFd take_volume(const Volume& volume) {
-  const unsigned attributes = kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U) |
-                              (volume.no_exec ? MOUNT_ATTR_NOEXEC : 0U);
-  if (volume.source.empty()) return new_mount("tmpfs", attributes, volume.tmpfs);
-  return copy_mount(volume.source, attributes);
+unsigned attributes_of(const Volume& volume) {
+  return kNoDevices | (volume.read_only ? MOUNT_ATTR_RDONLY : 0U) |
+         (volume.no_exec ? MOUNT_ATTR_NOEXEC : 0U);
+}
+
+UniqueFd take_volume(const Volume& volume, MountsByPath& shown) {
+  const unsigned attributes = attributes_of(volume);
+  if (volume.source.empty()) return UniqueFd();  // root's of the container, who we are not yet
+  return volume.idmap ? take_mount(volume.source, shown, attributes)
+                      : copy_mount(volume.source, attributes);
 }
 
 // Attaches a mount to `name` in `folder`, where nobody else makes names.
@@ -112,19 +130,20 @@ void attach_volumes(const UniqueFd& root, std::vector<std::pair<Volume, UniqueFd
   };
   std::stable_sort(volumes.begin(), volumes.end(),
                    [&](const auto& a, const auto& b) { return depth(a) < depth(b); });
-  for (const auto& [volume, mount] : volumes) {
+  for (auto& [volume, mount] : volumes) {
+    if (mount.get() == -1) mount = new_mount("tmpfs", attributes_of(volume), volume.tmpfs);
     const UniqueFd place = make_mount_point(root, volume.target, is_directory(mount.get()));
     attach_on(mount, place, volume.target);
   }
 }
 
-}  // namespace
-
-Sysfs copy_sysfs() {
+Sysfs copy_sysfs(MountsByPath& shown) {
+  constexpr unsigned kAttributes = kDataOnly | MOUNT_ATTR_RDONLY;
   // A new one is for the owner of the network namespace, which is still the host's. From a user
   // namespace only all of it can be copied, with what is mounted in it: nothing there may uncover
-  // what is below, see mount_namespaces(7).
-  Sysfs sys = {copy_mount("/sys", kDataOnly | MOUNT_ATTR_RDONLY), {}};
+  // what is below, see mount_namespaces(7). The host's root may.
+  if (shown.count("/sys") > 0) return {take_mount("/sys", shown, kAttributes), {}};
+  Sysfs sys = {copy_mount("/sys", kAttributes), {}};
   for (const auto& point : mount_points()) {
     const auto is_outer = [&](const std::string& other) { return is_in(point, other); };
     if (point != "/sys" && is_in(point, "/sys") &&
@@ -135,7 +154,25 @@ Sysfs copy_sysfs() {
   return sys;
 }
 
-HostMounts take_from_host(const MountOptions& mounts, Sysfs sys) {
+}  // namespace
+
+MountsByPath take_as_parent(std::vector<std::string> paths, const MountOptions& mounts, pid_t child,
+                            const IdOptions& ids) {
+  for (const Volume& volume : mounts.volumes) {
+    if (volume.idmap) paths.push_back(volume.source);
+  }
+  MountsByPath taken = show_with_ids_inside(paths, child, ids);
+  if (is_root_of_the_host()) {
+    taken.emplace("/sys", private_copy("/sys", 0));
+  }
+  return taken;
+}
+
+HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown) {
+  return take_from_host(mounts, shown, copy_sysfs(shown));
+}
+
+HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs sys) {
   HostMounts host;
   // In a user namespace the kernel mounts a new /proc only while another one is fully visible, see
   // "Restrictions on mount namespaces" in mount_namespaces(7): later it would be too late.
@@ -149,14 +186,14 @@ HostMounts take_from_host(const MountOptions& mounts, Sysfs sys) {
         "console", copy_mount(terminal, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   }
   for (const Volume& volume : mounts.volumes) {
-    host.volumes.emplace_back(volume, take_volume(volume));
+    host.volumes.emplace_back(volume, take_volume(volume, shown));
   }
   return host;
 }
 
-UniqueFd take_root(const std::string& root) {
+UniqueFd take_root(const std::string& root, MountsByPath& shown) {
   // A device node in a stranger's tree must be dead: as the host's root we could open it.
-  return copy_mount(root, MOUNT_ATTR_NODEV);
+  return take_mount(root, shown, MOUNT_ATTR_NODEV);
 }
 
 void pivot_into(const UniqueFd& root) {

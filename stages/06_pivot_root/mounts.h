@@ -1,11 +1,15 @@
 // Stage 06: the container's mounts are its own; the host's are gone.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common/unique_fd.h"
+#include "stages/05_userns/handshake.h"
+#include "stages/05_userns/id_map.h"
 #include "stages/06_pivot_root/volume.h"
 
 namespace box {
@@ -24,14 +28,20 @@ struct HostMounts {
   std::vector<std::pair<Volume, UniqueFd>> volumes;
 };
 
-// In the child: a copy of the host's /sys.
-[[nodiscard]] Sysfs copy_sysfs();
+// In the parent, with the child's maps written: makes the mounts that only the host's root can
+// make. Through those of `paths` and of the volumes with :idmap their files have the same ids
+// inside.
+[[nodiscard]] MountsByPath take_as_parent(std::vector<std::string> paths,
+                                          const MountOptions& mounts, pid_t child,
+                                          const IdOptions& ids);
 
-// In the child: takes what the container is to have of the host, while the host has names.
-[[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, Sysfs sys = copy_sysfs());
+// In the child: takes what the container is to have of the host, while the host has names. Of
+// `shown` it takes what it needs. `sys`: another one than a copy of the host's.
+[[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown);
+[[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs sys);
 
 // In the child: a copy of the mount at the directory `root`, and of those below it.
-[[nodiscard]] UniqueFd take_root(const std::string& root);
+[[nodiscard]] UniqueFd take_root(const std::string& root, MountsByPath& shown);
 
 // In the child: `root` becomes the root mount, and the old one, with all of the host, is let go.
 // From here on no path, no ".." and no symbolic link in `root` can lead out of it.

@@ -81,18 +81,44 @@ def test_volumes(caller, folder):
     (folder / "in").write_text("from the host\n")
     give_to(caller, folder)
     script = "cat /data/in && echo from inside >/data/out && cat /one/file"
-    out = caller.output(STAGE, "-v", f"{folder}:/data", "-v", f"{folder}/in:/one/file:ro", "sh",
-                        "-c", script)
+    more = ":idmap" if caller.name == "root" else ""
+    out = caller.output(STAGE, "-v", f"{folder}:/data{more}", "-v", f"{folder}/in:/one/file:ro",
+                        "sh", "-c", script)
     assert out == "from the host\nfrom the host"
     assert (folder / "out").read_text() == "from inside\n"
     assert (folder / "out").stat().st_uid == caller.uid
+
+
+def test_a_volume_keeps_its_owners(root, tmp_path):
+    """As with docker's userns-remap: root inside is not the host's, in no file of the host."""
+    for path in [tmp_path, *tmp_path.parents[:-1]]:
+        path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "secret").write_text("the host's")
+    (tmp_path / "secret").chmod(0o600)
+    script = "stat -c %u /data; cat /data/secret; echo x >/data/new"
+    result = root.run(STAGE, "-v", f"{tmp_path}:/data", "sh", "-c", script)
+    assert result.stdout == "65534\n"
+    assert result.stderr.count("Permission denied") == 2
+    result = root.run(STAGE, "-v", f"{tmp_path}:/data:idmap", "-v", f"{tmp_path}:/again:ro,idmap",
+                      "sh", "-c", f"{script}; stat -c %u /again")
+    assert result.stdout == "0\nthe host's0\n"
+    assert (tmp_path / "new").stat().st_uid == 0
+
+
+def test_idmap_is_for_the_hosts_root(user):
+    result = user.run(STAGE, "-v", "/tmp:/data:idmap", "true")
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"{STAGE}: --volume /tmp:/data:idmap: only the host's root can show files with other owners",
+        "hint: your own files are root's inside already: leave :idmap out"]
 
 
 def test_a_read_only_volume_cannot_be_written(caller, folder):
     (folder / "file").write_text("kept")
     give_to(caller, folder)
     script = "echo x >/data/file; echo x >/data/new; rm /data/file; true"
-    result = caller.run(STAGE, "-v", f"{folder}:/data:ro", "sh", "-c", script)
+    more = ",idmap" if caller.name == "root" else ""
+    result = caller.run(STAGE, "-v", f"{folder}:/data:ro{more}", "sh", "-c", script)
     assert result.stderr.count("Read-only file system") == 3
     assert (folder / "file").read_text() == "kept"
     assert os.listdir(folder) == ["file"]
@@ -110,7 +136,7 @@ def test_a_volume_brings_no_device_and_no_set_user_id(caller, folder):
     ("/tmp:data", "CONTAINER must be an absolute path below /"),
     ("/tmp:/", "CONTAINER must be an absolute path below /"),
     ("/tmp:/../..", "CONTAINER must be an absolute path below /"),
-    ("/tmp:/data:rx", "'rx' is no option of a volume; there are ro, rw, noexec, z and Z"),
+    ("/tmp:/data:rx", "'rx' is no option of a volume; there are ro, rw, noexec, idmap, z and Z"),
     ("/tmp:/data:shared",
      "what the host mounts later does not get into a container: leave :shared out"),
     ("/tmp:/proc/x", "nothing may be mounted in /proc of the container"),

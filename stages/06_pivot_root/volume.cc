@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "common/mount_points.h"
+#include "stages/05_userns/id_map.h"
 
 namespace box {
 namespace {
@@ -62,6 +63,10 @@ void set_volume_option(Volume& volume, const std::string& word) {
   if (set_common_option(volume, word)) return;
   // What holds in any case, and what Docker Desktop takes and ignores elsewhere.
   if (is_one_of(word, {"private", "rprivate", "cached", "delegated", "consistent"})) return;
+  if (word == "idmap") {
+    volume.idmap = true;
+    return;
+  }
   if (is_one_of(word, {"z", "Z"})) {
     if (access("/sys/fs/selinux/enforce", F_OK) != 0) return;  // without SELinux there is no label
     throw Failure(
@@ -72,7 +77,8 @@ void set_volume_option(Volume& volume, const std::string& word) {
     throw Failure("what the host mounts later does not get into a container: leave :" + word +
                   " out");
   }
-  throw Failure("'" + word + "' is no option of a volume; there are ro, rw, noexec, z and Z");
+  throw Failure("'" + word +
+                "' is no option of a volume; there are ro, rw, noexec, idmap, z and Z");
 }
 
 void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
@@ -142,13 +148,17 @@ Volume parse_tmpfs(const std::string& text) {
 }
 
 MountOptions::MountOptions(CommandLine& line) {
-  line.add_option("-v,--volume", "HOST:CONTAINER[:ro]",
+  line.add_option("-v,--volume", "HOST:CONTAINER[:ro,idmap]",
                   "show a file or directory of the host in the container",
                   [this](const std::string& text) {
                     Volume volume = parse_volume(text);
                     std::error_code error;
                     volume.source = fs::canonical(volume.source, error);
                     if (error) throw Failure(error.message());
+                    if (volume.idmap && !is_root_of_the_host()) {
+                      throw Failure("only the host's root can show files with other owners",
+                                    "your own files are root's inside already: leave :idmap out");
+                    }
                     add(volume);
                   });
   line.add_option("--tmpfs", "DIR[:size=SIZE,...]", "an empty directory that is kept in memory",

@@ -15,6 +15,7 @@ struct Volume {
   std::string target;  // in the container, absolute
   bool read_only = false;
   bool no_exec = false;
+  bool idmap = false;  // its files have the same ids inside as on the disk
   std::vector<std::pair<std::string, std::string>> tmpfs;  // "size", "64m" and so on, see tmpfs(5)
 };
 

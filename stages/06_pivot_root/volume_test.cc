@@ -20,7 +20,7 @@ TEST(ParseVolume, ReadsEachForm) {
 }
 
 TEST(ParseVolume, TakesWhatUsersOfDockerType) {
-  for (const char* options : {"z", "Z", "ro,z", "cached", "rprivate", "nosuid,nodev"}) {
+  for (const char* options : {"z", "Z", "ro,z", "idmap", "cached", "rprivate", "nosuid,nodev"}) {
     EXPECT_NO_THROW((void)parse_volume(std::string("/h:/d:") + options)) << options;
   }
   EXPECT_TRUE(parse_volume("/h:/d:z,ro").read_only);

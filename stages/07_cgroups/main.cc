@@ -32,11 +32,11 @@ static int run(CommandLine& line) {
   Handshake handshake;
   Child child = start_child_in(namespaces, cgroup, [&] {
     // in the child, until it becomes the command
-    handshake.wait_for_parent();
+    MountsByPath shown = handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    HostMounts host = take_from_host(mounts);
-    pivot_into(take_root(root));
+    HostMounts host = take_from_host(mounts, shown);
+    pivot_into(take_root(root, shown));
     become_root(ids);
     attach(host);
     cgroup.enter_namespace();
@@ -50,7 +50,7 @@ static int run(CommandLine& line) {
   });
   // in the parent again
   write_id_maps(child.pid(), ids);
-  handshake.let_child_go_on();
+  handshake.let_child_go_on(take_as_parent({root}, mounts, child.pid(), ids));
   return cgroup.finish(wait_for_pid_1(child));
 }
 

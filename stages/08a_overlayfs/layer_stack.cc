@@ -261,8 +261,8 @@ UpperFolder::~UpperFolder() {
   }
 }
 
-UniqueFd UpperFolder::open_in_child() {
-  UniqueFd folder = open_folder(path_);
+UniqueFd UpperFolder::open_in_child(UniqueFd mount) {
+  UniqueFd folder = mount.get() != -1 ? std::move(mount) : open_folder(path_);
   struct stat ours = {};
   struct stat there = {};
   check_quietly(fstat(lock_.get(), &ours), "fstat({})", path_);
@@ -307,6 +307,12 @@ UpperFolder UpperFolder::temporary() {
   // Root of the container need not be us. Others cannot reach it: `uppers` is closed to them.
   check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", folder.path_);
   return folder;
+}
+
+std::vector<std::string> Layers::paths() const {
+  std::vector<std::string> paths = folders;
+  if (upper) paths.push_back(upper->path());
+  return paths;
 }
 
 Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspace,

@@ -49,9 +49,11 @@ class UpperFolder {
   UpperFolder& operator=(UpperFolder&&) = delete;
   ~UpperFolder();
 
-  // In the child: opens it in the child's mount namespace, and closes the lock, which the parent
-  // holds.
-  [[nodiscard]] UniqueFd open_in_child();
+  // In the child: opens it in the child's mount namespace, unless the parent has made a mount of
+  // it, and closes the lock, which the parent holds.
+  [[nodiscard]] UniqueFd open_in_child(UniqueFd mount);
+
+  [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
   UpperFolder(std::string path, UniqueFd lock, bool temporary);
@@ -66,6 +68,8 @@ struct Layers {
   std::optional<UpperFolder> upper;  // without one, what the container writes stays in memory
   std::vector<std::string> volumes;  // folders that the image expects in the container
   std::vector<UniqueFd> in_use;      // locks, so that //rootfs:cache does not remove the folders
+
+  [[nodiscard]] std::vector<std::string> paths() const;  // of all of them
 };
 
 // In the parent, before the child starts: returns the layers, all as folders. The lowest is the

@@ -85,7 +85,7 @@ std::string hint_for(const Failure& failure, const OpenLayers& layers, const std
     }
   }
   struct statfs fs = {};
-  if (layers.upper.get() != -1 && fstatfs(layers.upper.get(), &fs) == 0 &&
+  if (layers.upper.fd.get() != -1 && fstatfs(layers.upper.fd.get(), &fs) == 0 &&
       fs.f_type == OVERLAYFS_SUPER_MAGIC) {
     return "what is written cannot be kept in another overlayfs: choose a --keep DIR elsewhere";
   }
@@ -94,10 +94,18 @@ std::string hint_for(const Failure& failure, const OpenLayers& layers, const std
 
 }  // namespace
 
-OpenLayers take_layers(Layers& layers) {
+OpenLayers take_layers(Layers& layers, MountsByPath& shown) {
   OpenLayers open;
-  for (const auto& path : layers.folders) open.folders.push_back(open_folder(path));
-  if (layers.upper) open.upper = layers.upper->open_in_child();
+  for (const auto& path : layers.folders) {
+    UniqueFd mount = take(shown, path);
+    const bool is_mount = mount.get() != -1;
+    open.folders.push_back({is_mount ? std::move(mount) : open_folder(path), is_mount});
+  }
+  if (layers.upper) {
+    UniqueFd mount = take(shown, layers.upper->path());
+    open.upper.is_mount = mount.get() != -1;
+    open.upper.fd = layers.upper->open_in_child(std::move(mount));
+  }
   open.paths = layers.folders;
   open.volumes = layers.volumes;
   layers.in_use.clear();  // the parent has the locks
@@ -121,14 +129,20 @@ UniqueFd mount_overlay(OpenLayers& layers) {
     const std::string target = fmt::format("/proc/self/fd/{}", folder.get());
     check(symlink(target.c_str(), name.c_str()), "symlink({}, {})", target, name);
   };
+  const auto place = [&](const OpenLayer& layer, const std::string& name) {
+    if (!layer.is_mount) return link(layer.fd, name);
+    check_quietly(mkdirat(scratch.get(), name.c_str(), 0700), "mkdir({})", name);
+    attach_at(layer.fd, name);
+  };
   for (std::size_t i = 0; i < layers.folders.size(); ++i) {
-    link(layers.folders[i], std::to_string(i));
+    place(layers.folders[i], std::to_string(i));
     names = std::to_string(i) + (names.empty() ? "" : ":" + names);
   }
   // The merged root has the upper folder's mode and owner, whatever the layers' roots have.
   struct stat st = {};
-  check_quietly(fstat(layers.folders.back().get(), &st), "fstat({})", layers.paths.back());
-  const UniqueFd& above = layers.upper.get() == -1 ? scratch : layers.upper;
+  check_quietly(fstat(layers.folders.back().fd.get(), &st), "fstat({})", layers.paths.back());
+  if (layers.upper.is_mount) place(layers.upper, "kept");
+  const UniqueFd& above = layers.upper.fd.get() == -1 ? scratch : layers.upper.fd;
   const UniqueFd upper = make_folder(above, "upper", st.st_mode & 07777);
   const UniqueFd work = make_folder(above, "work", 0700);
   link(upper, "upperdir");

@@ -77,7 +77,7 @@ def test_the_images_user(root, folder_of_root, who, shown):
 @pytest.mark.parametrize("who, passwd, message, hint", [
     ("nobody-here", PASSWD, "the image's user nobody-here is not in its /etc/passwd", "-u UID"),
     ("app:nogroup", PASSWD, "the image's group nogroup is not in its /etc/group", "-u UID"),
-    ("app", PASSWD, "the image's user app: uid 1000 is not mapped", "--uid-map"),
+    ("70000", PASSWD, "the image's user 70000: uid 70000 is not mapped", "--uid-map"),
     ("x", b"x:x:4294967295:0::/:\n", "the image's user x is not in its /etc/passwd", "-u UID"),
     ("x", b"x\n:::\n\nx:y:z\n", "the image's user x is not in its /etc/passwd", "-u UID"),
     ("-1", PASSWD, "the image's user -1 is not in its /etc/passwd", "-u UID"),

@@ -42,11 +42,11 @@ static int run(CommandLine& line) {
   Handshake handshake;
   Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
     // in the child, until it becomes the command
-    handshake.wait_for_parent();
+    MountsByPath shown = handshake.wait_for_parent();
     make_mounts_private();
     set_hostname(own.hostname);
-    HostMounts host = network.take_from_host(mounts);
-    OpenLayers folders = take_layers(layers);
+    HostMounts host = network.take_from_host(mounts, shown);
+    OpenLayers folders = take_layers(layers, shown);
     become_root(ids);
     pivot_into(mount_overlay(folders));
     network.set_up_inside(host);
@@ -63,7 +63,7 @@ static int run(CommandLine& line) {
   // in the parent again
   write_id_maps(child.pid(), ids);
   network.connect(child.pid());
-  handshake.let_child_go_on();
+  handshake.let_child_go_on(take_as_parent(layers.paths(), mounts, child.pid(), ids));
   return filter.explain(cgroup.finish(wait_for_pid_1(child)));
 }
 

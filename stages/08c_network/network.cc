@@ -213,7 +213,7 @@ std::uint64_t Network::namespaces() const {
   return options_.kind == NetworkKind::kHost ? 0 : CLONE_NEWNET;
 }
 
-HostMounts Network::take_from_host(MountOptions mounts) const {
+HostMounts Network::take_from_host(MountOptions mounts, MountsByPath& shown) const {
   // Before the volumes that the user has asked for, which may cover them.
   const auto show = [&](const std::string& source, const std::string& target) {
     Volume volume;
@@ -227,14 +227,15 @@ HostMounts Network::take_from_host(MountOptions mounts) const {
     for (const char* path : {"/etc/hosts", "/etc/resolv.conf"}) {
       if (access(path, R_OK) == 0) show(path, path);
     }
-    return box::take_from_host(mounts);
+    return box::take_from_host(mounts, shown);
   }
   // /sys/class/net shows the links of the network namespace in which the sysfs was mounted, see
   // network_namespaces(7). For a new one the kernel requires that namespace to be ours, and, as
   // with /proc, another sysfs to be fully visible.
-  return box::take_from_host(mounts, {new_mount("sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-                                                             MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
-                                      {}});
+  return box::take_from_host(mounts, shown,
+                             {new_mount("sysfs", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                                                     MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
+                              {}});
 }
 
 void Network::set_up_inside(const HostMounts& host) const {

@@ -46,7 +46,7 @@ class Network {
 
   // In the child: take_from_host() of stage 06, but with a /sys that shows the container's links,
   // and with those files of /etc that the host has for the container.
-  [[nodiscard]] HostMounts take_from_host(MountOptions mounts) const;
+  [[nodiscard]] HostMounts take_from_host(MountOptions mounts, MountsByPath& shown) const;
 
   // In the child, in its root, as root: lo, the namespace's settings, /etc/hosts and
   // /etc/resolv.conf. Before the volumes are attached, which may cover these files.

@@ -1,0 +1,88 @@
+#include "stages/05_userns/idmapped_mounts.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/check.h"
+
+namespace box {
+namespace {
+
+UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) {
+  UniqueFd mount = private_copy(path, AT_RECURSIVE);
+  mount_attr attr = {};
+  attr.attr_set = MOUNT_ATTR_IDMAP;
+  attr.userns_fd = static_cast<std::uint64_t>(user_namespace.get());
+  // All that is mounted below, too, if each of these file systems can do it; else (EINVAL) they
+  // keep their owners, as volumes do: with --rootfs / there are /proc and /sys.
+  if (mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr) == 0) {
+    trace("mount_setattr(" + path + ", IDMAP) = 0");
+    return mount;
+  }
+  if (mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attr, sizeof attr) == 0) {
+    trace("mount_setattr(" + path + ", IDMAP, not what is mounted below) = 0");
+    return mount;
+  }
+  throw Failure(
+      errno, "mount_setattr(" + path + ", IDMAP)", kExitSetupFailed,
+      "the file system there cannot show its files with other owners: --uid-map 0:0:65536 "
+      "shows them as they are, and makes root inside the host's root where files are "
+      "concerned");
+}
+
+}  // namespace
+
+UniqueFd private_copy(const std::string& path, unsigned flags) {
+  // No component is a link: each path has been resolved before, and a link that takes a place
+  // meanwhile leads elsewhere.
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  const UniqueFd place(static_cast<int>(check_quietly(
+      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
+  UniqueFd mount(
+      check(open_tree(place.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags),
+            "open_tree({}, CLONE{})", path, (flags & AT_RECURSIVE) != 0 ? "|RECURSIVE" : ""));
+  mount_attr attr = {};
+  attr.propagation = MS_PRIVATE;
+  check_quietly(mount_setattr(mount.get(), "", AT_EMPTY_PATH | flags, &attr, sizeof attr),
+                "mount_setattr({}, PRIVATE)", path);
+  return mount;
+}
+
+MountsByPath show_with_ids_inside(const std::vector<std::string>& paths, pid_t child,
+                                  const IdOptions& ids) {
+  MountsByPath mounts;
+  if (!is_root_of_the_host()) return mounts;
+  UniqueFd user_namespace;
+  for (const auto& path : paths) {
+    struct stat st = {};
+    check_quietly(stat(path.c_str(), &st), "stat({})", path);
+    if (has_outside(ids.uid_map, st.st_uid)) continue;
+    if (user_namespace.get() == -1) {
+      const std::string file = fmt::format("/proc/{}/ns/user", child);
+      user_namespace =
+          UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+    }
+    mounts.emplace(path, idmapped_copy(path, user_namespace));
+  }
+  return mounts;
+}
+
+std::string attach_in_place(MountsByPath& mounts, const std::string& path) {
+  const UniqueFd mount = take(mounts, path);
+  if (mount.get() == -1) return path;
+  check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
+        "move_mount({})", path);
+  // By its descriptor: what is mounted on "/" is not reached by that name.
+  check(fchdir(mount.get()), "fchdir({})", path);
+  return ".";
+}
+
+}  // namespace box
