@@ -8,10 +8,12 @@
 #include <climits>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
 #include <string>
 
 #include "common/check.h"
 #include "common/error_pipe.h"
+#include "common/unique_fd.h"
 
 // libstdc++ calls this when nobody catches an exception, which no main() of ours lets happen. Its
 // own one prints the exception's name, and brings a demangler of 45 KB into each static program for
@@ -31,19 +33,35 @@ void open_standard_files() {
   }
 }
 
+// Whether the mount that our program's file was found in is one of ours, see proc_pid_mountinfo(5).
+bool is_in_our_mounts() {
+  const UniqueFd program(open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(program.get()));
+  std::string id;
+  for (std::string word; info >> word && id.empty();) {
+    if (word == "mnt_id:") info >> id;
+  }
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    if (line.substr(0, line.find(' ')) == id) return true;
+  }
+  return false;
+}
+
 // A hostile root may have a command that is a link to /proc/self/exe, or a script that begins with
 // "#!/proc/self/exe". While we become the command, that is our own program: it would run inside, as
-// a file of the host that the container's root could change (CVE-2019-5736). There our path leads
-// nowhere, or to another file.
+// a file of the host that the container's root could change (CVE-2019-5736).
 void refuse_to_run_inside() {
   char path[PATH_MAX] = {};
   struct stat ours = {};
   struct stat named = {};
   if (readlink("/proc/self/exe", path, sizeof path - 1) == -1) return;  // there is no /proc
   check_quietly(stat("/proc/self/exe", &ours), "stat(/proc/self/exe)");
+  // The usual case, and quick: there may be thousands of mounts.
   if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino) return;
-  throw Failure(std::string("this program's file is not at ") + path +
-                ": it was removed, or is outside of this container");
+  if (!is_in_our_mounts()) {
+    throw Failure(std::string("this program's file is outside of this container: ") + path);
+  }
 }
 
 // Beyond RLIMIT_FSIZE write(2) shall fail, so that we can say so and tidy up.

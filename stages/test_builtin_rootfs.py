@@ -189,7 +189,7 @@ def test_a_root_cannot_make_the_stage_run_inside(root, tmp_path, how):
     result = root.run(STAGE, "--rootfs", inside, "/bin/hello", "/bin/tar")
     assert program.stat() == before
     assert result.returncode == 125
-    assert "is outside of this container" in result.stderr
+    assert "this program's file is outside of this container" in result.stderr
 
 
 def test_no_space_leaves_nothing(user):

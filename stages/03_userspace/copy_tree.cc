@@ -142,6 +142,16 @@ mode_t give_to_owner(const Chown& chown, const struct stat& st, bool privileged,
   return st.st_mode & (S_ISDIR(st.st_mode) ? 01777 : 0777);
 }
 
+// Two paths may lead to one place: /lib is a link to /usr/lib.
+bool is_same_file(int folder, const std::string& name, int other_folder,
+                  const std::string& other_name) {
+  struct stat st = {};
+  struct stat other = {};
+  return fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+         fstatat(other_folder, other_name.c_str(), &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+         st.st_dev == other.st_dev && st.st_ino == other.st_ino;
+}
+
 }  // namespace
 
 Copier::Copier(const std::string& root, std::function<void(const Copied&)> on_progress)
@@ -289,6 +299,7 @@ bool Copier::link_to_copy(const Place& to, const struct stat& st) {
   if (copy == copies_.end()) return false;
   const fs::path first = copy->second;
   const UniqueFd folder = open_in_root(first.parent_path());
+  if (is_same_file(folder.get(), first.filename(), to.folder, to.name)) return true;
   const int result = make_anew(to.folder, to.name, to.path, [&] {
     return linkat(folder.get(), first.filename().c_str(), to.folder, to.name.c_str(), 0);
   });

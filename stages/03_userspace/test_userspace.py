@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -166,6 +167,29 @@ def test_a_script_brings_its_interpreter(builder):
     result = builder.run("--with", script)
     assert result.returncode == 125
     assert f"{script}: its interpreter /no/such/interpreter: No such file" in result.stderr
+
+
+def test_an_interpreter_is_a_program(builder):
+    """Else a script of somebody else's would bring a file into the root that only we may read."""
+    script, secret = builder.scratch / "script", builder.scratch / "secret"
+    secret.write_text("top secret")
+    script.write_text(f"#!{secret}\n")
+    for mode, reason in ((0o600, "Permission denied"), (0o755, "is no program")):
+        secret.chmod(mode)
+        result = builder.run("--with", script)
+        assert result.returncode == 125
+        assert f"{script}: its interpreter {secret}: {reason}" in result.stderr
+
+
+def test_a_file_with_hard_links_may_come_twice(builder):
+    folder = builder.scratch / "links"
+    folder.mkdir()
+    shutil.copy("/bin/ls", folder / "one")
+    os.link(folder / "one", folder / "two")
+    root = builder.build("--with", folder / "one", "--with", folder)
+    one, two = (root / str(folder)[1:] / name for name in ("one", "two"))
+    assert one.read_bytes() == pathlib.Path("/bin/ls").read_bytes()
+    assert one.stat().st_ino == two.stat().st_ino
 
 
 def test_the_second_run_uses_the_first(builder):

@@ -169,7 +169,13 @@ void Plan::add_libraries_below(const std::string& folder) {
 
 void Plan::add_interpreter(const std::string& path, const Script& script) {
   try {
-    add(find_program(script.interpreter));
+    const std::string interpreter = find_program(script.interpreter);
+    // A script of somebody else's could name a file that only we may read: #!/etc/shadow.
+    if (access(interpreter.c_str(), X_OK) == -1) {
+      throw Failure(std::generic_category().message(errno));
+    }
+    if (!read_elf_file(interpreter) && !read_script(interpreter)) throw Failure("is no program");
+    add(interpreter);
     if (fs::path(script.interpreter).filename() != "env") return;
     // "#!/usr/bin/env -S python3 -B": env(1) looks for the first word that is no option of its own.
     std::istringstream words(script.argument);
