@@ -205,7 +205,7 @@ Network::Network(const NetworkOptions& options) : options_(options), ports_(opti
     sockets_ = std::move(sockets);
   } else if (options.kind != NetworkKind::kNone && options.kind != NetworkKind::kHost) {
     // The helpers take the ports themselves: that has only told in time if one is taken.
-    resolv_conf_ = "nameserver " + name_server_of(name_of(options.kind)) + "\n";
+    resolv_conf_ = resolv_conf_of_helper(name_server_of(name_of(options.kind)));
   }
 }
 

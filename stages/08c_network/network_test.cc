@@ -22,6 +22,13 @@ TEST(WithoutLoopback, KeepsAllButTheHostsOwnNameServers) {
   EXPECT_EQ(without_loopback(""), "");
 }
 
+TEST(NamesAServer, ThatCanBeAskedByIpv4) {
+  EXPECT_TRUE(names_a_server("search example.org\nnameserver 192.0.2.53\n"));
+  EXPECT_FALSE(names_a_server("# nameserver 192.0.2.53\noptions edns0\n"));
+  EXPECT_FALSE(names_a_server("nameserver 2001:db8::53\n"));
+  EXPECT_FALSE(names_a_server(""));
+}
+
 bool has(const std::vector<std::string>& words, const std::string& first,
          const std::string& second) {
   const std::string pair[] = {first, second};

@@ -324,14 +324,26 @@ def test_the_helper_that_works_is_chosen(user_host, page):
         assert name_of(helper) == "slirp4netns"
 
 
-def test_a_container_without_a_name_server_is_told_of(root_host):
-    root_host.do("sh", "-c", "echo 'nameserver 127.0.0.1' >/run/r; mount --bind /run/r"
-                             " /etc/resolv.conf")
-    result = root_host.run("--network", "bridge", "cat", "/etc/resolv.conf")
-    assert (result.returncode, result.stdout) == (0, "")
+@pytest.mark.parametrize("text, works", [
+    ("nameserver 127.0.0.1", False), ("nameserver ::1", False), ("nameserver 2001:db8::53", False),
+    ("# nameserver 192.0.2.53", False), ("", False), ("nameserver 192.0.2.53", True)])
+def test_a_container_without_a_name_server_is_told_of(root_host, text, works):
+    root_host.do("sh", "-c", f"echo '{text}' >/run/r; mount --bind /run/r /etc/resolv.conf")
+    result = root_host.run("--network", "bridge", "true")
+    assert result.returncode == 0
+    if works:
+        assert result.stderr == ""
+        return
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: the container has no name server")
     assert hint.startswith("hint: give it a file")
+
+
+@pytest.mark.parametrize("mode", HELPERS)
+def test_a_host_without_a_name_server_is_told_of(user_host, mode):
+    user_host.do("sh", "-c", "echo 'search x' >/run/r; mount --bind /run/r /etc/resolv.conf")
+    message, _ = user_host.run("--network", mode, "true").stderr.splitlines()
+    assert message == f"{STAGE}: the container has no name server: the host has none"
 
 
 @pytest.mark.parametrize("mode", HELPERS)
