@@ -60,6 +60,8 @@ MUTANTS = [
             change(_BRIDGE, "set_ipv4(kBridge, \"rp_filter\", \"1\");", "set_ipv4(kBridge, \"route_localnet\", \"1\");"),
             change(_RULES, "    iifname \"{bridge}\" ip daddr 127.0.0.0/8 drop\n", ""),
         ],
+        also = ["loopback_is_shut_without_rules"],
+        because = "what is open with the rules is open without them",
     ),
     mutant(
         name = "hosts_file_replaced",
@@ -88,6 +90,8 @@ MUTANTS = [
         caught_by = "nothing_is_left",
         why = "the kernel takes a namespace's links, so there seems to be nothing to do",
         changes = [change(_BRIDGE, "leave_bridge(container_of(note).link);", "(void)note;")],
+        also = ["forwarding_is_switched_back"],
+        because = "that is the janitor's work, too",
     ),
     mutant(
         name = "pasta_maps_the_gateway",
