@@ -140,7 +140,8 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        cache_directory().mkdir(mode=0o700, parents=True, exist_ok=True)  # as the stages make it
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise VmError(f"there is no place for the VM's disk: {error}") from error
     image = Image(folder / name)

@@ -307,6 +307,12 @@ def test_a_machine_whose_init_ends_leaves_by_itself_and_starts_again(vm):
     assert sh(vm, "echo again").stdout == "again\n"
 
 
+def test_it_starts_from_a_cache_that_is_closed_to_others():
+    image.cache_directory().chmod(0o700)
+    with Vm() as machine:
+        assert sh(machine, "echo up").stdout == "up\n"
+
+
 # --- The image ------------------------------------------------------------------------------------
 
 

@@ -232,7 +232,16 @@ class Vm:
     def start_qemu(self, image: Image, accelerator: Accelerator, theirs: pathlib.Path,
                    more: Sequence[str] = ()) -> None:
         words = [*confinement(), *self.qemu_words(image, accelerator, theirs), *more]
-        self.qemu = self.start_process("console", words, subprocess.PIPE, TMPDIR=str(theirs))
+        # The cache is closed to all others, and QEMU is another user: it is given open files.
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(open(path, "rb"))
+                     for path in (image.kernel, image.initramfs, image.disk)]
+            for file in files:
+                words = [word.replace(file.name, f"/proc/self/fd/{file.fileno()}")
+                         for word in words]
+            self.qemu = self.start_process("console", words, subprocess.PIPE,
+                                           tuple(file.fileno() for file in files),
+                                           TMPDIR=str(theirs))
 
     def start_ssh(self) -> None:
         """Connects once; every command then is a session of this connection."""
@@ -248,13 +257,13 @@ class Vm:
             subprocess.DEVNULL)
 
     def start_process(self, log: str, words: Sequence[str], stdin: int,
-                      **environment: str) -> subprocess.Popen:
+                      files: Sequence[int] = (), **environment: str) -> subprocess.Popen:
         assert self.folder is not None
         with open(self.folder / log, "wb") as file:
             # In a session of its own: a Ctrl-C is for us, and we end them.
             return subprocess.Popen(words, bufsize=0, stdin=stdin, stdout=file, stderr=file,
                                     cwd="/", env={"PATH": PATH, **environment},
-                                    start_new_session=True)
+                                    start_new_session=True, pass_fds=files)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, every: float = 0.02) -> None:
         end = time.monotonic() + seconds
