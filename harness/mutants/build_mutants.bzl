@@ -48,6 +48,7 @@ def _precompile_headers():
         name = "headers_library",
         srcs = ["headers.cc"],
         copts = _COPTS + ["-xc++-header"],  # what comes out is no object file, whatever its name
+        tags = ["manual"],  # and so cannot be a library
         deps = ["//common:fmt"],
     )
     native.filegroup(
