@@ -13,6 +13,11 @@ def stage_binary(name, deps):
     mutants = ["//harness/mutants:__pkg__"]
     native.exports_files(native.glob(["*.cc"]), visibility = mutants)
     native.exports_files(["README.md"], visibility = ["//slides:__pkg__"])
+    native.filegroup(
+        name = "behaviour_tests",
+        srcs = native.glob(["test_*.py"]),
+        visibility = ["//harness:__pkg__"],  # harness/ESCAPES.md names some
+    )
     cc_library(
         name = "layers",
         visibility = mutants,
