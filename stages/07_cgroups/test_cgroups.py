@@ -383,11 +383,11 @@ def test_the_callers_umask_does_not_close_it(caller, place):
 
 
 @needs_v2
-def test_a_limit_above_is_blamed_if_it_was_that(root, place):
+def test_a_limit_above_is_blamed_if_it_was_that(caller, place):
     (place["cgroup"] / "cgroup.subtree_control").write_text("+memory")
     (place["cgroup"] / "memory.max").write_text("16m")
     script = "x=a; while :; do x=$x$x; done"
-    result = root.run(STAGE, "-m", "64m", "sh", "-c", script, **place["how"])
+    result = caller.run(STAGE, "-m", "64m", "sh", "-c", script, **place["how"])
     assert result.returncode == 137
     message, hint = result.stderr.splitlines()
     assert message == (f"{STAGE}: out of memory: all in {place['cgroup']} together needed more than"

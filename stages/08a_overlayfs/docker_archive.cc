@@ -33,9 +33,9 @@ std::string find_file(const std::string& directory, const std::string& name) {
   return {path, static_cast<std::size_t>(size)};
 }
 
-// "busybox:latest" is called so, and also "latest".
+// "docker.io/library/busybox:latest" is called so, and also "busybox:latest" and "latest".
 bool is_called(const std::string& name, const std::string& tag) {
-  return tag.empty() || name == tag || name.ends_with(":" + tag);
+  return name == tag || name.ends_with("/" + tag) || name.ends_with(":" + tag);
 }
 
 json choose(const std::string& directory, const json& images, const std::string& tag) {

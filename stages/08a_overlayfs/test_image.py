@@ -327,11 +327,11 @@ def docker_archive(config: dict, *layers: bytes, tags: list[str]) -> bytes:
 @pytest.mark.parametrize("prefix", ["", "docker-archive:"])
 def test_a_docker_archive(caller, folder, cache, prefix):
     path = write(caller, folder / "saved.tar", docker_archive(
-        PRINT, BASE, LAYER, BASE, tags=["busybox:one", "other:two"]))
+        PRINT, BASE, LAYER, BASE, tags=["busybox:one", "docker.io/library/other:two"]))
     for tag in ("", ":one", ":busybox:one", ":other:two"):
         assert caller.output(STAGE, "--image", f"{prefix}{path}{tag}") == "hello\n/work\none\ntwo"
     refused(caller.run(STAGE, "--image", f"{prefix}{path}:three"), "has no image called three",
-            "busybox:one, other:two")
+            "busybox:one, docker.io/library/other:two")
 
 
 @pytest.mark.parametrize("prefix", ["", "oci-archive:"])
