@@ -243,6 +243,16 @@ def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_
         125, f"{any_stage.name}: the container was killed by SIGKILL before it was built\n")
 
 
+@pytest.mark.stages_from(5)
+def test_what_the_child_has_reported_is_told_not_what_then_failed_in_the_parent(any_stage):
+    """The child ends before the parent writes its id maps: that they cannot be is no news."""
+    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=setpgid:error=EPERM"]
+    for _ in range(3):
+        result = any_stage.run("true", before=words)
+        assert (result.returncode, result.stderr) == (
+            125, f"{any_stage.name}: setpgid(): Operation not permitted\n")
+
+
 def test_a_limit_of_file_sizes_is_the_commands(any_stage):
     """SIGXFSZ does what our caller has chosen, though we ignore it ourselves."""
     assert any_stage.run("true").returncode == 0  # has unpacked what it needs

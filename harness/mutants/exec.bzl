@@ -233,6 +233,8 @@ MUTANTS = [
             change(_EXEC, "check_quietly(setpgid(0, 0), \"setpgid()\");", ""),
             change(_EXEC, "(void)setpgid(pid_, pid_);", ""),
         ],
+        also = ["ctrl_c_arrives_once", "terminal_is_given_back"],
+        because = "the terminal is lent to a process group that is not there",
     ),
     mutant(
         name = "umask_of_the_caller",

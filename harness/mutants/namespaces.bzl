@@ -312,7 +312,15 @@ MUTANTS = [
                 "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent has died\");",
                 "(void)event;",
             ),
+            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
+            change("01_exec/process.cc", "  ErrorPipe::announce_exec();", """  (void)signal(SIGPIPE, SIG_IGN);
+  try {
+    ErrorPipe::announce_exec();
+  } catch (const Failure&) {
+  }"""),
         ],
+        also = ["death_with_the_parent_cannot_be_revoked"],
+        because = "a process that watches the parent would end this container, too, as would SIGPIPE",
     ),
     mutant(
         name = "init_does_not_reap",

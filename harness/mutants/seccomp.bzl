@@ -162,7 +162,11 @@ MUTANTS = [
             change("08b_seccomp/main.cc", "    if (own.init) become_init();", """    filter.install();
     if (own.init) become_init();"""),
         ],
-        also = ["profile_of_a_file_is_used"],
+        also = [
+            "profile_of_a_file_is_used",
+            "strict_profile_denies_more",
+            "strict_profile_runs_a_shell",
+        ],
         because = "what does not start uses no profile",
     ),
     mutant(

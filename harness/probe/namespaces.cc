@@ -65,10 +65,6 @@ void do_kill(const Verb& verb, Answer& answer) {
                     0);
 }
 
-void do_no_death_signal(const Verb&, Answer& answer) {
-  answer.add_result(prctl(PR_SET_PDEATHSIG, 0) == 0);
-}
-
 void do_sysv(const Verb& verb, Answer& answer) {
   answer.add_result(msgget(static_cast<key_t>(verb.number(0)), 0) != -1);
 }
@@ -126,6 +122,13 @@ void orphans(const Verb& verb) {
   answer.send();
 }
 
+// no_death_signal: what the program under test may have asked for is revoked, for this process.
+void revoke_death_signal(const Verb& verb) {
+  Answer answer(verb);
+  answer.add_result(prctl(PR_SET_PDEATHSIG, 0) == 0);
+  answer.send();
+}
+
 // daemon=SECONDS: leaves a process that belongs to nobody's session.
 void leave_daemon(const Verb& verb) {
   const pid_t child = fork();
@@ -148,7 +151,6 @@ constexpr KnownVerb kVerbs[] = {
     {"set_hostname", do_set_hostname},
     {"processes", do_processes},
     {"kill", do_kill},
-    {"no_death_signal", do_no_death_signal},
     {"sysv", do_sysv},
     {"make_sysv", do_make_sysv},
     {"remove_sysv", do_remove_sysv},
@@ -159,6 +161,7 @@ constexpr KnownVerb kVerbs[] = {
     {"orphan", nullptr, orphan},
     {"orphans", nullptr, orphans},
     {"daemon", nullptr, leave_daemon},
+    {"no_death_signal", nullptr, revoke_death_signal},
 };
 
 }  // namespace
