@@ -14,7 +14,7 @@ IdOptions find_user(const LayerOptions& options, const IdOptions& ids, ProcessOp
   if (!options.image || options.image->user.empty() || ids.user_given) return found;
   const std::string& text = options.image->user;
   const auto colon = text.find(':');
-  const std::string user = text.substr(0, colon);
+  const std::string user = colon == 0 ? "0" : text.substr(0, colon);  // ":50" is root's group
   const std::string group = colon == std::string::npos ? "" : text.substr(colon + 1);
 
   const auto number = parse_id(user);

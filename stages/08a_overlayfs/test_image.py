@@ -64,7 +64,7 @@ USERS = ["--uid-map", "0:0:2000", "--gid-map", "0:0:2000"]
 @pytest.mark.parametrize("who, shown", [
     ("", "0 0 /root"), ("app", "1000 1001 /home/app"), ("1000", "1000 1001 /home/app"),
     ("1000:7", "1000 7 /home/app"), ("app:staff", "1000 50 /home/app"), ("77", "77 0 /root"),
-    ("root", "0 0 /root"),
+    ("root", "0 0 /root"), (":50", "0 50 /root"), (":staff", "0 50 /root"),
 ])
 def test_the_images_user(root, folder_of_root, who, shown):
     path = write_layout(root, folder_of_root / "image", oci.layout([BASE], {"User": who}))

@@ -208,6 +208,20 @@ def test_owners(root, folder_of_root):
     assert out == "33 44\n5 0"
 
 
+def test_owners_are_the_same_with_roots_own_range(root, folder_of_root):
+    """Layers and what is kept are shown with the ids inside: on the disk they are as they were."""
+    path, kept = folder_of_root / "a.tar", folder_of_root / "kept"
+    path.write_bytes(oci.tar(oci.entry("f", b"", uid=33, gid=44, mode=0o600)))
+    words = ["--layer", path, "--keep", kept]
+    script = ("stat -c '%u %g' /f; cat /f; chown 7:8 /f; echo x >/new;"
+              " grep -c '^ *0 *0 ' /proc/self/uid_map")
+    assert root.run(STAGE, *words, "sh", "-c", script).stdout == "33 44\n0\n"
+    for name, owner in (("f", (7, 8)), ("new", (0, 0))):
+        status = (kept / "upper" / name).stat()
+        assert (status.st_uid, status.st_gid) == owner
+    assert root.output(STAGE, *words, "stat", "-c", "%u %g", "/f", "/new") == "7 8\n0 0"
+
+
 def test_holes_stay_holes(caller, folder, tree, cache):
     """A file of 3 TB, all hole but its last bytes: GNU tar --sparse."""
     sparse = folder / "sparse"
