@@ -228,8 +228,8 @@ MUTANTS = [
         changes = [
             change(
                 "08a_overlayfs/image_user.cc",
-                "if (!options.image || options.image->user.empty() || ids.user_given) return found;",
-                "if (!options.image || options.image->user.size() < 64 || ids.user_given) return found;",
+                "if (!options.image || options.image->user.empty() || ids.user_given) {",
+                "if (!options.image || options.image->user.size() < 64 || ids.user_given) {",
             ),
         ],
     ),

@@ -14,8 +14,8 @@ MUTANTS = [
         changes = [
             change(
                 _IDS,
-                "if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {",
-                "if (!root) {",
+                "    if (setgroups_may_be_denied(ids.gid_map)) {",
+                "    if (!root) {",
             ),
         ],
     ),
@@ -93,7 +93,7 @@ MUTANTS = [
             change("05_userns/main.cc", """    become_root(ids);
     mount_proc();
     make_workdir(process);
-    become_user(ids);
+    become_user(find_user(ids, process));
 """, """    mount_proc();
     try {
       become_root(ids);
@@ -126,7 +126,7 @@ MUTANTS = [
             change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
 #include <sys/prctl.h>
 #include "common/run_main.h\""""),
-            change("05_userns/main.cc", "    become_user(ids);\n", """    become_user(ids);
+            change("05_userns/main.cc", "    become_user(find_user(ids, process));\n", """    become_user(find_user(ids, process));
     (void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT);
 """),
         ],
@@ -136,7 +136,7 @@ MUTANTS = [
         stage = "05_userns",
         caught_by = "given_user_runs_the_command",
         why = "--user was read, and then forgotten",
-        changes = [change("05_userns/main.cc", "    become_user(ids);\n", "")],
+        changes = [change("05_userns/main.cc", "    become_user(find_user(ids, process));\n", "")],
         also = ["given_user_has_no_capabilities"],
         because = "exec(2) keeps the capabilities of uid 0, which it still is",
     ),

@@ -14,6 +14,7 @@
 #include "common/run_program.h"
 #include "common/write_file.h"
 #include "stages/05_userns/subordinate_ids.h"
+#include "stages/05_userns/user_database.h"
 #include "stages/05_userns/user_namespace_hint.h"
 
 namespace box {
@@ -36,13 +37,29 @@ std::vector<std::string_view> split_at_colons(std::string_view text) {
   }
 }
 
+// What of UID|NAME[:GID|GROUP] is a number is known at once; a name is the container's.
 void parse_user(const std::string& text, IdOptions& ids) {
   const auto parts = split_at_colons(text);
-  if (parts.size() > 2 || !parse_number(parts[0], ids.user) ||
-      (parts.size() == 2 && !parse_number(parts[1], ids.group))) {
-    throw Failure("is not UID or UID:GID");
+  if (parts.size() > 2 || (parts[0].empty() && parts.size() == 1) ||
+      (parts.size() == 2 && parts[1].empty())) {
+    throw Failure("is not UID|NAME[:GID|GROUP]");
   }
+  for (const auto part : parts) {
+    if (part.find_first_not_of("0123456789") == std::string_view::npos && !part.empty() &&
+        !parse_id(part)) {
+      throw Failure("there is no id " + std::string(part));
+    }
+  }
+  ids.user_text = text;
+  ids.user = parse_id(parts[0]).value_or(0);
+  ids.group = parts.size() == 2 ? parse_id(parts[1]).value_or(0) : 0;
   ids.user_given = true;
+}
+
+// Whether the kernel takes such a gid_map only after setgroups(2) has been denied, see
+// write_id_maps(). /proc/self/setgroups cannot be asked while there is no /proc.
+bool setgroups_may_be_denied(const IdMap& gid_map) {
+  return gid_map.size() == 1 && gid_map[0].count == 1;
 }
 
 bool overlap(std::uint64_t a, std::uint64_t b, const IdRange& x, const IdRange& y) {
@@ -160,7 +177,7 @@ IdOptions::IdOptions(CommandLine& line) {
           "uids IN.. inside are OUT.. outside, N of them (default: 0:you:1; for root a range of "
           "its own)");
   add_map("--gid-map", gid_map, "the same for gids");
-  line.add_option("-u,--user", "UID[:GID]", "who runs the command (default: 0:0)",
+  line.add_option("-u,--user", "UID|NAME[:GID|GROUP]", "who runs the command (default: 0:0)",
                   [this](const std::string& text) { parse_user(text, *this); });
   line.add_check([this] {
     choose_maps();
@@ -192,7 +209,7 @@ void write_id_maps(pid_t child, const IdOptions& ids) {
     // A group can be a denial: mode 0604 keeps the group's members out. Who could drop his groups
     // in his own namespace would get in. So the kernel takes gid_map from an ordinary user only
     // after setgroups(2) has been denied for good; and with one gid nobody misses it.
-    if (ids.gid_map.size() == 1 && ids.gid_map[0].count == 1) {
+    if (setgroups_may_be_denied(ids.gid_map)) {
       write_file(process + "setgroups", "deny");
     }
     write_file(process + "gid_map", lines_of(ids.gid_map));
@@ -201,10 +218,42 @@ void write_id_maps(pid_t child, const IdOptions& ids) {
   }
 }
 
+IdOptions find_user(const IdOptions& ids, ProcessOptions& process) {
+  IdOptions found = ids;
+  if (!ids.user_given) return found;
+  const auto parts = split_at_colons(ids.user_text);
+  const std::string user(parts[0]);
+  const auto entry = find_passwd_entry(read_database("/etc/passwd"), user.empty() ? "0" : user);
+  if (!entry && !user.empty() && !parse_id(user)) {
+    throw Failure("--user " + ids.user_text + ": the container's /etc/passwd has no user " + user);
+  }
+  if (entry) found.user = entry->uid;
+  process.environment.try_emplace("HOME", entry && !entry->home.empty() ? entry->home : "/");
+  if (parts.size() == 2) {
+    const std::string group(parts[1]);
+    const auto gid =
+        parse_id(group) ? parse_id(group) : find_group(read_database("/etc/group"), group);
+    if (!gid) {
+      throw Failure("--user " + ids.user_text + ": the container's /etc/group has no group " +
+                    group);
+    }
+    found.group = *gid;
+  } else if (entry) {
+    found.group = entry->gid;
+    found.groups = groups_of(read_database("/etc/group"), entry->name);
+    std::erase_if(found.groups, [&](gid_t gid) { return !maps(found.gid_map, gid); });
+  }
+  found.check_that_user_is_mapped("--user " + ids.user_text);
+  return found;
+}
+
 void become_root(const IdOptions& ids) {
-  // Until the maps were written we were 65534, whom all unmapped ids are shown as. setgroups(2)
-  // fails where it is denied: the groups of the caller stay, and are shown as 65534, too.
-  if (setgroups(0, nullptr) == -1 && errno != EPERM) check(-1, "setgroups(0)");
+  // Until the maps were written we were 65534, whom all unmapped ids are shown as. Where
+  // setgroups(2) is denied the groups of the caller stay, and are shown as 65534, too.
+  const int dropped = setgroups(0, nullptr);
+  if (dropped == -1 && !(errno == EPERM && setgroups_may_be_denied(ids.gid_map))) {
+    check(-1, "setgroups(0)");
+  }
   if (maps(ids.gid_map, 0)) check(setresgid(0, 0, 0), "setresgid(0, 0, 0)");
   if (maps(ids.uid_map, 0)) check(setresuid(0, 0, 0), "setresuid(0, 0, 0)");
 }
@@ -212,7 +261,7 @@ void become_root(const IdOptions& ids) {
 void become_user(const IdOptions& ids) {
   if (!ids.user_given) return;
   // The uid last: it takes the right to change the others with it.
-  if (!ids.groups.empty()) {
+  if (!ids.groups.empty() && !setgroups_may_be_denied(ids.gid_map)) {
     check(setgroups(ids.groups.size(), ids.groups.data()), "setgroups({})", ids.groups.size());
   }
   check(setresgid(ids.group, ids.group, ids.group), "setresgid({0}, {0}, {0})", ids.group);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "stages/01_exec/process.h"
 #include "stages/05_userns/handshake.h"
 #include "stages/05_userns/id_range.h"
 
@@ -35,6 +36,7 @@ struct IdOptions {
 
   IdMap uid_map;
   IdMap gid_map;
+  std::string user_text;  // --user, as given: UID or NAME, and perhaps :GID or :GROUP
   uid_t user = 0;
   gid_t group = 0;
   std::vector<gid_t> groups;  // beside `group`
@@ -54,6 +56,11 @@ void write_id_maps(pid_t child, const IdOptions& ids);
 // through its caller's private home. Stays who it is if the maps have no 0: it has all capabilities
 // in the namespace in any case.
 void become_root(const IdOptions& ids);
+
+// In the child, in its root: returns `ids` with the user that --user names. Names are looked up in
+// the container's /etc/passwd and /etc/group. As in docker run a user whose group is not given has
+// the groups of these files, and HOME in `process` becomes the user's home, or / without one.
+[[nodiscard]] IdOptions find_user(const IdOptions& ids, ProcessOptions& process);
 
 // In the child, with the container built: becomes who --user says. Does nothing without --user.
 void become_user(const IdOptions& ids);

@@ -9,6 +9,7 @@
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/05_userns/idmapped_mounts.h"
+#include "stages/05_userns/keyring.h"
 
 using namespace box;
 
@@ -28,13 +29,14 @@ static int run(CommandLine& line) {
   Child child = start_child_in(namespaces, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
+    join_new_keyring();
     make_mounts_private();
     set_hostname(own.hostname);
     change_root(attach_in_place(shown, root));
     become_root(ids);
     mount_proc();
     make_workdir(process);
-    become_user(ids);
+    become_user(find_user(ids, process));
     die_with(parent);
     if (own.init) become_init();
     exec_command(process, container_environment(line.program()));

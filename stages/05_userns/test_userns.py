@@ -143,7 +143,12 @@ def test_what_it_writes_belongs_to_the_caller(caller):
     (["--uid-map", "0:0:4294967295"],
      "--uid-map 0:0:4294967295: is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1"),
     (["--uid-map", "0:1:2", "--uid-map", "1:7:1"], "--uid-map 1:7:1: 1:7:1 overlaps 0:1:2"),
-    (["--user", "me"], "--user me: is not UID or UID:GID"),
+    (["--user", ""], "--user : is not UID|NAME[:GID|GROUP]"),
+    (["--user", "me:"], "--user me:: is not UID|NAME[:GID|GROUP]"),
+    (["--user", "0:0:0"], "--user 0:0:0: is not UID|NAME[:GID|GROUP]"),
+    (["--user", "4294967295"], "--user 4294967295: there is no id 4294967295"),
+    (["--user", "me"], "--user me: the container's /etc/passwd has no user me"),
+    (["--user", "root:us"], "--user root:us: the container's /etc/group has no group us"),
     (["--user", "70000"], "--user: uid 70000 is not mapped"),
     (["--user", "0:70000"], "--user: gid 70000 is not mapped"),
 ])
@@ -160,6 +165,59 @@ def test_root_maps_what_it_likes(root):
     out = root.output(STAGE, "--uid-map", "0:100000:10", "--uid-map", "10:5:1", "cat",
                       "/proc/self/uid_map")
     assert out.split() == ["0", "100000", "10", "10", "5", "1"]
+
+
+@pytest.mark.parametrize("who, shown", [
+    ("guest", "1000 1000 /home"), ("guest:root", "1000 0 /home"), ("1000", "1000 1000 /home"),
+    ("1000:7", "1000 7 /home"), (":7", "0 7 /root"), ("7", "7 0 /"), ("7:guest", "7 1000 /")])
+def test_a_user_may_have_a_name(root, who, shown):
+    """As docker run: the container's names, the user's group and home."""
+    assert root.output(STAGE, "-u", who, "sh", "-c", "echo $(id -u) $(id -g) $HOME") == shown
+    assert root.output(STAGE, "-u", who, "-e", "HOME=/x", "sh", "-c", "echo $HOME") == "/x"
+
+
+KEYS = """
+import ctypes, os, sys
+def keyctl(*words):
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(250, *words)
+    return result
+JOIN, SEARCH, SESSION = 1, 10, -3
+add_key = ctypes.CDLL(None).syscall
+keyctl(JOIN, None)
+assert add_key(248, b"user", b"bugtest", b"hunter2", 7, SESSION) > 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_the_callers_keys_are_not_the_containers(caller):
+    """CVE class of runc#453: a process possesses the keys of its session, whatever ids it has."""
+    python = ["python3", "-c", KEYS]
+    look = ["--rootfs", "/", "python3", "-c",
+            "import ctypes; print(ctypes.CDLL(None).syscall(250, 10, -3, b'user', b'bugtest', 0))"]
+    number = caller.output(STAGE, *look, before=python)
+    assert number == "-1", "the key is found inside"
+    seen = subprocess.run([*python, shutil.which("python3"), *look[3:]], capture_output=True,
+                          text=True, check=True)
+    assert int(seen.stdout) > 0, "the key is there outside"
+
+
+@pytest.mark.as_shipped
+def test_a_filter_that_refuses_clone3_is_named(user):
+    before = ["strace", "-f", "-o", "/dev/null", "-e", "inject=clone3:error=ENOSYS"]
+    result = user.run(STAGE, "true", before=before)
+    assert result.returncode == 125
+    message, hint = result.stderr.splitlines()
+    assert message.endswith("Function not implemented")
+    assert hint == "hint: this kernel has no clone3(2): Linux 5.3 was the first"
+
+
+@pytest.mark.as_shipped
+def test_groups_that_could_not_be_dropped_are_a_failure(root):
+    before = ["strace", "-f", "-o", "/dev/null", "-e", "inject=setgroups:error=EPERM"]
+    result = root.run(STAGE, "true", before=before)
+    assert (result.returncode, result.stderr) == (
+        125, f"{STAGE}: setgroups(0): Operation not permitted\n")
 
 
 def test_a_map_without_root_works(caller):

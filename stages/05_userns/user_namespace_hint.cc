@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/mount_points.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -24,29 +26,25 @@ long read_sysctl(const std::string& name) {
   return value;
 }
 
-// The mount points of this process, see proc_pid_mountinfo(5).
-std::vector<std::string> mount_points() {
-  std::vector<std::string> points;
-  std::ifstream mountinfo("/proc/self/mountinfo");
-  for (std::string line; std::getline(mountinfo, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    points.push_back(point);
-  }
-  return points;
-}
-
-// Whether our root directory is not that of our mount namespace. Root finds out by joining the
-// namespace that it is in, which resets the root, see setns(2); we are about to leave in any case.
-// An ordinary user sees at least whether some mount is on "/": in a chroot to a plain directory
-// none is.
+// Whether our root directory is not that of our mount namespace. A child finds out, if it is root:
+// it joins the namespace that it is in, which resets its root, see setns(2). An ordinary user sees
+// at least whether some mount is on "/": in a chroot to a plain directory none is.
 bool is_in_chroot() {
-  struct stat ours;
-  struct stat real;
-  const UniqueFd own(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
-  if (stat("/", &ours) == 0 && setns(own.get(), CLONE_NEWNS) == 0 && stat("/", &real) == 0) {
-    return ours.st_dev != real.st_dev || ours.st_ino != real.st_ino;
+  enum { kNo, kYes, kUnknown };
+  const pid_t asked = fork();
+  if (asked == 0) {
+    struct stat ours;
+    struct stat real;
+    const UniqueFd own(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+    if (stat("/", &ours) == -1 || setns(own.get(), CLONE_NEWNS) == -1 || stat("/", &real) == -1) {
+      _exit(kUnknown);
+    }
+    _exit(ours.st_dev != real.st_dev || ours.st_ino != real.st_ino ? kYes : kNo);
+  }
+  int status = 0;
+  if (asked != -1 && waitpid(asked, &status, 0) == asked && WIFEXITED(status) &&
+      WEXITSTATUS(status) != kUnknown) {
+    return WEXITSTATUS(status) == kYes;
   }
   for (const auto& point : mount_points()) {
     if (point == "/") return false;
@@ -66,6 +64,15 @@ std::string first_cover_of_proc() {
   return "";
 }
 
+// See "Seccomp" in proc_pid_status(5): 2 is a filter.
+bool has_seccomp_filter() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line == "Seccomp:\t2") return true;
+  }
+  return false;
+}
+
 bool mentions(const Failure& failure, const std::string& call) {
   return std::string(failure.what()).find(call) != std::string::npos;
 }
@@ -75,6 +82,12 @@ bool mentions(const Failure& failure, const std::string& call) {
 std::string user_namespace_hint(const Failure& failure) {
   if (read_sysctl("user/max_user_namespaces") == 0) {
     return "user namespaces are switched off here: sudo sysctl -w user.max_user_namespaces=10000";
+  }
+  if (failure.error() == ENOSYS && mentions(failure, "clone3")) {
+    return has_seccomp_filter()
+               ? "a seccomp filter keeps clone3(2) from us, as Docker's does: docker run "
+                 "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+               : "this kernel has no clone3(2): Linux 5.3 was the first";
   }
   if (failure.error() != EPERM && failure.error() != EACCES) return "";
 

@@ -8,6 +8,7 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/05_userns/keyring.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 
@@ -30,6 +31,7 @@ static int run(CommandLine& line) {
   Child child = start_child_in(namespaces, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
+    join_new_keyring();
     make_mounts_private();
     set_hostname(own.hostname);
     HostMounts host = take_from_host(mounts, shown);
@@ -39,7 +41,7 @@ static int run(CommandLine& line) {
     protect_kernel_paths(host);
     make_workdir(process);
     if (mounts.read_only) make_root_read_only();
-    become_user(ids);
+    become_user(find_user(ids, process));
     die_with(parent);
     if (own.init) become_init();
     exec_command(process, container_environment(line.program()));

@@ -1,10 +1,12 @@
 #include "stages/06_pivot_root/mounts.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -154,6 +156,16 @@ Sysfs copy_sysfs(MountsByPath& shown) {
   return sys;
 }
 
+// A program that opens /dev/stderr opens the pipe again, as another user than its maker with
+// --user. A pipe has no name by which others could reach it: only through /proc/PID/fd of a process
+// that has it, which is asked for more than this mode. That it may be somebody else's is no error.
+void share_pipes() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    struct statfs fs = {};
+    if (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC) (void)fchmod(fd, 0666);
+  }
+}
+
 }  // namespace
 
 MountsByPath take_as_parent(std::vector<std::string> paths, const MountOptions& mounts, pid_t child,
@@ -161,6 +173,7 @@ MountsByPath take_as_parent(std::vector<std::string> paths, const MountOptions& 
   for (const Volume& volume : mounts.volumes) {
     if (volume.idmap) paths.push_back(volume.source);
   }
+  share_pipes();
   MountsByPath taken = show_with_ids_inside(paths, child, ids);
   if (is_root_of_the_host()) {
     taken.emplace("/sys", private_copy("/sys", 0));

@@ -344,6 +344,13 @@ def test_a_fifo_as_mount_point_does_not_hang(caller, folder):
     assert out == pathlib.Path("/etc/os-release").read_text().splitlines()[0]
 
 
+def test_another_user_can_open_dev_stderr(root):
+    """nginx and httpd log there; with a pipe as `| cat` makes it."""
+    script = "echo out >/dev/stdout; echo err >/dev/stderr; read line </dev/stdin; echo $line"
+    result = root.run(STAGE, "-u", "1000:1000", "sh", "-c", script, input="in\n")
+    assert (result.stdout, result.stderr) == ("out\nin\n", "err\n")
+
+
 def test_the_hosts_root_can_be_the_root(caller):
     script = "id -u; echo $$; for p in /proc/[0-9]*; do echo $p; done"
     out = caller.output(STAGE, "--rootfs", "/", "sh", "-c", script)

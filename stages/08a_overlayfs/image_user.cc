@@ -11,7 +11,9 @@ namespace box {
 IdOptions find_user(const LayerOptions& options, const IdOptions& ids, ProcessOptions& process) {
   constexpr const char* kHint = "-u UID[:GID] chooses another";
   IdOptions found = ids;
-  if (!options.image || options.image->user.empty() || ids.user_given) return found;
+  if (!options.image || options.image->user.empty() || ids.user_given) {
+    return find_user(ids, process);
+  }
   const std::string& text = options.image->user;
   const auto colon = text.find(':');
   const std::string user = colon == 0 ? "0" : text.substr(0, colon);  // ":50" is root's group

@@ -71,7 +71,7 @@ def test_the_images_user(root, folder_of_root, who, shown):
     script = "echo $(id -u) $(id -g) $HOME"
     assert root.output(STAGE, *USERS, "--image", path, "sh", "-c", script) == shown
     words = ["-u", "3:4", "--image", path, "sh", "-c", script]
-    assert root.output(STAGE, *USERS, *words) == "3 4 /root"
+    assert root.output(STAGE, *USERS, *words) == "3 4 /"
 
 
 @pytest.mark.parametrize("who, passwd, message, hint", [

@@ -8,6 +8,7 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/05_userns/keyring.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 #include "stages/07_cgroups/cgroup.h"
@@ -40,6 +41,7 @@ static int run(CommandLine& line) {
   Child child = start_child_in(namespaces, cgroup, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
+    join_new_keyring();
     make_mounts_private();
     set_hostname(own.hostname);
     HostMounts host = take_from_host(mounts, shown);
