@@ -246,4 +246,25 @@ MUTANTS = [
             change(_EXEC, "  restore_signals();", "  restore_signals();\n  umask(077);"),
         ],
     ),
+    mutant(
+        name = "descriptor_3_inherited",
+        stage = "01_exec",
+        caught_by = "descriptors_are_closed",
+        why = "off by one: 0, 1 and 2 are three",
+        changes = [
+            change(_EXEC, "close_all_but(still_needed);", """still_needed.push_back(3);
+  close_all_but(still_needed);"""),
+        ],
+    ),
+    mutant(
+        name = "stop_taken_for_the_end",
+        stage = "01_exec",
+        caught_by = "a_stop_is_no_end",
+        why = "waitpid(2) has returned, and so the child seems to be gone",
+        changes = [
+            change("01_exec/wait_for.cc", "if (!WIFSTOPPED(*status)) return", "return"),
+            change("01_exec/wait_for.cc", """      if (job_control_) job_control_->child_has_stopped(WSTOPSIG(*status));
+""", ""),
+        ],
+    ),
 ]

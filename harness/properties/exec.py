@@ -133,6 +133,14 @@ def rows() -> List[Property]:
             man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
             command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
         Property(
+            name="a_stop_is_no_end", since="01", scene=stopped, observe=status_survives,
+            control=Control.NONE, seen_failing="the mutant stop_taken_for_the_end",
+            holds="a command that is stopped and continued ends with its own status",
+            violated="the program ends when its command stops",
+            lesson="Debuggers, `kill -STOP` and Ctrl-Z stop a process; wait(2) can tell that, too.",
+            man="2 wait", mistake="WUNTRACED was given, and WIFSTOPPED not asked for.",
+            command="{stage} -- /bin/sh -c 'kill -STOP $$; exit 37'; echo $?"),
+        Property(
             name="ignored_sigchld_does_no_harm", since="01", scene=sigchld_ignored,
             observe=status_survives,
             holds="the status arrives though the caller ignores SIGCHLD", violated="it is lost",
@@ -220,6 +228,24 @@ def group_killed(stage: Stage) -> Look:
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("hello", "kill=0,9", "exit=37"))
     look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def stopped(stage: Stage) -> Look:
+    """The command is stopped from outside, and continued."""
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1", "exit=37"))
+    if stage.wait_for_hold(look, run, "run"):
+        probe = stage.find_probe(run)["pid"]
+        stage.agent.signal("STOP", pid=probe)
+        time.sleep(stage.seconds(0.1))
+        try:
+            stage.agent.signal("CONT", pid=probe)
+            stage.agent.write(run["run"], "\n", close=True)
+        except AgentError:
+            pass  # the program has ended, and its command with it
+        stage.end(look, run, "run")
     return look
 
 

@@ -73,7 +73,7 @@ def missing_calls(stage: Stage) -> Dict[str, NotTestable]:
     """System calls that this kernel does not have, whoever asks."""
     verbs = [stage.table[ask].verb for ask in ("int80_calls", "x32_calls", "newer_call")]
     done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
-                          **stage.circumstances())
+                           **stage.circumstances())
     told = [stage.answers(done["stdout"]).get(verb, [{}])[0] for verb in verbs]
     missing: Dict[str, NotTestable] = {}
     if "getpid=ok" not in told[0].get("outcomes", []):
@@ -109,7 +109,8 @@ def inside(stage: Stage) -> Look:
         if not stage.at_least("06"):
             stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
     stage.watch()
-    files = [{"fd": 7, "path": stage.names["secret"]}, {"fd": 8, "path": "/"}]
+    files = [{"fd": 3, "path": "/"}, {"fd": 7, "path": stage.names["secret"]},
+             {"fd": 8, "path": "/"}]
     wanted = [(ask, ask.verb.format_map(stage.names)) for key, ask in stage.table.items()
               if key in stage.asks | {"hello"}]
     early = [verb for ask, verb in wanted if not ask.late]

@@ -105,11 +105,11 @@ def test_the_container_dies_with_a_killed_parent(root, options):
 @pytest.mark.parametrize("options", [[], ["--init"]], ids=["direct", "init"])
 def test_the_container_dies_with_a_killed_parent_though_it_has_revoked_that(root, options):
     """By the call that the stage has made: prctl(PR_SET_PDEATHSIG, 0)."""
-    mark = f"31{secrets.randbelow(10**9)}"
-    revoke = (f"import ctypes, time; ctypes.CDLL(None).prctl(1, 0); print('ready', flush=True); "
-              f"time.sleep({mark})")
-    with root.start(STAGE, "--rootfs", "/", *options, "/usr/bin/python3", "-c",
-                    revoke) as process:
+    mark = secrets.token_hex(16)
+    revoke = ("import ctypes, time; ctypes.CDLL(None).prctl(1, 0); print('ready', flush=True); "
+              "time.sleep(60)")
+    with root.start(STAGE, "--rootfs", "/", *options, "/usr/bin/python3", "-c", revoke,
+                    mark) as process:
         assert process.stdout.readline() == "ready\n"
         assert processes_with(mark)
         process.kill()
