@@ -11,7 +11,8 @@ namespace box {
 // with a hint, and its exit status (125 unless it says otherwise).
 int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run);
 
-// In the child, before the exec: the signals that run_main() ignores do again what our caller chose.
+// In the child, before the exec: the signals that run_main() ignores do again what our caller
+// chose.
 void restore_signals();
 
 }  // namespace box

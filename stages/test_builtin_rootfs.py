@@ -162,36 +162,6 @@ def test_root_uses_no_cache_of_another_user(root, tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == expected
 
 
-@pytest.mark.parametrize("how", ["script", "link"])
-def test_a_root_cannot_make_the_stage_run_inside(root, tmp_path, how):
-    """CVE-2019-5736: there, /proc/1/exe would be a file of the host that the container may change.
-
-    The root has a tar where the host has the stage's, and a tar(1), which older stages called.
-    """
-    inside = tmp_path / "root"
-    program = pathlib.Path(root.program(STAGE))
-    for folder in ("bin", "proc", f"{program.parents[2]}/rootfs".lstrip("/")):
-        (inside / folder).mkdir(parents=True)
-    (inside / f"{program.parents[2]}/rootfs/rootfs.tar".lstrip("/")).write_bytes(b"")
-    (inside / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
-    for name in ("sh", "chmod"):
-        (inside / "bin" / name).symlink_to("busybox")
-    (inside / "bin/tar").write_text("#!/bin/sh\nchmod 4755 /proc/1/exe\n")
-    if how == "script":
-        (inside / "bin/hello").write_text("#!/proc/self/exe\n")
-    else:
-        (inside / "bin/hello").symlink_to("/proc/self/exe")
-    for name in ("busybox", "tar"):
-        (inside / "bin" / name).chmod(0o755)
-    if how == "script":
-        (inside / "bin/hello").chmod(0o755)
-    before = program.stat()
-    result = root.run(STAGE, "--rootfs", inside, "/bin/hello", "/bin/tar")
-    assert program.stat() == before
-    assert result.returncode == 125
-    assert "this program's file is outside of this container" in result.stderr
-
-
 def test_no_space_leaves_nothing(user):
     if os.geteuid() != 0:
         pytest.skip("mounts a small file system: needs root")

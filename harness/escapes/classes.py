@@ -53,6 +53,19 @@ CLASSES: Tuple[Escape, ...] = (
            " directory, which is one of the host's that the runtime has open", "what the child took from the"
            " host is closed before a path of the image's is looked up",
            rows=("workdir_of_an_image_stays_inside",)),
+    Escape("CVE-2019-5736", "the command is a link to /proc/self/exe, or a script that begins with"
+           " \"#!/proc/self/exe\": the runtime's own file runs inside, where root may change it",
+           "a stage refuses to run where its file is in no mount of its own",
+           tests=("stages/04_namespaces/test_namespaces.py::"
+                  "test_a_root_cannot_make_the_stage_run_inside",),
+           seen="without the look at the mounts: the file on the host has mode 4755 afterwards"),
+    Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
+           " caller has started, whatever PID namespace they are in",
+           "the command has a process group of its own", rows=("kill_0_stays_inside",)),
+    Escape("A container that outlives its parent", "the command revokes the signal that it would get"
+           " when its parent dies, and goes on where nobody looks after it",
+           "a process that the container cannot reach watches the parent",
+           rows=("death_with_the_parent_cannot_be_revoked",)),
     Escape("Hard links in a layer", "a layer has a link to a file of the host's, and a hard link to"
            " that link", "linkat(2) does not follow links",
            rows=("layer_brings_no_host_file",)),
