@@ -146,7 +146,7 @@ def image_run_by(stage: Stage, user: str) -> Look:
     image = write_image(stage, "user", {"Entrypoint": ["/probe", stage.nonce],
                                         "Cmd": ["hello", "hold=1"], "User": user})
     stage.watch()
-    run = stage.start_words([stage.program, *ALL_IDS, "--image", image])
+    run = stage.start_words([stage.program, *ALL_IDS, "--image", image], close_stdin=False)
     if stage.wait_for_hold(look, run, "run"):
         look.facts.update(stage.facts_of_probe(run))
         stage.agent.write(run["run"], "\n", close=True)
