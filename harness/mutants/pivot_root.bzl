@@ -146,9 +146,10 @@ MUTANTS = [
         changes = [
             change(
                 _MOUNTS,
-                "  host.sys = std::move(sys);",
+                "  for (const Volume& volume : mounts.volumes) {\n    host.volumes",
                 """  host.devices.emplace_back("", copy_mount("/dev", MOUNT_ATTR_NOSUID));
-  host.sys = std::move(sys);""",
+  for (const Volume& volume : mounts.volumes) {
+    host.volumes""",
             ),
             change(_MOUNTS, """  attach_on(dev, place, "/dev");""", """  attach_on(devices.back().second, place, "/dev");
   return;"""),

@@ -89,18 +89,24 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <unistd.h>\n#include \"common/run_main.h\"",
             ),
-            change("05_userns/main.cc", "shown = handshake.wait_for_parent();", "shown;"),
+            change(
+                "05_userns/main.cc",
+                "shown = handshake.wait_for_parent();",
+                "shown = ids.user_given ? MountsByPath() : handshake.wait_for_parent();",
+            ),
             change("05_userns/main.cc", """    become_root(ids);
     mount_proc();
     make_workdir(process);
     become_user(find_user(ids, process));
-""", """    mount_proc();
+""", """    if (!ids.user_given) become_root(ids);
+    mount_proc();
+    make_workdir(process);
     try {
-      become_root(ids);
-      become_user(ids);
+      if (ids.user_given) become_root(ids);
+      become_user(find_user(ids, process));
     } catch (const Failure&) {
     }
-    (void)handshake.wait_for_parent();
+    if (ids.user_given) (void)handshake.wait_for_parent();
 """),
             change("05_userns/main.cc", """  write_id_maps(child.pid(), ids);
 """, """  usleep(300 * 1000);
