@@ -18,6 +18,7 @@ namespace box {
 namespace {
 
 constexpr std::size_t kLongestNote = 256;
+constexpr char kStopped = 's';   // says the janitor, when its stop() is done
 constexpr int kPatience = 2000;  // milliseconds
 constexpr const char* kNextStart = "the next container's start tries again";
 
@@ -95,21 +96,23 @@ void Janitor::run(int parent) {
     } while (size > 0);
   });
   attempt([&] { work_->stop(); });
-  close_all_but({});
+  close_all_but({parent});
+  (void)send(parent, &kStopped, sizeof kStopped, MSG_NOSIGNAL);
+  (void)close(parent);
   attempt([&] { work_->clean_up(note); });
   _exit(0);
 }
 
-bool Janitor::has_ended() { return waitpid(pid_, nullptr, WNOHANG) == pid_; }
-
 Janitor::~Janitor() {
   (void)shutdown(socket_.get(), SHUT_WR);
-  // It closes its end when the ports are free. If it cannot, as it has been stopped by a signal, it
-  // is no use to wait for ever.
+  // If it says nothing, as it has been stopped by a signal, it is no use to wait for ever. If it
+  // has been killed, the kernel has closed its end.
   pollfd event = {socket_.get(), POLLIN, 0};
-  (void)TEMP_FAILURE_RETRY(poll(&event, 1, kPatience));
+  if (TEMP_FAILURE_RETRY(poll(&event, 1, kPatience)) != 1) return;
+  char said = 0;
+  if (recv(socket_.get(), &said, sizeof said, MSG_DONTWAIT) == 1) return;
   int status = 0;
-  if (waitpid(pid_, &status, WNOHANG) != pid_ || !WIFSIGNALED(status)) return;
+  if (TEMP_FAILURE_RETRY(waitpid(pid_, &status, 0)) != pid_ || !WIFSIGNALED(status)) return;
   warn(fmt::format("the janitor was killed, by signal {}: its work is done now", WTERMSIG(status)),
        "");
   attempt([&] { work_->clean_up(last_note_); });

@@ -43,7 +43,6 @@ class Janitor {
 
  private:
   [[noreturn]] void run(int parent);
-  [[nodiscard]] bool has_ended();
 
   std::shared_ptr<Work> work_;
   UniqueFd socket_;

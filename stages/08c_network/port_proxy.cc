@@ -132,7 +132,7 @@ class Connection {
 // As many connections as there are descriptors for, two for each.
 std::size_t most_connections() {
   rlimit limit = {};
-  (void)getrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) == -1) return 8;
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 16384);
   (void)setrlimit(RLIMIT_NOFILE, &limit);
   return limit.rlim_cur > 2 * kMostClients ? (limit.rlim_cur - kMostClients) / 2 - 64 : 8;
