@@ -222,7 +222,6 @@ void pivot_into(const UniqueFd& root) {
 }
 
 void attach(HostMounts& host) {
-  (void)umask(022);  // mount points are for all of the container's users, whatever our caller's is
   const UniqueFd root(check_quietly(open("/", O_PATH | O_CLOEXEC), "open(/)"));
   attach_on(host.proc, make_real_directory(root, "proc"), "/proc");
   attach_on(host.sys.mount, make_real_directory(root, "sys"), "/sys");
