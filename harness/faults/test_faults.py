@@ -77,32 +77,28 @@ SAMPLES = [
     Sample("05", "surroundings", case="the working directory is gone", good=(TOLERATED,)),
     Sample("02-cold", "caches", case="64k for the cache"),
     # The kinds of the defects that the first sweep has found.
-    Sample("08c-bridge", "surroundings", case="nft fails", defect="D1"),
-    Sample("08c-bridge", "surroundings", case="/dev is empty", good=(CLEAN, TOLERATED),
-           defect="D1"),
-    Sample("02-cold", RESTART, "0", "read", " 1024$", good=(KILLED,), defect="D2"),
-    Sample("08c-bridge", RESTART, "0", "poll", index=2, good=(KILLED,), defect="D3"),
+    Sample("08c-bridge", "surroundings", case="nft fails"),
+    Sample("08c-bridge", "surroundings", case="/dev is empty", good=(CLEAN, TOLERATED)),
+    Sample("02-cold", RESTART, "0", "read", good=(KILLED,)),
+    Sample("08c-bridge", RESTART, "0", "poll", index=2, good=(KILLED,)),
     *[Sample("08c-bridge", "descriptors", case=f"RLIMIT_NOFILE {number}",
-             good=(CLEAN, TOLERATED), defect="D3") for number in range(10, 16)],
-    Sample("08c-bridge", KILL_OTHER, "0.1", "setsid", good=(TOLD, TOLERATED, classify.LEFT),
-           defect="D4"),
-    Sample("08c-slirp-user", "processes", case="RLIMIT_NPROC 5", good=(CLEAN,), defect="D5"),
-    Sample("08b", FAIL, "0.0", "prctl", "^23 1$", LAST, "EPERM", good=(CLEAN, TOLERATED),
-           defect="D6"),
-    Sample("08c-bridge", "surroundings", case="umask 77", good=(TOLERATED,), defect="D7"),
-    Sample("08c-none", "surroundings", case="umask 777", good=(TOLERATED,), defect="D7"),
-    Sample("05", KILL_OTHER, "0.0", "sethostname", good=(TOLD,), defect="D8"),
-    Sample("08c-none", KILL_OTHER, "0.0", "pivot_root", good=(TOLD, classify.LEFT), defect="D8"),
-    Sample("08c-bridge", FAIL, "0.0", "rt_sigprocmask", error="EINVAL", times=4, defect="D9"),
+             good=(CLEAN, TOLERATED)) for number in range(10, 16)],
+    Sample("08c-bridge", KILL_OTHER, "0.1", "setsid", good=(TOLD, TOLERATED, classify.LEFT)),
+    Sample("08c-slirp-user", "processes", case="RLIMIT_NPROC 5", good=(CLEAN, TOLERATED)),
+    Sample("08b", FAIL, "0.0", "prctl", "^23 1$", LAST, "EPERM", good=(CLEAN, TOLERATED)),
+    Sample("08c-bridge", "surroundings", case="umask 77", good=(TOLERATED,)),
+    Sample("08c-none", "surroundings", case="umask 777", good=(TOLERATED,)),
+    Sample("05", KILL_OTHER, "0.0", "sethostname", good=(TOLD,)),
+    Sample("08c-none", KILL_OTHER, "0.0", "pivot_root", good=(TOLD, classify.LEFT)),
+    Sample("08c-bridge", FAIL, "0.0", "rt_sigprocmask", error="EINVAL", times=4),
     Sample("08c-pasta-user", FAIL, "0.0", "read", error="EIO", times=2, defect="D9"),
-    Sample("07", FAIL, "0", "flock", error="ENOLCK", good=(CLEAN, NO_OWN_CGROUP), defect="D10"),
+    Sample("07", FAIL, "0", "flock", error="ENOLCK", good=(CLEAN, NO_OWN_CGROUP)),
     Sample("07", FAIL, "0", "read", index=0, error="EIO", good=(CLEAN, TOLERATED, NO_OWN_CGROUP),
-           defect="D11"),
-    Sample("02-cold", FAIL, "0", "readlink", error="EIO", defect="D11"),
-    Sample("04-init", FAIL, "0.0", "signalfd4", error="EMFILE", defect="D13"),
+           defect="an error of read(2) of /etc/subuid is taken for an empty file"),
+    Sample("02-cold", FAIL, "0", "readlink", error="EIO"),
+    Sample("04-init", FAIL, "0.0", "signalfd4", error="EMFILE"),
     Sample("05-user-maps", FAIL, "0.0", "setgroups", error="EPERM", defect="D14"),
-    Sample("08c-bridge", "file size", case="RLIMIT_FSIZE 0", good=(CLEAN, TOLERATED),
-           defect="D15"),
+    Sample("08c-bridge", "file size", case="RLIMIT_FSIZE 0", good=(CLEAN, TOLERATED)),
 ]
 
 
@@ -179,8 +175,8 @@ def test_a_sweep_goes_on_where_it_was(tmp_path: object) -> None:
 
 def machine() -> Dict[str, str]:
     """What a world could change on this machine."""
-    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", "faults-*"], text=True,
-                             stdout=subprocess.PIPE, check=False).stdout
+    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"faults-unchanged-{os.getpid()}"],
+                             text=True, stdout=subprocess.PIPE, check=False).stdout
     files = {path: open(path).read() for path in (
         "/proc/self/mountinfo", "/proc/self/net/dev", "/proc/sys/net/ipv4/ip_forward",
         "/etc/passwd")}
