@@ -138,7 +138,7 @@ def meaning_of_answers(usual: str, got: str) -> str:
         return {one.split("=")[0] for one in json.loads(text or "{}").get("outcomes", [])
                 if one.split("=")[1] in REFUSED}
 
-    if not got or "outcomes" not in json.loads(usual or "{}"):
+    if not all("outcomes" in json.loads(text or "{}") for text in (usual, got)):
         return OTHER
     return WEAKER if refused(usual) - refused(got) else STRONGER
 

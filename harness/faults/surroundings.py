@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 from harness.faults.case import Surroundings
 from harness.faults.configurations import FOLDER, Configuration
+from harness.faults.isolation import ASKS
 from harness.faults.world import CACHES, EXTRA_GROUP, PATH, World
 
 Group = Callable[[World, Configuration], Iterator[Surroundings]]
@@ -60,7 +61,9 @@ def file_size(_: World, __: Configuration) -> Iterator[Surroundings]:
 
 
 def limited(name: str, value: int, case: str, **more: Any) -> Surroundings:
-    return Surroundings(case, ("limits", "status SigIgn"),
+    # The probe asks in a child of its own, which it may have no process left for.
+    asked = tuple(f"asked {ask}" for ask in ASKS) if name == "nproc" else ()
+    return Surroundings(case, ("limits", "status SigIgn", *asked),
                         circumstances={"limits": {name: value}, **more})
 
 

@@ -143,6 +143,7 @@ def test_records_survive_their_file(tmp_path: pathlib.Path) -> None:
      "weaker"),
     ("asked forbidden_calls", '{"outcomes": ["bpf=EFAULT"]}', '{"outcomes": ["bpf=EPERM"]}',
      "stronger"),
+    ("asked forbidden_calls", '{"outcomes": ["bpf=EPERM"]}', '{"died": -1}', "other"),
     ("asked hostname", '{"name": "a"}', '{"name": "b"}', "other"),
 ])
 def test_meaning(name: str, usual: str, got: str, expected: str) -> None:
