@@ -1,23 +1,44 @@
 // Text of strangers in messages.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace box {
 
-// The same text without line feeds and escape sequences, by which an image, a tar or a file's name
-// could write lines of its own, or change the terminal: '?' stands for each such character.
-[[nodiscard]] inline std::string printable(std::string text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F, which some terminals take for control characters, are 0xc2 0x80 to 0x9f.
-    const bool is_c1 = c == 0xc2 && i + 1 < text.size() &&
-                       static_cast<unsigned char>(text[i + 1]) >= 0x80 &&
-                       static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (c < ' ' || c == 0x7f) text[i] = '?';
-    if (is_c1) text.replace(i, 2, "?");
+// How many bytes at the beginning of `text` are one character of UTF-8, see utf-8(7), that is no
+// control character: 1 to 4, or 0 if they are none.
+[[nodiscard]] inline std::size_t printable_character(std::string_view text) {
+  const auto byte = [text](std::size_t i) -> unsigned {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first >= ' ' && first != 0x7f ? 1 : 0;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  unsigned code = first & (0x7fU >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return 0;
+    code = code << 6 | (byte(i) & 0x3fU);
   }
-  return text;
+  constexpr unsigned kLeast[] = {0, 0, 0xa0, 0x800, 0x10000};  // U+0080 to U+009F are controls
+  const bool is_surrogate = code >= 0xd800 && code < 0xe000;
+  return code >= kLeast[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
+}
+
+// The same text without line feeds and escape sequences, by which an image, a tar or a file's name
+// could write lines of its own, or change the terminal: '?' stands for each byte of what is no
+// printable UTF-8. A terminal that expects Latin-1 takes the byte 0x9b alone for an escape
+// sequence.
+[[nodiscard]] inline std::string printable(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t length = printable_character(text);
+    result += length > 0 ? text.substr(0, length) : "?";
+    text.remove_prefix(length > 0 ? length : 1);
+  }
+  return result;
 }
 
 }  // namespace box

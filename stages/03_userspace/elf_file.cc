@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "common/check.h"
 #include "common/unique_fd.h"
@@ -108,12 +109,16 @@ void read_dynamic_section(const ElfW(Phdr) & dynamic, const std::vector<ElfW(Phd
     if (entry->d_tag == DT_STRTAB) strings_address = entry->d_un.d_ptr;
     if (entry->d_tag == DT_STRSZ) strings_size = entry->d_un.d_val;
   }
+  std::uint64_t left = kMostBytes;  // a name can be long, and be named by every entry
   const auto text = [&](const ElfW(Dyn) & entry) {
     const std::uint64_t strings = offset_of(strings_address, segments, file);
     if (entry.d_un.d_val >= strings_size || strings > file.size()) file.fail("has a bad string");
     const std::uint64_t size = std::min(strings_size, file.size() - strings);
-    return file.read_string(strings + std::min<std::uint64_t>(entry.d_un.d_val, size),
-                            strings + size);
+    std::string name =
+        file.read_string(strings + std::min<std::uint64_t>(entry.d_un.d_val, size), strings + size);
+    if (name.size() > left) file.fail("has names that are too long");
+    left -= name.size();
+    return name;
   };
   for (auto entry = entries.begin(); entry != end; ++entry) {
     switch (entry->d_tag) {
@@ -156,14 +161,18 @@ std::optional<ElfFile> read_elf_file(const std::string& path) {
 
   if (header.e_phentsize != sizeof(ElfW(Phdr))) file.fail("has headers of another size");
   const auto segments = file.read_array<ElfW(Phdr)>(header.e_phoff, header.e_phnum);
+  bool has_dynamic_section = false;
   for (const auto& segment : segments) {
-    if (segment.p_type == PT_INTERP) {
+    if (segment.p_type == PT_INTERP && elf.interpreter.empty()) {
       if (segment.p_offset > file.size()) file.fail("is cut off");
       elf.interpreter = file.read_string(
           segment.p_offset,
           segment.p_offset + std::min<std::uint64_t>(segment.p_filesz, file.size()));
     }
-    if (segment.p_type == PT_DYNAMIC) read_dynamic_section(segment, segments, file, elf);
+    if (segment.p_type == PT_DYNAMIC) {  // "no more than one", see elf(5)
+      if (std::exchange(has_dynamic_section, true)) file.fail("has two dynamic sections");
+      read_dynamic_section(segment, segments, file, elf);
+    }
   }
   return elf;
 }

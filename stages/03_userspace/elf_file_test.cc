@@ -172,6 +172,10 @@ TEST(ElfFile, RefusesHeadersThatLie) {
          put(e.bytes, kDynamic + 8 * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NEEDED, {0xffff}});
        },
        "has a bad string"},
+      {[](Elf& e) {
+         e.segment(1, {PT_DYNAMIC, kDynamic, 0, 0x200});
+       },
+       "has two dynamic sections"},
   };
   for (const auto& [make_bad, complaint] : cases) {
     Elf elf;
@@ -179,6 +183,29 @@ TEST(ElfFile, RefusesHeadersThatLie) {
     EXPECT_EQ(read_or_complain(elf.bytes),
               testing::TempDir() + "/file " + complaint + ": not a valid ELF file");
   }
+}
+
+// Each entry of its dynamic section names the same long string: a megabyte of file would become as
+// many gigabytes in memory.
+TEST(ElfFile, RefusesNamesThatAreMoreThanTheFile) {
+  constexpr std::size_t kEntries = 50;
+  Elf elf;
+  const std::size_t dynamic = elf.bytes.size();
+  const std::size_t strings = dynamic + (kEntries + 3) * sizeof(ElfW(Dyn));
+  const std::string name(100'000, 'x');
+  for (std::size_t i = 0; i < kEntries; ++i) {
+    put(elf.bytes, dynamic + i * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NEEDED, {0}});
+  }
+  put(elf.bytes, dynamic + kEntries * sizeof(ElfW(Dyn)),
+      ElfW(Dyn){DT_STRTAB, {kAddress + strings}});
+  put(elf.bytes, dynamic + (kEntries + 1) * sizeof(ElfW(Dyn)),
+      ElfW(Dyn){DT_STRSZ, {name.size() + 1}});
+  put(elf.bytes, dynamic + (kEntries + 2) * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NULL, {0}});
+  elf.bytes += name + '\0';
+  elf.segment(0, {PT_LOAD, 0, kAddress, elf.bytes.size()});
+  elf.segment(2, {PT_DYNAMIC, dynamic, kAddress + dynamic, (kEntries + 3) * sizeof(ElfW(Dyn))});
+  EXPECT_EQ(read_or_complain(elf.bytes),
+            testing::TempDir() + "/file has names that are too long: not a valid ELF file");
 }
 
 // Under AddressSanitizer these find any read that is not checked.

@@ -63,6 +63,9 @@ constexpr std::int32_t kOurFlags = 0x0003;
 constexpr std::uint64_t kIsVariant = std::uint64_t{1} << 62;
 constexpr std::uint64_t kIndex = 0xffffffff;
 
+constexpr std::size_t kMostLevels = 64;  // glibc has no more than 3 for any machine
+constexpr std::uint64_t kMostNames = 8;  // times as long as the file
+
 template <typename Struct>
 std::optional<Struct> struct_at(std::string_view bytes, std::uint64_t offset) {
   Struct result;
@@ -88,7 +91,7 @@ std::vector<std::string> read_levels(std::string_view bytes, std::uint32_t offse
     if (extension->tag != kLevels) continue;
     for (std::uint64_t at = 0; at < extension->size; at += sizeof(std::uint32_t)) {
       const auto name = struct_at<std::uint32_t>(bytes, extension->offset + at);
-      if (!name) break;
+      if (!name || names.size() == kMostLevels) return names;
       names.push_back(string_at(bytes, *name));
     }
   }
@@ -106,6 +109,9 @@ void LdSoCache::read(const std::string& bytes) {
   const auto header = struct_at<Header>(bytes, 0);
   if (!header || std::string_view(header->magic, kMagic.size()) != kMagic) return;
   const std::vector<std::string> levels = read_levels(bytes, header->extensions);
+  // ldconfig(8) writes each name once, or as the end of a path: so all names together are hardly
+  // longer than the file. A file that says otherwise could fill the memory.
+  std::uint64_t left = kMostNames * bytes.size();
   for (std::uint64_t i = 0; i < header->entries; ++i) {
     const auto raw = struct_at<RawEntry>(bytes, sizeof(Header) + i * sizeof(RawEntry));
     if (!raw) break;
@@ -118,7 +124,11 @@ void LdSoCache::read(const std::string& bytes) {
     } else {
       entry.legacy = raw->hwcap;
     }
-    entries_[string_at(bytes, raw->name)].push_back(std::move(entry));
+    std::string name = string_at(bytes, raw->name);
+    const std::uint64_t size = name.size() + entry.path.size() + entry.level.size();
+    if (size > left) break;
+    left -= size;
+    entries_[std::move(name)].push_back(std::move(entry));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -59,6 +60,31 @@ TEST_F(Cache, SurvivesEveryTruncation) {
     (void)LdSoCache(damaged).find("ld-linux-x86-64.so.2", with_levels({"x86-64-v2"}));
   }
   EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", with_levels({})), "");
+}
+
+// Every entry but the last has the same long path: of a megabyte they would make as many gigabytes.
+TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {
+  constexpr std::uint32_t kEntries = 200;
+  constexpr std::uint32_t kStart = 48 + 24 * kEntries;
+  std::string bytes = "glibc-ld.so.cache1.1";
+  bytes.resize(kStart);
+  const auto put = [&bytes](std::size_t offset, std::uint32_t value) {
+    std::memcpy(bytes.data() + offset, &value, sizeof value);
+  };
+  put(20, kEntries);
+  for (std::uint32_t i = 0; i < kEntries; ++i) {
+    const std::size_t entry = 48 + std::size_t{24} * i;
+    const bool last = i == kEntries - 1;
+    put(entry, 0x0303);
+    put(entry + 4, last ? kStart + 2 : kStart);      // the name
+    put(entry + 8, last ? kStart + 2 : kStart + 4);  // the path
+  }
+  bytes += std::string("a\0b\0", 4) + std::string(50'000, 'x');
+  const std::string path = testing::TempDir() + "/long";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const LdSoCache cache(path);
+  EXPECT_EQ(cache.find("a", with_levels({})).size(), 50'000);
+  EXPECT_EQ(cache.find("b", with_levels({})), "");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "common/failure.h"
+#include "common/mount_points.h"
 #include "common/read_file.h"
 
 namespace box {
@@ -157,11 +158,12 @@ std::optional<Hierarchy> parse_hierarchy(std::string_view mountinfo, std::string
     if (dash == std::string::npos || own.empty()) continue;
     const auto fields = words_of(line.substr(0, dash));
     if (fields.size() < 6) continue;
-    const auto rest = below(own, fields[3]);  // another mount may show another part of the tree
+    const std::string mount_point = decode_path(fields[4]);
+    const auto rest = below(own, decode_path(fields[3]));  // another mount may show another part
     if (!rest || rest->rfind("/..", 0) == 0) continue;
     Hierarchy hierarchy;
-    hierarchy.mount_point = fields[4];
-    hierarchy.own = *rest == "/" ? fields[4] : fields[4] + *rest;
+    hierarchy.mount_point = mount_point;
+    hierarchy.own = *rest == "/" ? mount_point : mount_point + *rest;
     hierarchy.nsdelegate = line.find("nsdelegate", dash) != std::string::npos;
     return hierarchy;
   }

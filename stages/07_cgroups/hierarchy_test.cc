@@ -52,6 +52,15 @@ TEST(ParseHierarchy, TakesTheMountThatShowsOurCgroup) {
   EXPECT_EQ(found->own, "/mnt/b/one");
 }
 
+// In mountinfo the kernel writes a space as "\\040"; in /proc/self/cgroup it does not.
+TEST(ParseHierarchy, DecodesTheNamesOfFolders) {
+  const auto found = parse_hierarchy(
+      "40 1 0:26 /my\\040app /mnt/a\\040b\\134c rw - cgroup2 cgroup2 rw\n", "0::/my app/one\n");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->mount_point, "/mnt/a b\\c");
+  EXPECT_EQ(found->own, "/mnt/a b\\c/one");
+}
+
 TEST(ParseHierarchy, FindsNothingWhereNothingIs) {
   EXPECT_FALSE(parse_hierarchy("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
                                "1:cpu:/\n0::/\n"));

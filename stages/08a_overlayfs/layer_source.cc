@@ -24,12 +24,12 @@ constexpr std::size_t kBuffer = 256UL * 1024;
 constexpr std::uint64_t kMaxHeaderBytes = 4UL << 20;
 constexpr std::uint64_t kNoHeader = std::numeric_limits<std::uint64_t>::max();
 
+}  // namespace
+
 std::string reason_of(archive* reader) {
   const char* reason = archive_error_string(reader);
   return printable(reason != nullptr ? reason : "cannot be read");
 }
-
-}  // namespace
 
 LayerSource::LayerSource(const UniqueFd& tar, std::string name, UnpackLimits& left)
     : fd_(tar.get()),

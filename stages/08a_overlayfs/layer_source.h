@@ -28,6 +28,9 @@ struct UnpackLimits {
   std::uint64_t attribute_bytes = 64 << 20;      // names and values of extended attributes
 };
 
+// Why libarchive has failed. It need not say: a damaged gzip has no text.
+[[nodiscard]] std::string reason_of(archive* reader);
+
 class LayerSource {
  public:
   // Reads the file `tar`, called `name` in messages, and counts in `left` what it gives.

@@ -23,7 +23,6 @@
 #include "common/build_once.h"
 #include "common/check.h"
 #include "common/interrupt.h"
-#include "common/printable.h"
 #include "common/remove_tree.h"
 #include "stages/08a_overlayfs/entry_attributes.h"
 
@@ -116,8 +115,7 @@ class Unpacker {
 void Unpacker::must_be_good(int result) const {
   if (result == ARCHIVE_OK || result == ARCHIVE_WARN) return;
   source_.rethrow_failure();
-  const char* reason = archive_error_string(tar_);
-  throw Failure(name_ + ": " + printable(reason != nullptr ? reason : "cannot be read"));
+  throw Failure(name_ + ": " + reason_of(tar_));
 }
 
 void Unpacker::count_entry() {
@@ -422,7 +420,7 @@ FileDigest unpack_layer(const UniqueFd& tar, const std::string& name, const std:
   if (archive_read_open(reader.get(), &source, nullptr, LayerSource::read_part, nullptr) !=
       ARCHIVE_OK) {
     source.rethrow_failure();
-    throw Failure(name + ": " + printable(archive_error_string(reader.get())));
+    throw Failure(name + ": " + reason_of(reader.get()));
   }
   unpacker.unpack();
   return source.finish();

@@ -24,33 +24,46 @@ constexpr int kMostAttempts = 100;
 using ReadAttribute = std::function<void(int type, const char* data, std::size_t size)>;
 
 void read_attributes(const rtattr* attribute, std::size_t size, const ReadAttribute& read) {
-  auto left = static_cast<unsigned>(size);
+  auto left = static_cast<long>(size);  // RTA_NEXT makes it negative where the padding is missing
   for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
     read(attribute->rta_type & NLA_TYPE_MASK, static_cast<const char*>(RTA_DATA(attribute)),
          RTA_PAYLOAD(attribute));
   }
 }
 
+// 0 if the attribute is too short for it.
 template <typename Value>
-Value value_at(const char* data) {
-  Value value;
-  std::memcpy(&value, data, sizeof value);
+Value value_at(const char* data, std::size_t size) {
+  Value value = {};
+  if (size >= sizeof value) std::memcpy(&value, data, sizeof value);
   return value;
 }
+
+// Up to the 0, which the kernel does not promise for every attribute.
+std::string text_at(const char* data, std::size_t size) { return {data, strnlen(data, size)}; }
+
+// Whether the header of the message's kind is there.
+template <typename Header>
+bool holds(const nlmsghdr* message) {
+  return message->nlmsg_len >= NLMSG_LENGTH(sizeof(Header));
+}
+
+}  // namespace
 
 Link read_link(const nlmsghdr* message) {
   const auto* info = static_cast<const ifinfomsg*>(NLMSG_DATA(message));
   Link link;
+  if (!holds<ifinfomsg>(message)) return link;
   link.index = info->ifi_index;
   link.is_up = (info->ifi_flags & IFF_UP) != 0;
-  const auto read_info = [&](int type, const char* data, std::size_t) {
-    if (type == IFLA_INFO_KIND) link.kind = data;
+  const auto read_info = [&](int type, const char* data, std::size_t size) {
+    if (type == IFLA_INFO_KIND) link.kind = text_at(data, size);
   };
   read_attributes(IFLA_RTA(info), IFLA_PAYLOAD(message),
                   [&](int type, const char* data, std::size_t size) {
-                    if (type == IFLA_IFNAME) link.name = data;
-                    if (type == IFLA_IFALIAS) link.alias = data;
-                    if (type == IFLA_MASTER) link.master = value_at<int>(data);
+                    if (type == IFLA_IFNAME) link.name = text_at(data, size);
+                    if (type == IFLA_IFALIAS) link.alias = text_at(data, size);
+                    if (type == IFLA_MASTER) link.master = value_at<int>(data, size);
                     if (type == IFLA_ADDRESS) link.address.assign(data, size);
                     if (type == IFLA_LINKINFO) {
                       read_attributes(reinterpret_cast<const rtattr*>(data), size, read_info);
@@ -62,16 +75,16 @@ Link read_link(const nlmsghdr* message) {
 Route read_route(const nlmsghdr* message) {
   const auto* info = static_cast<const rtmsg*>(NLMSG_DATA(message));
   Route route;
+  if (!holds<rtmsg>(message)) return route;
   route.prefix_length = info->rtm_dst_len;
   read_attributes(RTM_RTA(info), RTM_PAYLOAD(message),
-                  [&](int type, const char* data, std::size_t) {
-                    if (type == RTA_DST) route.destination = ntohl(value_at<std::uint32_t>(data));
-                    if (type == RTA_OIF) route.link = value_at<int>(data);
+                  [&](int type, const char* data, std::size_t size) {
+                    if (type == RTA_DST)
+                      route.destination = ntohl(value_at<std::uint32_t>(data, size));
+                    if (type == RTA_OIF) route.link = value_at<int>(data, size);
                   });
   return route;
 }
-
-}  // namespace
 
 void NetlinkMessage::append(const void* data, std::size_t size) {
   bytes_.append(static_cast<const char*>(data), size);
@@ -133,7 +146,7 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
     bool done = false;
     while (!done) {
       alignas(nlmsghdr) char answer[kLargestAnswer];
-      auto left = static_cast<unsigned>(check_quietly(
+      auto left = static_cast<long>(check_quietly(
           TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)"));
       for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer);
            !done && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {

@@ -60,6 +60,10 @@ struct Route {
   int link = 0;                   // by which it leaves, or 0
 };
 
+// What a message of type RTM_NEWLINK or RTM_NEWROUTE says; what it does not say is as above.
+[[nodiscard]] Link read_link(const nlmsghdr* message);
+[[nodiscard]] Route read_route(const nlmsghdr* message);
+
 // A socket to the kernel's routing subsystem. It belongs for good to the network namespace in which
 // it was made, whatever namespace its process is in, see network_namespaces(7).
 class RouteSocket {

@@ -36,6 +36,30 @@ TEST(NetlinkMessage, CountsWhatIsNested) {
   EXPECT_EQ(outer.rta_len, RTA_LENGTH(0) + RTA_SPACE(7));
 }
 
+// A text without its 0, and without the padding that RTA_NEXT() counts on: what follows in memory
+// is no part of the message.
+TEST(ReadLink, ReadsNothingBehindTheMessage) {
+  NetlinkMessage message(RTM_NEWLINK, 0, ifinfomsg{});
+  message.add_bytes(IFLA_IFNAME, "abcde");
+  std::string bytes = message.finish();
+  const auto length = static_cast<std::uint32_t>(bytes.size() - 3);
+  std::memcpy(bytes.data(), &length, sizeof length);
+  NetlinkMessage behind(0, 0, ifinfomsg{});
+  behind.add(IFLA_IFALIAS, std::string("another's"));
+  const std::string other = behind.finish().substr(NLMSG_LENGTH(sizeof(ifinfomsg)));
+  std::vector<nlmsghdr> memory(100);
+  std::memcpy(memory.data(), bytes.data(), bytes.size());
+  std::memset(reinterpret_cast<char*>(memory.data()) + length, 'x', 3);
+  std::memcpy(reinterpret_cast<char*>(memory.data()) + bytes.size(), other.data(), other.size());
+  const Link link = read_link(memory.data());
+  EXPECT_EQ(link.name, "abcde");
+  EXPECT_EQ(link.alias, "");
+
+  memory[0].nlmsg_len = NLMSG_LENGTH(0);  // without the header of its kind
+  EXPECT_EQ(read_link(memory.data()).name, "");
+  EXPECT_EQ(read_route(memory.data()).link, 0);
+}
+
 TEST(RouteSocket, FindsTheLoopback) {
   RouteSocket socket;
   EXPECT_EQ(socket.index_of("lo"), 1);
