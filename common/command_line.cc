@@ -148,7 +148,11 @@ const std::string& CommandLine::program() const { return parser_->program; }
 std::string CommandLine::hint_for(const Failure& failure) const {
   if (!failure.hint().empty()) return failure.hint();
   for (const auto& hint : parser_->hints) {
-    if (std::string text = hint(failure); !text.empty()) return text;
+    try {
+      if (std::string text = hint(failure); !text.empty()) return text;
+    } catch (const Failure&) {
+      // What the hint would depend on cannot be read: the failure itself is still to be told.
+    }
   }
   return "";
 }

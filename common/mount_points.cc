@@ -1,7 +1,8 @@
 #include "common/mount_points.h"
 
-#include <fstream>
 #include <sstream>
+
+#include "common/read_file.h"
 
 namespace box {
 
@@ -23,7 +24,7 @@ std::string decode_path(std::string_view text) {
 
 std::vector<std::string> mount_points() {
   std::vector<std::string> points;
-  std::ifstream mountinfo("/proc/self/mountinfo");
+  std::istringstream mountinfo(read_file_if_there("/proc/self/mountinfo"));
   for (std::string line; std::getline(mountinfo, line);) {
     std::istringstream fields(line);
     std::string id, parent, device, root, point;

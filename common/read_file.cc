@@ -9,11 +9,10 @@
 #include "common/unique_fd.h"
 
 namespace box {
+namespace {
 
 // Not std::ifstream, which says "basic_filebuf::underflow error", and not of which file.
-std::string read_file(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() == -1) return "";
+std::string read_all(const UniqueFd& file, const std::string& path) {
   std::string text;
   char part[4096];
   while (true) {
@@ -22,6 +21,20 @@ std::string read_file(const std::string& path) {
     if (size == 0) return text;
     text.append(part, static_cast<std::size_t>(size));
   }
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file.get() == -1 ? "" : read_all(file, path);
+}
+
+std::string read_file_if_there(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() == -1 && errno == ENOENT) return "";
+  check_quietly(file.get(), "open({})", path);
+  return read_all(file, path);
 }
 
 }  // namespace box

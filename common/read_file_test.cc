@@ -26,5 +26,11 @@ TEST(ReadFile, WhatCannotBeReadIsNamedWithTheReason) {
   }
 }
 
+TEST(ReadFile, OnlyWhatIsNotThereMayBeEmptyIfItDecides) {
+  EXPECT_EQ(read_file_if_there("/proc/self/no-such-file"), "");
+  EXPECT_EQ(read_file("/proc/self/status/file"), "");
+  EXPECT_THROW((void)read_file_if_there("/proc/self/status/file"), Failure);
+}
+
 }  // namespace
 }  // namespace box

@@ -91,13 +91,12 @@ SAMPLES = [
     Sample("05", KILL_OTHER, "0.0", "sethostname", good=(TOLD,)),
     Sample("08c-none", KILL_OTHER, "0.0", "pivot_root", good=(TOLD, classify.LEFT)),
     Sample("08c-bridge", FAIL, "0.0", "rt_sigprocmask", error="EINVAL", times=4),
-    Sample("08c-pasta-user", FAIL, "0.0", "read", error="EIO", times=2, defect="D9"),
+    Sample("08c-pasta-user", FAIL, "0.0", "rt_sigprocmask", error="EINVAL", times=4),
     Sample("07", FAIL, "0", "flock", error="ENOLCK", good=(CLEAN, NO_OWN_CGROUP)),
-    Sample("07", FAIL, "0", "read", index=0, error="EIO", good=(CLEAN, TOLERATED, NO_OWN_CGROUP),
-           defect="an error of read(2) of /etc/subuid is taken for an empty file"),
+    Sample("07", FAIL, "0", "read", index=0, error="EIO", good=(CLEAN, TOLERATED, NO_OWN_CGROUP)),
     Sample("02-cold", FAIL, "0", "readlink", error="EIO"),
     Sample("04-init", FAIL, "0.0", "signalfd4", error="EMFILE"),
-    Sample("05-user-maps", FAIL, "0.0", "setgroups", error="EPERM", defect="D14"),
+    Sample("05-user-maps", FAIL, "0.0", "setgroups", error="EPERM"),
     Sample("08c-bridge", "file size", case="RLIMIT_FSIZE 0", good=(CLEAN, TOLERATED)),
 ]
 

@@ -6,11 +6,12 @@
 
 #include <cerrno>
 #include <charconv>
-#include <fstream>
+#include <sstream>
 #include <string>
 #include <utility>
 
 #include "common/check.h"
+#include "common/read_file.h"
 #include "common/run_program.h"
 #include "common/write_file.h"
 #include "stages/05_userns/subordinate_ids.h"
@@ -143,11 +144,13 @@ bool has_outside(const IdMap& map, std::uint32_t outside) {
 
 bool is_root_of_the_host() {
   if (geteuid() != 0) return false;
-  // The first user namespace has all ids, and each is itself.
-  std::uint64_t inside = 1;
-  std::uint64_t outside = 1;
-  std::uint64_t count = 0;
-  std::ifstream("/proc/self/uid_map") >> inside >> outside >> count;
+  // The first user namespace has all ids, and each is itself. Without /proc we take it for that
+  // one: a range of ids is never too much.
+  std::istringstream map(read_file_if_there("/proc/self/uid_map"));
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = kIds;
+  map >> inside >> outside >> count;
   return inside == 0 && outside == 0 && count == kIds;
 }
 

@@ -1,10 +1,11 @@
 #include "stages/05_userns/subordinate_ids.h"
 
 #include <charconv>
-#include <fstream>
 #include <sstream>
 #include <string_view>
 #include <vector>
+
+#include "common/read_file.h"
 
 namespace box {
 namespace {
@@ -41,12 +42,6 @@ std::vector<Grant> read_grants(const std::string& text) {
   return grants;
 }
 
-std::string read_text(const char* path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 }  // namespace
 
 IdMap roots_subordinate_ids(const std::string& text) {
@@ -80,8 +75,8 @@ IdMap ids_of_nobody_else(const std::string& text) {
 }
 
 DefaultMaps maps_for_root() {
-  const std::string subuid = read_text("/etc/subuid");
-  const std::string subgid = read_text("/etc/subgid");
+  const std::string subuid = read_file_if_there("/etc/subuid");
+  const std::string subgid = read_file_if_there("/etc/subgid");
   DefaultMaps maps = {roots_subordinate_ids(subuid), roots_subordinate_ids(subgid)};
   if (maps.uid_map.empty() || maps.gid_map.empty()) {
     const IdMap free = ids_of_nobody_else(subuid + "\n" + subgid);
