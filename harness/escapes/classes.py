@@ -30,8 +30,8 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("A second chroot(2)", "root inside changes its root to a folder below its working"
            " directory, and walks up by '..'", "pivot_root(2), the old root detached",
            rows=("second_chroot_leads_nowhere",)),
-    Escape("A directory kept open", "the command keeps a descriptor of '/' across a second chroot(2)"
-           " and walks up from it", "pivot_root(2), the old root detached",
+    Escape("A directory kept open", "the command keeps a descriptor of '/' across a second"
+           " chroot(2) and walks up from it", "pivot_root(2), the old root detached",
            rows=("kept_directory_leads_nowhere",)),
     Escape("The namespace's own root", "root inside unmounts / and joins its own mount namespace"
            " again by setns(2)", "no old root lies below the new one",
@@ -40,43 +40,44 @@ CLASSES: Tuple[Escape, ...] = (
            " caller, had left open", "no descriptor but 0, 1 and 2 reaches the command",
            rows=("descriptors_are_closed", "inherited_directory_is_closed")),
     # --- Links in the root and in volumes
-    Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so that"
-           " what protects /proc is mounted elsewhere", "/proc must be a directory of the root",
+    Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so"
+           " that what protects /proc is mounted elsewhere",
+           "/proc must be a directory of the root",
            rows=("hostile_proc_stays_inside",)),
-    Escape("CVE-2017-1002101", "a link in the root leads a volume, or the working directory, out of"
-           " it", "paths of the container are resolved inside its root",
+    Escape("CVE-2017-1002101", "a link in the root leads a volume, or the working directory, out"
+           " of it", "paths of the container are resolved inside its root",
            rows=("volume_stays_inside", "workdir_stays_inside")),
-    Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of the"
-           " layer", "each entry is resolved inside the layer, by descriptor",
+    Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of"
+           " the layer", "each entry is resolved inside the layer, by descriptor",
            rows=("hostile_layer_stays_inside",)),
     Escape("CVE-2024-21626 (\"Leaky Vessels\")", "an image has /proc/self/fd/N for its working"
-           " directory, which is one of the host's that the runtime has open", "what the child took from the"
-           " host is closed before a path of the image's is looked up",
+           " directory, which is one of the host's that the runtime has open", "what the child"
+           " took from the host is closed before a path of the image's is looked up",
            rows=("workdir_of_an_image_stays_inside",)),
     Escape("CVE-2019-5736", "the command is a link to /proc/self/exe, or a script that begins with"
            " \"#!/proc/self/exe\": the runtime's own file runs inside, where root may change it",
            "a stage refuses to run where its file is in no mount of its own",
-           tests=("stages/04_namespaces/test_namespaces.py::"
-                  "test_a_root_cannot_make_the_stage_run_inside",),
+           tests=("stages/04_namespaces/test_namespaces.py"
+                  "::test_a_root_cannot_make_the_stage_run_inside",),
            seen="without the look at the mounts: the file on the host has mode 4755 afterwards"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
            " caller has started, whatever PID namespace they are in",
            "the command has a process group of its own", rows=("kill_0_stays_inside",)),
-    Escape("A container that outlives its parent", "the command revokes the signal that it would get"
-           " when its parent dies, and goes on where nobody looks after it",
+    Escape("A container that outlives its parent", "the command revokes the signal that it would"
+           " get when its parent dies, and goes on where nobody looks after it",
            "a process that the container cannot reach watches the parent",
            rows=("death_with_the_parent_cannot_be_revoked",)),
-    Escape("Hard links in a layer", "a layer has a link to a file of the host's, and a hard link to"
-           " that link", "linkat(2) does not follow links",
+    Escape("Hard links in a layer", "a layer has a link to a file of the host's, and a hard link"
+           " to that link", "linkat(2) does not follow links",
            rows=("layer_brings_no_host_file",)),
     Escape("CVE-2021-41091", "root inside makes a set-user-ID program, which another user of the"
-           " host then starts from where the container's files are kept", "what is kept is closed to"
-           " others", rows=("kept_folder_is_closed_to_others",)),
+           " host then starts from where the container's files are kept", "what is kept is closed"
+           " to others", rows=("kept_folder_is_closed_to_others",)),
     Escape("CVE-2025-58183, decompression bombs", "a small layer unpacks to what fills the memory"
            " or the disk of the host", "what unpacking may use is counted",
            rows=("greedy_layer_is_refused",),
-           tests=("stages/08a_overlayfs/test_hostile.py::"
-                  "test_a_layer_that_wants_too_much_is_refused",),
+           tests=("stages/08a_overlayfs/test_hostile.py"
+                  "::test_a_layer_that_wants_too_much_is_refused",),
            seen="without the limits: 347 MiB of memory for a tar of 1.8 MB"),
     Escape("Copied links", "a link that was copied leads a later copy out of the new root",
            "each copy is resolved inside the new root", rows=("copied_links_stay_inside",)),
@@ -84,33 +85,56 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("core_pattern", "root inside writes the program that the kernel runs as the host's root"
            " when a process crashes", "/proc/sys is read-only, and cannot be uncovered",
            rows=("sysctls_cannot_be_opened", "masks_cannot_be_lifted")),
-    Escape("sysrq-trigger, uevent_helper", "root inside reboots the host by /proc/sysrq-trigger, or"
-           " names a helper in /sys", "/proc paths and /sys are read-only",
+    Escape("sysrq-trigger, uevent_helper", "root inside reboots the host by /proc/sysrq-trigger,"
+           " or names a helper in /sys", "/proc paths and /sys are read-only",
            rows=("proc_paths_are_read_only", "sys_is_read_only")),
-    Escape("/proc/keys, /proc/kcore, /sys/firmware", "the command reads what the kernel tells of the"
-           " whole machine", "masks", rows=("kernel_files_are_masked", "firmware_is_masked")),
+    Escape("/proc/keys, /proc/kcore, /sys/firmware", "the command reads what the kernel tells of"
+           " the whole machine", "masks", rows=("kernel_files_are_masked", "firmware_is_masked")),
     Escape("mknod(2)", "root inside makes a node of the host's disk, and reads it",
            "a user namespace that does not own the device", rows=("no_device_nodes",)),
     Escape("A device node in the image", "the root or a volume brings a node of the host's disk",
            "nodev on every mount that comes from outside",
            rows=("planted_device_is_dead", "volume_brings_no_device")),
+    Escape("CVE-2025-31133", "the root's /dev is a link, so that a file of the container's, such as"
+           " a link to core_pattern, takes the place of the null device that masks are made of",
+           "masks are copies of the host's null device, by descriptor",
+           tests=("stages/06_pivot_root/test_pivot_root.py"
+                  "::test_a_link_of_the_root_leads_no_volume_over_our_own_mounts",),
+           seen="with masks made of /dev/null inside: the command writes the host's core_pattern"),
+    Escape("CVE-2025-52565", "root inside changes mode, owner or times of the host's devices, or of"
+           " the caller's terminal, through what is mounted in /dev and over files of /proc",
+           "devices, masks and the console are read-only mounts",
+           tests=("stages/06_pivot_root/test_pivot_root.py"
+                  "::test_what_the_host_has_as_devices_and_masks_cannot_be_changed",),
+           seen="with writable mounts: the host's /dev/urandom has mode 640 afterwards"),
+    Escape("CVE-2021-30465, CVE-2024-45310", "a link in the root, or one that takes a folder's"
+           " place during the start, leads the making of a mount point to the host",
+           "each name of a mount point's path is opened from the root, and no link is followed",
+           tests=("stages/06_pivot_root/test_pivot_root.py::test_a_magic_link_leads_nowhere",),
+           seen="with mount points made by path: a folder is made on the host, through a descriptor"
+                " that the set-up has open"),
     # --- Identity
     Escape("CVE-2014-8989, CVE-2018-7169", "the caller drops a group that denies access, by"
            " setgroups(2) in a user namespace", "setgroups is denied before gid_map is written",
            rows=("setgroups_is_denied",)),
-    Escape("Ids beyond the map", "root inside becomes a user of the host by setuid(2), or gives that"
-           " user's files away", "uid_map maps only ids that nobody else has",
+    Escape("Ids beyond the map", "root inside becomes a user of the host by setuid(2), or gives"
+           " that user's files away", "uid_map maps only ids that nobody else has",
            rows=("no_user_beyond_the_map", "hosts_files_keep_their_owner",
                  "hosts_permissions_hold")),
     Escape("Set-user-ID, file capabilities", "a user inside regains root by a set-user-ID program",
            "no_new_privs", rows=("set_user_id_gives_nothing", "no_new_privs_is_set")),
-    Escape("CVE-2022-29162, CVE-2022-24769", "a program with inheritable file capabilities gains what"
-           " the runtime left in the inheritable set", "empty inheritable and ambient sets",
+    Escape("CVE-2022-29162, CVE-2022-24769", "a program with inheritable file capabilities gains"
+           " what the runtime left in the inheritable set", "empty inheritable and ambient sets",
            rows=("inheritable_set_is_empty", "ambient_set_is_empty")),
     # --- Other processes, IPC, terminal
-    Escape("kill(2), ptrace(2) of the host's processes", "root inside signals or traces a process of"
-           " the host", "a PID namespace", rows=("host_processes_are_safe",
+    Escape("kill(2), ptrace(2) of the host's processes", "root inside signals or traces a process"
+           " of the host", "a PID namespace", rows=("host_processes_are_safe",
                                                  "host_processes_are_hidden")),
+    Escape("The session keyring", "the command reads or clears the keys of the caller's session,"
+           " for which there is no namespace", "a new session keyring",
+           tests=("stages/05_userns/test_userns.py"
+                  "::test_the_callers_keys_are_not_the_containers",),
+           seen="at 04, and at 05 without keyctl(2): the key's payload is read"),
     Escape("System V and POSIX queues", "the command reads messages of the host's programs",
            "an IPC namespace", rows=("sysv_ipc_is_hidden", "posix_queue_is_hidden")),
     Escape("CVE-2017-5226", "the command types into the caller's terminal by TIOCSTI",
@@ -127,14 +151,14 @@ CLASSES: Tuple[Escape, ...] = (
            "a cgroup namespace; the limits lie above what is delegated",
            rows=("limits_cannot_be_raised", "cgroup_cannot_be_left")),
     # --- System calls
-    Escape("open_by_handle_at(2) (\"Shocker\")", "root inside opens the host's files by their inode"
-           " numbers", "no CAP_DAC_READ_SEARCH; the seccomp filter",
+    Escape("open_by_handle_at(2) (\"Shocker\")", "root inside opens the host's files by their"
+           " inode numbers", "no CAP_DAC_READ_SEARCH; the seccomp filter",
            rows=("forbidden_calls_are_denied", "bounding_set_is_small")),
-    Escape("bpf(2), io_uring, userfaultfd(2), perf_event_open(2)", "the command reaches parts of the"
-           " kernel in which many holes were found", "the seccomp filter",
+    Escape("bpf(2), io_uring, userfaultfd(2), perf_event_open(2)", "the command reaches parts of"
+           " the kernel in which many holes were found", "the seccomp filter",
            rows=("forbidden_calls_are_denied",)),
-    Escape("CVE-2022-0185, CVE-2024-1086", "the command makes a user namespace, to be root for code"
-           " of the kernel that trusts root", "no user namespaces inside",
+    Escape("CVE-2022-0185, CVE-2024-1086", "the command makes a user namespace, to be root for"
+           " code of the kernel that trusts root", "no user namespaces inside",
            rows=("no_namespaces_inside", "clone3_is_not_there")),
     Escape("Other ABIs", "the command makes a forbidden call through int 0x80 or as an x32 call",
            "the filter knows the architecture", rows=("int80_calls_are_killed",
@@ -146,11 +170,16 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2020-15257", "the command connects to an abstract Unix socket of the host",
            "a network namespace", rows=("abstract_sockets_are_refused",)),
     Escape("CVE-2020-8558", "the command reaches what listens on the host's 127.0.0.1",
-           "a network namespace; the loopback takes no packets from other links, whatever the rules",
+           "a network namespace; the loopback takes no packets from other links, whatever the"
+           " rules",
            rows=("hosts_loopback_is_refused", "no_packet_to_hosts_loopback",
                  "loopback_is_shut_without_rules", "gateway_is_not_the_host")),
     Escape("CVE-2020-13401", "the command announces itself as the host's IPv6 router",
            "the bridge has no IPv6", rows=("host_speaks_no_ipv6_with_it",)),
+    Escape("Forged source addresses", "the command sends the host packets that claim to come from"
+           " 127.0.0.2 or from another network", "rp_filter, and a rule that drops other sources",
+           tests=("stages/08c_network/test_bridge.py::test_no_forged_packet_gets_to_the_host",),
+           seen="with each guard taken away, the packet arrives"),
     # --- Fail-open
     Escape("Set-up that fails open", "a call of the set-up fails, and the container starts without"
            " that layer", "every result is checked before the command runs",

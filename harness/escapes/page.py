@@ -15,12 +15,13 @@ from harness.properties.verdict import STAGES
 PAGE = "harness/ESCAPES.md"
 
 HEAD = """\
-<!-- Written by `bazel run //harness:escapes` from harness/escapes/classes.py and the property table. -->
+<!-- `bazel run //harness:escapes` writes this from harness/escapes/classes.py and the table. -->
 # Published escapes, and what stops each
 
-Each line is a class of escape that was published for some container tool and applies to a container of this kind. *Since* is
-the first stage that stops it. *The attempt succeeds* says where the same test was seen to succeed: a test that cannot
-fail proves nothing. A name such as `second_chroot_leads_nowhere` is a row of the property table:
+Each line is a class of escape that was published for some container tool and applies to a
+container of this kind. *Since* is the first stage that stops it. *The attempt succeeds* says where
+the same test was seen to succeed: a test that cannot fail proves nothing. A name such as
+`second_chroot_leads_nowhere` is a row of the property table:
 
 ```sh
 bazel run //harness:matrix -- --property second_chroot_leads_nowhere

@@ -7,7 +7,7 @@ from typing import Dict, List
 from harness.properties.inside import failing, inside
 from harness.properties.look import Ask, Look, Turn
 from harness.properties.model import SHELL, Property
-from harness.properties.observing import allowed, hidden, mount_options, refused, stops_or
+from harness.properties.observing import allowed, hidden, mount_options, stops_or
 from harness.properties.scene import Stage
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
 

@@ -152,7 +152,8 @@ def rows() -> List[Property]:
             observe=refused("sysctl", "EROFS", "EACCES"), identities=(ROOT,),
             holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
             lesson="core_pattern names a program that the kernel runs as root of the host.",
-            man="5 core", mistake="Root inside is the host's root, as with the map 0 0 1, and /proc/sys can be"
+            man="5 core",
+            mistake="Root inside is the host's root, as with the map 0 0 1, and /proc/sys can be"
                     " written.",
             command=SHELL + " 'true >> /proc/sys/kernel/core_pattern'"),
         Property(

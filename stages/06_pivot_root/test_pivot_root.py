@@ -109,7 +109,8 @@ def test_idmap_is_for_the_hosts_root(user):
     result = user.run(STAGE, "-v", "/tmp:/data:idmap", "true")
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
-        f"{STAGE}: --volume /tmp:/data:idmap: only the host's root can show files with other owners",
+        f"{STAGE}: --volume /tmp:/data:idmap: only the host's root can show files with other"
+        " owners",
         "hint: your own files are root's inside already: leave :idmap out"]
 
 
@@ -311,7 +312,8 @@ def test_what_the_host_has_as_devices_and_masks_cannot_be_changed(caller):
 
 def test_of_the_hosts_sys_only_the_sysfs_is_shown(caller):
     """Not its debugfs, tracefs, cgroups, which are mounted in it."""
-    host = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    mountinfo = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    host = [line.split()[4] for line in mountinfo.splitlines()
             if line.split()[4].startswith("/sys/")]
     assert host, "nothing is mounted in /sys here"
     for path in host:

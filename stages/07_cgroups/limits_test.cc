@@ -43,9 +43,30 @@ TEST(ParseMemory, KnowsDockersUnits) {
 }
 
 TEST(ParseMemory, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "m", ".", ".m", "-1m", "1.m", "1.2.3m", "64mib b", "64bb", "64ib", "64  m", "64m ",
-                           " 64m", "1e9", "0x40000000", "64z", "infg", "nan", "0", "3k",
-                           "9223372036854775808", "8589934592g", "8p99", "99999999999999999999"}) {
+  for (const char* text : {"",
+                           "m",
+                           ".",
+                           ".m",
+                           "-1m",
+                           "1.m",
+                           "1.2.3m",
+                           "64mib b",
+                           "64bb",
+                           "64ib",
+                           "64  m",
+                           "64m ",
+                           " 64m",
+                           "1e9",
+                           "0x40000000",
+                           "64z",
+                           "infg",
+                           "nan",
+                           "0",
+                           "3k",
+                           "9223372036854775808",
+                           "8589934592g",
+                           "8p99",
+                           "99999999999999999999"}) {
     EXPECT_THROW((void)parse_memory(text), Failure) << text;
   }
   EXPECT_EQ(parse_memory("8589934591g"), "9223372035781033984");

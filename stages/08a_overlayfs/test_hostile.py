@@ -9,7 +9,6 @@ import lzma
 import os
 import pathlib
 import stat
-import subprocess
 
 import pytest
 from conftest import directories_open_at, fingerprint, give_to
