@@ -34,9 +34,17 @@ ROOT_STAYS_ROOT = {row: "started by root, root inside is the host's: the map is 
     "root_inside_is_caller_outside", "group_inside_is_callers_outside",
     "sysctls_cannot_be_opened")}
 
+CALLERS_OWN = {
+    "umask_is_the_containers": "it leaves the caller's umask as it is",
+    "kill_0_stays_inside": "the command stays in its caller's process group"}
+REVOCABLE = {"death_with_the_parent_cannot_be_revoked":
+             "the death signal alone ties the command to its parent"}
+
 UNSHARE = {
     **NO_USERSPACE,
     **NO_INIT,
+    **CALLERS_OWN,
+    **REVOCABLE,
     "signals_are_forwarded": "the shell dies of them, and unshare(1) does not forward either",
     "killed_is_128_plus_signal": "unshare(1) 2.38 wants to die of the same signal, and for SIGKILL"
                                  " fails: 'sigprocmask unblock failed', status 1",
@@ -59,9 +67,10 @@ class Solution:
 
 
 SOLUTIONS = [
-    Solution("01_ctypes", "ctypes_container.py"),
-    Solution("02_ctypes", "ctypes_container.py"),
-    Solution("04_ctypes", "ctypes_container.py", {**NO_USERSPACE, **NO_INIT}),
+    Solution("01_ctypes", "ctypes_container.py", CALLERS_OWN),
+    Solution("02_ctypes", "ctypes_container.py", CALLERS_OWN),
+    Solution("04_ctypes", "ctypes_container.py",
+             {**NO_USERSPACE, **NO_INIT, **CALLERS_OWN, **REVOCABLE}),
     Solution("04_unshare", "unshare_container.sh", UNSHARE, ("unshare", "setpriv", "hostname")),
     Solution("05_unshare", "unshare_container.sh", {
         **UNSHARE,
@@ -73,6 +82,8 @@ SOLUTIONS = [
         **NO_USERSPACE,
         **NO_MAPS,
         **ROOT_STAYS_ROOT,
+        **CALLERS_OWN,
+        **REVOCABLE,
         "not_found_is_127": "bwrap(1) leaves with 1 when exec fails",
         "not_executable_is_126": "bwrap(1) leaves with 1 when exec fails",
         "signals_are_forwarded": "bwrap(1) dies of them, and takes the container with it",
