@@ -40,6 +40,8 @@ USER = {"env": {**EVERYBODY, "HOME": "/home/user", "USER": "user", "LOGNAME": "u
         "user": {"uid": 1000, "gid": 1000, "groups": [1000]}}
 
 # What a block may change, and where its first state is kept: the homes, root's unpacked roots.
+# The machine gets a name server, as hosts have one, though it is not reached: otherwise the page of
+# each container at the bridge would show the warning that there is none.
 KEPT = "/box-kept"
 CACHE = "/var/cache/containers-under-the-hood"
 FURNISH = f"""
@@ -48,6 +50,7 @@ for file in . cgroup.procs cgroup.threads cgroup.subtree_control; do
   chown 1000:1000 {USERS_SESSION}/$file
 done
 for who in root user; do /box/call $who 05_userns true || exit; done
+echo nameserver 192.0.2.53 >/etc/resolv.conf
 mkdir {KEPT}
 cp -a /home/user {KEPT}/user; cp -a /root {KEPT}/root; cp -a {CACHE} {KEPT}/cache
 grep -c . /proc/self/mountinfo >{KEPT}/mounts
