@@ -43,10 +43,10 @@ MUTANTS = [
         why = "the steps look independent of each other",
         changes = [
             change("04_namespaces/main.cc", """    make_mounts_private();
-    set_hostname(own.hostname);
+    set_hostname(isolation.hostname);
     change_root(root);
     mount_proc();
-""", """    set_hostname(own.hostname);
+""", """    set_hostname(isolation.hostname);
     const UniqueFd host_root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     change_root(root);
     mount_proc();
@@ -112,12 +112,12 @@ MUTANTS = [
         caught_by = "hosts_name_is_kept",
         why = "the name of the container was set before the container had one",
         changes = [
-            change("04_namespaces/main.cc", """    set_hostname(own.hostname);
+            change("04_namespaces/main.cc", """    set_hostname(isolation.hostname);
 """, ""),
             change(
                 "04_namespaces/main.cc",
                 "  const auto namespaces",
-                """  set_hostname(own.hostname);
+                """  set_hostname(isolation.hostname);
   const auto namespaces""",
             ),
         ],
@@ -132,7 +132,7 @@ MUTANTS = [
         changes = [
             change(
                 "04_namespaces/main.cc",
-                "set_hostname(own.hostname);",
+                "set_hostname(isolation.hostname);",
                 "set_hostname(line.program());",
             ),
         ],
@@ -145,8 +145,8 @@ MUTANTS = [
         changes = [
             change(
                 "04_namespaces/main.cc",
-                "    set_hostname(own.hostname);",
-                "    if (own.hostname != line.program()) set_hostname(own.hostname);",
+                "    set_hostname(isolation.hostname);",
+                "    if (isolation.hostname != line.program()) set_hostname(isolation.hostname);",
             ),
         ],
     ),
@@ -185,7 +185,7 @@ MUTANTS = [
         caught_by = "daemons_end_with_pid_1",
         why = "an init has to wait for all of its children, one has read",
         changes = [
-            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+            change("04_namespaces/main.cc", "if (isolation.init) become_init();", "become_init();"),
             change(_INIT, "#include \"common/check.h\"", "#include <cerrno>\n#include \"common/check.h\""),
             change(_INIT, """      if (ended == command) _exit(exit_status_of(status));
     }
@@ -247,7 +247,7 @@ MUTANTS = [
         caught_by = "command_is_pid_1",
         why = "unshare(2) moves only the children into the PID namespace, and so one forks once more",
         changes = [
-            change("04_namespaces/main.cc", "if (own.init) become_init();", "become_init();"),
+            change("04_namespaces/main.cc", "if (isolation.init) become_init();", "become_init();"),
         ],
     ),
     mutant(
@@ -272,7 +272,7 @@ MUTANTS = [
         caught_by = "container_dies_with_its_parent",
         why = "a parent that is killed cannot tidy up",
         changes = [
-            change("04_namespaces/main.cc", "    die_with(parent);\n", ""),
+            change("04_namespaces/main.cc", "    die_with(parent_pidfd);\n", ""),
             change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
         ],
         also = ["early_death_is_noticed", "death_with_the_parent_cannot_be_revoked"],
@@ -351,7 +351,7 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "init_is_pid_1",
         why = "--init was read, and then forgotten",
-        changes = [change("04_namespaces/main.cc", "    if (own.init) become_init();\n", "")],
+        changes = [change("04_namespaces/main.cc", "    if (isolation.init) become_init();\n", "")],
         also = [
             "init_reaps_orphans",
             "init_reaps_all_orphans",

@@ -159,8 +159,8 @@ MUTANTS = [
         why = "no_new_privs and the filter are set up together in every tutorial",
         changes = [
             change("08b_seccomp/main.cc", ", filter.as_last_step());", ");"),
-            change("08b_seccomp/main.cc", "    if (own.init) become_init();", """    filter.install();
-    if (own.init) become_init();"""),
+            change("08b_seccomp/main.cc", "    if (isolation.init) become_init();", """    filter.install();
+    if (isolation.init) become_init();"""),
         ],
         also = [
             "profile_of_a_file_is_used",
@@ -313,10 +313,10 @@ MUTANTS = [
         why = "the init is ours, and so there seems to be nothing to take from it",
         changes = [
             change("08b_seccomp/main.cc", """    drop_privileges(capabilities, find_user(layering, ids, process));
-    die_with(parent);
-    if (own.init) become_init();
-""", """    die_with(parent);
-    if (own.init) become_init();
+    die_with(parent_pidfd);
+    if (isolation.init) become_init();
+""", """    die_with(parent_pidfd);
+    if (isolation.init) become_init();
     drop_privileges(capabilities, find_user(layering, ids, process));
 """),
         ],

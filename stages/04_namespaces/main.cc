@@ -14,23 +14,23 @@ static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
-  NamespaceOptions own(line);
+  NamespaceOptions isolation(line);
   line.parse();
 
   // in the parent
   require_root();
   const std::string root = build_userspace(userspace, rootfs);
-  const UniqueFd parent = open_this_process();
+  const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Child child = start_child_in(namespaces, [&] {
     // in the child, until it becomes the command
     make_mounts_private();
-    set_hostname(own.hostname);
+    set_hostname(isolation.hostname);
     change_root(root);
     mount_proc();
     make_workdir(process);
-    die_with(parent);
-    if (own.init) become_init();
+    die_with(parent_pidfd);
+    if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()));
   });
   // in the parent again

@@ -17,13 +17,13 @@ static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
-  NamespaceOptions own(line);
+  NamespaceOptions isolation(line);
   IdOptions ids(line);
   line.parse();
 
   // in the parent
   const std::string root = build_userspace(userspace, rootfs);
-  const UniqueFd parent = open_this_process();
+  const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Handshake handshake;
   Child child = start_child_in(namespaces, [&] {
@@ -31,14 +31,14 @@ static int run(CommandLine& line) {
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();
     make_mounts_private();
-    set_hostname(own.hostname);
+    set_hostname(isolation.hostname);
     change_root(attach_in_place(shown, root));
     become_root(ids);
     mount_proc();
     make_workdir(process);
     become_user(find_user(ids, process));
-    die_with(parent);
-    if (own.init) become_init();
+    die_with(parent_pidfd);
+    if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()));
   });
   // in the parent again

@@ -23,19 +23,19 @@ static int run(CommandLine& line) {
   ProcessOptions process(line);
   RootOptions rootfs(line);
   UserspaceOptions userspace(line);
-  NamespaceOptions own(line);
+  NamespaceOptions isolation(line);
   IdOptions ids(line);
   MountOptions mounts(line);
   CgroupOptions limits(line);
   LayerOptions layering(line, process);
   CapabilityOptions capabilities(line);
   SeccompOptions seccomp(line, capabilities);
-  NetworkOptions networking(line, own);
+  NetworkOptions networking(line, isolation);
   line.parse();
 
   // in the parent
   Layers layers = stack_layers(layering, userspace, rootfs, ids);
-  const UniqueFd parent = open_this_process();
+  const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
   const SeccompFilter filter(seccomp);
@@ -46,7 +46,7 @@ static int run(CommandLine& line) {
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();
     make_mounts_private();
-    set_hostname(own.hostname);
+    set_hostname(isolation.hostname);
     HostMounts host = network.take_from_host(mounts, shown);
     OpenLayers folders = take_layers(layers, shown);
     become_root(ids);
@@ -58,8 +58,8 @@ static int run(CommandLine& line) {
     make_workdir(process);
     if (mounts.read_only) make_root_read_only();
     drop_privileges(capabilities, find_user(layering, ids, process));
-    die_with(parent);
-    if (own.init) become_init();
+    die_with(parent_pidfd);
+    if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()), filter.as_last_step());
   });
   // in the parent again
