@@ -15,9 +15,19 @@ MUTANTS = [
         changes = [
             change(
                 "08a_overlayfs/main.cc",
-                "pivot_into(mount_overlay(folders));",
-                """const bool plain = layers.folders.size() == 1 && !layers.upper;
-    pivot_into(plain ? take_root(layers.folders[0]) : mount_overlay(folders));""",
+                """    OpenLayers folders = take_layers(layers, shown);
+    become_root(ids);
+    pivot_into(mount_overlay(folders));""",
+                """    const bool plain = layers.folders.size() == 1 && !layers.upper;
+    if (plain) {
+      const UniqueFd alone = take_root(layers.folders[0], shown);
+      become_root(ids);
+      pivot_into(alone);
+    } else {
+      OpenLayers folders = take_layers(layers, shown);
+      become_root(ids);
+      pivot_into(mount_overlay(folders));
+    }""",
             ),
         ],
         also = ["next_container_starts_afresh", "writes_are_not_shared"],

@@ -65,7 +65,7 @@ MUTANTS = [
         changes = [
             change(_CAPABILITIES, "{{low, low, 0}, {high, high, 0}}", "{{low, low, low}, {high, high, high}}"),
             change(_CAPABILITIES, """  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
-        "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");""", """  for (int capability = 0; kernel_knows(capability); ++capability) {
+        "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");""", """  for (int capability = 0; contains(known, capability); ++capability) {
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
   }"""),
         ],
