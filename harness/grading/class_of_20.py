@@ -24,7 +24,7 @@ from harness.learning.start import REPOSITORY
 
 STAGE = "05"
 PROGRAM = "05_userns"
-MUTANTS = ("setgroups_left_open", "root_stays_root", "all_ids_mapped", "group_of_others",
+MUTANTS = ("uid_and_gid_maps_swapped", "root_stays_root", "all_ids_mapped", "group_of_others",
            "init_shows_itself", "capabilities_dropped", "user_ignored",
            "no_user_namespace_for_root")
 STOLEN = "this was stolen"

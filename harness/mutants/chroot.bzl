@@ -4,14 +4,22 @@ load(":mutant.bzl", "change", "mutant")
 
 _ROOT = "02_chroot/chroot.cc"
 
+_CWD_NOT_CHECKED = change("01_exec/process.cc", """  if (const std::string path = current_directory(); path.front() != '/') {
+    throw Failure("the working directory is outside of the root: " + path);
+  }
+""", "")
+
 MUTANTS = [
     mutant(
         name = "no_chdir",
         stage = "02_chroot",
         caught_by = "cwd_is_inside",
         why = "one expects chroot(2) to go there, as the command chroot(8) does",
-        changes = [change(_ROOT, """check(chdir(root.c_str()), "chdir({})", root);
-  check(chroot("."), "chroot(.)");""", """check(chroot(root.c_str()), "chroot({})", root);""")],
+        changes = [
+            change(_ROOT, """check(chdir(root.c_str()), "chdir({})", root);
+  check(chroot("."), "chroot(.)");""", """check(chroot(root.c_str()), "chroot({})", root);"""),
+            _CWD_NOT_CHECKED,
+        ],
         also = ["dotdot_stops_at_the_root"],
         because = "from a working directory outside of the root, '..' never comes past the root",
     ),
@@ -77,6 +85,7 @@ MUTANTS = [
     if (!process.workdir.empty() && fchdir(workdir.get()) == -1) throw Failure(errno, path);
     process.workdir.clear();
 """),
+            _CWD_NOT_CHECKED,
         ],
     ),
 ]

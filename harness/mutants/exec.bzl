@@ -15,7 +15,7 @@ MUTANTS = [
             change("01_exec/main.cc", "return wait_for(child);", """(void)wait_for(child);
   return 0;"""),
         ],
-        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
+        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm", "a_stop_is_no_end"],
         because = "all three rows read the status with which the program leaves",
     ),
     mutant(
@@ -30,7 +30,7 @@ MUTANTS = [
                 "return wait_status;",
             ),
         ],
-        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm"],
+        also = ["killed_is_128_plus_signal", "ignored_sigchld_does_no_harm", "a_stop_is_no_end"],
         because = "all three rows read the status with which the program leaves",
     ),
     mutant(

@@ -233,6 +233,7 @@ MUTANTS = [
         why = "with a /proc of its own it looks as if there were one",
         changes = [change("04_namespaces/main.cc", "CLONE_NEWPID | ", "")],
         also = [
+            "init_reaps_all_orphans",
             "command_is_pid_1",
             "host_processes_are_hidden",
             "host_processes_are_safe",

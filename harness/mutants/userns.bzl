@@ -7,19 +7,6 @@ _IDS = "05_userns/id_map.cc"
 
 MUTANTS = [
     mutant(
-        name = "setgroups_left_open",
-        stage = "05_userns",
-        caught_by = "setgroups_is_denied",
-        why = "the kernel does not ask root to deny it",
-        changes = [
-            change(
-                _IDS,
-                "    if (setgroups_may_be_denied(ids.gid_map)) {",
-                "    if (!root) {",
-            ),
-        ],
-    ),
-    mutant(
         name = "uid_and_gid_maps_swapped",
         stage = "05_userns",
         caught_by = "given_maps_are_used",
