@@ -79,6 +79,7 @@ MUTANTS = [
             ),
         ],
         also = [
+            "workdir_of_an_image_stays_inside",
             "second_chroot_leads_nowhere",
             "kept_directory_leads_nowhere",
             "dotdot_stops_at_the_root",
@@ -100,7 +101,7 @@ MUTANTS = [
         caught_by = "kept_layer_is_found_again",
         why = "--keep was read, and then forgotten",
         changes = [change(_STACK, "  if (!options.keep.empty()) {\n", "  if (false) {\n")],
-        also = ["kept_layer_has_one_user"],
+        also = ["kept_folder_is_closed_to_others", "kept_layer_has_one_user"],
         because = "nobody is kept from a folder that nobody uses",
     ),
     mutant(

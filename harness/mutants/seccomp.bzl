@@ -32,7 +32,7 @@ MUTANTS = [
         why = "root of a user namespace is said to be harmless",
         changes = [change("08b_seccomp/main.cc", "drop_privileges(capabilities, find_user(layering, ids, process));", """capabilities.granted = all_capabilities();
     drop_privileges(capabilities, find_user(layering, ids, process));""")],
-        also = ["bounding_set_is_small", "capabilities_can_be_dropped"],
+        also = ["init_has_few_rights", "one_capability_can_be_dropped", "bounding_set_is_small", "capabilities_can_be_dropped"],
         because = "who keeps everything keeps it in all sets, whatever is dropped",
     ),
     mutant(
@@ -47,7 +47,7 @@ MUTANTS = [
                 "",
             ),
         ],
-        also = ["capabilities_can_be_dropped"],
+        also = ["init_has_few_rights", "one_capability_can_be_dropped", "capabilities_can_be_dropped"],
         because = "--cap-drop ALL is to empty the bounding set, too",
     ),
     mutant(
