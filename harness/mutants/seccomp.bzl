@@ -95,8 +95,7 @@ MUTANTS = [
             change("08b_seccomp/capability_names.cc", "    CAP_CHOWN, ", "    CAP_SYS_ADMIN, CAP_CHOWN, "),
             _COMPILED_AT_START,
         ],
-        also = [
-            "bounding_set_is_small",
+        also = ["init_has_few_rights", "bounding_set_is_small",
             "effective_set_is_small",
             "forbidden_calls_are_denied",
             "clone3_is_not_there",
@@ -113,7 +112,7 @@ MUTANTS = [
             change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN)", "bit_of(CAP_SYS_ADMIN)"),
             change(_CAPABILITIES, """check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");""", ""),
         ],
-        also = ["no_new_privs_is_set"],
+        also = ["init_has_few_rights", "no_new_privs_is_set"],
         because = "the kernel says it, and does it",
     ),
     mutant(
@@ -145,9 +144,10 @@ MUTANTS = [
         why = "a filter is inherited, and so one thinks of whom it shall not bind last",
         changes = [
             change("08b_seccomp/main.cc", "using namespace box;", "#include <sys/prctl.h>\nusing namespace box;"),
-            change("08b_seccomp/main.cc", "  handshake.let_child_go_on(", """  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            change("08b_seccomp/main.cc", "  handshake.let_child_go_on(take_as_parent(layers.paths(), mounts, child.pid(), ids));", """  auto shown = take_as_parent(layers.paths(), mounts, child.pid(), ids);
+  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   filter.install();
-  handshake.let_child_go_on("""),
+  handshake.let_child_go_on(std::move(shown));"""),
         ],
         also = ["strict_profile_denies_more", "strict_profile_runs_a_shell"],
         because = "under the strict profile the parent itself cannot go on",
