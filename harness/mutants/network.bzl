@@ -18,6 +18,10 @@ MUTANTS = [
             change(_NETWORK, "  bring_up_loopback();", ""),
         ],
         also = [
+            "forwarding_is_switched_back",
+            "host_speaks_no_ipv6_with_it",
+            "loopback_is_shut_without_rules",
+            "no_packet_to_hosts_loopback",
             "hosts_loopback_is_refused",
             "abstract_sockets_are_refused",
             "links_are_own",
@@ -43,6 +47,8 @@ MUTANTS = [
         changes = [
             change("08c_network/main.cc", "network.take_from_host(mounts, shown)", "take_from_host(mounts, shown)"),
         ],
+        also = ["containers_meet_by_name"],
+        because = "the scene at the bridge finds no link of its own either",
     ),
     mutant(
         name = "published_from_outside_only",

@@ -216,13 +216,6 @@ MUTANTS = [
         changes = [default_profile("\"errnoRet\": 38", "\"errnoRet\": 1")],
     ),
     mutant(
-        name = "newer_calls_allowed",
-        stage = "08b_seccomp",
-        caught_by = "newer_calls_are_not_there",
-        why = "a list of what is denied knows only what there was",
-        changes = [default_profile("\"newestSyscall\": \"set_mempolicy_home_node\",", "")],
-    ),
-    mutant(
         name = "tiocsti_in_64_bits",
         stage = "08b_seccomp",
         caught_by = "terminal_input_has_no_disguise",
