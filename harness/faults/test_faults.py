@@ -42,7 +42,6 @@ class Sample:
     case: str = ""  # of a group of surroundings
     good: Tuple[str, ...] = (CLEAN,)
     times: int = 1  # what depends on who is faster is tried more than once
-    defect: str = ""  # of the first sweep's report: not mended yet
 
     @property
     def name(self) -> str:
@@ -126,10 +125,7 @@ def try_it(bench: Bench, sample: Sample) -> Record:
     return bench.try_fault(Fault(sample.kind, find_call(bench, sample), sample.error))
 
 
-@pytest.mark.parametrize("sample", [
-    pytest.param(one, id=one.name,
-                 marks=[pytest.mark.xfail(reason=one.defect)] if one.defect else [])
-    for one in SAMPLES])
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_sample(world: World, benches: Dict[str, Bench], sample: Sample) -> None:
     configuration = CONFIGURATIONS[sample.configuration]
     if not world.can_start(configuration):

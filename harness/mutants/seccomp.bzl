@@ -216,6 +216,16 @@ MUTANTS = [
         changes = [default_profile("\"errnoRet\": 38", "\"errnoRet\": 1")],
     ),
     mutant(
+        name = "newer_calls_allowed",
+        stage = "08b_seccomp",
+        caught_by = "newer_calls_are_not_there",
+        why = "a list of what is denied knows only what there was",
+        changes = [
+            change(_PROFILE, "    ranges.emplace_back(last + 1, kX32Bit - 1);\n", ""),
+            _COMPILED_AT_START,
+        ],
+    ),
+    mutant(
         name = "tiocsti_in_64_bits",
         stage = "08b_seccomp",
         caught_by = "terminal_input_has_no_disguise",
