@@ -235,6 +235,7 @@ def test_windows_line_ends_are_named(any_stage):
     assert "dos2unix" in hint
 
 
+@pytest.mark.as_shipped
 @pytest.mark.stages_from(4)
 def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_stage):
     words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=sethostname:signal=KILL"]
@@ -243,6 +244,7 @@ def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_
         125, f"{any_stage.name}: the container was killed by SIGKILL before it was built\n")
 
 
+@pytest.mark.as_shipped
 @pytest.mark.stages_from(5)
 def test_what_the_child_has_reported_is_told_not_what_then_failed_in_the_parent(any_stage):
     """The child ends before the parent writes its id maps: that they cannot be is no news."""

@@ -86,7 +86,7 @@ MUTANTS = [
         caught_by = "other_cgroups_are_hidden",
         why = "/proc/self/cgroup hides them already",
         changes = [
-            change("06_pivot_root/mounts.cc", "  hide_what_is_mounted_in(host.sys);\n", ""),
+            change("06_pivot_root/mounts.cc", "private_copy(\"/sys\", 0)", "private_copy(\"/sys\", AT_RECURSIVE)"),
             change(_CGROUP, "MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),\n            kInside);", "MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),\n            \"/run\");"),
         ],
     ),

@@ -165,6 +165,7 @@ def test_a_hang_up_that_is_ignored_on_purpose_does_not(root):
             process.wait(0.5)
 
 
+@pytest.mark.as_shipped
 def test_init_that_fails_says_so_before_the_command_runs(root):
     fault = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=signalfd4:error=EMFILE:when=1"]
     result = root.run(STAGE, "--init", "echo", "it ran", before=fault)

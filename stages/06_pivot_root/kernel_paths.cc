@@ -54,28 +54,28 @@ void make_read_only(const UniqueFd& what, const std::string& path) {
 // matter.
 class Covers {
  public:
-  explicit Covers(const UniqueFd* null) : null_(null) {}
+  explicit Covers(const HostMounts& host) : null_(host.devices.front().second) {}
 
   void hide(const UniqueFd& what, const std::string& path) {
-    if (!is_directory(what.get())) return attach_on(copy_of(*null_, "/dev/null"), what, path);
+    if (!is_directory(what.get())) return attach_on(copy_of(null_, "/dev/null"), what, path);
     if (folder_.get() != -1) return attach_on(copy_of(folder_, path), what, path);
     folder_ = new_mount("tmpfs", kDataOnly | MOUNT_ATTR_RDONLY);
     attach_on(folder_, what, path);
   }
 
  private:
-  const UniqueFd* null_;
+  const UniqueFd& null_;
   UniqueFd folder_;  // the first, of which the others are copies
 };
 
 }  // namespace
 
-void hide_what_is_mounted_in(const Sysfs& sys) {
-  Covers covers(nullptr);
-  for (const auto& path : sys.covered) {
+void hide_what_is_mounted_in_sys(const HostMounts& host) {
+  Covers covers(host);
+  for (const auto& path : host.sys.covered) {
     // Without RESOLVE_NO_XDEV: what is mounted there is what is to be hidden.
-    const UniqueFd place(
-        open_in_root(sys.mount.get(), path.substr(sizeof "/sys" - 1), O_PATH, RESOLVE_NO_SYMLINKS));
+    const UniqueFd place(open_in_root(host.sys.mount.get(), path.substr(sizeof "/sys" - 1), O_PATH,
+                                      RESOLVE_NO_SYMLINKS));
     if (place.get() == -1 && errno == EACCES) continue;  // and nobody gets in later
     check_quietly(place.get(), "open({})", path);
     covers.hide(place, path);
@@ -83,7 +83,7 @@ void hide_what_is_mounted_in(const Sysfs& sys) {
 }
 
 void protect_kernel_paths(const HostMounts& host) {
-  Covers covers(&host.devices.front().second);
+  Covers covers(host);
   for (const std::string path : kMaskedInProc) {
     const UniqueFd fd = open_on(host.proc, path);
     if (fd.get() != -1) covers.hide(fd, "/proc/" + path);

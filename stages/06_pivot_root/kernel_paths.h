@@ -5,9 +5,9 @@
 
 namespace box {
 
-// In the child, with a copied /sys in place: puts an empty folder over each other file system that
-// is mounted in it: the host's cgroups, its debugfs. A sysfs of one's own has empty folders there.
-void hide_what_is_mounted_in(const Sysfs& sys);
+// In the child, when a copied /sys and /dev/null are attached: puts an empty folder, or the null
+// device, over whatever else is mounted in /sys: the host's cgroups, its debugfs, a file.
+void hide_what_is_mounted_in_sys(const HostMounts& host);
 
 // In the child: hides or write-protects the files of /proc and /sys that Docker does, too.
 void protect_kernel_paths(const HostMounts& host);

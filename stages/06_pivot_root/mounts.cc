@@ -225,8 +225,8 @@ void attach(HostMounts& host) {
   const UniqueFd root(check_quietly(open("/", O_PATH | O_CLOEXEC), "open(/)"));
   attach_on(host.proc, make_real_directory(root, "proc"), "/proc");
   attach_on(host.sys.mount, make_real_directory(root, "sys"), "/sys");
-  hide_what_is_mounted_in(host.sys);
   attach_dev(make_real_directory(root, "dev"), host.devices);
+  hide_what_is_mounted_in_sys(host);
   attach_volumes(root, std::exchange(host.volumes, {}));
 }
 

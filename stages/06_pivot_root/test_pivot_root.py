@@ -320,6 +320,15 @@ def test_of_the_hosts_sys_only_the_sysfs_is_shown(caller):
         assert caller.run(STAGE, "ls", path).stdout == ""
 
 
+def test_a_file_that_is_mounted_in_the_hosts_sys_is_hidden(root, user):
+    script = """mount --bind /etc/os-release /sys/kernel/uevent_seqnum
+        exec setpriv --reuid {0} --regid {0} --clear-groups "$@" """.format(user.uid)
+    before = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+    result = user.run(STAGE, "cat", "/sys/kernel/uevent_seqnum", before=before, user=root.uid,
+                      group=root.uid)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_a_volumes_place_may_be_behind_a_link_of_the_root(caller, folder):
     """As /var/run in a Debian root."""
     tree = folder / "tree"
