@@ -1,5 +1,6 @@
 #include "stages/05_userns/handshake.h"
 
+#include <tuple>
 #include <utility>
 
 #include "common/failure.h"
@@ -12,9 +13,7 @@ UniqueFd take(MountsByPath& mounts, const std::string& path) {
 }
 
 Handshake::Handshake() {
-  auto [parent_end, child_end] = FdChannel::make();
-  parent_end_ = std::move(parent_end);
-  child_end_ = std::move(child_end);
+  std::tie(parent_end_, child_end_) = FdChannel::make();
 }
 
 MountsByPath Handshake::wait_for_parent() {
