@@ -28,7 +28,7 @@ from slides.terminal import Machine, TerminalError, machine
 COMMENT = re.compile(r"^\s*<!--\s*(?P<kind>snippet|diff|table|plot|before|not run):\s*"
                      r"(?P<words>.*?)\s*-->\s*$")
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>```+)\s*(?P<language>[\w+-]*)\s*$")
-LANGUAGES = {".cc": "cpp", ".h": "cpp", ".py": "python", ".sh": "sh", ".json": "json"}
+LANGUAGES = {".c": "c", ".cc": "cpp", ".h": "cpp", ".py": "python", ".sh": "sh", ".json": "json"}
 MADE = {"snippet": ("", *LANGUAGES.values()), "diff": ("diff",)}  # the languages of their fences
 ELIDED = "…"
 MEASURED = "slides/measured"
@@ -254,7 +254,7 @@ def part(block: Block, path: str, lines: List[str], named: Dict[str, str]) -> Li
     if "to" in named:
         last = line_with(block, path, lines, named["to"], first)
     shown = lines[first:last + 1]
-    if path.endswith((".cc", ".h")):
+    if path.endswith((".c", ".cc", ".h")):
         if first > 0 and "from" in named:
             shown.insert(0, indent_of(shown[0]) + ELIDED)
         if last < len(lines) - 1:
@@ -337,8 +337,8 @@ def difference(written: Sequence[str], new: Sequence[str], offset: int) -> str:
 
 
 def pages_of(root: pathlib.Path) -> List[str]:
-    """All that are kept true: the stages' pages, the README, the deck."""
-    found = [root / "README.md", *sorted(root.glob("stages/*/README.md")), root / "slides/deck.md"]
+    """All that are kept true: the stages' pages, the README, the glossary, the deck."""
+    found = [root / "README.md", root / "GLOSSARY.md", *sorted(root.glob("stages/*/README.md")), root / "slides/deck.md"]
     return [str(path.relative_to(root)) for path in found if path.exists()]
 
 
@@ -350,6 +350,31 @@ def has_transcripts(root: pathlib.Path, pages: Sequence[str]) -> bool:
         except Wrong:
             return False  # it is complained of elsewhere
     return any(of(page) for page in pages)
+
+
+# The tip of an arrow; and what gives a picture its colours where nothing else does. In the deck its
+# theme does, so marp.config.mjs leaves both out.
+HEAD = ('<defs><marker id="head" viewBox="0 0 10 10" refX="8.5" refY="5" markerWidth="5.5" '
+        'markerHeight="5.5" orient="auto-start-reverse"><path d="M 0 1 L 9 5 L 0 9 z"/></marker>'
+        "</defs>")
+WORN = re.compile(r"<style class=\"worn\">.*?</style>\n<defs>.*?</defs>\n", re.DOTALL)
+
+
+def dressed(picture: str, style: str) -> str:
+    """A drawing of the deck with its style in it, so that it can stand on any page."""
+    bare = WORN.sub("", picture)
+    if "<style" in bare:  # plots bring their own
+        return picture
+    worn = f'<style class="worn">\n{style}</style>\n{HEAD}\n'
+    return bare.replace("</title>\n", f"</title>\n{worn}", 1)
+
+
+def undressed(root: pathlib.Path) -> Dict[str, str]:
+    """The drawings that have another style than style.css, as they have to be."""
+    style = root / PICTURES / "style.css"
+    texts = {path: path.read_text(encoding="utf-8") for path in style.parent.glob("*.svg")}
+    return {str(path.relative_to(root)): made for path, text in texts.items()
+            if style.exists() and (made := dressed(text, style.read_text("utf-8"))) != text}
 
 
 def update(root: pathlib.Path, pages: Sequence[str], vm: Optional[Machine],
@@ -364,6 +389,10 @@ def update(root: pathlib.Path, pages: Sequence[str], vm: Optional[Machine],
         complaints += wrong
         if write and new != text:
             path.write_text(new, encoding="utf-8")
+    for picture, text in undressed(root).items():
+        complaints.append(f"{picture}:1: has not the style of {PICTURES}/style.css")
+        if write:
+            (root / picture).write_text(text, encoding="utf-8")
     for picture, text in sources.pictures.items():
         path = root / picture
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -396,7 +425,8 @@ def main(words: Sequence[str]) -> int:
         return 2
     for complaint in complaints:
         print(complaint)
-    refused = [one for one in complaints if "\n" not in one and not one.endswith("draws now")]
+    refused = [one for one in complaints if "\n" not in one
+               and not one.endswith(("draws now", "style.css"))]
     return 1 if refused or (arguments.check and complaints) else 0
 
 

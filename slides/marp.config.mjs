@@ -67,7 +67,9 @@ const head = (name) => `<marker id="${name}-head" viewBox="0 0 10 10" refX="8.5"
 
 function picture(path, title) {
   const name = path.replace(/^pictures\/|\.svg$/g, '')
-  const svg = read(path).replace(/<\?xml.*?\?>|<!--.*?-->|<title>.*?<\/title>/gs, '')
+  // What a drawing wears on other pages (slides/living.py), the theme gives it here.
+  const svg = read(path).replace(/<style class="worn">.*?<\/style>\s*<defs>.*?<\/defs>/s, '')
+    .replace(/<\?xml.*?\?>|<!--.*?-->|<title>.*?<\/title>/gs, '')
     .replace(/\bid="/g, `id="${name}-`)
     .replace(/url\(#/g, `url(#${name}-`)
     .replace(/href="#/g, `href="#${name}-`)

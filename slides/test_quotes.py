@@ -163,3 +163,19 @@ def test_a_line_that_changed_in_the_code_is_told_with_the_difference(tmp_path):
     source.write_text(text.replace('check(chroot(".")', 'check(chroot("/")'), encoding="utf-8")
     (complaint,) = living.update(copy, ["stages/02_chroot/README.md"], None, write=False)
     assert '-  check(chroot("."), "chroot(.)");\n+  check(chroot("/"), "chroot(.)");' in complaint
+
+
+def test_a_drawing_brings_its_style_so_that_it_can_stand_on_any_page(root):
+    pictures = root / "slides/pictures"
+    pictures.mkdir()
+    (pictures / "style.css").write_text("rect { fill: red; }\n", encoding="utf-8")
+    drawing = '<svg viewBox="0 0 9 9">\n<title>A</title>\n<rect/>\n</svg>\n'
+    for name, text in {"a": drawing, "plot": drawing.replace("<rect", "<style>x</style>\n<rect"),
+                       "old": living.dressed(drawing, "rect { fill: blue; }\n")}.items():
+        (pictures / f"{name}.svg").write_text(text, encoding="utf-8")
+    complaints = living.update(root, [], None, write=True)
+    assert sorted(complaints) == [f"slides/pictures/{name}.svg:1: has not the style of "
+                                  "slides/pictures/style.css" for name in ("a", "old")]
+    (now, old) = [(pictures / f"{name}.svg").read_text(encoding="utf-8") for name in ("a", "old")]
+    assert now == old and "<style class=\"worn\">\nrect { fill: red; }\n</style>" in now
+    assert living.update(root, [], None, write=False) == []
