@@ -1,6 +1,7 @@
 """Runs a command, or a shell, in a virtual machine with a stock Debian kernel.
 
-The stages are there, in PATH. Nothing that is done in the machine stays.
+The stages are there, in PATH. Nothing that is done in the machine stays. While one runs, a second
+terminal gets another shell in the same machine with --join.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import subprocess
 import sys
 
 from harness.vm.image import DEFAULT_KERNEL, SUITES, VmError
-from harness.vm.vm import Vm
+from harness.vm.vm import Vm, joined
 
 
 def parse() -> argparse.Namespace:
@@ -20,6 +21,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kernel", choices=list(SUITES), default=DEFAULT_KERNEL,
                         help="default: %(default)s")
     parser.add_argument("--user", action="store_true", help="as an ordinary user, uid 1000")
+    parser.add_argument("--join", action="store_true",
+                        help="in the machine that you started last and that still runs, in another "
+                        "terminal")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS",
                         help="end the command after so long, with status 124")
     parser.add_argument("--with", dest="programs", action="append", default=[], metavar="PROGRAM",
@@ -38,7 +42,9 @@ def main() -> int:
     terminal = os.isatty(0) and os.isatty(1)
     programs = os.environ.get("HARNESS_STAGES", "").split() + arguments.programs
     try:
-        with Vm(arguments.kernel, programs) as vm:
+        with joined() if arguments.join else Vm(arguments.kernel, programs) as vm:
+            if not arguments.join:
+                vm.invite()
             return subprocess.run(vm.command(command or ["bash"], arguments.user, terminal),
                                   timeout=arguments.time_limit, check=False).returncode
     except subprocess.TimeoutExpired:

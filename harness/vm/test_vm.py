@@ -93,6 +93,34 @@ def test_what_containers_need_is_there(vm):
     assert done.returncode == 0, done.stderr
 
 
+# --- A second terminal ----------------------------------------------------------------------------
+
+
+def join(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-B", "-m", "harness.vm", "--join", *words],
+                          capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_second_terminal_joins_the_machine_and_does_not_end_it(vm):
+    vm.invite()
+    sh(vm, "echo here >/tmp/mark")
+    done = join("cat", "/tmp/mark")
+    assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+    assert join("--user", "--", "id", "-u").stdout == "1000\n"
+    assert join("sh", "-c", "exit 3").returncode == 3
+    assert sh(vm, "cat /tmp/mark").stdout == "here\n"
+
+
+def test_a_machine_that_has_ended_or_invites_nobody_cannot_be_joined(vm, monkeypatch, tmp_path):
+    monkeypatch.setattr(vm_module, "PREFIX", "box-vm-none-")  # without those of other tests
+    with pytest.raises(VmError, match="no virtual machine of yours runs .*\n?hint: "):
+        with vm_module.joined():
+            pass
+    monkeypatch.undo()
+    (tmp_path / "invites").touch()
+    assert not vm_module.is_in_use(tmp_path) and vm_module.is_in_use(vm.folder)
+
+
 # --- The ordinary user ----------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from harness.vm import snapshot
 from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, image_for
@@ -46,6 +46,7 @@ QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "non
         "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
 READY, UP = "box: ready", "box: user space is up"  # what `init` says
 PREFIX = "box-vm-"  # of the folders in /tmp
+INVITES = "invites"  # a file in the folder of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
 
@@ -322,6 +323,10 @@ class Vm:
         """Where in the machine a program of this machine is."""
         return PROGRAMS + os.path.realpath(program)
 
+    def invite(self) -> None:
+        """Lets joined() find the machine."""
+        (self.folder / INVITES).touch()  # type: ignore[operator]
+
     def command(self, words: Sequence[str], user: bool = False,
                 terminal: bool = False) -> List[str]:
         """The command to run here, so that `words` run there: with this one's standard input and
@@ -332,6 +337,31 @@ class Vm:
 
     def run(self, *words: str, user: bool = False, **options: Any) -> subprocess.CompletedProcess:
         return subprocess.run(self.command(words, user), check=False, **options)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Vm]:
+    """The machine that this user started last, of those that invite others and still run."""
+    mine = [path.parent for path in pathlib.Path("/tmp").glob(f"{PREFIX}*/{INVITES}")
+            if path.parent.stat().st_uid == os.geteuid() and is_in_use(path.parent)]
+    if not mine:
+        raise VmError("no virtual machine of yours runs that you could join\n"
+                      "hint: start one in another terminal: bazel run //harness/vm")
+    vm = Vm()
+    vm.folder = max(mine, key=lambda folder: (folder / INVITES).stat().st_mtime_ns)
+    yield vm  # the one who has started it ends it
+
+
+def is_in_use(folder: pathlib.Path) -> bool:
+    """Whether the process that has made it lives and so holds its lock, see flock(2)."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
 
 
 def check_tools() -> None:
