@@ -1,5 +1,6 @@
 #include "stages/08b_seccomp/bpf.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/failure.h"
@@ -43,6 +44,16 @@ std::uint32_t evaluate(const BpfProgram& program, const seccomp_data& call) {
     }
   }
   throw Failure("a BPF program without an end");
+}
+
+bool is_whole(const BpfProgram& program) {
+  for (std::size_t at = 0; at < program.size(); ++at) {
+    const auto& [code, jump_true, jump_false, k] = program[at];
+    if (BPF_CLASS(code) != BPF_JMP) continue;
+    const std::size_t farthest = BPF_OP(code) == BPF_JA ? k : std::max(jump_true, jump_false);
+    if (farthest >= program.size() - at - 1) return false;
+  }
+  return !program.empty() && BPF_CLASS(program.back().code) == BPF_RET;
 }
 
 }  // namespace box

@@ -44,5 +44,20 @@ TEST(Evaluate, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW((void)evaluate({BPF_JUMP(BPF_JMP | BPF_JA, 5, 0, 0)}, kCall), Failure);
 }
 
+TEST(IsWhole, EachEndThatIsCutOffIsMissed) {
+  BpfProgram program = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 2),
+      BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  EXPECT_TRUE(is_whole(program));
+  while (!program.empty()) {
+    program.pop_back();
+    EXPECT_FALSE(is_whole(program)) << program.size();
+  }
+}
+
 }  // namespace
 }  // namespace box

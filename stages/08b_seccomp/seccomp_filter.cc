@@ -72,7 +72,7 @@ BpfProgram compile_once(const std::string& json, CapabilitySet granted) {
   } catch (const Failure&) {
     program.clear();  // no place for a cache; or the profile is bad, which is told again below
   }
-  return program.empty() ? compile_profile(json, granted) : program;
+  return is_whole(program) ? program : compile_profile(json, granted);
 }
 
 template <std::size_t size>

@@ -257,6 +257,21 @@ def test_an_old_entry_of_the_cache_is_not_believed(caller, folder):
     shutil.rmtree(entry)
 
 
+@pytest.mark.as_shipped
+def test_a_filter_that_was_written_in_part_is_neither_used_nor_kept(caller, folder):
+    """libseccomp exports with one write(2), and calls it a success if that wrote less."""
+    profile = {**denying("mkdir", "mkdirat"), "newestSyscall": "mount_setattr"}
+    words = ("--seccomp", write_profile(folder, profile), "mkdir", "/dev/shm/x")
+    environment = {**caller.environment(), "XDG_CACHE_HOME": str(folder / "cache")}
+    if os.geteuid() == 0:
+        os.chown(folder, caller.uid, caller.uid)
+    strace = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=write:retval=8:when=1"]
+    for before in (strace, []):
+        result = caller.run(STAGE, *words, env=environment, before=before)
+        assert result.returncode == 1
+        assert "Operation not permitted" in result.stderr
+
+
 def test_no_place_for_a_cache_is_no_reason_to_fail(user, folder_of_user):
     path = write_profile(folder_of_user, denying("mkdir", "mkdirat"))
     (folder_of_user / "tree/bin").mkdir(parents=True)
