@@ -12,9 +12,7 @@ UniqueFd take(MountsByPath& mounts, const std::string& path) {
   return found == mounts.end() ? UniqueFd() : std::move(mounts.extract(found).mapped());
 }
 
-Handshake::Handshake() {
-  std::tie(parent_end_, child_end_) = FdChannel::make();
-}
+Handshake::Handshake() { std::tie(parent_end_, child_end_) = FdChannel::make(); }
 
 MountsByPath Handshake::wait_for_parent() {
   parent_end_.close();  // else we would hold our own end-of-file back

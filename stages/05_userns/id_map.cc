@@ -4,13 +4,15 @@
 #include <grp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <charconv>
+#include <cstdint>
 #include <sstream>
 #include <string>
 #include <utility>
 
 #include "common/check.h"
+#include "common/parse_number.h"
 #include "common/read_file.h"
 #include "common/run_program.h"
 #include "common/write_file.h"
@@ -20,13 +22,6 @@
 
 namespace box {
 namespace {
-
-// Reads all of `text` as an id or a count; 2^32-1 is no id, it means "none", see setresuid(2).
-bool parse_number(std::string_view text, std::uint32_t& number) {
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && stop == end && number != UINT32_MAX;
-}
 
 std::vector<std::string_view> split_at_colons(std::string_view text) {
   std::vector<std::string_view> parts;
@@ -102,13 +97,16 @@ void run_map_helper(const std::string& helper, pid_t child, const IdMap& map) {
 }  // namespace
 
 IdRange parse_id_range(const std::string& text) {
-  IdRange range = {};
-  const auto parts = split_at_colons(text);
-  if (parts.size() != 3 || !parse_number(parts[0], range.inside) ||
-      !parse_number(parts[1], range.outside) || !parse_number(parts[2], range.count) ||
-      range.count == 0) {
+  std::vector<std::uint32_t> numbers;
+  for (const auto part : split_at_colons(text)) {
+    // 2^32-1 is no id, it means "none", see setresuid(2).
+    numbers.push_back(parse_number<std::uint32_t>(part).value_or(UINT32_MAX));
+  }
+  if (numbers.size() != 3 || numbers[2] == 0 ||
+      std::count(numbers.begin(), numbers.end(), UINT32_MAX) > 0) {
     throw Failure("is not INSIDE:OUTSIDE:COUNT, as in 0:1000:1");
   }
+  const IdRange range = {numbers[0], numbers[1], numbers[2]};
   if (std::uint64_t{range.inside} + range.count > kIds ||
       std::uint64_t{range.outside} + range.count > kIds) {
     throw Failure("goes beyond the last id, 4294967294");

@@ -1,10 +1,10 @@
 #include "stages/05_userns/subordinate_ids.h"
 
-#include <charconv>
 #include <sstream>
 #include <string_view>
 #include <vector>
 
+#include "common/parse_number.h"
 #include "common/read_file.h"
 
 namespace box {
@@ -15,12 +15,6 @@ struct Grant {
   std::uint64_t first = 0;
   std::uint64_t count = 0;
 };
-
-bool read_number(std::string_view text, std::uint64_t& number) {
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && stop == end;
-}
 
 // The lines "owner:first:count". As newuidmap(1) does, others are passed over.
 std::vector<Grant> read_grants(const std::string& text) {
@@ -33,9 +27,10 @@ std::vector<Grant> read_grants(const std::string& text) {
     Grant grant;
     grant.owner = line.substr(0, first);
     const std::string_view numbers(line);
-    if (read_number(numbers.substr(first + 1, second - first - 1), grant.first) &&
-        read_number(numbers.substr(second + 1), grant.count) && grant.count > 0 &&
-        grant.first < kIds && grant.count <= kIds - grant.first) {
+    grant.first =
+        parse_number<std::uint64_t>(numbers.substr(first + 1, second - first - 1)).value_or(kIds);
+    grant.count = parse_number<std::uint64_t>(numbers.substr(second + 1)).value_or(0);
+    if (grant.count > 0 && grant.first < kIds && grant.count <= kIds - grant.first) {
       grants.push_back(grant);
     }
   }

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 
 #include "common/check.h"
 #include "common/open_in_root.h"
+#include "common/parse_number.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -41,11 +41,8 @@ std::optional<PasswdEntry> parse_passwd_line(std::string_view line) {
 }  // namespace
 
 std::optional<std::uint32_t> parse_id(std::string_view text) {
-  std::uint32_t id = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, id);
-  if (error != std::errc() || stop != end || id == UINT32_MAX) return std::nullopt;
-  return id;
+  const auto id = parse_number<std::uint32_t>(text);
+  return id == UINT32_MAX ? std::nullopt : id;
 }
 
 std::optional<PasswdEntry> find_passwd_entry(std::string_view passwd, const std::string& user) {

@@ -6,11 +6,11 @@
 #include <cctype>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string_view>
 
 #include "common/mount_points.h"
+#include "common/read_file.h"
 #include "stages/05_userns/id_map.h"
 
 namespace box {
@@ -101,9 +101,7 @@ std::string initramfs_hint(const Failure& failure) {
       std::string_view(failure.what()).substr(0, sizeof "pivot_root" - 1) != "pivot_root") {
     return "";
   }
-  std::ostringstream mountinfo;
-  mountinfo << std::ifstream("/proc/self/mountinfo").rdbuf();
-  if (!root_is_initramfs(mountinfo.str())) return "";
+  if (!root_is_initramfs(read_file("/proc/self/mountinfo"))) return "";
   return "/ is the initramfs, which pivot_root(2) cannot leave: switch_root(8) to another file "
          "system first";
 }

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "common/parse_number.h"
+
 namespace box {
 namespace {
 
@@ -24,13 +26,6 @@ constexpr long kLeastQuota = 1'000;
 constexpr std::uint64_t kLeastMemory = 1 << 20;
 
 constexpr std::uint64_t kMostPids = 1 << 22;  // PID_MAX_LIMIT of the kernel
-
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
-  return number;
-}
 
 // The unit of a size as a power of two: 20 for "m", "mb", "MiB" and " M".
 std::optional<unsigned> shift_of_unit(std::string_view unit) {
@@ -49,8 +44,8 @@ std::optional<unsigned> shift_of_unit(std::string_view unit) {
 std::string disk_of(const std::string& device) {
   std::string number = device;
   const auto colon = device.find(':');
-  if (colon == std::string::npos || !parse_number(device.substr(0, colon)) ||
-      !parse_number(device.substr(colon + 1))) {
+  if (colon == std::string::npos || !parse_number<std::uint64_t>(device.substr(0, colon)) ||
+      !parse_number<std::uint64_t>(device.substr(colon + 1))) {
     struct stat st = {};
     if (stat(device.c_str(), &st) == -1) throw Failure(errno, device);
     if (!S_ISBLK(st.st_mode)) throw Failure(device + " is no block device");
@@ -77,7 +72,7 @@ std::string parse_io_limit(std::string_view text) {
   }
   const bool bytes = key.substr(1) == "bps";
   const auto number = bytes ? parse_size(text.substr(equals + 1))
-                            : parse_number(text.substr(equals + 1)).value_or(0);
+                            : parse_number<std::uint64_t>(text.substr(equals + 1)).value_or(0);
   if (number == 0 || (!bytes && number > UINT32_MAX)) {
     throw Failure(fmt::format("{} must be a number from 1", key));
   }
@@ -113,10 +108,9 @@ std::vector<std::string> CgroupOptions::controllers() const {
 }
 
 std::string parse_cpus(std::string_view text, long available) {
-  double cpus = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, cpus);
-  if (error != std::errc() || stop != end) throw Failure("is no number of CPUs, such as 0.5");
+  const auto number = parse_number<double>(text);
+  if (!number) throw Failure("is no number of CPUs, such as 0.5");
+  const double cpus = *number;
   constexpr double kLeast = static_cast<double>(kLeastQuota) / kPeriod;
   if (!(cpus >= kLeast && cpus <= static_cast<double>(available))) {  // so NaN is neither
     throw Failure(fmt::format("is not from {} to {}, which this machine has", kLeast, available));
@@ -136,7 +130,7 @@ std::uint64_t parse_size(std::string_view text) {
   const double bytes = std::ldexp(number, static_cast<int>(*shift));
   constexpr double kMost = 0x1p63;
   if (!(bytes < kMost)) throw Failure("is more than the kernel can count");
-  const auto whole = parse_number(digits);  // exact, where a double may not be
+  const auto whole = parse_number<std::uint64_t>(digits);  // exact, where a double may not be
   return whole ? *whole << *shift : static_cast<std::uint64_t>(bytes);
 }
 
@@ -147,7 +141,7 @@ std::string parse_memory(std::string_view text) {
 }
 
 std::string parse_pids(std::string_view text) {
-  const auto number = parse_number(text);
+  const auto number = parse_number<std::uint64_t>(text);
   if (!number || *number == 0 || *number > kMostPids) {
     throw Failure(fmt::format("is no number of processes from 1 to {}", kMostPids));
   }

@@ -7,11 +7,11 @@
 #include <time.h>
 
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <string_view>
 
 #include "common/check.h"
+#include "common/parse_number.h"
 
 namespace box {
 namespace {
@@ -24,12 +24,8 @@ constexpr int kAttempts = 30;
 constexpr long kInterval = 10'000'000;  // nanoseconds
 
 std::uint16_t parse_port(std::string_view text) {
-  std::uint16_t port = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, port);
-  if (error != std::errc() || stop != end || port == 0) {
-    throw Failure(fmt::format("'{}' is not a port: they are 1 to 65535", text));
-  }
+  const std::uint16_t port = parse_number<std::uint16_t>(text).value_or(0);
+  if (port == 0) throw Failure(fmt::format("'{}' is not a port: they are 1 to 65535", text));
   return port;
 }
 
