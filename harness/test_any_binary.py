@@ -104,7 +104,9 @@ def test_a_program_that_never_runs_the_command_fails_all_rows(tools, folder, nam
     assert len(results) >= len(ROWS)
     for result in results.values():
         assert result.outcome is Outcome.FAILED, result.explain()
-        assert reason in result.why or "never ran" in result.why, result.explain()
+        # A busy machine may not let it write as much, or come as far, in so short a time.
+        assert any(one in result.why for one in (reason, "never ran", "did not run within")), \
+            result.explain()
     assert any(reason in result.why for result in results.values())
     check_that_a_good_one_passes(tools, folder)
 
@@ -149,6 +151,85 @@ def test_a_program_that_cannot_be_executed_says_why(tools, folder, make, reason)
     for result in grade(tools, str(path), ROWS).values():
         assert result.outcome is Outcome.FAILED
         assert reason in result.why, result.explain()
+
+
+# Nothing of these ever runs a command, and so nothing of what does not happen is their merit.
+NEVER_EARN = {
+    "refuses": 'echo "this needs root" >&2; exit 1',
+    "refuses_with_125": 'echo "this needs root" >&2; exit 125',
+    "succeeds": "exit 0",
+    "is_cat": 'exec cat "$@"',
+    "is_a_shell": 'exec sh -c "$@"',
+    "says_not_found": "exit 127",
+}
+
+
+@pytest.mark.parametrize("stage", ["01", "03", "05", "08c"])
+@pytest.mark.parametrize("name", NEVER_EARN)
+def test_a_program_that_never_runs_a_command_earns_nothing(tools, folder, name, stage):
+    program = Program.of(script(folder, NEVER_EARN[name]), stage)
+    with places("host", []) as where:
+        results = grade_in(where, tools, cases_for(program, PROPERTIES, PROMISE), TIME_LIMIT)
+    assert [result.explain() for result in results if result.points > 0] == []
+    judged = [result for result in results if result.outcome is not Outcome.SKIPPED]
+    assert judged and all(result.is_bad for result in judged)
+    errors = [result.explain() for result in results if result.outcome is Outcome.ERROR]
+    assert not errors, errors
+
+
+# Forks where clone(2) makes no namespaces: a result that is looked at, and put up with.
+FALLS_BACK = """
+import ctypes, os, sys
+words = sys.argv[sys.argv.index("--") + 1:]
+libc = ctypes.CDLL(None, use_errno=True)
+NEWUTS, NEWNS, SIGCHLD, CLONE = 0x04000000, 0x00020000, 17, 56
+child = libc.syscall(CLONE, NEWUTS | NEWNS | SIGCHLD, 0, 0, 0, 0)
+if child == -1:
+    child = os.fork()
+if child == 0:
+    os.chroot(sys.argv[sys.argv.index("--rootfs") + 1])
+    os.chdir("/")
+    os.execv(words[0], words)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_program_that_forks_where_clone_fails_is_seen_without_namespaces(tools, folder):
+    if os.geteuid() != 0 or os.uname().machine != "x86_64":
+        pytest.skip("it needs root, and x86-64")
+    path = script(folder, FALLS_BACK, "#!/usr/bin/python3")
+    results = grade(tools, path, ["no_namespaces_no_start", "own_uts_namespace"], 5.0, "04")
+    outcomes = {result.case.property.name: result.outcome for result in results.values()}
+    assert outcomes == {"no_namespaces_no_start": Outcome.FAILED,
+                        "own_uts_namespace": Outcome.PASSED}
+    assert any("the command runs; both are in uts:" in result.got for result in results.values())
+
+
+# Python's handler of SIGINT is gone, and so the parent ends; the command has one of its own.
+ENDS_AT_CTRL_C = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
+sys.exit(subprocess.Popen(sys.argv[sys.argv.index("--") + 1:]).wait())
+"""
+
+
+def test_a_parent_that_ends_at_ctrl_c_while_the_command_goes_on_is_seen(tools, folder):
+    path = script(folder, ENDS_AT_CTRL_C, "#!/usr/bin/python3")
+    for result in grade(tools, path, ["ctrl_c_arrives_once"], 5.0).values():
+        assert result.outcome is Outcome.FAILED
+        assert "the program itself ends of it" in result.got, result.explain()
+
+
+def test_an_option_that_a_program_lacks_is_told_apart_and_earns_nothing(tools, folder):
+    text = 'for word; do [ "$word" = -w ] && { echo "unknown option $word" >&2; exit 2; }; done; '
+    results = grade(tools, script(folder, text + GOOD),
+                    ["exit_status_is_the_commands", "workdir_option_works"], 5.0)
+    outcomes = {result.case.property.name: result.outcome for result in results.values()}
+    assert outcomes == {"exit_status_is_the_commands": Outcome.PASSED,
+                        "workdir_option_works": Outcome.LACKING}
+    lacking = [result for result in results.values() if result.outcome is Outcome.LACKING]
+    assert {result.why for result in lacking} == {"it has no --workdir"}
+    assert sum(result.points for result in lacking) == 0
 
 
 def test_partial_results_are_kept(tools, folder):

@@ -61,6 +61,16 @@ Limit limit_of(const std::string& name, const Json& value) {
   return {resource->second, {number, number}};
 }
 
+Refusal refusal_of(const Json& json) {
+  Refusal refusal;
+  refusal.call = json.at("call").get<std::string>();
+  refusal.argument = json.value("argument", refusal.argument);
+  refusal.any_of = json.value("any_of", refusal.any_of);
+  refusal.equals = json.value("equals", refusal.equals);
+  refusal.error = json.value("error", EPERM);
+  return refusal;
+}
+
 StartRequest start_request_of(const Json& request) {
   StartRequest start;
   start.argv = request.at("argv").get<std::vector<std::string>>();
@@ -94,6 +104,9 @@ StartRequest start_request_of(const Json& request) {
   const Json limits = request.value("limits", Json::object());
   for (const auto& [name, value] : limits.items()) {
     start.limits.push_back(limit_of(name, value));
+  }
+  for (const Json& one : request.value("refuse", Json::array())) {
+    start.refusals.push_back(refusal_of(one));
   }
   if (request.contains("umask")) start.umask = request["umask"].get<mode_t>();
   start.own_session = request.value("own_session", true);

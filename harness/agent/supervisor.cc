@@ -129,6 +129,7 @@ void become_the_program(const StartRequest& request, const Streams& streams) {
   if (request.umask) umask(*request.umask);
   set_signals(request);
   if (!request.cgroup.empty()) write_file(request.cgroup + "/cgroup.procs", "0");
+  if (!request.refusals.empty()) refuse(request.refusals);  // root may, without no_new_privs
   become(request);
   if (!request.directory.empty()) {
     check_quietly(chdir(request.directory.c_str()), "chdir({})", request.directory);

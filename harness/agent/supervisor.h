@@ -15,6 +15,7 @@
 
 #include "common/unique_fd.h"
 #include "harness/agent/process_table.h"
+#include "harness/agent/refusal.h"
 
 namespace box {
 
@@ -50,6 +51,7 @@ struct StartRequest {
   std::vector<int> ignored;          // signals
   std::vector<int> blocked;
   std::vector<Limit> limits;
+  std::vector<Refusal> refusals;  // what the kernel refuses it
   std::optional<mode_t> umask;
   bool own_session = true;  // else the agent's, which a terminal cannot be in
   bool own_group = true;

@@ -10,7 +10,8 @@ import traceback
 from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set
 
 from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
-from harness.properties.look import Look
+from harness.properties.lacking import option_lacked
+from harness.properties.look import Look, never_ran
 from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome,
                                       Property, Result, case_for)
 from harness.properties.scene import Scene, Stage, Tools
@@ -93,8 +94,10 @@ class Grader:
     """Looks at each scene once, in one place. May be asked by several threads."""
 
     def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST,
-                 deadline: Optional[float] = None) -> None:
-        """`time_limit`: seconds for each start. After `deadline`, of time.monotonic(), none is."""
+                 deadline: Optional[float] = None, lacks: Sequence[str] = ()) -> None:
+        """`time_limit`: seconds for each start. After `deadline`, of time.monotonic(), none is.
+        `lacks`: options that the programs are known not to have."""
+        self.lacks = lacks
         self.tools = tools
         self.deadline = deadline
         self.place = place
@@ -116,7 +119,7 @@ class Grader:
         """Runs the scenes of the cases, several at a time: each has an agent of its own."""
         wanted: Dict[SceneKey, set] = {}
         for case in cases:
-            for key in keys_of(case):
+            for key in keys_of(case) + positives_of(case):
                 if key not in self.seen:
                     wanted.setdefault(key, set()).update(case.property.asks)
         with concurrent.futures.ThreadPoolExecutor(self.place.at_once) as pool:
@@ -162,6 +165,9 @@ class Grader:
                 stage.make_host()
                 look = key.scene(stage)
                 look.leaks = stage.leaks()
+                look.ran = any(stage.answers(run["stdout"]) for run in look.runs.values())
+                look.lacking = "" if look.ran else next(filter(None, (
+                    option_lacked(run, used) for run in look.runs.values())), "")
                 return look
             finally:
                 stage.clean_up()
@@ -176,7 +182,8 @@ class Grader:
             return seen[0][1]
         leaks = [f"{leak} (in the scene {key.scene.__name__})" for key, look in looks
                  for leak in look.left + look.leaks]
-        return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[]))
+        ran = any(look.ran for _, look in looks)
+        return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[], ran=ran))
 
     def add_leaks(self, result: Result) -> Result:
         """A row of all scenes holds if it holds in those that were looked at here, too."""
@@ -198,7 +205,12 @@ class Grader:
         try:
             if seen.look is None:
                 raise seen.error if seen.error else ProbeBroke("it was not looked at")
+            lacking = self.lacking(case, seen)
+            if lacking:
+                return result(Outcome.LACKING, NOTHING, f"it has no {lacking}")
             observed = row.observe(seen.look)
+            if observed.holds and case.kind == PROMISE:
+                self.check_that_it_is_earned(case, seen.look)
         except NotTestable as reason:
             if self.place.tests_all and not isinstance(reason, NotInKernel):
                 return result(Outcome.ERROR, "", f"{self.place.name} must be able to: {reason}")
@@ -219,15 +231,51 @@ class Grader:
                else "it holds already, where it must not")
         return result(Outcome.FAILED, observed.got, why)
 
+    def lacking(self, case: Case, seen: Seen) -> str:
+        """The option that the program does not have, and that this row is about."""
+        if case.kind != PROMISE or case.property.scene is ALL_SCENES or seen.look is None:
+            return ""
+        declared = [option for option in self.lacks if option in seen.used]
+        if declared or seen.look.ran:
+            return declared[0] if declared else ""
+        for key in positives_of(case):  # what works there is not lacking here
+            look = self.seen[key].look
+            if look is not None and look.ran and seen.look.lacking in self.seen[key].used:
+                return ""
+        return seen.look.lacking
+
+    def check_that_it_is_earned(self, case: Case, look: Look) -> None:
+        """Nothing comes of a program that never runs a command: that proves nothing of it."""
+        if case.property.earned_by is None:
+            if not look.ran:
+                raise NotStarted(why_not_run(look))
+            return
+        without = self.seen[positives_of(case)[0]]
+        if without.look is None:
+            raise without.error if without.error else ProbeBroke("it was not looked at")
+        if not without.look.ran:
+            raise NotStarted(f"unhindered, too: {why_not_run(without.look)}")
+        if case.property.earned_by.observe is not None:
+            observed = case.property.earned_by.observe(without.look)
+            if not observed.holds:
+                raise NotStarted(f"unhindered, it does not do it either: {observed.got}")
+
+
+def why_not_run(look: Look) -> str:
+    if look.problem or not look.runs:
+        return look.problem or "the container never ran the command"
+    return str(never_ran(list(look.runs.values())[-1]))
+
 
 def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
-             time_limit: float = 5.0, deadline: Optional[float] = None) -> List[Result]:
+             time_limit: float = 5.0, deadline: Optional[float] = None,
+             lacks: Sequence[str] = ()) -> List[Result]:
     """Judges each case in the first of the places that can test it."""
     first, *others = places
-    results = Grader(tools, time_limit, first, deadline).grade(cases)
+    results = Grader(tools, time_limit, first, deadline, lacks).grade(cases)
     for place in others:
         if any(result.outcome is Outcome.SKIPPED for result in results):
-            results = grade_skipped(results, Grader(tools, time_limit, place, deadline))
+            results = grade_skipped(results, Grader(tools, time_limit, place, deadline, lacks))
     return results
 
 
@@ -259,6 +307,14 @@ def keys_of(case: Case) -> List[SceneKey]:
         scenes_of_case = ([case.property.control_scene] if case.kind == CONTROL
                           else scenes_of_promises(case.stage, case.identity))
     return [SceneKey(case.program, case.stage, case.identity, name) for name in scenes_of_case]
+
+
+def positives_of(case: Case) -> List[SceneKey]:
+    """The start that shows what the case's row would look like for a program that does its job."""
+    positive = case.property.earned_by
+    if positive is None or case.kind != PROMISE:
+        return []
+    return [SceneKey(case.program, case.stage, positive.identity or case.identity, positive.scene)]
 
 
 def scenes_of_promises(stage: str, identity: str) -> List[Scene]:

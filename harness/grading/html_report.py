@@ -12,7 +12,7 @@ from harness.grading.report import causes
 from harness.grading.writers import name_of, printable, summary
 
 MARKS = {Outcome.PASSED: ("good", "✓"), Outcome.FAILED: ("bad", "✗"), Outcome.ERROR: ("odd", "!"),
-         Outcome.SKIPPED: ("none", "–")}
+         Outcome.SKIPPED: ("none", "–"), Outcome.LACKING: ("bad", "n/a")}
 HINT_NAMES = {"look": "Where to look", "concept": "The idea", "read": "What to read"}
 
 STYLE = """

@@ -9,7 +9,8 @@ from harness.properties.verdict import USER
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
-MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip"}
+MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip",
+         Outcome.LACKING: "n/a"}
 
 
 def shown(text: str) -> str:
@@ -48,7 +49,7 @@ def matrix(results: Sequence[Result]) -> str:
         lines.append(f"{name:<{width}}  " + " ".join(f"{mark:>5}" for mark in marks).rstrip())
     lines.append("")
     lines.append("+ holds   - seen violated, as it must be at this stage   u started by an ordinary"
-                 " user")
+                 " user   n/a it has no such option")
     return "\n".join(lines)
 
 

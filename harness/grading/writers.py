@@ -38,6 +38,11 @@ def name_of(result: Result) -> str:
 # --- JUnit: https://github.com/testmoapp/junitxml, as read by CI servers --------------------------
 
 
+def for_others(outcome: Outcome) -> Outcome:
+    """As formats have it that know no option that a program may lack: nothing is earned."""
+    return Outcome.FAILED if outcome is Outcome.LACKING else outcome
+
+
 def junit(grades: Sequence[Grade], level: int = ALL_HINTS) -> str:
     """A test suite for each submission. One that could not be graded has one test, an error."""
     root = ElementTree.Element("testsuites")
@@ -45,7 +50,7 @@ def junit(grades: Sequence[Grade], level: int = ALL_HINTS) -> str:
         suite = ElementTree.SubElement(root, "testsuite", name=printable(grade.name),
                                        time=f"{grade.seconds:.3f}")
         results = [] if grade.problem else grade.results
-        outcomes = [result.outcome for result in results]
+        outcomes = [for_others(result.outcome) for result in results]
         suite.set("tests", str(len(results) or 1))
         suite.set("failures", str(outcomes.count(Outcome.FAILED)))
         suite.set("errors", str(outcomes.count(Outcome.ERROR) + bool(grade.problem)))
@@ -54,7 +59,7 @@ def junit(grades: Sequence[Grade], level: int = ALL_HINTS) -> str:
             test = ElementTree.SubElement(suite, "testcase", name=result.case.id,
                                           classname=f"stage_{grade.stage}")
             tag = {Outcome.FAILED: "failure", Outcome.ERROR: "error",
-                   Outcome.SKIPPED: "skipped"}.get(result.outcome)
+                   Outcome.SKIPPED: "skipped"}.get(for_others(result.outcome))
             if tag:
                 told = ElementTree.SubElement(test, tag, message=printable(result.why))
                 told.text = printable(explain(result, level))
@@ -121,7 +126,8 @@ def summary(grade: Grade) -> str:
 def github_classroom(grade: Grade, level: int = ALL_HINTS) -> str:
     """The result of a runner: JSON in base64, on one line."""
     status = {"passed": "pass", "failed": "fail", "error": "error"}[grade.status]
-    marks = {Outcome.PASSED: "pass", Outcome.FAILED: "fail", Outcome.SKIPPED: "fail"}
+    marks = {Outcome.PASSED: "pass", Outcome.FAILED: "fail", Outcome.SKIPPED: "fail",
+             Outcome.LACKING: "fail"}
     tests = [{
         "name": name_of(result), "status": marks.get(result.outcome, "error"),
         "score": result.points, "message": explain(result, level), "test_code": result.command,
@@ -171,10 +177,12 @@ def csv_table(grades: Sequence[Grade]) -> str:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
     for grade in grades:
-        outcomes = [result.outcome for result in ([] if grade.problem else grade.results)]
+        outcomes = [for_others(result.outcome)
+                    for result in ([] if grade.problem else grade.results)]
         bad = [name_of(result) for result in grade.results if result.is_bad]
         cells = [grade.name, grade.stage, grade.score, grade.max_score, grade.status,
-                 *(outcomes.count(outcome) for outcome in Outcome),
+                 *(outcomes.count(outcome) for outcome in Outcome
+                   if outcome is for_others(outcome)),
                  bad[0] if bad and not grade.problem else "", grade.problem,
                  f"{grade.seconds:.1f}"]
         writer.writerow([harmless(cell) for cell in cells])

@@ -212,7 +212,7 @@ MUTANTS = [
     mutant(
         name = "volumes_are_folders",
         stage = "06_pivot_root",
-        caught_by = "volume_is_shown",
+        caught_by = "single_file_is_shown",
         why = "that one may bind a single file is little known",
         changes = [
             change(
@@ -238,6 +238,8 @@ MUTANTS = [
             "volume_can_be_written",
             "read_only_volume_cannot_be_written",
             "volume_brings_no_device",
+            "single_file_is_shown",
+            "volume_stays_inside",
         ],
         because = "of a volume that is not there nothing is known",
     ),

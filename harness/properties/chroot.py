@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Dict, List
 
-from harness.properties.inside import failing, inside
-from harness.properties.look import Ask, Look, Turn, tell_run
-from harness.properties.model import SHELL, Property
-from harness.properties.observing import hidden, never_ran, stops_or
+from harness.properties.exec import environ_of, workdir, workdir_is_used
+from harness.properties.inside import failing, inside, unhindered
+from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
+from harness.properties.model import SHELL, Positive, Property
+from harness.properties.observing import does_not_start, hidden, stops_or
 from harness.properties.scene import Stage, look_of
-from harness.properties.verdict import USER, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import ROOT, USER, ProbeBroke, Seen, holds, violated
 
 
 def rows() -> List[Property]:
@@ -18,6 +19,7 @@ def rows() -> List[Property]:
         Property(
             name="needs_root_and_says_so", since="02", until="05", scene=anybody,
             observe=refusal_is_explained, identities=(USER,), control_identity=USER,
+            earned_by=Positive(anybody, identity=ROOT),
             holds="an ordinary user gets 125 and is told of root", violated="it runs",
             lesson="chroot(2) needs CAP_SYS_CHROOT: otherwise a user could give a set-user-ID"
                    " program a root directory with files of their own.",
@@ -26,6 +28,7 @@ def rows() -> List[Property]:
         Property(
             name="no_chroot_no_start", since="02", scene=chroot_fails, asks=("secret",),
             observe=stops_or(hidden("secret", "secret-{nonce}")),
+            earned_by=Positive(unhindered),
             holds="when the root cannot be changed, the command does not run",
             violated="it runs, and sees the host",
             lesson="A container that starts with less isolation than asked for is worse than none.",
@@ -92,6 +95,7 @@ def rows() -> List[Property]:
         Property(
             name="workdir_stays_inside", since="02", scene=workdir_link,
             observe=workdir_stays_inside, asks=("cwd",),
+            earned_by=Positive(workdir, workdir_is_used),
             holds="a link in the root leads --workdir nowhere outside of it",
             violated="the command works in a folder of the host",
             lesson="A process outside a root follows its links on the host; a process inside"
@@ -138,22 +142,20 @@ def chroot_fails(stage: Stage) -> Look:
 
 def host_variable_is_hidden(look: Look) -> Seen:
     secret = f"HOST_SECRET=secret-{look.names['nonce']}"
-    environ = look.fact("environ")
-    if not any(environ):
-        raise ProbeBroke("/proc/PID/environ is empty")
+    environ = environ_of(look)
     if secret in environ:
         return violated(f"{secret} is in its environment")
-    return holds(f"its environment is {[word for word in environ if word]}")
+    return holds(f"its environment is {environ}")
 
 
 def path_is_the_containers(look: Look) -> Seen:
-    values = [word[5:] for word in look.fact("environ") if word.startswith("PATH=")]
+    values = [word[5:] for word in environ_of(look) if word.startswith("PATH=")]
     host = f"{look.names['secret'][:-len('/secret')]}/bin"
     if any(host in value.split(":") for value in values):
         return violated(f"PATH is the host's: {values[0]}")
     if len(values) == 1 and "/bin" in values[0].split(":"):
         return holds(f"PATH is {values[0]}")
-    raise ProbeBroke(f"PATH is {values}")
+    return violated(f"PATH is {values[0]}" if values else "there is no PATH")
 
 
 def root_is_the_directory(look: Look) -> Seen:
@@ -186,9 +188,7 @@ def workdir_stays_inside(look: Look) -> Seen:
     if outside:
         return violated(f"the command works in the host's folder: there is now {list(outside)}")
     if not look.answers.get("hello"):
-        if run["why"] == "ended" and run.get("exit", 0) != 0:
-            return holds(f"it does not start: {tell_run(run)}")
-        raise never_ran(run)
+        return does_not_start(run)
     if outside == {} and look.answer("cwd").get("ok"):
         return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's folder")
     raise ProbeBroke(look.tell_runs())

@@ -49,6 +49,8 @@ class Look:
     missing: Dict[str, NotTestable] = dataclasses.field(default_factory=dict)  # by ask
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
+    ran: bool = False  # whether the program was seen to run a command at all
+    lacking: str = ""  # an option that the program says it does not know
 
     @property
     def uid(self) -> int:
@@ -63,6 +65,7 @@ class Look:
         self.check_that_it_is_there(ask)
         if self.problem:
             raise NotStarted(self.problem)
+        self.check_that_it_ran()
         given = self.answers.get(self.table[ask].verb.format_map(self.names), [])
         index = 1 if ask == "hostname_again" else 0  # the one verb that is asked for twice
         if len(given) <= index or "died" in given[index] or "unknown" in given[index]:
@@ -78,8 +81,14 @@ class Look:
         if self.problem:
             raise NotStarted(self.problem)
         if name not in self.facts:
+            self.check_that_it_ran()
             raise ProbeBroke(f"{name} was not seen; {self.tell_runs()}")
         return self.facts[name]
+
+    def check_that_it_ran(self) -> None:
+        """A program that was started and never ran the command: nothing of the probe's is there."""
+        if self.runs and not self.answers:
+            raise never_ran(list(self.runs.values())[-1])
 
     def run(self, name: str) -> Json:
         if name in self.runs:
@@ -90,8 +99,27 @@ class Look:
         return "; ".join(f"{name}: {tell_run(run)}" for name, run in self.runs.items())
 
 
+def never_ran(run: Json) -> NotStarted:
+    return NotStarted(f"the container never ran the command: {tell_run(run)}")
+
+
+# What languages and our own stages add below the line that says what is wrong.
+ADDED = ("note:", "hint:", "goroutine ", "created by ", "exit status ", " ", "\t")
+PANICS = ("panic:", "fatal error:")
+
+
+def last_error(stderr: str) -> str:
+    """The line in which a program says why it gave up: the last one, as a rule."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    for line in lines:
+        if line.startswith(PANICS):  # after which Go tells where
+            return line.strip()
+    own = [line for line in lines if not line.startswith(ADDED)]
+    return (own or lines or [""])[-1].strip()
+
+
 def tell_run(run: Json) -> str:
-    """A run in one line: how it ended, and the beginning of what it wrote."""
+    """A run in one line: what it said last, how it ended, and the end of what it wrote."""
     if run["why"] == "time limit":
         end = "did not end within the time limit"
     elif run["why"] == "output limit":
@@ -102,9 +130,16 @@ def tell_run(run: Json) -> str:
         end = "still runs"
     else:
         end = f"signal {run['signal']}" if "signal" in run else f"exit status {run['exit']}"
-    texts = [f"{name} {shorten(run[name])!r}" for name in ("stdout", "stderr") if run[name]]
-    return ", ".join([end] + texts)
+    error = last_error(run["stderr"])
+    told = [repr(shorten(error))] if error else []
+    told.append(end)
+    if run["stderr"].strip() != error:
+        told.append(f"stderr ends with {shorten(run['stderr'])!r}")
+    if run["stdout"]:
+        told.append(f"stdout ends with {shorten(run['stdout'])!r}")
+    return ", ".join(told)
 
 
 def shorten(text: str, limit: int = 300) -> str:
-    return text if len(text) <= limit else text[:limit] + f"... ({len(text)} characters)"
+    """Its end: there stands what went wrong."""
+    return text if len(text) <= limit else f"({len(text)} characters) ...{text[-limit:]}"

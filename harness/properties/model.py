@@ -24,6 +24,16 @@ class Control(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Positive:
+    """What has to be seen of a program before it counts that something does not happen: the same
+    start, without what hinders it."""
+
+    scene: Scene
+    observe: Optional[Callable[[Look], Seen]] = None  # default: the command runs
+    identity: str = ""  # who starts it; default: who starts the other
+
+
+@dataclasses.dataclass(frozen=True)
 class Property:
     """One row of the table."""
 
@@ -39,6 +49,8 @@ class Property:
     command: str  # to paste; {stage} is the program, {root} a root directory with busybox in it
     until: str = ""  # the stage from which on a later layer replaces it
     points: int = 1
+    # For a row that may hold though the command has not run. All others hold only where it has.
+    earned_by: Optional[Positive] = None
     asks: Tuple[str, ...] = ()  # what the probe has to do for it: keys of some stage's ASKS
     identities: Tuple[str, ...] = (ROOT, USER)  # who starts it
     control: Control = Control.STAGE_BEFORE
@@ -58,6 +70,7 @@ class Outcome(enum.Enum):
     FAILED = "failed"  # the promise is broken, or the control is not
     ERROR = "error"  # no verdict: neither observation was made
     SKIPPED = "skipped"  # this host cannot test it
+    LACKING = "n/a"  # the program has no such option, and so earns nothing with it
 
 
 PROMISE = "holds"
@@ -106,7 +119,7 @@ class Result:
 
     @property
     def is_bad(self) -> bool:
-        return self.outcome in (Outcome.FAILED, Outcome.ERROR)
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR, Outcome.LACKING)
 
     def explain(self) -> str:
         """The text of a failure: never the solution."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties.inside import failing, inside
+from harness.properties.inside import failing, inside, unhindered
 from harness.properties.look import Ask, Look, Turn, tell_run
-from harness.properties.model import SHELL, Control, Property
-from harness.properties.observing import own_namespace, refused, stops_or, text_is
+from harness.properties.model import SHELL, Control, Positive, Property
+from harness.properties.observing import (does_not_start, own_namespace, refused, stops_or,
+                                          text_is)
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, USER, ProbeBroke, Seen, holds, violated
 
@@ -163,6 +164,7 @@ def rows() -> List[Property]:
         Property(
             name="no_namespaces_no_start", since="04", scene=namespaces_fail,
             observe=stops_or(own_namespace("uts")),
+            earned_by=Positive(unhindered),
             holds="when namespaces cannot be made, the command does not run",
             violated="it runs in the host's",
             lesson="A container that starts with less isolation than asked for is worse than none.",
@@ -172,6 +174,7 @@ def rows() -> List[Property]:
             name="hostile_proc_stays_inside", since="04", scene=hostile_proc,
             observe=proc_stays_inside, control=Control.NONE,
             seen_failing="stage 04 with mount_proc() before change_root(), on root + /proc",
+            earned_by=Positive(inside),
             holds="a root whose /proc is a link to the host's folder mounts nothing there",
             violated="procfs is mounted on the host's folder",
             lesson="A process outside a root follows the links in it: they lead wherever the"
@@ -218,7 +221,7 @@ def hostile_proc(stage: Stage) -> Look:
 
 
 def namespaces_fail(stage: Stage) -> Look:
-    return failing(stage, "clone3,unshare")
+    return failing(stage, "clone,clone3,unshare")
 
 
 # --- Observations ---------------------------------------------------------------------------------
@@ -358,9 +361,7 @@ def mounts_are_private(look: Look) -> Seen:
 def proc_stays_inside(look: Look) -> Seen:
     run = look.run("run")
     if not look.facts["held"]:
-        if run["why"] == "ended" and run.get("exit", 0) != 0:
-            return holds(f"it does not start: {tell_run(run)}")
-        raise ProbeBroke(tell_run(run))
+        return does_not_start(run)
     outside = look.names["secret"][:-len("secret")] + "outside"
     points = [line.split()[4] for line in (look.fact("all_mounts") or "").splitlines()]
     if outside in points:

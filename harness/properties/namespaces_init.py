@@ -7,7 +7,7 @@ from typing import Dict, List
 
 from harness.properties.inside import need_strace
 from harness.properties.look import Ask, Look, tell_run
-from harness.properties.model import SHELL, Control, Property
+from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import NotStarted, ProbeBroke, Seen, holds, violated
 
@@ -38,6 +38,7 @@ def rows() -> List[Property]:
         Property(
             name="early_death_is_noticed", since="04", scene=parent_killed_early,
             observe=nothing_outlives,
+            earned_by=Positive(parent_killed),
             holds="no container remains of a program that is killed while it sets up",
             violated="the command starts all the same",
             lesson="A parent that dies before the child asks for its signal sends none.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Callable, Dict, List
 
 from harness.properties.look import Look, tell_run
-from harness.properties.verdict import NotStarted, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import ProbeBroke, Seen, holds, violated
 
 
 def hidden(ask: str, secret: str):
@@ -67,10 +67,6 @@ def text_is(got: str, right: Dict[str, str], wrong: Dict[str, str]) -> Seen:
     raise ProbeBroke(f"{got!r} is none of {sorted(right) + sorted(wrong)}")
 
 
-def never_ran(run: Dict) -> NotStarted:
-    return NotStarted(f"the container never ran the command: {tell_run(run)}")
-
-
 def mount_options(look: Look, point: str) -> List[str]:
     """The options of what is mounted at `point`, or [] if nothing is, as the host sees it."""
     options: List[str] = []
@@ -81,14 +77,31 @@ def mount_options(look: Look, point: str) -> List[str]:
     return options
 
 
+def does_not_start(run: Dict) -> Seen:
+    """Of a start that must not be: the command has not run. Has the program given up?"""
+    if run["why"] == "ended":
+        quiet = "" if run.get("exit") != 0 else ", though it calls that a success"
+        return holds(f"it does not start{quiet}: {tell_run(run)}")
+    return violated(f"it neither runs the command nor gives up: {tell_run(run)}")
+
+
+def nothing_is_outside(look: Look, held: bool) -> Seen:
+    """Of a start that wanted to write in a folder of the host: has it? Whether it runs is all one.
+    """
+    outside, run = look.fact("outside"), look.run("run")
+    if outside:
+        return violated(f"on the host there is now {list(outside)} in the folder outside")
+    if outside == {}:
+        return holds("nothing was made outside; it started" if held else
+                     f"nothing was made outside; {tell_run({**run, 'stdout': ''})}")
+    raise ProbeBroke(look.tell_runs())
+
+
 def stops_or(inner: Callable[[Look], Seen]):
     """When a call of the set-up fails, the command must not run, or be isolated all the same."""
     def observe(look: Look) -> Seen:
-        run = look.run("run")
         if not look.answers.get("hello"):
-            if run["why"] == "ended" and run.get("exit", 0) != 0:
-                return holds(f"it does not start: {tell_run(run)}")
-            raise ProbeBroke(tell_run(run))
+            return does_not_start(look.run("run"))
         seen = inner(look)
         return Seen(seen.holds, f"the command runs; {seen.got}")
     return observe

@@ -6,9 +6,9 @@ from typing import Callable, Dict, List
 
 from harness import oci_layout as oci
 from harness.agent_client import Json
-from harness.properties.look import Ask, Look, tell_run
-from harness.properties.model import Control, Property
-from harness.properties.observing import never_ran, text_is
+from harness.properties.look import Ask, Look, never_ran, tell_run
+from harness.properties.model import Control, Positive, Property
+from harness.properties.observing import nothing_is_outside, text_is
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import NotStarted, ProbeBroke, Seen, holds, violated
 
@@ -66,6 +66,7 @@ def rows() -> List[Property]:
         Property(
             name="kept_layer_has_one_user", since="08a", scene=two_at_once_kept,
             observe=second_is_refused, control=Control.OTHER_SCENE, control_scene=two_at_once,
+            earned_by=Positive(one_after_the_other_kept, second_goes_on),
             holds="a second container with the same --keep gets 125", violated="it runs",
             lesson="Two overlays with one upper layer: the kernel calls the outcome undefined.",
             man="2 flock", mistake="The folder is not locked.",
@@ -102,6 +103,7 @@ def rows() -> List[Property]:
             name="hostile_layer_stays_inside", since="08a", scene=hostile_layer,
             observe=layer_stays_inside, control=Control.NONE,
             seen_failing="stage 08a with open_how.resolve = 0 in unpack.cc",
+            earned_by=Positive(no_whiteouts, layer_is_there),
             holds="a link in a tar leads no later entry out of the layer",
             violated="a file of the host is written",
             lesson="A tar is a program: link, then write over the link. Unpacked as root, it may"
@@ -370,6 +372,15 @@ def names_seen(look: Look, folder: str) -> List[str]:
     return names
 
 
+def layer_is_there(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    names = text_of(look.answers, "list=/lower").get("names", [])
+    if "added" in names:
+        return holds("the layer's file is there")
+    return violated(f"the layer's file is not there: {names}")
+
+
 def whiteout_hides(look: Look) -> Seen:
     names = names_seen(look, "/lower")
     if "removed" in names:
@@ -389,12 +400,7 @@ def opaque_hides(look: Look) -> Seen:
 
 
 def layer_stays_inside(look: Look) -> Seen:
-    outside, run = look.fact("outside"), look.run("run")
-    if outside:
-        return violated(f"on the host there is now {list(outside)} in the folder outside")
-    if outside == {} and (look.answers.get("hello") or run.get("exit") == 125):
-        return holds(f"nothing was made outside; {tell_run({**run, 'stdout': ''})}")
-    raise ProbeBroke(look.tell_runs())
+    return nothing_is_outside(look, bool(look.answers.get("hello")))
 
 
 ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 from harness import oci_layout as oci
-from harness.properties.look import Ask, Look, tell_run
-from harness.properties.model import Control, Property
-from harness.properties.observing import never_ran
+from harness.properties.look import Ask, Look, never_ran, tell_run
+from harness.properties.model import Control, Positive, Property
+from harness.properties.observing import does_not_start
 from harness.properties.overlayfs import keep, text_of, with_tar
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, Seen, holds, violated
@@ -19,6 +19,7 @@ def rows() -> List[Property]:
             name="layer_brings_no_host_file", since="08a", scene=linked_layer,
             observe=no_secret_is_brought, control=Control.OTHER_SCENE,
             control_scene=layer_with_the_secret,
+            earned_by=Positive(layer_with_the_secret, secret_is_brought),
             holds="a hard link in a tar to a link that it has made brings no file of the host's in",
             violated="the text of a host's file is in the container",
             lesson="A hard link to a symbolic link is one to the link itself, or to what it leads"
@@ -57,6 +58,7 @@ def rows() -> List[Property]:
         Property(
             name="greedy_layer_is_refused", since="08a", scene=greedy_layer,
             observe=layer_is_refused, control=Control.OTHER_SCENE, control_scene=modest_layer,
+            earned_by=Positive(modest_layer),
             holds="a layer whose one file has 240 KB of extended attributes gets 125",
             violated="it is unpacked, and the container runs",
             lesson="Who unpacks reads a stranger's program: what it may use has to be limited.",
@@ -224,9 +226,15 @@ def no_secret_is_brought(look: Look) -> Seen:
         return violated("the host's text is in the container")
     if look.answers.get("hello") and answer.get("errno"):
         return holds(f"what the layer has brought cannot be read: {answer['errno']}")
-    if run.get("exit") == 125 and run["stderr"]:
-        return holds(f"the layer is refused: {tell_run({**run, 'stdout': ''})}")
-    raise never_ran(run)
+    if not look.answers.get("hello"):
+        return does_not_start(run)
+    raise ProbeBroke(f"neither the text nor an error: {answer}")
+
+
+def secret_is_brought(look: Look) -> Seen:
+    text = text_of(look.answers, "read=/brought").get("text")
+    is_there = text == f"secret-{look.names['nonce']}"
+    return (holds if is_there else violated)(f"/brought has {text!r}")
 
 
 def owners_are_kept(look: Look) -> Seen:

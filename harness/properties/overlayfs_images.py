@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Dict, List
 
 from harness import oci_layout as oci
-from harness.properties.look import Ask, Look, tell_run
-from harness.properties.model import Control, Property
-from harness.properties.observing import never_ran
+from harness.properties.look import Ask, Look, never_ran, tell_run
+from harness.properties.model import Control, Positive, Property
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import Seen, holds, violated
 
@@ -26,6 +25,7 @@ def rows() -> List[Property]:
             name="tampered_layer_is_refused", since="08a", scene=tampered_image,
             observe=tampered_layer_is_refused, control=Control.OTHER_SCENE,
             control_scene=image,
+            earned_by=Positive(image),
             holds="an image whose layer does not have its digest gets 125", violated="it runs",
             lesson="A layer's name is the digest of its content: a reader that checks it needs to"
                    " trust no mirror.",

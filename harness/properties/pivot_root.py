@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties.inside import failing, inside
+from harness.properties.inside import failing, inside, unhindered
 from harness.properties.look import Ask, Look, Turn
-from harness.properties.model import SHELL, Property
+from harness.properties.model import SHELL, Positive, Property
 from harness.properties.observing import allowed, hidden, mount_options, stops_or
 from harness.properties.scene import Stage
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
@@ -123,6 +123,7 @@ def rows() -> List[Property]:
         Property(
             name="no_pivot_no_start", since="06", scene=pivot_root_fails, asks=("by_setns",),
             observe=stops_or(hidden("by_setns", "secret-{nonce}")),
+            earned_by=Positive(unhindered),
             holds="when pivot_root(2) fails, the command does not run",
             violated="it runs in what setns(2) leads out of",
             lesson="A container that starts with less isolation than asked for is worse than none.",
@@ -229,7 +230,7 @@ def sys_is_read_only(look: Look) -> Seen:
         return holds(f"/sys is mounted {','.join(options)}")
     if "rw" in options:
         return violated(f"/sys is mounted {','.join(options)}")
-    raise ProbeBroke(f"nothing is mounted at /sys: {look.fact('mountinfo')}")
+    return violated("nothing is mounted at /sys")
 
 
 # --- What the probe is asked ----------------------------------------------------------------------

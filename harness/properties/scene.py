@@ -313,6 +313,8 @@ class Stage:
         """The probe's lines in `output`, by verb. Anything without the nonce is somebody else's."""
         found: Dict[str, List[Json]] = {}
         for line in output.splitlines():
+            if self.nonce not in line:
+                continue
             try:
                 answer = json.loads(line[line.find("{"):])  # a terminal echoes "^C" before it
             except ValueError:
@@ -435,12 +437,17 @@ class Stage:
             "gid_map": texts[f"{base}/gid_map"].get("text", "").split(),
             "setgroups": texts[f"{base}/setgroups"].get("text", "").strip(),
             "mountinfo": texts[f"{base}/mountinfo"].get("text", ""),
-            "environ": texts[f"{base}/environ"].get("text", "").split("\0"),
+            "environ": words_of(texts[f"{base}/environ"].get("text")),
             "marker": texts[f"{base}/root/.marker"],
             "descriptors": descriptors.get("entries"),
             "all_mounts": mounts,
             "places": {name.replace(base, "PROBE"): place for name, place in places.items()},
         }
+
+
+def words_of(text: Optional[str]) -> Optional[List[str]]:
+    """What is between NULs; None if it cannot be read."""
+    return None if text is None else [word for word in text.split("\0") if word]
 
 
 def not_startable(error: AgentError) -> Json:

@@ -6,10 +6,10 @@ import errno
 import json
 from typing import Dict, List
 
-from harness.properties.inside import failing, held_with, inside
-from harness.properties.look import Ask, Look, Turn, tell_run
-from harness.properties.model import SHELL, Control, Property
-from harness.properties.observing import never_ran, refused, stops_or, text_is
+from harness.properties.inside import failing, held_with, inside, unhindered
+from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
+from harness.properties.model import SHELL, Control, Positive, Property
+from harness.properties.observing import refused, stops_or, text_is
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, Seen, holds, violated
 
@@ -236,6 +236,7 @@ def rows() -> List[Property]:
         Property(
             name="no_filter_no_start", since="08b", scene=seccomp_fails,
             observe=stops_or(filter_is_installed),
+            earned_by=Positive(unhindered),
             holds="when seccomp(2) fails, the command does not run",
             violated="it runs without a filter",
             lesson="A container that starts with less isolation than asked for is worse than none.",
@@ -393,7 +394,8 @@ def filters_of(status: Dict[str, str]) -> int:
 
 
 def filter_is_installed(look: Look) -> Seen:
-    inside, host = look.fact("status"), look.fact("host_status")
+    # In failing(), the program has one itself, with which its calls are refused.
+    inside, host = look.fact("status"), look.facts.get("program_status", look.fact("host_status"))
     if filters_of(inside) > filters_of(host) and inside["Seccomp"] == "2":
         return holds(f"{tell_filters(inside)}; the host has {filters_of(host)}")
     return violated(tell_filters(inside))

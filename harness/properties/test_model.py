@@ -12,17 +12,19 @@ import pytest
 from harness.grading import report
 from harness.agent_client import HOST, Host, PlaceError
 from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
-                                    keys_of)
+                                    keys_of, positives_of)
 from harness.properties.chroot import anybody
 from harness.properties.inside import inside
 from harness.properties.look import Look, tell_run
-from harness.properties.model import ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome, Property
+from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome,
+                                      Positive, Property)
 from harness.properties.scene import Tools
 from harness.properties.table import ASKS, FILES, PROPERTIES
 from harness.properties.verdict import (ROOT, STAGES, USER, NotInKernel, NotStarted, NotTestable,
                                         ProbeBroke, holds, stage_number, violated)
 
 NO_TOOLS = Tools("", "", "")
+RAN = Look(ROOT, {}, ran=True)
 STAGE_05 = Program("/x/05_userns", "05", "05_userns")
 STAGE_04 = Program("/x/04_namespaces", "04", "04_namespaces")
 
@@ -57,7 +59,8 @@ def test_a_row_says_all_that_it_has_to(row):
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_every_scene_is_some_rows(scene):
-    assert any(scene in (row.scene, row.control_scene) for row in PROPERTIES)
+    assert any(scene in (row.scene, row.control_scene, row.earned_by and row.earned_by.scene)
+               for row in PROPERTIES)
 
 
 @pytest.mark.parametrize("ask", ASKS)
@@ -104,7 +107,7 @@ def test_no_stage_is_called_so():
 
 
 def row(**changes) -> Property:
-    """A row that answers what is in the facts."""
+    """A row that returns what is in the facts."""
     return dataclasses.replace(PROPERTIES[0], name="row", scene=anybody, asks=(), **changes)
 
 
@@ -151,9 +154,36 @@ def judged(observe, kind, look=None, error=None, place=HOST):
 
 @pytest.mark.parametrize("observe, kind, outcome", JUDGED)
 def test_what_was_seen_is_judged(observe, kind, outcome):
-    result = judged(observe, kind, Look(ROOT, {}))
+    result = judged(observe, kind, RAN)
     assert result.outcome is outcome
     assert result.points == (1 if (outcome, kind) == (Outcome.PASSED, PROMISE) else 0)
+
+
+def test_what_does_not_happen_counts_only_for_a_program_that_was_seen_to_run():
+    assert judged(JUDGED[0][0], PROMISE, Look(ROOT, {})).outcome is Outcome.FAILED
+    assert judged(JUDGED[1][0], CONTROL, Look(ROOT, {})).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("unhindered, outcome", [
+    (RAN, Outcome.PASSED),
+    (Look(ROOT, {}, problem="it has crashed"), Outcome.FAILED),
+])
+def test_a_refusal_is_earned_by_the_start_that_nothing_hinders(unhindered, outcome):
+    refusal = row(observe=JUDGED[0][0], earned_by=Positive(inside))
+    case = Case(refusal, "05", "/x/05_userns", "05_userns", ROOT, PROMISE)
+    grader = Grader(NO_TOOLS)
+    grader.seen = {keys_of(case)[0]: Seen(Look(ROOT, {})), positives_of(case)[0]: Seen(unhindered)}
+    result = grader.judge(case)
+    assert result.outcome is outcome
+    assert outcome is Outcome.PASSED or result.why == "unhindered, too: it has crashed"
+
+
+def test_an_option_that_is_known_to_be_lacking_is_not_asked_for():
+    case = Case(row(observe=JUDGED[0][0]), "05", "/x/05_userns", "05_userns", ROOT, PROMISE)
+    grader = Grader(NO_TOOLS, lacks=["--init"])
+    grader.seen[keys_of(case)[0]] = Seen(RAN, used={"--init"})
+    result = grader.judge(case)
+    assert (result.outcome, result.points) == (Outcome.LACKING, 0)
 
 
 def not_testable(_: Look):
@@ -161,7 +191,7 @@ def not_testable(_: Look):
 
 
 def test_what_a_vm_cannot_test_is_an_error():
-    result = judged(not_testable, PROMISE, Look(ROOT, {}), place=Elsewhere())
+    result = judged(not_testable, PROMISE, RAN, place=Elsewhere())
     assert result.outcome is Outcome.ERROR and "no kernel for it" in result.why
     assert "elsewhere" in result.explain()
 
@@ -171,7 +201,7 @@ def too_old(_: Look):
 
 
 def test_what_a_vms_kernel_is_too_old_for_is_no_error():
-    result = judged(too_old, PROMISE, Look(ROOT, {}), place=Elsewhere())
+    result = judged(too_old, PROMISE, RAN, place=Elsewhere())
     assert result.outcome is Outcome.SKIPPED and "too old" in result.why
 
 
@@ -180,7 +210,7 @@ class Scripted(Grader):
 
     def __init__(self, place, **given) -> None:
         super().__init__(NO_TOOLS, place=place)
-        self.given = Seen(Look(ROOT, {}, **given))
+        self.given = Seen(Look(ROOT, {}, ran=True, **given))
 
     def look(self, key, asks):
         return self.given
@@ -229,13 +259,13 @@ def test_where_nothing_was_seen_the_reason_is_told():
 
 
 def test_a_failure_says_all_but_the_solution():
-    text = judged(lambda look: violated("bad"), PROMISE, Look(ROOT, {})).explain()
+    text = judged(lambda look: violated("bad"), PROMISE, RAN).explain()
     for part in ("property", "expected", "got        bad", "mistake", "lesson", "man ", "try "):
         assert part in text
 
 
 def results_of(*observed) -> List:
-    return [judged(observe, kind, Look(ROOT, {})) for observe, kind, _ in observed]
+    return [judged(observe, kind, RAN) for observe, kind, _ in observed]
 
 
 def test_the_matrix_shows_stages_across_and_properties_down():

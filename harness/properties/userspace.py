@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties.look import Ask, Look, tell_run
+from harness.properties.look import Ask, Look, never_ran, tell_run
 from harness.properties.model import Control, Property
-from harness.properties.observing import never_ran
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
 

@@ -176,6 +176,8 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
     missing = [option for option in column.lacks if option in used]
     if missing and result.case.property.scene != "*":
         return {"verdict": "n/a", "got": f"it has no {missing[0]}"}
+    if result.outcome is Outcome.LACKING:
+        return {"verdict": "n/a", "got": result.why}
     verdict = {Outcome.PASSED: "holds", Outcome.FAILED: "violated"}.get(result.outcome, "undecided")
     if result.got == NOTHING:  # who does not start has not been seen to violate anything
         verdict = "undecided"

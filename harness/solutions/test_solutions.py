@@ -125,7 +125,7 @@ def test_it_loses_exactly_what_it_does_not_do(solution: Solution, tools: Tools,
     results = Grader(tools).grade(cases_for(Program.of(str(path), solution.name), PROPERTIES,
                                             PROMISE))
     outcomes = {result.case.property.name: result.outcome for result in results
-                if result.outcome in (Outcome.FAILED, Outcome.ERROR)}
+                if result.is_bad}
     told = report.failures(results)
     print(report.summary(results))
     broke = [row for row, outcome in outcomes.items() if outcome is Outcome.ERROR]
