@@ -220,6 +220,23 @@ def test_a_parent_that_ends_at_ctrl_c_while_the_command_goes_on_is_seen(tools, f
         assert "the program itself ends of it" in result.got, result.explain()
 
 
+KEEPS_OUTPUT_BACK = """
+import subprocess, sys
+words = sys.argv[sys.argv.index("--") + 1:]
+done = subprocess.run(words, stdout=subprocess.PIPE)
+sys.stdout.buffer.write(done.stdout)
+sys.exit(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+"""
+
+
+def test_output_that_comes_at_the_end_is_waited_for(tools, folder):
+    rows = ["exit_status_is_the_commands", "killed_is_128_plus_signal", "stdin_arrives",
+            "descriptors_are_closed", "a_stop_is_no_end"]
+    results = grade(tools, script(folder, KEEPS_OUTPUT_BACK, "#!/usr/bin/python3"), rows, 5.0)
+    for result in results.values():
+        assert result.outcome is Outcome.PASSED, result.explain()
+
+
 def test_an_option_that_a_program_lacks_is_told_apart_and_earns_nothing(tools, folder):
     text = 'for word; do [ "$word" = -w ] && { echo "unknown option $word" >&2; exit 2; }; done; '
     results = grade(tools, script(folder, text + GOOD),

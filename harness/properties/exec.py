@@ -6,8 +6,8 @@ import signal
 import time
 from typing import Dict, List
 
-from harness.agent_client import AgentError, Json
-from harness.properties.inside import WORDS, inside
+from harness.agent_client import AgentError
+from harness.properties.inside import held_with, inside
 from harness.properties.lacking import NO_OPTION
 from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
 from harness.properties.model import ALL_SCENES, Control, Positive, Property
@@ -65,7 +65,7 @@ def rows() -> List[Property]:
             man="3 err", mistake="A failed call was not reported.",
             command="{stage} --no-such-option -- /bin/true"),
         Property(
-            name="arguments_are_kept", since="01", scene=inside, asks=("arguments",),
+            name="arguments_are_kept", since="01", scene=hard_words, asks=("arguments",),
             observe=arguments_are_kept,
             holds="the words arrive as they were given", violated="other words arrive",
             lesson="A word keeps its spaces, quotes and stars: no shell reads it on the way.",
@@ -79,7 +79,7 @@ def rows() -> List[Property]:
             command="echo hello | {stage} -- /bin/cat",
             control=Control.NONE, seen_failing="stdin_from_null of harness/test_any_binary.py"),
         Property(
-            name="env_option_works", since="01", scene=inside, observe=given_variable_arrives,
+            name="env_option_works", since="01", scene=variable, observe=given_variable_arrives,
             holds="--env's variable is in the environment", violated="it is not",
             lesson="The environment is how containers are configured.",
             man="7 environ", mistake="--env is ignored, or set in the parent only.",
@@ -178,6 +178,22 @@ def rows() -> List[Property]:
 
 
 # --- Scenes ---------------------------------------------------------------------------------------
+
+
+# Words that a shell, or a split at spaces, would change.
+WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
+
+
+def hard_words(stage: Stage) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", stage.verb("arguments"), words=WORDS))
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+def variable(stage: Stage) -> Look:
+    return held_with(stage, [], "-e", f"GIVEN=given-{stage.nonce}")
 
 
 def statuses(stage: Stage) -> Look:
@@ -279,13 +295,14 @@ def signals(stage: Stage) -> Look:
     look = look_of(stage)
     stage.watch()
     run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
-    ready = stage.expect(run, '"trap":"ready"')
+    ready = stage.expect_wait(run, '"trap":"ready"')
     if not ready["found"]:
         stage.tell_why_not_started(look, run, "signals")
         return look
+    program = stage.program_of(run)
     for name in FORWARDED:
         try:
-            stage.agent.signal(name, run=run["run"])
+            stage.agent.signal(name, pid=program)
         except AgentError:
             break  # it has died of the one before
     for name in FORWARDED:
@@ -303,22 +320,22 @@ def terminal(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "trap=10", "spoil_terminal", "exit=37"),
                       terminal={"rows": 33, "columns": 77})
-    ready = stage.expect(run, '"trap":"ready"')
+    ready = stage.expect_wait(run, '"trap":"ready"')
     if not ready["found"]:
         stage.tell_why_not_started(look, run, "terminal")
         return look
+    program = stage.program_of(run)
     # Stopped, the program cannot forward it before the command has its own: of two that wait for
     # the same process, the kernel delivers one.
-    stage.agent.signal("STOP", run=run["run"])
+    stage.agent.signal("STOP", pid=program)
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
     try:
-        stage.agent.signal("CONT", run=run["run"])
+        stage.agent.signal("CONT", pid=program)
     except AgentError:
         pass  # it has died of it
     time.sleep(stage.seconds(0.05))  # a second one, if there is, comes at once
-    wait_until_it_sleeps(stage, run)
-    look.facts["ended_first"] = stage.agent.wait(run["run"], 0.0)["over"]
+    look.facts["ended_first"] = not is_asleep(stage, program)
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
     if ended["over"]:
@@ -327,15 +344,19 @@ def terminal(stage: Stage) -> Look:
     return look
 
 
-def wait_until_it_sleeps(stage: Stage, run: Json) -> None:
-    """Until the program has done all that a signal made it do: it waits again, or has ended."""
+def is_asleep(stage: Stage, pid: int) -> bool:
+    """Waits until a process has done all that a signal made it do: it sleeps again, or has ended.
+    """
     end = time.monotonic() + stage.seconds(1.0)
     asleep = 0
     while asleep < 2 and time.monotonic() < end:
-        status = stage.status_of(run["pid"])
-        pending = int(status.get("SigPnd", "0"), 16) | int(status.get("ShdPnd", "0"), 16)
-        asleep = asleep + 1 if status.get("State", "Z")[0] in "SZ" and not pending else 0
+        status = stage.status_of(pid)
+        if status.get("State", "Z")[0] == "Z":
+            return False
+        pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+        asleep = asleep + 1 if status["State"][0] == "S" and not pending else 0
         time.sleep(0.01)
+    return True
 
 
 # --- Observations ---------------------------------------------------------------------------------

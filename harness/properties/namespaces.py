@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties.inside import failing, inside, unhindered
+from harness.properties.inside import failing, held_with, inside, unhindered
 from harness.properties.look import Ask, Look, Turn, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.observing import (does_not_start, own_namespace, refused, stops_or,
@@ -71,7 +71,7 @@ def rows() -> List[Property]:
             man="2 kill", mistake="The container shares the host's PID namespace.",
             command="sleep 100 & " + SHELL + " \"kill -9 $!\""),
         Property(
-            name="hostname_is_own", since="04", scene=inside, asks=("hostname",),
+            name="hostname_is_own", since="04", scene=named, asks=("hostname",),
             observe=hostname_is_own,
             holds="the name that --hostname gave", violated="the host's name",
             lesson="A container is told apart by its name, in prompts and in logs.",
@@ -86,7 +86,7 @@ def rows() -> List[Property]:
             man="7 uts_namespaces", mistake="The name is set only if --hostname is given.",
             command=SHELL + " hostname"),
         Property(
-            name="hosts_name_is_kept", since="04", scene=inside, observe=hosts_name_is_kept,
+            name="hosts_name_is_kept", since="04", scene=named, observe=hosts_name_is_kept,
             control=Control.NONE, seen_failing="the mutant sethostname_before_clone",
             holds="the host is called as before while the container runs",
             violated="the host is called like the container",
@@ -187,6 +187,17 @@ def rows() -> List[Property]:
 # --- Scenes ---------------------------------------------------------------------------------------
 
 PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
+
+
+def named(stage: Stage) -> Look:
+    """Started with --hostname."""
+    name = "/proc/sys/kernel/hostname"
+    options = ["--hostname", stage.names["hostname"]] if stage.at_least("04") else []
+    before = stage.agent.read(name)
+    look = held_with(stage, [stage.verb("hostname")], *options, meanwhile=lambda: {
+        "hostname_before": before[name].get("text", "").strip(),
+        "hostname_during": stage.agent.read(name)[name].get("text", "").strip()})
+    return look
 
 
 def default_hostname(stage: Stage) -> Look:

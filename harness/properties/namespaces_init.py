@@ -110,7 +110,7 @@ def parent_killed_after(stage: Stage, *verbs: str) -> Look:
     run = stage.start(stage.probe("hello", *verbs, "hold=1"))
     if stage.wait_for_hold(look, run, "run"):
         stage.find_probe(run)
-        stage.agent.signal("KILL", run=run["run"])
+        stage.agent.signal("KILL", pid=stage.program_of(run))
         stage.end(look, run, "run")
         look.facts["left"] = look.left
         look.left = []
@@ -254,7 +254,7 @@ def terminated_in(stage: Stage, *options: str) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "hold=1"), *options)
     if stage.wait_for_hold(look, run, "run"):
-        stage.agent.signal("TERM", run=run["run"])
+        stage.agent.signal("TERM", pid=stage.program_of(run))
         stage.end(look, run, "run", stage.seconds(0.4))
         look.left = []
     return look

@@ -8,6 +8,7 @@ from harness.properties.inside import inside, start_servers
 from harness.properties.look import Ask, Look, tell_run
 from harness.properties.model import SHELL, Control, Property
 from harness.properties.observing import allowed, own_namespace
+from harness.properties.pivot_root import with_sys
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import (ROOT, NotStarted, NotTestable, ProbeBroke, Seen, holds,
                                         violated)
@@ -49,7 +50,7 @@ def rows() -> List[Property]:
             man="7 netdevice", mistake="lo was not brought up.",
             command=SHELL + " 'ping -c 1 127.0.0.1'"),
         Property(
-            name="links_are_own", since="08c", scene=inside, asks=("links",),
+            name="links_are_own", since="08c", scene=with_sys, asks=("links",),
             observe=links_are_own,
             holds="/sys/class/net shows the container's link lo", violated="it shows the host's",
             lesson="A sysfs shows the network namespace in which it was mounted.",

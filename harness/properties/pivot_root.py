@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties.inside import failing, inside, unhindered
+from harness.properties.inside import failing, held_with, inside, unhindered
 from harness.properties.look import Ask, Look, Turn
 from harness.properties.model import SHELL, Positive, Property
 from harness.properties.observing import allowed, hidden, mount_options, stops_or
@@ -56,7 +56,7 @@ def rows() -> List[Property]:
             man="5 proc", mistake="The masks are missing, or were covered by /proc mounted later.",
             command=SHELL + " 'wc /proc/keys /proc/timer_list'"),
         Property(
-            name="firmware_is_masked", since="06", scene=inside, asks=("firmware",),
+            name="firmware_is_masked", since="06", scene=with_sys, asks=("firmware",),
             observe=firmware_is_masked,
             holds="/sys/firmware is empty", violated="it tells of the machine",
             lesson="/sys is the machine's, whichever process mounts it.",
@@ -72,7 +72,7 @@ def rows() -> List[Property]:
             man="5 proc", mistake="The paths were not mounted once more, read-only.",
             command=SHELL + " 'grep /proc/ /proc/self/mountinfo'"),
         Property(
-            name="sys_is_read_only", since="06", scene=inside, observe=sys_is_read_only,
+            name="sys_is_read_only", since="06", scene=with_sys, observe=sys_is_read_only,
             holds="/sys is mounted read-only", violated="it can be written",
             lesson="Files of /sys switch the machine's hardware.",
             man="5 sysfs", mistake="/sys was mounted without MS_RDONLY.",
@@ -133,6 +133,15 @@ def rows() -> List[Property]:
 
 
 # --- Scenes ---------------------------------------------------------------------------------------
+
+
+def with_sys(stage: Stage) -> Look:
+    """A root with the host's /sys in it, as people bind it as long as no stage mounts one."""
+    host = stage.agent.list("/sys/firmware")["/sys/firmware"]
+    if stage.agent.has_own_host and not stage.at_least("06"):
+        stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
+    return held_with(stage, [stage.verb(ask) for ask in sorted(stage.asks)],
+                     meanwhile=lambda: {"host_firmware": host})
 
 
 def pivot_root_fails(stage: Stage) -> Look:

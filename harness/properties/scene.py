@@ -17,6 +17,11 @@ from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, stage_numbe
 
 STRANGER = 2054321000  # an id of the host that is nobody's in any container
 
+SHELLS = ("sh", "dash", "bash", "busybox", "ksh", "zsh")
+SIGTERM = 1 << 14  # as /proc/PID/status has it
+# What a probe waits in: read(2) in "hold", poll(2) in "trap".
+WAITING = {"x86_64": ("0", "7", "271"), "aarch64": ("63", "73")}
+
 # What the scenes call by its short name.
 SHORT = {"-e": "--env", "-u": "--user", "-v": "--volume", "-w": "--workdir"}
 
@@ -245,8 +250,6 @@ class Stage:
         words: List[str] = []
         if self.at_least("02") and "--rootfs" not in more:
             words += ["--rootfs", self.root]
-        if self.at_least("04"):
-            words += ["--hostname", self.names["hostname"]]
         return words + list(more)
 
     def words(self, command: Sequence[str], *options: str) -> List[str]:
@@ -309,6 +312,31 @@ class Stage:
         limit = self.time_limit if time_limit is None else time_limit
         return self.agent.expect(run["run"], text, limit)
 
+    def expect_wait(self, run: Json, text: str) -> Json:
+        """Until the probe says that it waits. A program may keep back all that its command writes,
+        until that ends: then the kernel says what the probe does."""
+        end = time.monotonic() + self.time_limit
+        seen = self.expect(run, text, min(self.time_limit, self.seconds(0.5)))
+        while not seen["found"] and not seen["over"] and time.monotonic() < end:
+            if self.probe_waits():
+                return {**seen, "found": True, "silent": True}
+            seen = self.expect(run, text, self.seconds(0.2))
+        return seen
+
+    def probe_waits(self) -> bool:
+        """Whether there is one process of the probe's, which waits for its standard input."""
+        found = self.processes_of_probe()
+        if len(found) != 1:
+            return False
+        path = f"/proc/{found[0]['pid']}/syscall"
+        call = self.agent.read(path)[path].get("text", "").split()
+        return call[:1] != [] and call[0] in WAITING.get(self.agent.about["machine"], ())
+
+    def processes_of_probe(self) -> List[Json]:
+        return [process for process in self.agent.processes()
+                if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
+                and os.path.basename(process["argv"][0]) == "probe"]
+
     def answers(self, output: str) -> Dict[str, List[Json]]:
         """The probe's lines in `output`, by verb. Anything without the nonce is somebody else's."""
         found: Dict[str, List[Json]] = {}
@@ -325,7 +353,7 @@ class Stage:
 
     def wait_for_hold(self, look: Look, run: Json, name: str) -> bool:
         """Whether the probe came to its "hold=1". If not, the run is over, and looked at."""
-        seen = self.expect(run, '"verb":"hold=1","held":"waiting"')
+        seen = self.expect_wait(run, '"verb":"hold=1","held":"waiting"')
         if not seen["found"]:
             self.tell_why_not_started(look, run, name)
         return seen["found"]
@@ -365,18 +393,41 @@ class Stage:
     # --- What the host sees of it -------------------------------------------------------------
 
     def wait_for_family(self, starter: int) -> Optional[int]:
-        """The child of `starter`, once it has a child itself."""
+        """The child of `starter` that is the program, once it has a child itself."""
         end = time.monotonic() + self.time_limit
         while time.monotonic() < end:
-            processes = self.agent.processes()
-            parents = {process["pid"]: process["ppid"] for process in processes
-                       if process["state"] != "Z"}
-            for process in processes:
-                parent = parents.get(process["ppid"])
-                if process["pid"] in parents and parent == starter:
-                    return process["ppid"]
+            children = self.children()
+            for process in children.get(starter, []):
+                program = self.program_in(process["pid"])
+                if children.get(program):
+                    return program
             time.sleep(0.005)
         return None
+
+    def children(self) -> Dict[int, List[Json]]:
+        """The processes of the host that have not ended, by their parents."""
+        found: Dict[int, List[Json]] = {}
+        for process in self.agent.processes():
+            if process["state"] != "Z":
+                found.setdefault(process["ppid"], []).append(process)
+        return found
+
+    def program_of(self, run: Json) -> int:
+        return self.program_in(run["pid"])
+
+    def program_in(self, pid: int) -> int:
+        """The process of the program itself, also where a wrapper waits for it: that is a shell
+        with one child, and does nothing about signals."""
+        children = self.children()
+        exes = {process["pid"]: process["exe"] for family in children.values()
+                for process in family}
+        while os.path.basename(exes.get(pid, "")) in SHELLS and len(children.get(pid, [])) == 1:
+            child = children[pid][0]
+            caught = int(self.status_of(pid).get("SigCgt", "0"), 16)
+            if caught & SIGTERM or child["argv"][1:2] == [self.nonce]:
+                break
+            pid = child["pid"]
+        return pid
 
     def status_of(self, pid: Union[int, str]) -> Dict[str, str]:
         """/proc/PID/status, taken apart."""
@@ -388,9 +439,7 @@ class Stage:
         """The process of the probe, by its nonce. What it has forked ends before it holds."""
         end = time.monotonic() + self.time_limit
         while True:
-            found = [process for process in self.agent.processes()
-                     if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
-                     and os.path.basename(process["argv"][0]) == "probe"]
+            found = self.processes_of_probe()
             if len(found) == 1:
                 return found[0]
             if not found:
