@@ -112,8 +112,9 @@ std::string cache_directory() {
       return path;
     }
   }
-  throw Failure("no place for the container's root file system: " + why,
-                "set XDG_CACHE_HOME to a directory of yours, or choose a root with --rootfs DIR");
+  throw Failure("there is no directory for the container's root file system: " + why,
+                "set XDG_CACHE_HOME to a directory of your own, or choose a root with --rootfs"
+                " DIR");
 }
 
 void build_once(const std::string& path, const std::function<void(const std::string&)>& build) {

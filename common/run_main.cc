@@ -60,7 +60,7 @@ void refuse_to_run_inside() {
   // The usual case, and quick: there may be thousands of mounts.
   if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino) return;
   if (!is_in_our_mounts()) {
-    throw Failure(std::string("this program's file is outside of this container: ") + path);
+    throw Failure(std::string("this program's file is outside this container: ") + path);
   }
 }
 

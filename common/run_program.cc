@@ -64,7 +64,7 @@ void run_program(const std::vector<std::string>& words) {
   throw Failure(
       WIFSIGNALED(status)
           ? fmt::format("{} was killed by SIG{}", words[0], sigabbrev_np(WTERMSIG(status)))
-          : fmt::format("{} has failed with status {}", words[0], WEXITSTATUS(status)));
+          : fmt::format("{} failed with status {}", words[0], WEXITSTATUS(status)));
 }
 
 }  // namespace box

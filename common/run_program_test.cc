@@ -26,7 +26,7 @@ TEST(RunProgram, SaysWhatTheProgramSaid) {
 }
 
 TEST(RunProgram, SaysHowASilentProgramEnded) {
-  EXPECT_EQ(complaint_of("exit 3"), "sh has failed with status 3");
+  EXPECT_EQ(complaint_of("exit 3"), "sh failed with status 3");
   EXPECT_EQ(complaint_of("kill -9 $$"), "sh was killed by SIGKILL");
 }
 

@@ -104,7 +104,7 @@ def test_a_home_that_cannot_be_written_is_named(user):
     result = user.run(STAGE, "true", env={**user.environment(), "HOME": "/proc"})
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
-    assert message == (f"{STAGE}: no place for the container's root file system: "
+    assert message == (f"{STAGE}: there is no directory for the container's root file system: "
                        "mkdir(/proc/.cache/containers-under-the-hood): No such file or directory")
     assert "XDG_CACHE_HOME" in hint and "--rootfs" in hint
 

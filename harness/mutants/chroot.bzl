@@ -5,7 +5,7 @@ load(":mutant.bzl", "change", "mutant")
 _ROOT = "02_chroot/chroot.cc"
 
 _CWD_NOT_CHECKED = change("01_exec/process.cc", """  if (const std::string path = current_directory(); path.front() != '/') {
-    throw Failure("the working directory is outside of the root: " + path);
+    throw Failure("the working directory is outside the root: " + path);
   }
 """, "")
 

@@ -310,7 +310,7 @@ MUTANTS = [
         changes = [
             change(
                 _OWN,
-                "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent has died\");",
+                "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent died\");",
                 "(void)event;",
             ),
             change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),

@@ -85,10 +85,10 @@ Failure exec_failure(const std::string& command, int error) {
   if (interpreter.back() == '\r') {
     return {0,
             file + " begins with #!" + interpreter.substr(0, interpreter.size() - 1) +
-                "\\r: its lines end as on Windows",
+                "\\r: its lines end with \\r\\n, as on Windows",
             kExitNotFound, "sed -i 's/\\r$//' " + file + ", or dos2unix"};
   }
-  return {0, file + " exists, but what runs it does not: " + interpreter, kExitNotFound,
+  return {0, file + " exists, but its interpreter does not: " + interpreter, kExitNotFound,
           "a program needs its loader and its libraries too; stage 03 copies them (--with)"};
 }
 

@@ -46,14 +46,16 @@ void enter_workdir(const std::string& workdir) {
   // The kernel marks a directory that cannot be reached from the root, see getcwd(2): it would be
   // one of the host's.
   if (const std::string path = current_directory(); path.front() != '/') {
-    throw Failure("the working directory is outside of the root: " + path);
+    throw Failure("the working directory is outside the root: " + path);
   }
 }
 
 }  // namespace
 
 ProcessOptions::ProcessOptions(CommandLine& line) {
-  line.add_option("-e,--env", "KEY=VALUE", "set an environment variable; KEY alone: as it is here",
+  line.add_option("-e,--env", "KEY=VALUE",
+                  "set an environment variable; KEY alone: pass on its"
+                  " current value",
                   [this](const std::string& word) {
                     const auto equals = word.find('=');
                     const std::string key = word.substr(0, equals);
@@ -121,7 +123,7 @@ bool Child::has_started(int milliseconds) {
   throw Failure(status && WIFSIGNALED(*status)
                     ? fmt::format("the container was killed by SIG{} before it was built",
                                   sigabbrev_np(WTERMSIG(*status)))
-                    : "the container has ended before it was built");
+                    : "the container ended before it was built");
 }
 
 std::optional<int> Child::new_status(int options) {

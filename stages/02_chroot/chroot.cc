@@ -19,8 +19,8 @@ RootOptions::RootOptions(CommandLine& line) {
 void require_root() {
   if (geteuid() == 0) return;
   throw Failure(
-      "this stage needs root: only CAP_SYS_CHROOT may call chroot(2)",
-      "bazel run --config=root //stages/..., or sudo; from stage 05 on no root is needed");
+      "this stage needs root: chroot(2) requires CAP_SYS_CHROOT",
+      "bazel run --config=root //stages/..., or sudo; stages 05 and later do not need root");
 }
 
 std::string find_root(const RootOptions& rootfs) {

@@ -47,10 +47,11 @@ def test_a_program_without_its_loader_says_which_is_missing(root, tmp_path):
         (tmp_path / "bin" / name).chmod(0o755)
     result = root.run(STAGE, "--rootfs", tmp_path, "bash")
     assert result.returncode == 127
-    assert result.stderr.startswith(f"{STAGE}: /bin/bash exists, but what runs it does not: /lib")
+    assert result.stderr.startswith(f"{STAGE}: /bin/bash exists, but its interpreter does not:"
+                                    " /lib")
     result = root.run(STAGE, "--rootfs", tmp_path, "/bin/script")
     assert result.returncode == 127
-    assert "/bin/script exists, but what runs it does not: /usr/bin/no-such\n" in result.stderr
+    assert "/bin/script exists, but its interpreter does not: /usr/bin/no-such\n" in result.stderr
 
 
 def test_a_wrong_rootfs_is_refused(root, tmp_path):
@@ -75,6 +76,6 @@ def test_an_ordinary_user_is_told_what_to_do(user):
     result = user.run(STAGE, "sh")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
-    assert message == f"{STAGE}: this stage needs root: only CAP_SYS_CHROOT may call chroot(2)"
+    assert message == f"{STAGE}: this stage needs root: chroot(2) requires CAP_SYS_CHROOT"
     assert "--config=root" in hint and "stage 05" in hint
     assert list(user.home.iterdir()) == []  # nothing was unpacked

@@ -174,7 +174,7 @@ def test_an_interpreter_is_a_program(builder):
     script, secret = builder.scratch / "script", builder.scratch / "secret"
     secret.write_text("top secret")
     script.write_text(f"#!{secret}\n")
-    for mode, reason in ((0o600, "Permission denied"), (0o755, "is no program")):
+    for mode, reason in ((0o600, "Permission denied"), (0o755, "is not a program")):
         secret.chmod(mode)
         result = builder.run("--with", script)
         assert result.returncode == 125
@@ -241,9 +241,9 @@ def test_another_root_is_refused_and_not_touched(builder, words, built_for):
     result = builder.run("--rootfs", place, *words)
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
-        f"build_userspace_for_test: --rootfs {place}: is there, and was not built by {built_for} "
-        "but by --userspace minimal",
-        "hint: name a folder that is not there yet, or remove this one"]
+        f"build_userspace_for_test: --rootfs {place}: already exists, and was not built by"
+        f" {built_for} but by --userspace minimal",
+        "hint: name a directory that does not exist yet, or remove this one"]
     assert describe(place) == before
 
 

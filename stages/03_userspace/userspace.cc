@@ -58,7 +58,7 @@ bool is_there(const std::string& path) {
 }
 
 std::string find_program(const std::string& word) {
-  if (word.empty()) throw Failure("no program is named");
+  if (word.empty()) throw Failure("the program's name is empty");
   if (word.find('/') != std::string::npos) {
     const std::string path = fs::absolute(word);
     struct stat st;
@@ -174,7 +174,7 @@ void Plan::add_interpreter(const std::string& path, const Script& script) {
     if (access(interpreter.c_str(), X_OK) == -1) {
       throw Failure(std::generic_category().message(errno));
     }
-    if (!read_elf_file(interpreter) && !read_script(interpreter)) throw Failure("is no program");
+    if (!read_elf_file(interpreter) && !read_script(interpreter)) throw Failure("is not a program");
     add(interpreter);
     if (fs::path(script.interpreter).filename() != "env") return;
     // "#!/usr/bin/env -S python3 -B": env(1) looks for the first word that is no option of its own.
@@ -257,8 +257,8 @@ void refuse_to_hold(const UserspaceOptions& userspace, const std::string& root) 
   for (const auto& path : copied) {
     const std::string folder = fs::canonical(path);
     if ((root + "/").starts_with(folder == "/" ? folder : folder + "/")) {
-      throw Failure("cannot copy " + path + " into " + root + ", which lies in it",
-                    "choose another place with --rootfs DIR");
+      throw Failure("cannot copy " + path + " into " + root + ", which is inside it",
+                    "choose another directory with --rootfs DIR");
     }
   }
 }
@@ -343,9 +343,9 @@ void refuse_other_than(const std::string& request, const std::string& directory)
   std::string built_for;
   std::getline(file, built_for);
   if (built_for == request) return;
-  throw Failure("--rootfs " + directory + ": is there, and was not built by " + request +
+  throw Failure("--rootfs " + directory + ": already exists, and was not built by " + request +
                     (built_for.empty() ? "" : " but by " + built_for),
-                "name a folder that is not there yet, or remove this one");
+                "name a directory that does not exist yet, or remove this one");
 }
 
 // Where the root is to be, absolute and without links but perhaps the last.
@@ -369,12 +369,12 @@ UserspaceOptions::UserspaceOptions(CommandLine& line) : program(line.program()) 
                   "fill the root with all of the host's programs, or with a few (default: none)",
                   [this](const std::string& word) {
                     if (word != "none" && word != "full" && word != "minimal") {
-                      throw Failure("is not none, full or minimal");
+                      throw Failure("must be none, full or minimal");
                     }
                     kind = word;
                   });
   line.add_option("--with", "PROGRAM",
-                  "add a program of the host's with its libraries, or a folder (repeatable)",
+                  "add a program of the host with its libraries, or a directory (repeatable)",
                   [this](const std::string& word) { with.push_back(find_program(word)); });
 }
 

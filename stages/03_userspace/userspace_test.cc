@@ -38,7 +38,7 @@ TEST(Userspace, WithoutOptionsTheRootIsAsItWas) {
 
 TEST(Userspace, RefusesBadInputBeforeAnythingIsMade) {
   const std::pair<Words, const char*> cases[] = {
-      {{"--userspace", "small"}, "--userspace small: is not none, full or minimal"},
+      {{"--userspace", "small"}, "--userspace small: must be none, full or minimal"},
       {{"--with", "/no/such"}, "--with /no/such: No such file or directory"},
       {{"--with", "/etc/passwd/x"}, "--with /etc/passwd/x: Not a directory"},
       {{"--with", "no-such-program"},
@@ -51,9 +51,10 @@ TEST(Userspace, RefusesBadInputBeforeAnythingIsMade) {
   EXPECT_EQ(build(minimal, "/no/such/dir"), "--rootfs /no/such/dir: No such file or directory");
   EXPECT_EQ(build(minimal, "/etc/passwd"), "--rootfs /etc/passwd: Not a directory");
   EXPECT_EQ(build(minimal, "/etc/passwd/x"), "--rootfs /etc/passwd/x: Not a directory");
-  EXPECT_EQ(build(minimal, "/"), "--rootfs /: is there, and was not built by --userspace minimal");
+  EXPECT_EQ(build(minimal, "/"),
+            "--rootfs /: already exists, and was not built by --userspace minimal");
   EXPECT_EQ(build({"--userspace", "full"}, "/usr/root"),
-            "cannot copy /usr into /usr/root, which lies in it");
+            "cannot copy /usr into /usr/root, which is inside it");
 }
 
 TEST(Userspace, FindsProgramsAsAShellWould) {

@@ -110,7 +110,7 @@ void die_with(const UniqueFd& parent) {
   // answers 0 for every parent outside of our PID namespace; a pidfd is readable once its process
   // has ended, see pidfd_open(2).
   pollfd event = {parent.get(), POLLIN, 0};
-  if (check_quietly(poll(&event, 1, 0), "poll(parent)") > 0) throw Failure("the parent has died");
+  if (check_quietly(poll(&event, 1, 0), "poll(parent)") > 0) throw Failure("the parent died");
 }
 
 int wait_for_pid_1(Child& child, Companion* companion) {
@@ -125,7 +125,7 @@ int wait_for_pid_1(Child& child, Companion* companion) {
     } else if (discarded == 1) {
       warn(fmt::format("PID 1 has no handler for SIG{}, so the kernel discards it",
                        sigabbrev_np(signal)),
-           "--init runs the command as PID 2; twice more kills the container");
+           "--init runs the command as PID 2; the same signal twice more kills the container");
     }
   };
   return wait_for(child, after_signal, companion);

@@ -88,9 +88,9 @@ void run_map_helper(const std::string& helper, pid_t child, const IdMap& map) {
     if (failure.error() == ENOENT) {
       throw Failure(
           ENOENT, helper, kExitSetupFailed,
-          "more than one's own id is mapped by " + helper + "(1): sudo apt-get install uidmap");
+          "mapping more ids than your own needs " + helper + "(1): sudo apt-get install uidmap");
     }
-    throw Failure(failure.what(), "the ids that you may map are in /etc/subuid and /etc/subgid");
+    throw Failure(failure.what(), "/etc/subuid and /etc/subgid list the ids that you may map");
   }
 }
 
@@ -175,10 +175,12 @@ IdOptions::IdOptions(CommandLine& line) {
     });
   };
   add_map("--uid-map", uid_map,
-          "uids IN.. inside are OUT.. outside, N of them (default: 0:you:1; for root a range of "
-          "its own)");
+          "uid IN inside is uid OUT outside, and so on for N uids (default: 0:YOUR-UID:1; for"
+          " root, a range of its own)");
   add_map("--gid-map", gid_map, "the same for gids");
-  line.add_option("-u,--user", "UID|NAME[:GID|GROUP]", "who runs the command (default: 0:0)",
+  line.add_option("-u,--user", "UID|NAME[:GID|GROUP]",
+                  "run the command as this user (default:"
+                  " 0:0)",
                   [this](const std::string& text) { parse_user(text, *this); });
   line.add_check([this] {
     choose_maps();

@@ -32,8 +32,8 @@ UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) 
   throw Failure(
       errno, "mount_setattr(" + path + ", IDMAP)", kExitSetupFailed,
       "the file system there cannot show its files with other owners: --uid-map 0:0:65536 "
-      "shows them as they are, and makes root inside the host's root where files are "
-      "concerned");
+      "shows them with their own, but then root inside has the rights of the host's root over "
+      "files");
 }
 
 }  // namespace

@@ -209,7 +209,7 @@ def test_a_filter_that_refuses_clone3_is_named(user):
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message.endswith("Function not implemented")
-    assert hint == "hint: this kernel has no clone3(2): Linux 5.3 was the first"
+    assert hint == "hint: this kernel has no clone3(2), which came with Linux 5.3"
 
 
 @pytest.mark.as_shipped
@@ -264,7 +264,7 @@ def test_without_newuidmap_the_package_is_named(user):
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
         f"{STAGE}: newuidmap: No such file or directory",
-        "hint: more than one's own id is mapped by newuidmap(1): sudo apt-get install uidmap"]
+        "hint: mapping more ids than your own needs newuidmap(1): sudo apt-get install uidmap"]
 
 
 def test_it_runs_inside_itself(caller):

@@ -89,7 +89,7 @@ std::string read_database(const std::string& path) {
     throw Failure(errno, "the container's " + path, kExitSetupFailed, kHint);
   }
   if (!S_ISREG(st.st_mode)) {
-    throw Failure("the container's " + path + " is no regular file", kHint);
+    throw Failure("the container's " + path + " is not a regular file", kHint);
   }
   std::string text(kMaxBytes, '\0');
   const auto size = check_quietly(TEMP_FAILURE_RETRY(read(file.get(), text.data(), text.size())),

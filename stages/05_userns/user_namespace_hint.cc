@@ -85,14 +85,14 @@ std::string user_namespace_hint(const Failure& failure) {
   }
   if (failure.error() == ENOSYS && mentions(failure, "clone3")) {
     return has_seccomp_filter()
-               ? "a seccomp filter keeps clone3(2) from us, as Docker's does: docker run "
+               ? "a seccomp filter denies clone3(2), as Docker's does: docker run "
                  "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
-               : "this kernel has no clone3(2): Linux 5.3 was the first";
+               : "this kernel has no clone3(2), which came with Linux 5.3";
   }
   if (failure.error() != EPERM && failure.error() != EACCES) return "";
 
   if (geteuid() != 0 && read_sysctl("kernel/unprivileged_userns_clone") == 0) {
-    return "ordinary users may have no user namespace here: "
+    return "ordinary users may not create a user namespace here: "
            "sudo sysctl -w kernel.unprivileged_userns_clone=1";
   }
   // Ubuntu 24.04: clone(2) succeeds, but AppArmor takes the new namespace's capabilities, and a
@@ -102,14 +102,14 @@ std::string user_namespace_hint(const Failure& failure) {
            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
   }
   if (mentions(failure, "CLONE_NEWUSER") && is_in_chroot()) {
-    return "the kernel makes no user namespace inside a chroot, see clone(2); "
-           "stage 06's pivot_root leaves none";
+    return "a process in a chroot cannot create a user namespace, see clone(2); "
+           "start it outside, or inside stage 06, which uses pivot_root";
   }
   if (mentions(failure, "proc")) {
     if (const std::string cover = first_cover_of_proc(); !cover.empty()) {
       return cover +
-             " is covered here, as Docker does: a user namespace may mount no fuller /proc; "
-             "docker run --security-opt systempaths=unconfined leaves it open";
+             " is masked here, as in Docker, and in a user namespace nobody may mount a /proc that"
+             " shows more; docker run --security-opt systempaths=unconfined leaves it unmasked";
     }
   }
   return "";

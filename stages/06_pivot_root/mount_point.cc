@@ -114,8 +114,8 @@ UniqueFd make_mount_point(const UniqueFd& root, const std::string& path, bool di
   check_quietly(place.get(), "open({})", resolved);
   refuse_our_own_places(place, resolved, path);
   if (is_directory(place.get()) != directory) {
-    throw Failure(directory ? "a folder cannot be mounted on the file " + path
-                            : "a file cannot be mounted on the folder " + path);
+    throw Failure(directory ? "a directory cannot be mounted on the file " + path
+                            : "a file cannot be mounted on the directory " + path);
   }
   return place;
 }

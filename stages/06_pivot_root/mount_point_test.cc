@@ -94,8 +94,8 @@ TEST_F(MountPoint, TheContainersOwnPlacesAreRefused) {
 TEST_F(MountPoint, SaysWhichIsTheFile) {
   fs::create_directories(inside("folder"));
   std::ofstream(inside("file")) << "";
-  EXPECT_EQ(refusal("/folder", false), "a file cannot be mounted on the folder /folder");
-  EXPECT_EQ(refusal("/file", true), "a folder cannot be mounted on the file /file");
+  EXPECT_EQ(refusal("/folder", false), "a file cannot be mounted on the directory /folder");
+  EXPECT_EQ(refusal("/file", true), "a directory cannot be mounted on the file /file");
 }
 
 TEST_F(MountPoint, AFifoIsAFile) {

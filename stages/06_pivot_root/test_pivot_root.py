@@ -111,7 +111,7 @@ def test_idmap_is_for_the_hosts_root(user):
     assert result.stderr.splitlines() == [
         f"{STAGE}: --volume /tmp:/data:idmap: only the host's root can show files with other"
         " owners",
-        "hint: your own files are root's inside already: leave :idmap out"]
+        "hint: your own files already belong to root inside: leave :idmap out"]
 
 
 def test_a_read_only_volume_cannot_be_written(caller, folder):
@@ -137,9 +137,10 @@ def test_a_volume_brings_no_device_and_no_set_user_id(caller, folder):
     ("/tmp:data", "CONTAINER must be an absolute path below /"),
     ("/tmp:/", "CONTAINER must be an absolute path below /"),
     ("/tmp:/../..", "CONTAINER must be an absolute path below /"),
-    ("/tmp:/data:rx", "'rx' is no option of a volume; there are ro, rw, noexec, idmap, z and Z"),
+    ("/tmp:/data:rx", "'rx' is not an option of a volume; choose from ro, rw, noexec, idmap, z and"
+                      " Z"),
     ("/tmp:/data:shared",
-     "what the host mounts later does not get into a container: leave :shared out"),
+     "what the host mounts later does not appear in a container: leave :shared out"),
     ("/tmp:/proc/x", "nothing may be mounted in /proc of the container"),
     ("/tmp:/x/../sys", "nothing may be mounted in /sys of the container"),
     ("/tmp:/dev/", "the container has a /dev of its own; mount below it"),
@@ -158,8 +159,8 @@ def test_one_place_is_for_one_mount(caller):
 
 
 @pytest.mark.parametrize("volume, message", [
-    ("/etc/hostname:/etc", "a file cannot be mounted on the folder /etc"),
-    ("/usr:/etc/passwd", "a folder cannot be mounted on the file /etc/passwd")])
+    ("/etc/hostname:/etc", "a file cannot be mounted on the directory /etc"),
+    ("/usr:/etc/passwd", "a directory cannot be mounted on the file /etc/passwd")])
 def test_what_does_not_fit_is_named(caller, volume, message):
     result = caller.run(STAGE, "-v", volume, "true")
     assert (result.returncode, result.stderr) == (125, f"{STAGE}: {message}\n")

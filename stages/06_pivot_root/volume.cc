@@ -70,15 +70,15 @@ void set_volume_option(Volume& volume, const std::string& word) {
   if (is_one_of(word, {"z", "Z"})) {
     if (access("/sys/fs/selinux/enforce", F_OK) != 0) return;  // without SELinux there is no label
     throw Failure(
-        "the label of a volume is not changed here",
+        "this stage does not change a volume's label",
         "sudo chcon -R -t container_file_t " + volume.source + ", and leave :" + word + " out");
   }
   if (is_one_of(word, {"shared", "rshared", "slave", "rslave"})) {
-    throw Failure("what the host mounts later does not get into a container: leave :" + word +
+    throw Failure("what the host mounts later does not appear in a container: leave :" + word +
                   " out");
   }
   throw Failure("'" + word +
-                "' is no option of a volume; there are ro, rw, noexec, idmap, z and Z");
+                "' is not an option of a volume; choose from ro, rw, noexec, idmap, z and Z");
 }
 
 void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
@@ -91,7 +91,8 @@ void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
   });
   if (!is_one_of(key, {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"}) || !good) {
     throw Failure("'" + word +
-                  "' is no option of a tmpfs; there are ro, rw, exec, size=, mode=, uid= and gid=");
+                  "' is not an option of a tmpfs; choose from ro, rw, exec, size=, mode=, uid= and"
+                  " gid=");
   }
   tmpfs.tmpfs.emplace_back(key, value);
 }
@@ -155,13 +156,16 @@ MountOptions::MountOptions(CommandLine& line) {
                     if (error) throw Failure(error.message());
                     if (volume.idmap && !is_root_of_the_host()) {
                       throw Failure("only the host's root can show files with other owners",
-                                    "your own files are root's inside already: leave :idmap out");
+                                    "your own files already belong to root inside: leave :idmap"
+                                    " out");
                     }
                     add(volume);
                   });
-  line.add_option("--tmpfs", "DIR[:size=SIZE,...]", "an empty directory that is kept in memory",
+  line.add_option("--tmpfs", "DIR[:size=SIZE,...]",
+                  "mount an empty directory that is kept in"
+                  " memory",
                   [this](const std::string& text) { add(parse_tmpfs(text)); });
-  line.add_flag("--read-only", read_only, "the root file system cannot be written");
+  line.add_flag("--read-only", read_only, "make the root file system read-only");
   line.add_hint(initramfs_hint);
 }
 

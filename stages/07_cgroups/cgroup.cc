@@ -197,7 +197,7 @@ void Cgroup::make_in(const std::string& parent) {
       throw Failure(error, "lock of the cgroup " + path);
     }
   }
-  throw Failure("no cgroup could be kept in " + parent);
+  throw Failure("another start removed each new cgroup in " + parent);
 }
 
 Cgroup::~Cgroup() { remove(); }
@@ -255,18 +255,19 @@ void Cgroup::tell_of_out_of_memory() const {
   // was.
   const auto own_limit = number_in(path_, "memory.max");
   if (own_limit && number_in(path_, "memory.events", "oom").value_or(1) > 0) {
-    warn(fmt::format("out of memory: it needed more than {} bytes, and was killed", *own_limit),
-         "--memory gives it more");
+    warn(fmt::format("out of memory: the container exceeded {} bytes and was killed", *own_limit),
+         "raise the limit with --memory");
     return;
   }
   const auto [limit, cgroup] = memory_limit_above(path_);
   if (cgroup.empty()) {
-    warn("out of memory: the machine's memory was used up, and it was killed", "");
+    warn("out of memory: the machine had none left, so the kernel killed the container", "");
   } else {
     warn(fmt::format(
-             "out of memory: all in {} together needed more than {} bytes, and it was killed",
+             "out of memory: all processes in {} together exceeded its limit of {} bytes, and the"
+             " container was killed",
              cgroup, limit),
-         "--memory cannot give it more than that: raise " + cgroup + "/memory.max");
+         "--memory cannot raise that limit; raise " + cgroup + "/memory.max");
   }
 }
 
@@ -283,7 +284,7 @@ void Cgroup::tell_stats() const {
   tell("throttled", seconds("throttled_usec"));
   const auto peak = number_in(path_, "memory.peak");
   tell("peak memory", peak ? fmt::format("{:.1f} MiB", static_cast<double>(*peak) / (1 << 20))
-                           : "not told by this kernel: since Linux 5.19");
+                           : "not reported by this kernel (Linux 5.19 is the first)");
   tell("OOM kills", std::to_string(number_in(path_, "memory.events", "oom_kill").value_or(0)));
 }
 

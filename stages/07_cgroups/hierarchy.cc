@@ -101,7 +101,7 @@ std::string delegation_hint() {
     return "systemd gives you cgroups of your own: systemd-run --user --scope -p Delegate=yes "
            "PROGRAM ...";
   }
-  if (uid != 0) return "root may: start it with sudo; " + vm_hint();
+  if (uid != 0) return "root may make one: start it with sudo; " + vm_hint();
   return vm_hint();
 }
 
@@ -111,13 +111,15 @@ Failure refusal(const Hierarchy& hierarchy, const std::vector<std::string>& cgro
   const std::string top = hierarchy.mount_point;
   const auto missing = missing_in(top + "/cgroup.controllers", controllers);
   if (!missing.empty() && is_on_v1(missing[0])) {
-    return Failure(fmt::format("cgroup v1 has the {} controller here; this stage needs v2",
+    return Failure(fmt::format("the {} controller is in use by cgroup v1 here; this stage needs v2",
                                fmt::join(missing, ", ")),
                    vm_hint());
   }
   if (!missing.empty()) {
     return Failure(fmt::format("there is no {} controller in {}", fmt::join(missing, ", "), top),
-                   is_root(top) ? vm_hint() : "whoever started this container has to hand it in");
+                   is_root(top) ? vm_hint()
+                                : "start the surrounding container with this"
+                                  " controller enabled");
   }
   if (access(top.c_str(), W_OK) == -1 && errno == EROFS) {
     return {EROFS, "a cgroup of its own in " + top, kExitSetupFailed,
@@ -135,13 +137,15 @@ Failure refusal(const Hierarchy& hierarchy, const std::vector<std::string>& cgro
     const auto kept = missing_in(cgroup + "/cgroup.controllers", controllers);
     if (kept.empty()) continue;
     return Failure(
-        fmt::format("the {} controller is not handed on to {}", fmt::join(kept, ", "), cgroup),
-        "root can: systemctl edit user@.service, with [Service] and Delegate=cpu io memory pids");
+        fmt::format("the {} controller is not enabled for {}", fmt::join(kept, ", "), cgroup),
+        "root can enable it: systemctl edit user@.service, with [Service] and Delegate=cpu io"
+        " memory pids");
   }
-  return Failure("no cgroup may hand controllers on while it has processes: " + hierarchy.own,
-                 fmt::format("move them down: mkdir {0}/leaf, and write each number in "
-                             "{0}/cgroup.procs to {0}/leaf/cgroup.procs",
-                             hierarchy.own));
+  return Failure(
+      "a cgroup that has processes cannot enable controllers for its children: " + hierarchy.own,
+      fmt::format("move them down: mkdir {0}/leaf, and write each number in "
+                  "{0}/cgroup.procs to {0}/leaf/cgroup.procs",
+                  hierarchy.own));
 }
 
 }  // namespace

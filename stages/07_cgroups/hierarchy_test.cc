@@ -140,12 +140,13 @@ TEST_F(ParentCgroup, IsRefusedWithTheReason) {
   EXPECT_EQ(refusal_of([&] {
               (void)find({"memory", "cpu"});
             }),
-            "the cpu controller is not handed on to " + top_ + "/slice/session");
+            "the cpu controller is not enabled for " + top_ + "/slice/session");
   write("/slice/session/cgroup.controllers", "cpu memory");
   EXPECT_EQ(refusal_of([&] {
               (void)find({"memory", "cpu"});
             }),
-            "no cgroup may hand controllers on while it has processes: " + top_ + "/slice/session");
+            "a cgroup that has processes cannot enable controllers for its children: " + top_ +
+                "/slice/session");
 }
 
 }  // namespace

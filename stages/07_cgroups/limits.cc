@@ -48,7 +48,7 @@ std::string disk_of(const std::string& device) {
       !parse_number<std::uint64_t>(device.substr(colon + 1))) {
     struct stat st = {};
     if (stat(device.c_str(), &st) == -1) throw Failure(errno, device);
-    if (!S_ISBLK(st.st_mode)) throw Failure(device + " is no block device");
+    if (!S_ISBLK(st.st_mode)) throw Failure(device + " is not a block device");
     number = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
   }
   const std::string entry = "/sys/dev/block/" + number;
@@ -56,7 +56,7 @@ std::string disk_of(const std::string& device) {
     throw Failure("this machine has no disk " + device, "lsblk lists them");
   }
   if (access((entry + "/partition").c_str(), F_OK) == 0) {
-    throw Failure(device + " is a partition, and the kernel limits whole disks",
+    throw Failure(device + " is a partition, but the kernel limits only whole disks",
                   "lsblk lists them");
   }
   return number;
@@ -82,18 +82,18 @@ std::string parse_io_limit(std::string_view text) {
 }  // namespace
 
 CgroupOptions::CgroupOptions(CommandLine& line) {
-  line.add_option("--cpus", "N", "use at most so many CPUs, such as 0.5",
+  line.add_option("--cpus", "N", "use at most N CPUs, such as 0.5",
                   [this](const std::string& text) {
                     cpu_max = parse_cpus(text, sysconf(_SC_NPROCESSORS_ONLN));
                   });
-  line.add_option("-m,--memory", "SIZE", "use at most so much memory, such as 64m, 0.5g or 64MiB",
+  line.add_option("-m,--memory", "SIZE", "use at most SIZE of memory, such as 64m, 0.5g or 64MiB",
                   [this](const std::string& text) { memory_max = parse_memory(text); });
-  line.add_option("--pids-limit", "N", "have at most so many processes",
+  line.add_option("--pids-limit", "N", "have at most N processes",
                   [this](const std::string& text) { pids_max = parse_pids(text); });
   line.add_option("--io-max", "DEV:KEY=VALUE",
-                  "rbps, wbps, riops, wiops: per second, such as /dev/sda:wbps=1m",
+                  "limit a disk per second: rbps, wbps, riops, wiops, such as /dev/sda:wbps=1m",
                   [this](const std::string& text) { io_max.push_back(parse_io_max(text)); });
-  line.add_flag("--stats", stats, "tell at the end what the container has used");
+  line.add_flag("--stats", stats, "report at the end what the container used");
 }
 
 std::vector<std::string> CgroupOptions::controllers() const {
@@ -109,11 +109,12 @@ std::vector<std::string> CgroupOptions::controllers() const {
 
 std::string parse_cpus(std::string_view text, long available) {
   const auto number = parse_number<double>(text);
-  if (!number) throw Failure("is no number of CPUs, such as 0.5");
+  if (!number) throw Failure("is not a number of CPUs, such as 0.5");
   const double cpus = *number;
   constexpr double kLeast = static_cast<double>(kLeastQuota) / kPeriod;
   if (!(cpus >= kLeast && cpus <= static_cast<double>(available))) {  // so NaN is neither
-    throw Failure(fmt::format("is not from {} to {}, which this machine has", kLeast, available));
+    throw Failure(
+        fmt::format("must be between {} and {}, the number of CPUs here", kLeast, available));
   }
   return fmt::format("{} {}", std::lround(cpus * kPeriod), kPeriod);
 }
@@ -125,7 +126,9 @@ std::uint64_t parse_size(std::string_view text) {
   double number = 0;
   const auto [stop, error] = std::from_chars(digits.data(), end, number, std::chars_format::fixed);
   if (!shift || error != std::errc() || stop != end || digits.ends_with('.')) {
-    throw Failure("is no size such as 64m, 0.5g or 64MiB");
+    throw Failure(
+        "is not a size; use a number with an optional suffix b, k, m or g, such as 64m"
+        " or 0.5g");
   }
   const double bytes = std::ldexp(number, static_cast<int>(*shift));
   constexpr double kMost = 0x1p63;
@@ -136,14 +139,17 @@ std::uint64_t parse_size(std::string_view text) {
 
 std::string parse_memory(std::string_view text) {
   const std::uint64_t bytes = parse_size(text);
-  if (bytes < kLeastMemory) throw Failure("is less than 1m, with which no container starts");
+  if (bytes < kLeastMemory)
+    throw Failure(
+        "is less than 1m, which is too little for a container to"
+        " start");
   return std::to_string(bytes);
 }
 
 std::string parse_pids(std::string_view text) {
   const auto number = parse_number<std::uint64_t>(text);
   if (!number || *number == 0 || *number > kMostPids) {
-    throw Failure(fmt::format("is no number of processes from 1 to {}", kMostPids));
+    throw Failure(fmt::format("must be a number of processes between 1 and {}", kMostPids));
   }
   return std::to_string(*number);
 }

@@ -83,16 +83,17 @@ def ours(cgroup: pathlib.Path) -> list[pathlib.Path]:
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--cpus", "0"], r"is not from 0\.01 to \d+, which this machine has"),
-    (["--cpus", "-1"], r"is not from 0\.01 to \d+, which this machine has"),
-    (["--cpus", "1e9"], r"is not from 0\.01 to \d+, which this machine has"),
+    (["--cpus", "0"], r"must be between 0\.01 and \d+, the number of CPUs here"),
+    (["--cpus", "-1"], r"must be between 0\.01 and \d+, the number of CPUs here"),
+    (["--cpus", "1e9"], r"must be between 0\.01 and \d+, the number of CPUs here"),
     (["--cpus", "abc"], r"is no number of CPUs, such as 0\.5"),
-    (["--memory", "3k"], "is less than 1m, with which no container starts"),
+    (["--memory", "3k"], "is less than 1m, which is too little for a container to start"),
     (["--memory", "99999999999g"], "is more than the kernel can count"),
-    (["--memory", "many"], "is no size such as 64m, 0.5g or 64MiB"),
-    (["--pids-limit", "0"], "is no number of processes from 1 to 4194304"),
+    (["--memory", "many"], "is not a size; use a number with an optional suffix b, k, m or g, such"
+                           " as 64m or 0.5g"),
+    (["--pids-limit", "0"], "must be a number of processes between 1 and 4194304"),
     (["--io-max", "/dev/no-such-disk:wbps=1m"], "/dev/no-such-disk: No such file or directory"),
-    (["--io-max", "/dev/null:wbps=1m"], "/dev/null is no block device"),
+    (["--io-max", "/dev/null:wbps=1m"], "/dev/null is not a block device"),
     (["--io-max", "4095:0:wbps=1m"], "this machine has no disk 4095:0"),
 ])
 def test_a_wrong_limit_is_refused(caller, words, message):
@@ -112,7 +113,8 @@ def test_on_cgroup_v1_the_vm_is_named(caller, words):
     result = caller.run(STAGE, *words, "echo", "started")
     assert (result.returncode, result.stdout) == (125, "")
     message, hint = result.stderr.splitlines()
-    assert re.fullmatch(f"{STAGE}: cgroup v1 has the .* controller here; this stage needs v2",
+    assert re.fullmatch(f"{STAGE}: the .* controller is in use by cgroup v1 here; this stage needs"
+                        " v2",
                         message)
     assert "bazel run //harness/vm" in hint
     assert list(v2_mount().iterdir()) == before
@@ -161,8 +163,8 @@ def test_out_of_memory_kills_all_of_it_and_is_told(caller, place):
     result = caller.run(STAGE, "-m", "16m", "sh", "-c", script, **place["how"])
     assert result.returncode == 137
     assert result.stderr.splitlines() == [
-        f"{STAGE}: out of memory: it needed more than 16777216 bytes, and was killed",
-        "hint: --memory gives it more"]
+        f"{STAGE}: out of memory: the container exceeded 16777216 bytes and was killed",
+        "hint: raise the limit with --memory"]
 
 
 @needs_v2
@@ -390,8 +392,8 @@ def test_a_limit_above_is_blamed_if_it_was_that(caller, place):
     result = caller.run(STAGE, "-m", "64m", "sh", "-c", script, **place["how"])
     assert result.returncode == 137
     message, hint = result.stderr.splitlines()
-    assert message == (f"{STAGE}: out of memory: all in {place['cgroup']} together needed more than"
-                       " 16777216 bytes, and it was killed")
+    assert message == (f"{STAGE}: out of memory: all processes in {place['cgroup']} together"
+                       " exceeded its limit of 16777216 bytes, and the container was killed")
     assert "raise" in hint and "memory.max" in hint
 
 

@@ -19,7 +19,7 @@ constexpr std::uint64_t kMaxAttributeBytes = 128UL * 1024;
 std::uint32_t id_of(la_int64_t id, const char* kind, const std::string& where) {
   if (id >= 0 && id < la_int64_t{UINT32_MAX}) return static_cast<std::uint32_t>(id);
   // 2^32 would become 0, and 2^32-1 leaves a file as it is, see chown(2): root's files, both.
-  throw Failure(fmt::format("{}: its {} is {}, which no user can have", where, kind, id));
+  throw Failure(fmt::format("{}: its {} is {}, which is not a valid id", where, kind, id));
 }
 
 // What overlayfs itself would act upon is not for a tar to say; other namespaces of attributes mean

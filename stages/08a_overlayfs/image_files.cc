@@ -31,11 +31,13 @@ UniqueFd open_image_file(const std::string& path) {
   UniqueFd file(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
   struct stat st = {};
   if (file.get() == -1 && errno == ELOOP) {
-    throw Failure(path + ": is a symbolic link, or in a folder that is one: it could lead anywhere",
-                  "cp -rL DIR OTHER makes files of the links");
+    throw Failure(path +
+                      ": is a symbolic link, or its path contains one, which could lead"
+                      " anywhere",
+                  "replace the links by files: cp -rL DIR OTHER");
   }
   if (file.get() == -1 || fstat(file.get(), &st) == -1) throw Failure(errno, path);
-  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is no regular file");
+  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is not a regular file");
   return file;
 }
 
@@ -60,7 +62,7 @@ json parse_image_json(const std::string& name, const std::string& text) {
     return true;
   };
   json value = json::parse(text, limit_depth, false);
-  if (!value.is_structured()) throw Failure(name + ": is no JSON object");
+  if (!value.is_structured()) throw Failure(name + ": is not a JSON object");
   return value;
 }
 
@@ -80,7 +82,7 @@ std::string sha256_in(const std::string& digest) {
   if (digest.starts_with(kAlgorithm)) digits = digest.substr(kAlgorithm.size());
   if (digits.size() != 2 * SHA256_DIGEST_SIZE ||
       !std::all_of(digits.begin(), digits.end(), is_digit)) {
-    throw Failure("names a blob by " + json(digest).dump() + ", which is no SHA-256 digest");
+    throw Failure("names a blob by " + json(digest).dump() + ", which is not a SHA-256 digest");
   }
   return digits;
 }

@@ -68,8 +68,8 @@ std::size_t LayerSource::read(const void** part) {
   }
   if (at_end_) return 0;
   if (size > left_.bytes) {
-    throw Failure(name_ + ": the layers unpack to more than is allowed",
-                  "--unpack-limit SIZE allows more");
+    throw Failure(name_ + ": the layers unpack to more than --unpack-limit allows",
+                  "raise it with --unpack-limit SIZE");
   }
   left_.bytes -= size;
   if (size > header_left_) {

@@ -43,14 +43,16 @@ std::string tar_id(const struct stat& st) {
 UniqueFd open_file(const std::string& path, struct stat& st) {
   UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (file.get() == -1 || fstat(file.get(), &st) == -1) throw Failure(errno, path);
-  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is neither a folder nor a file");
+  if (!S_ISREG(st.st_mode)) throw Failure(path + ": is neither a directory nor a file");
   return file;
 }
 
 void tell_of_full_disk(const Failure& failure, const std::string& folder) {
   if (failure.error() != ENOSPC && failure.error() != EDQUOT) throw;
   throw Failure::reported(failure.error(), failure.what(), failure.exit_status(),
-                          "layers are unpacked in " + folder + "; XDG_CACHE_HOME chooses another");
+                          "layers are unpacked in " + folder +
+                              "; choose another place with"
+                              " XDG_CACHE_HOME");
 }
 
 // --layer TAR
@@ -93,7 +95,7 @@ UniqueFd hold(const std::string& path) {
   UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (folder.get() == -1 || flock(folder.get(), LOCK_SH | LOCK_NB) == -1 ||
       access(path.c_str(), F_OK) == -1) {
-    throw Failure(path + ": has just been removed", "start it again");
+    throw Failure(path + ": has just been removed", "start the container again");
   }
   return folder;
 }
@@ -116,8 +118,8 @@ void refuse_nested(const std::vector<std::string>& folders) {
   for (std::size_t i = 0; i < folders.size(); ++i) {
     for (std::size_t j = 0; j < folders.size(); ++j) {
       if (i == j || !holds(folders[i], folders[j])) continue;
-      throw Failure("the layer " + folders[j] + " lies in another one, " + folders[i],
-                    "choose folders that lie side by side");
+      throw Failure("the layer " + folders[j] + " is inside another one, " + folders[i],
+                    "choose directories that are not inside each other");
     }
   }
 }
@@ -126,8 +128,9 @@ void refuse_nested(const std::vector<std::string>& folders) {
 // them it cannot even remove a folder of a layer below (EIO).
 void need_attributes(const UniqueFd& folder, const std::string& path, const std::string& hint) {
   if (keeps_user_attributes(folder)) return;
-  throw Failure(errno, path + ": extended attributes", kExitSetupFailed,
-                errno == EOPNOTSUPP ? "this file system keeps none: choose another, " + hint : "");
+  throw Failure(
+      errno, path + ": extended attributes", kExitSetupFailed,
+      errno == EOPNOTSUPP ? "this file system does not support them: choose another, " + hint : "");
 }
 
 UniqueFd open_folder(const std::string& path) {
@@ -167,14 +170,15 @@ void check_that_kept_is_private(const UniqueFd& folder, const std::string& name,
   check_quietly(fstat(folder.get(), &st), "fstat({})", name);
   if (st.st_uid != geteuid() && st.st_uid != root_inside) {
     throw Failure(fmt::format("{}: belongs to another user, {}", name, st.st_uid),
-                  "choose a folder of your own, or one that is not there yet");
+                  "choose a directory of your own, or one that does not exist yet");
   }
   if ((st.st_mode & (S_IRWXG | S_IRWXO)) == 0) return;
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
       !has_only_what_is_ours(fmt::format("/proc/self/fd/{}", folder.get()))) {
     throw Failure(
-        fmt::format("{}: is open to others, its mode is {:04o}", name, st.st_mode & 07777),
-        "choose a folder that is not there yet, or close this one: chmod 700");
+        fmt::format("{}: is accessible to other users, its mode is {:04o}", name,
+                    st.st_mode & 07777),
+        "choose a directory that does not exist yet, or make this one private: chmod 700");
   }
   check_quietly(fchmod(folder.get(), S_IRWXU), "chmod({}, 0700)", name);
 }
@@ -195,7 +199,8 @@ void remove_left(const std::string& uppers) {
 
 LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
   line.add_option("--layer", "DIR|TAR",
-                  "lay a folder or a tar file upon the root (repeatable, lowest first)",
+                  "add a layer (a directory or a tar file) on top of the root (repeatable, lowest"
+                  " first)",
                   [this](const std::string& word) {
                     std::error_code error;
                     layers.push_back(fs::canonical(word, error));
@@ -207,13 +212,18 @@ LayerOptions::LayerOptions(CommandLine& line, ProcessOptions& process) {
                   "image's, and may be left out",
                   *reference);
   line.add_option("--entrypoint", "PROGRAM",
-                  "run this, with COMMAND as its arguments; \"\": not the image's entrypoint",
+                  "run PROGRAM with COMMAND as its arguments; \"\" switches the image's entrypoint"
+                  " off",
                   [this](const std::string& word) { entrypoint_ = word; });
-  line.add_option("--keep", "DIR", "keep what the container writes there, for the next one", keep);
-  line.add_option("--unpack-limit", "SIZE", "unpack at most so much of tar files (default: 4g)",
+  line.add_option("--keep", "DIR", "store the container's changes in DIR and reuse them next time",
+                  keep);
+  line.add_option("--unpack-limit", "SIZE", "unpack at most SIZE of tar files (default: 4g)",
                   [this](const std::string& text) {
                     limits.bytes = parse_size(text);
-                    if (limits.bytes == 0) throw Failure("is nothing: no layer could be unpacked");
+                    if (limits.bytes == 0)
+                      throw Failure(
+                          "must be more than 0, or no layer could"
+                          " be unpacked");
                   });
   line.add_check([this, reference, &process] {
     if (!reference->empty()) read_image_called(*reference);
@@ -245,7 +255,8 @@ void LayerOptions::complete(ProcessOptions& process) const {
   process.environment.insert(image->environment.begin(), image->environment.end());
   if (process.workdir.empty()) process.workdir = image->workdir;
   if (!image->stop_signal.empty() && image->stop_signal != "SIGTERM") {
-    warn("the image wants to be stopped by " + image->stop_signal + ", which is left to you", "");
+    warn("the image asks to be stopped with " + image->stop_signal + "; send that signal yourself",
+         "");
   }
 }
 
@@ -268,7 +279,7 @@ UniqueFd UpperFolder::open_in_child(UniqueFd mount) {
   check_quietly(fstat(lock_.get(), &ours), "fstat({})", path_);
   check_quietly(fstat(folder.get(), &there), "fstat({})", path_);
   if (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino) {
-    throw Failure(path_ + ": somebody has put another folder there");
+    throw Failure(path_ + ": another process has put a different directory there");
   }
   lock_.close();
   return folder;
@@ -320,8 +331,8 @@ Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspa
   const bool root_given =
       !rootfs.directory.empty() || userspace.kind != "none" || !userspace.with.empty();
   if (options.image && root_given) {
-    throw Failure("--image brings a root of its own",
-                  "leave --rootfs, --userspace and --with out, or --image");
+    throw Failure("--image provides the root itself",
+                  "leave out either --image or --rootfs, --userspace and --with");
   }
   Layers layers;
   UnpackLimits left = options.limits;

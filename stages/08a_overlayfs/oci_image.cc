@@ -27,7 +27,7 @@ constexpr std::size_t kMaxLayers = 500;  // OVL_MAX_STACK of the kernel's overla
 
 json parse_object(const std::string& name, const std::string& text) {
   json value = parse_image_json(name, text);
-  if (!value.is_object()) throw Failure(name + ": is no JSON object");
+  if (!value.is_object()) throw Failure(name + ": is not a JSON object");
   return value;
 }
 
@@ -213,7 +213,9 @@ ImageReference find_image(const std::string& reference) {
   for (const std::string_view others :
        {"docker:", "docker-daemon:", "dir:", "containers-storage:", "ostree:", "sif:"}) {
     if (reference.starts_with(others)) {
-      throw Failure("is not a folder here", "skopeo copy " + reference + " oci:DIR:TAG makes one");
+      throw Failure("is not a directory here", "skopeo copy " + reference +
+                                                   " oci:DIR:TAG makes"
+                                                   " one");
     }
   }
   (void)fs::canonical(rest.substr(0, rest.rfind(':')), error);
@@ -229,17 +231,17 @@ OciImage read_image(const std::string& directory, const std::string& tag) {
     } else if (access((directory + "/manifest.json").c_str(), F_OK) == 0) {
       image = read_docker_archive(directory, tag);
     } else {
-      throw Failure("is no OCI image layout: it has no file oci-layout",
+      throw Failure("is not an OCI image layout: it has no file oci-layout",
                     "skopeo copy docker-archive:FILE.tar oci:DIR makes one");
     }
     if (image.layers.empty()) throw Failure(directory + ": the image has no layers");
     if (image.layers.size() > kMaxLayers) {
-      throw Failure(fmt::format("{}: the image has {} layers, and overlayfs takes {}", directory,
-                                image.layers.size(), kMaxLayers));
+      throw Failure(fmt::format("{}: the image has {} layers, but overlayfs accepts at most {}",
+                                directory, image.layers.size(), kMaxLayers));
     }
     return image;
   } catch (const json::exception& wrong) {
-    throw Failure(directory + ": is not as the OCI image spec says: " + wrong.what());
+    throw Failure(directory + ": does not follow the OCI image specification: " + wrong.what());
   }
 }
 

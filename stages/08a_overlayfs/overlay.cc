@@ -31,7 +31,7 @@ UniqueFd make_folder(const UniqueFd& above, const std::string& name, mode_t mode
     const int error = errno;
     throw Failure(error, "mkdir(" + name + ")", kExitSetupFailed,
                   error != EACCES ? ""
-                                  : "give the folder of --keep to the user that --uid-map makes "
+                                  : "give the directory of --keep to the user that --uid-map makes "
                                     "root inside: sudo chown UID DIR");
   }
   // Not what a link leads to: then overlayfs would write there.
@@ -71,23 +71,25 @@ std::string hint_for(const Failure& failure, const OpenLayers& layers, const std
     return "this kernel has no overlayfs: sudo modprobe overlay";
   }
   if (failure.error() == EPERM) {
-    return "this kernel keeps overlayfs from user namespaces, which Linux since 5.11 does not: "
-           "fuse-overlayfs(1) lays the layers over each other without it; give the result to "
-           "stage 06's --rootfs";
+    return "this kernel does not allow overlayfs in user namespaces; Linux 5.11 was the first to"
+           " do so: fuse-overlayfs(1) stacks the layers without it; give the result to stage 06's"
+           " --rootfs";
   }
   if (failure.error() == EINVAL && names.size() > kLongestValue) {
-    return fmt::format("Linux 6.7 was the first to take as many layers as {}", layers.paths.size());
+    return fmt::format("Linux 6.7 was the first to accept as many layers as {}",
+                       layers.paths.size());
   }
   for (const auto& path : layers.paths) {
     if (const std::string point = mounted_below(path); !point.empty()) {
       return "something is mounted in the layer " + path + ", at " + point +
-             ", and in a user namespace nothing may uncover what it hides";
+             ", and in a user namespace no mount may reveal what another mount hides";
     }
   }
   struct statfs fs = {};
   if (layers.upper.fd.get() != -1 && fstatfs(layers.upper.fd.get(), &fs) == 0 &&
       fs.f_type == OVERLAYFS_SUPER_MAGIC) {
-    return "what is written cannot be kept in another overlayfs: choose a --keep DIR elsewhere";
+    return "the container's changes cannot be stored in another overlayfs: choose a --keep DIR"
+           " elsewhere";
   }
   return "";
 }

@@ -89,8 +89,8 @@ def test_a_user_that_there_is_not(caller, image, who, passwd, message, hint):
 
 
 @pytest.mark.parametrize("entries, message", [
-    ([oci.entry("etc/passwd", type=oci.tarfile.FIFOTYPE)], "is no regular file"),
-    ([oci.link("etc/passwd", "/dev/zero")], "is no regular file"),
+    ([oci.entry("etc/passwd", type=oci.tarfile.FIFOTYPE)], "is not a regular file"),
+    ([oci.link("etc/passwd", "/dev/zero")], "is not a regular file"),
     ([oci.link("etc/passwd", "passwd")], "Too many levels of symbolic links"),
 ])
 def test_a_hostile_passwd(caller, image, entries, message):
@@ -113,7 +113,8 @@ def test_layers_and_image(caller, folder, image, tree):
     assert caller.output(STAGE, "--image", path, "--layer", layer) == "hello\n/work\none\ntwo"
     for option in (["--rootfs", tree], ["--userspace", "minimal"], ["--with", "cat"]):
         refused(caller.run(STAGE, "--image", path, *option, "true"),
-                "--image brings a root of its own", "leave --rootfs, --userspace and --with out")
+                "--image provides the root itself", "leave out either --image or --rootfs,"
+                                                    " --userspace and --with")
 
 
 def test_images_share_layers_and_need_them_only_once(caller, folder, cache, image):
@@ -175,7 +176,7 @@ BAD_IMAGES = {
                           "its content has another digest", "copy"),
     "manifest is no JSON": (oci.layout([BASE], PRINT) | {
         "index.json": oci.json.dumps({"manifests": [oci.descriptor(oci.MANIFEST, BASE)]}).encode(),
-    }, "is no JSON object", ""),
+    }, "is not a JSON object", ""),
     "no manifest": ({name: content for name, content in GOOD.items() if content != MANIFEST},
                     "No such file or directory", ""),
     "digest that climbs": (change_index(GOOD, DIGEST, "sha256:../../../../../etc/passwd"),
@@ -188,8 +189,8 @@ BAD_IMAGES = {
     "digest is a number": (change_index(GOOD, f'"{DIGEST}"', "7"),
                            "is not as the OCI image spec says", ""),
     "no images": ({**GOOD, "index.json": b'{"manifests": []}'}, "has no image", ""),
-    "index is a list": ({**GOOD, "index.json": b"[]"}, "index.json: is no JSON object", ""),
-    "index is cut off": ({**GOOD, "index.json": b'{"manifests": [{'}, "is no JSON object", ""),
+    "index is a list": ({**GOOD, "index.json": b"[]"}, "index.json: is not a JSON object", ""),
+    "index is cut off": ({**GOOD, "index.json": b'{"manifests": [{'}, "is not a JSON object", ""),
     "index is huge": ({**GOOD, "index.json": b"[" * 5_000_000}, "has more than", ""),
     "index is deep": ({**GOOD, "index.json": b"[" * 1_000_000}, "more than 64 levels", ""),
     "no index": ({"oci-layout": GOOD["oci-layout"]}, "index.json: No such file", ""),
@@ -231,7 +232,7 @@ def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
     blob.unlink()
     os.mkfifo(blob)
     give_to(caller, path)
-    refused(caller.run(STAGE, "--image", path), "is no regular file")
+    refused(caller.run(STAGE, "--image", path), "is not a regular file")
 
 
 # --- As other tools name and pack images ----------------------------------------------------------
@@ -305,7 +306,7 @@ def test_names_as_skopeo_has_them(caller, folder, image):
     path.rename(odd)
     for reference in (odd, f"{odd}:latest"):
         assert caller.output(STAGE, "--image", reference) == "hello\n/work\none"
-    refused(caller.run(STAGE, "--image", "docker://busybox"), "is not a folder here",
+    refused(caller.run(STAGE, "--image", "docker://busybox"), "is not a directory here",
             "skopeo copy docker://busybox oci:DIR:TAG")
 
 
@@ -344,13 +345,13 @@ def test_an_archive_of_a_layout(caller, folder, cache, prefix):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda m: [{**m[0], "Config": "../../../../etc/passwd"}], "No such file|is no JSON"),
-    (lambda m: [{**m[0], "Config": "link"}], "No such file|is no JSON"),
+    (lambda m: [{**m[0], "Config": "../../../../etc/passwd"}], "No such file|is not a JSON object"),
+    (lambda m: [{**m[0], "Config": "link"}], "No such file|is not a JSON object"),
     (lambda m: [{**m[0], "Layers": ["link"]}], "No such file|another digest|Unrecognized"),
-    (lambda m: [{**m[0], "Layers": []}], "has 0 layers, and digests of 1"),
+    (lambda m: [{**m[0], "Layers": []}], "has 0 layers, but digests of 1"),
     (lambda m: [m[0], m[0]], "has several images"),
     (lambda m: [], "has no image"),
-    (lambda m: "text", "is no JSON object"),
+    (lambda m: "text", "is not a JSON object"),
     (lambda m: [7], "No such file or directory"),
 ])
 def test_a_hostile_archive(caller, folder, cache, change, message):
@@ -374,8 +375,8 @@ def test_a_signal_that_is_not_used_is_told(caller, image):
     path = image({"Cmd": ["echo", "ran"], "StopSignal": "SIGQUIT"})
     result = caller.run(STAGE, "--image", path)
     assert (result.returncode, result.stdout) == (0, "ran\n")
-    assert result.stderr == (f"{STAGE}: the image wants to be stopped by SIGQUIT, which is left to"
-                             " you\n")
+    assert result.stderr == (f"{STAGE}: the image asks to be stopped with SIGQUIT; send that"
+                             " signal yourself\n")
 
 
 def test_the_groups_of_the_images_user(root, folder_of_root):

@@ -151,7 +151,7 @@ void Unpacker::check_depth(const Place& place) const {
   const auto depth = depth_of(place.folder);
   if (depth != -1 && depth - depth_of_root_ < kMaxDepth) return;
   throw Failure(
-      fmt::format("{}: {}: folders more than {} deep", name_, shown(place.path), kMaxDepth));
+      fmt::format("{}: {}: directories more than {} deep", name_, shown(place.path), kMaxDepth));
 }
 
 // A path below the root: "./a//b/" is "a/b", and the root itself is "". Who writes ".." wants out.
@@ -163,7 +163,7 @@ std::string Unpacker::tidy(const char* path) const {
     const auto part = rest.substr(0, rest.find('/'));
     rest.remove_prefix(std::min(rest.size(), part.size() + 1));
     if (part.empty() || part == ".") continue;
-    if (part == "..") throw Failure(name_ + ": names " + shown(path) + ", which leads out");
+    if (part == "..") throw Failure(name_ + ": names " + shown(path) + ", which leads outside");
     tidied.append(tidied.empty() ? "" : "/").append(part);
   }
   return tidied;
@@ -212,7 +212,7 @@ void Unpacker::add_whiteout(const std::string& path, std::string_view name) {
   Place place = place_of(path);
   place.name.erase(0, kWhiteout.size());
   if (place.name.empty() || place.name == "." || place.name == "..") {
-    throw Failure(name_ + ": " + shown(path) + " is no whiteout");
+    throw Failure(name_ + ": " + shown(path) + " is not a valid whiteout");
   }
   // Anybody may make this one device, and it needs no privilege to open, since Linux 5.8.
   if (mknodat(place.folder.get(), place.name.c_str(), S_IFCHR, kWhiteoutDevice) == 0) return;
@@ -228,8 +228,8 @@ void Unpacker::set_opaque(const UniqueFd& folder, const std::string& path) const
   throw Failure(errno, name_ + ": setxattr(" + shown(path) + ", user.overlay.opaque)",
                 kExitSetupFailed,
                 errno == EOPNOTSUPP ? "the file system of " + cache_directory() +
-                                          " keeps no extended attributes; choose another one with "
-                                          "XDG_CACHE_HOME"
+                                          " does not support extended attributes; choose another"
+                                          " one with XDG_CACHE_HOME"
                                     : "");
 }
 
@@ -352,7 +352,7 @@ void Unpacker::note_folder(const std::string& path, const Attributes& attributes
   if (folders_.insert_or_assign(path, attributes).second) {
     folder_bytes_ += path.size() + sizeof(Attributes);
   }
-  if (folder_bytes_ > kMaxFolderBytes) throw Failure(name_ + ": has too many folders");
+  if (folder_bytes_ > kMaxFolderBytes) throw Failure(name_ + ": has too many directories");
 }
 
 void Unpacker::add_link(const Place& place, const std::string& target,

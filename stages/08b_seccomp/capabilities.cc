@@ -31,8 +31,8 @@ CapabilitySet set_of(const std::vector<std::string>& names, bool& all) {
 void check_name(const std::string& name) {
   if (is_all(name) || capability_called(name)) return;
   const std::string nearest = nearest_capability(name);
-  throw Failure("there is no such capability", nearest.empty() ? "man 7 capabilities lists them"
-                                                               : "did you mean " + nearest + "?");
+  throw Failure("is not a capability", nearest.empty() ? "man 7 capabilities lists them"
+                                                       : "did you mean " + nearest + "?");
 }
 
 // Those that this kernel knows. Beyond the last of them prctl(2) returns EINVAL; any other error
@@ -83,7 +83,8 @@ CapabilityOptions::CapabilityOptions(CommandLine& line) {
   take("--cap-add", add_, "grant a capability");
   take("--cap-drop", drop_, "drop a capability");
   line.add_flag("--no-new-privs", no_new_privs,
-                "set-user-ID programs give nothing (default; off with --no-new-privs=false)");
+                "set-user-ID programs gain no privileges (default; --no-new-privs=false lets"
+                " them)");
   line.add_check([this] { granted = granted_capabilities(add_, drop_); });
 }
 

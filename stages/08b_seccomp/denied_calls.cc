@@ -70,7 +70,7 @@ void report_and_deny(int listener, const BpfProgram& program) {
   } request = {};
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == -1) return;  // it was killed meanwhile
   const auto error = static_cast<int>(evaluate(program, request.call.data) & SECCOMP_RET_DATA);
-  trace(fmt::format("{}() = {}, asked by {}", name_of_call(request.call.data),
+  trace(fmt::format("{}() = {}, called by {}", name_of_call(request.call.data),
                     strerrorname_np(error), name_of_process(static_cast<pid_t>(request.call.pid))));
   struct {
     seccomp_notif_resp response;

@@ -111,7 +111,8 @@ std::uint32_t read_action(const Node& action, const Node& error, std::uint32_t d
   for (const auto& [known, value] : kActions) {
     if (name == known) return value;
   }
-  action.refuse(name == "SCMP_ACT_NOTIFY" ? "SCMP_ACT_NOTIFY needs a supervisor, which is not here"
+  action.refuse(name == "SCMP_ACT_NOTIFY" ? "SCMP_ACT_NOTIFY needs a supervisor process, which"
+                                            " this stage does not have"
                                           : "unknown action " + name);
 }
 

@@ -31,7 +31,7 @@ std::string read_profile(const std::string& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!file.is_open()) throw Failure(std::generic_category().message(errno), "");
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kLargestProfile) throw Failure("is larger than 1 MiB: no profile");
+  if (text.size() > kLargestProfile) throw Failure("is larger than 1 MiB, too large for a profile");
   return text;
 }
 
@@ -155,7 +155,7 @@ int SeccompFilter::explain(int exit_status) const {
   if (options_.program.empty() || exit_status != 128 + SIGSYS) return exit_status;
   if (kills_calls(options_.program)) {
     warn("the command was killed by SIGSYS: it made a system call that the seccomp profile kills",
-         "--verbose tells which calls are denied, but a killed one is in the kernel's log only");
+         "--verbose shows which calls are denied, but only the kernel's log shows one that kills");
   } else {
     warn(
         "the command was killed by SIGSYS: it made a system call of another architecture, as 32-bit"

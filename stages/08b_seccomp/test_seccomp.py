@@ -81,7 +81,7 @@ def test_all_capabilities(caller):
 def test_an_unknown_capability_is_refused(caller, option, name, hint):
     result = caller.run(STAGE, option, name, "true")
     assert result.returncode == 125
-    assert result.stderr == f"{STAGE}: {option} {name}: there is no such capability\nhint: {hint}\n"
+    assert result.stderr == f"{STAGE}: {option} {name}: is not a capability\nhint: {hint}\n"
 
 
 def test_another_user_has_no_capabilities(root):
@@ -307,7 +307,7 @@ def test_the_filter_is_the_last_call(caller, folder):
     ({}, "defaultAction: is missing"),
     ({"defaultAction": "SCMP_ACT_NOTIFY"}, "defaultAction: SCMP_ACT_NOTIFY needs .*"),
     (denying("mkidr"), r"syscalls\[0\].names\[0\]: unknown system call mkidr"),
-    ("large", "is larger than 1 MiB: no profile"),
+    ("large", "is larger than 1 MiB, too large for a profile"),
 ])
 def test_a_profile_that_is_none_is_refused(caller, folder, profile, message):
     path = write_profile(folder, " " * 2_000_000 if profile == "large" else profile)
@@ -398,9 +398,9 @@ def test_verbose_tells_which_call_was_denied(caller):
     result = caller.run(STAGE, "--verbose", "sh", "-c",
                         "mount -t tmpfs x /mnt; unshare -U true; hostname y; exit 3")
     assert result.returncode == 3
-    assert told(result) == ["mount() = EPERM, asked by mount",
-                            "unshare() = EPERM, asked by unshare",
-                            "sethostname() = EPERM, asked by hostname"]
+    assert told(result) == ["mount() = EPERM, called by mount",
+                            "unshare() = EPERM, called by unshare",
+                            "sethostname() = EPERM, called by hostname"]
     assert result.stderr.count("Operation not permitted") + \
         result.stderr.count("permission denied") == 3
 
@@ -409,7 +409,7 @@ def test_verbose_tells_the_profiles_errno(caller, folder):
     path = write_profile(folder, denying("mkdir", "mkdirat", error=95))
     result = caller.run(STAGE, "--verbose", "--seccomp", path, "mkdir", "/dev/shm/x")
     assert result.returncode == 1
-    assert re.fullmatch(r"mkdir(at)?\(\) = (ENOTSUP|EOPNOTSUPP), asked by mkdir", told(result)[0])
+    assert re.fullmatch(r"mkdir(at)?\(\) = (ENOTSUP|EOPNOTSUPP), called by mkdir", told(result)[0])
 
 
 def test_verbose_works_where_the_listener_cannot_be_sent(caller, folder):

@@ -62,7 +62,7 @@ void check_that_the_pool_is_free(RouteSocket& host) {
 void check_that_the_name_is_free(RouteSocket& host) {
   if (host.index_of(kBridge) == 0) return;
   throw Failure(
-      fmt::format("there is a link {} already, which is not ours", kBridge),
+      fmt::format("there is already a link {}, which this program did not make", kBridge),
       fmt::format("rename it:  ip link set {} name NAME;  or {}", kBridge, kOtherNetwork));
 }
 
@@ -149,9 +149,10 @@ void remember_switched_on(RouteSocket& host, int bridge, const std::vector<int>&
   const std::string text = text_of_switched_on(numbers);
   if (text.size() > kLongestAlias) {
     throw Failure(
-        fmt::format("--network bridge: {} links would have to forward, too many to remember",
+        fmt::format("--network bridge: {} links would have to forward, too many to note in the"
+                    " bridge's alias",
                     numbers.size()),
-        "switch it on for all:  sudo sysctl -w net.ipv4.ip_forward=1");
+        "switch forwarding on for all:  sudo sysctl -w net.ipv4.ip_forward=1");
   }
   set_alias(host, bridge, text);
 }
@@ -257,7 +258,7 @@ void check_that_a_bridge_is_possible() {
                   "an ordinary user can use --network pasta");
   }
   if (find_program("nft").empty()) {
-    throw Failure("--network bridge: there is no program nft, which loads the rules",
+    throw Failure("--network bridge: the program nft, which loads the rules, is not installed",
                   "sudo apt-get install nftables");
   }
 }

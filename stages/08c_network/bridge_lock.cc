@@ -72,7 +72,7 @@ UniqueFd open_shared_folder() {
   struct stat st = {};
   check_quietly(fstat(folder.get(), &st), "fstat({})", kSharedFolder);
   if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw Failure(fmt::format("{} is not root's alone", kSharedFolder),
+    throw Failure(fmt::format("{} is not private to root", kSharedFolder),
                   fmt::format("rm -r {}", kSharedFolder));
   }
   return folder;

@@ -113,7 +113,8 @@ Janitor::~Janitor() {
   if (recv(socket_.get(), &said, sizeof said, MSG_DONTWAIT) == 1) return;
   int status = 0;
   if (TEMP_FAILURE_RETRY(waitpid(pid_, &status, 0)) != pid_ || !WIFSIGNALED(status)) return;
-  warn(fmt::format("the janitor was killed, by signal {}: its work is done now", WTERMSIG(status)),
+  warn(fmt::format("the janitor was killed by signal {}; the parent cleans up in its place",
+                   WTERMSIG(status)),
        "");
   attempt([&] { work_->clean_up(last_note_); });
 }
@@ -121,7 +122,7 @@ Janitor::~Janitor() {
 void Janitor::note(const std::string& text) {
   last_note_ = text;
   if (send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) == -1) {
-    throw Failure(errno, "the janitor has ended: send()");
+    throw Failure(errno, "the janitor ended: send()");
   }
 }
 

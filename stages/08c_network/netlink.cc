@@ -160,7 +160,7 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
     }
     if (!interrupted) return;
   }
-  throw Failure("netlink: the list of links or routes changes all the time");
+  throw Failure("netlink: the list of links or routes keeps changing while it is read");
 }
 
 std::vector<Link> RouteSocket::links() {

@@ -74,8 +74,9 @@ void check_that_it_is_a_name(const std::string& name) {
     return std::isalnum(letter) != 0 || letter == '-' || letter == '_' || letter == '.';
   });
   if (!good) {
-    throw Failure(fmt::format("--hostname {}: others at the bridge cannot look this up", name),
-                  "a name has letters, digits, '-', '_' and '.'");
+    throw Failure(
+        fmt::format("--hostname {}: other containers at the bridge cannot look up this name", name),
+        "use letters, digits, '-', '_' and '.'");
   }
 }
 
@@ -135,7 +136,7 @@ NetworkOptions::NetworkOptions(CommandLine& line, const NamespaceOptions& namesp
     : hostname(namespaces.hostname) {
   line.add_option(
       "--network", "none|host|bridge|pasta|slirp4netns",
-      "none (the default): only lo; bridge: needs root; pasta, slirp4netns: for all users; "
+      "none (the default): only lo; bridge: needs root; pasta, slirp4netns: for any user; "
       "host: no isolation",
       [this](const std::string& text) {
         kind = parse_kind(text);
@@ -157,7 +158,7 @@ void NetworkOptions::choose_kind() {
   if (ports.empty()) return;
   if (!kind_given_) kind = kind_that_publishes();
   if (kind == NetworkKind::kNone || kind == NetworkKind::kHost) {
-    throw Failure(fmt::format("--publish is not for --network {}", name_of(kind)),
+    throw Failure(fmt::format("--publish does not work with --network {}", name_of(kind)),
                   kind == NetworkKind::kHost
                       ? "the container's ports are the host's already: leave --publish out"
                       : "leave --network out");
@@ -170,7 +171,7 @@ void NetworkOptions::check() const {
       break;
     case NetworkKind::kHost:
       warn(
-          "--network host: the container has the host's network: its loopback, abstract sockets,"
+          "--network host: the container shares the host's network: its loopback, abstract sockets,"
           " ports and links",
           "");
       break;
@@ -181,7 +182,7 @@ void NetworkOptions::check() const {
         throw Failure(fmt::format("--publish: {} ports are too many for one container at the "
                                   "bridge",
                                   ports.size()),
-                      "publish them as a range, or by --network pasta");
+                      "publish them as a range, or use --network pasta");
       }
       break;
     case NetworkKind::kPasta:
@@ -252,8 +253,10 @@ void Network::set_up_inside(const HostMounts& host) const {
   if (access("/etc", W_OK) == -1 && errno == EACCES) {
     // It belongs to an id that is not mapped: see capabilities(7), CAP_DAC_OVERRIDE does not help.
     if (options_.kind != NetworkKind::kNone) {
-      warn("/etc of this root belongs to an id that is not mapped: its resolv.conf stays as it is",
-           "map the id of its owner, see --uid-map");
+      warn(
+          "/etc of this root belongs to an id that is not mapped, so its resolv.conf stays as it"
+          " is",
+          "map the id of its owner with --uid-map");
     }
     return;
   }

@@ -16,8 +16,7 @@
 namespace box {
 namespace {
 
-constexpr const char* kSyntax =
-    "is not [[ADDRESS:]HOST:]CONTAINER, with or without /udp, as in 8080:80";
+constexpr const char* kSyntax = "is not [[ADDRESS:]HOST:]CONTAINER[/udp], as in 8080:80";
 
 // A container that was killed lets its ports go within moments, see Janitor::Work::stop().
 constexpr int kAttempts = 30;
@@ -25,7 +24,7 @@ constexpr long kInterval = 10'000'000;  // nanoseconds
 
 std::uint16_t parse_port(std::string_view text) {
   const std::uint16_t port = parse_number<std::uint16_t>(text).value_or(0);
-  if (port == 0) throw Failure(fmt::format("'{}' is not a port: they are 1 to 65535", text));
+  if (port == 0) throw Failure(fmt::format("'{}' is not a port number between 1 and 65535", text));
   return port;
 }
 
@@ -50,7 +49,7 @@ PortRange parse_range(std::string_view text) {
 void check_address(const std::string& address) {
   in_addr binary = {};
   if (address.find(':') != std::string::npos || address.find('[') != std::string::npos) {
-    throw Failure("ports are published at IPv4 addresses only");
+    throw Failure("ports are published on IPv4 addresses only");
   }
   if (inet_pton(AF_INET, address.c_str(), &binary) != 1) {
     throw Failure(fmt::format("'{}' is not an IPv4 address", address));
@@ -74,15 +73,17 @@ int first_unprivileged_port() {
 
 std::string reason_hint(int error, const PublishedPort& port) {
   if (error == EADDRINUSE) {
-    return fmt::format("who has it:  ss --listening --numeric --processes --{} 'sport = {}'",
-                       port.udp ? "udp" : "tcp", port.host);
+    return fmt::format(
+        "see which process has it:  ss --listening --numeric --processes --{}"
+        " 'sport = {}'",
+        port.udp ? "udp" : "tcp", port.host);
   }
-  if (error == EADDRNOTAVAIL) return "the host's addresses:  ip -brief address";
+  if (error == EADDRNOTAVAIL) return "list the host's addresses:  ip -brief address";
   if (error == EACCES && port.host < first_unprivileged_port()) {
     PublishedPort other = port;
     other.host = static_cast<std::uint16_t>(8000 + port.host % 1000);
     other.last_host = 0;
-    return fmt::format("ports below {} are root's: publish another, as in --publish {}",
+    return fmt::format("only root may publish ports below {}; choose another, as in --publish {}",
                        first_unprivileged_port(), text_of(other));
   }
   return "";

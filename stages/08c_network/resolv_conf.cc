@@ -38,7 +38,7 @@ void for_each_line(const std::string& text,
   }
 }
 
-constexpr const char* kHint = "give it a file that names one: -v FILE:/etc/resolv.conf:ro";
+constexpr const char* kHint = "mount a file that names one: -v FILE:/etc/resolv.conf:ro";
 
 }  // namespace
 
@@ -66,14 +66,16 @@ std::string resolv_conf_of_bridge() {
     text += without_loopback(text_of("/run/systemd/resolve/resolv.conf"));
   }
   if (!names_a_server(text)) {
-    warn("the container has no name server: the host has none that it could reach by IPv4", kHint);
+    warn(
+        "the container has no name server, because the host has none that can be reached over IPv4",
+        kHint);
   }
   return text;
 }
 
 std::string resolv_conf_of_helper(const std::string& server) {
   if (text_of("/etc/resolv.conf").find("nameserver") == std::string::npos) {
-    warn("the container has no name server: the host has none", kHint);
+    warn("the container has no name server, because the host has none", kHint);
   }
   return "nameserver " + server + "\n";
 }

@@ -257,7 +257,7 @@ def test_a_link_of_the_bridges_name_that_is_not_ours_stays(root_host, kind):
     result = root_host.run("--network", "bridge", "true")
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
-    assert message == f"{STAGE}: there is a link hood0 already, which is not ours"
+    assert message == f"{STAGE}: there is already a link hood0, which this program did not make"
     assert hint.startswith("hint: rename it:")
     assert root_host.state() == before
     assert "192.168.77.1" in root_host.do("ip", "address", "show", "hood0")

@@ -228,7 +228,8 @@ def test_a_janitor_that_is_killed_is_told_of_and_leaves_nothing(host, mode, page
             assert wait_until(lambda: not pathlib.Path(f"/proc/{helper}/exe").exists()), "it stays"
         assert end(process) == 137
         line, = process.stderr.read().splitlines()
-        assert line == f"{STAGE}: the janitor was killed, by signal 9: its work is done now"
+        assert line == f"{STAGE}: the janitor was killed by signal 9; the parent cleans up in its"
+                       " place"
     check_that_nothing_is_left(host, before)
 
 
@@ -311,7 +312,7 @@ def test_an_address_that_is_not_the_hosts_is_refused(root_host):
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
         f"{STAGE}: --publish 203.0.113.9:8080:80: port 8080 of the host: Cannot assign requested"
-        " address", "hint: the host's addresses:  ip -brief address"]
+        " address", "hint: list the host's addresses:  ip -brief address"]
 
 
 def test_the_helper_that_works_is_chosen(user_host, page):
@@ -343,7 +344,7 @@ def test_a_container_without_a_name_server_is_told_of(root_host, text, works):
 def test_a_host_without_a_name_server_is_told_of(user_host, mode):
     user_host.do("sh", "-c", "echo 'search x' >/run/r; mount --bind /run/r /etc/resolv.conf")
     message, _ = user_host.run("--network", mode, "true").stderr.splitlines()
-    assert message == f"{STAGE}: the container has no name server: the host has none"
+    assert message == f"{STAGE}: the container has no name server, because the host has none"
 
 
 @pytest.mark.parametrize("mode", HELPERS)

@@ -78,24 +78,25 @@ def test_host_is_warned_of(caller):
 @pytest.mark.parametrize("words, message, hint", [
     (["--network", "bridges"],
      "--network bridges: unknown network; choose none, host, bridge, pasta or slirp4netns", ""),
-    (["-p", "80:"], "--publish 80:: '' is not a port: they are 1 to 65535", ""),
-    (["-p", "[::1]:80:80"], "--publish [::1]:80:80: ports are published at IPv4 addresses only",
+    (["-p", "80:"], "--publish 80:: '' is not a port number between 1 and 65535", ""),
+    (["-p", "[::1]:80:80"], "--publish [::1]:80:80: ports are published on IPv4 addresses only",
      ""),
     (["-p", "localhost:80:80"], "--publish localhost:80:80: 'localhost' is not an IPv4 address",
      ""),
     (["-p", "80-90:80-85"],
      "--publish 80-90:80-85: 11 ports of the host for 6 of the container", ""),
-    (["-p", "0:80"], "--publish 0:80: '0' is not a port: they are 1 to 65535", ""),
-    (["-p", "8080:70000"], "--publish 8080:70000: '70000' is not a port: they are 1 to 65535", ""),
-    (["-p", "abc:80"], "--publish abc:80: 'abc' is not a port: they are 1 to 65535", ""),
+    (["-p", "0:80"], "--publish 0:80: '0' is not a port number between 1 and 65535", ""),
+    (["-p", "8080:70000"],
+     "--publish 8080:70000: '70000' is not a port number between 1 and 65535", ""),
+    (["-p", "abc:80"], "--publish abc:80: 'abc' is not a port number between 1 and 65535", ""),
     (["-p", "8080:80/sctp"],
      "--publish 8080:80/sctp: is not [[ADDRESS:]HOST:]CONTAINER, with or without /udp, as in"
      " 8080:80", ""),
     (["-p", "8080:80", "-p", "8080:81"],
      "--publish 8080:81: port 8080 of the host is published twice", ""),
-    (["--network", "none", "-p", "8080:80"], "--publish is not for --network none",
+    (["--network", "none", "-p", "8080:80"], "--publish does not work with --network none",
      "hint: leave --network out"),
-    (["--network", "host", "-p", "8080:80"], "--publish is not for --network host",
+    (["--network", "host", "-p", "8080:80"], "--publish does not work with --network host",
      "hint: the container's ports are the host's already: leave --publish out"),
 ])
 def test_a_wrong_option_is_refused(caller, words, message, hint):
@@ -143,7 +144,7 @@ def test_an_ordinary_user_gets_no_low_port(user_host):
     assert result.returncode == 125
     assert result.stderr.splitlines() == [
         f"{STAGE}: --publish 80:80: port 80 of the host: Permission denied",
-        "hint: ports below 1024 are root's: publish another, as in --publish 8080:80"]
+        "hint: only root may publish ports below 1024; choose another, as in --publish 8080:80"]
 
 
 @contextlib.contextmanager
@@ -160,16 +161,18 @@ def without_program(host: Host, name: str) -> Iterator[None]:
 def test_a_missing_program_is_named(host, mode):
     program, hint = {
         "bridge": ("nft", "sudo apt-get install nftables"),
-        "pasta": ("pasta", "sudo apt-get install passt, or do without: --network none"),
+        "pasta": ("pasta", "sudo apt-get install passt, or start the container without a network:"
+                           " --network none"),
         "slirp4netns": ("slirp4netns",
-                        "sudo apt-get install slirp4netns, or do without: --network none"),
+                        "sudo apt-get install slirp4netns, or start the container without a"
+                        " network: --network none"),
     }[mode]
     before = host.state()
     with without_program(host, program):
         result = host.run("--network", mode, "true")
     assert result.returncode == 125
     message, told = result.stderr.splitlines()
-    assert message.startswith(f"{STAGE}: --network {mode}: there is no program {program}")
+    assert message.startswith(f"{STAGE}: --network {mode}: the program {program} is not installed")
     assert told == f"hint: {hint}"
     assert host.state() == before
 

@@ -195,15 +195,17 @@ bool there_is_a_default_route() {
 
 std::string hint_for(const std::string& helper) {
   if (helper != kPasta || there_is_a_default_route()) return "";
-  return "this host has no default route, which this pasta needs: --network slirp4netns does not";
+  return "this host has no default route, which this version of pasta needs; --network slirp4netns"
+         " does not";
 }
 
 }  // namespace
 
 void check_that_helper_is_possible(const std::string& helper) {
   if (find_program(helper).empty()) {
-    throw Failure(fmt::format("--network {0}: there is no program {0}", helper),
-                  fmt::format("sudo apt-get install {}, or do without: --network none",
+    throw Failure(fmt::format("--network {0}: the program {0} is not installed", helper),
+                  fmt::format("sudo apt-get install {}, or start the container without a network:"
+                              " --network none",
                               helper == kPasta ? "passt" : helper));
   }
   const UniqueFd tun(open(kTun, O_RDWR | O_CLOEXEC));
