@@ -26,19 +26,19 @@ bool is_there(const std::string& path) {
   return lstat(path.c_str(), &st) == 0;
 }
 
-// The directories in which the cache may be, best first.
+// The directories that may hold the cache, best first.
 std::vector<std::string> places_for_caches() {
   std::vector<std::string> places;
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   if (cache != nullptr && *cache == '/') places.emplace_back(cache);
-  // With sudo, $HOME may still be the user's, and must not fill with files of root's.
+  // Under sudo, $HOME may still be the user's, and must not fill up with files that belong to root.
   if (geteuid() == 0) places.emplace_back("/var/cache");
   if (home != nullptr && *home == '/') places.push_back(std::string(home) + "/.cache");
   return places;
 }
 
-// The owner of the directory above the cache could exchange it.
+// The owner of the directory above the cache could replace the cache by something else.
 bool belongs_to_somebody_else(const std::string& directory) {
   struct stat st = {};
   return stat(directory.c_str(), &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
@@ -55,8 +55,8 @@ void make_private(const std::string& path) {
   if ((st.st_mode & 077) != 0) check_quietly(fchmod(directory.get(), 0700), "chmod({})", path);
 }
 
-// A lock on the parent directory needs no lock file that would have to be removed again, and the
-// kernel releases it with the process, see flock(2).
+// A lock on the parent directory needs no lock file, which would have to be removed again, and the
+// kernel releases it when the process ends, see flock(2).
 UniqueFd lock_directory(const std::string& path) {
   UniqueFd fd(
       check_quietly(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})", path));
@@ -68,11 +68,11 @@ UniqueFd lock_directory(const std::string& path) {
   return fd;
 }
 
-// Removes what was built so far, unless it has become what it should.
+// Removes the unfinished directory, unless it has been renamed to its final path.
 class Partial {
  public:
   explicit Partial(std::string path) : path_(std::move(path)) {
-    remove_tree(path_);  // what a killed process left
+    remove_tree(path_);  // left by a process that was killed
     check_quietly(mkdir(path_.c_str(), 0755), "mkdir({})", path_);
     check_quietly(chmod(path_.c_str(), 0755), "chmod({})", path_);  // mkdir(2) obeys the umask
   }
@@ -101,7 +101,7 @@ std::string cache_directory() {
   std::string why = "neither XDG_CACHE_HOME nor HOME is set";
   for (const std::string& base : places_for_caches()) {
     const std::string path = base + "/containers-under-the-hood";
-    std::error_code ignored;  // mkdir() below will say what is wrong
+    std::error_code ignored;  // the mkdir() below reports what is wrong
     fs::create_directories(base, ignored);
     if (belongs_to_somebody_else(base)) {
       why = base + " belongs to another user";

@@ -1,4 +1,4 @@
-// Directories that are expensive to make are made once, whole or not at all.
+// Directories that are expensive to make are built once, completely or not at all.
 #pragma once
 
 #include <functional>
@@ -6,18 +6,18 @@
 
 namespace box {
 
-// The directory in which this user's built directories are kept; made if need be. It is private
-// (0700), whatever the umask, since what is in it was written by containers: a set-user-ID program,
-// for instance. It is $XDG_CACHE_HOME's, if that belongs to this user or to root; else, for root,
-// /var/cache's; else $HOME/.cache's. Throws Failure.
+// Returns the directory that keeps this user's built directories, and makes it if it is missing. It
+// is private (0700), whatever the umask, because containers have written what is in it: a
+// set-user-ID program, for instance. It is in $XDG_CACHE_HOME if that belongs to this user or to
+// root; otherwise in /var/cache for root, and in $HOME/.cache for other users. Throws Failure.
 std::string cache_directory();
 
-// Makes the directory `path`, whose parent exists, unless it is there already.
+// Makes the directory `path`, whose parent exists, unless `path` exists already.
 //
 // `build` fills the directory that it is given, which becomes `path` by one rename(2) when `build`
-// returns. If it throws, is interrupted (Ctrl-C) or killed, nothing is ever seen at `path`; what a
-// killed one left is removed by the next. Of two that start at once, the second waits for the
-// first.
+// returns. If `build` throws, is interrupted (Ctrl-C) or is killed, no other process ever sees
+// anything at `path`; the next call removes what a killed one left. If two processes call this at
+// the same time, the second one waits for the first.
 void build_once(const std::string& path, const std::function<void(const std::string&)>& build);
 
 }  // namespace box

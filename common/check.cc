@@ -20,8 +20,8 @@ Tracer& tracer() {
   return tracer;
 }
 
-// One write(2), so that the lines of two processes do not mix. That stderr is closed or full is no
-// reason to stop.
+// One write(2), so that the lines of two processes do not mix. If stderr is closed or full, that is
+// not a reason to stop.
 void write_to_stderr(const std::string& text) {
   (void)!write(STDERR_FILENO, text.data(), text.size());
 }

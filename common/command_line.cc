@@ -44,7 +44,7 @@ struct CommandLine::Parser {
 
   [[nodiscard]] std::string see_help() const { return program + " --help lists the options"; }
 
-  // What CLI11 says begins with the option's name, but is about its own types.
+  // CLI11's message begins with the option's name, but goes on about CLI11's own types.
   [[nodiscard]] std::string in_our_words(const CLI::ParseError& error) const {
     const std::string text = error.what();
     for (const CLI::Option* option : app.get_options()) {
@@ -56,7 +56,7 @@ struct CommandLine::Parser {
     return text;
   }
 
-  // What CLI11 leaves to us: COMMAND and its arguments, or an option that it does not know.
+  // The words that CLI11 leaves to us: COMMAND and its arguments, or an unknown option.
   void take_command(std::vector<std::string> words) {
     if (!words.empty() && words.front() == "--") {
       words.erase(words.begin());
@@ -74,7 +74,8 @@ struct CommandLine::Parser {
 CommandLine::CommandLine(int argc, char** argv) : parser_(std::make_unique<Parser>(argc, argv)) {
   CLI::App& app = parser_->app;
   app.name(parser_->program);
-  app.prefix_command();  // the first word that is no option, and all after it, is the command's
+  app.prefix_command();  // the first word that is not an option, and all words after it, belong to
+                         // the command
   app.set_help_flag("-h,--help", "show this help");
   app.set_version_flag("--version", parser_->program + " " + kVersion, "show the version");
   app.add_flag("--verbose", parser_->verbose,
@@ -110,7 +111,8 @@ void CommandLine::add_option(const std::string& names, const std::string& value_
           },
           help)
       ->type_name(value_name)
-      ->allow_extra_args(false);  // else "-e A=1 COMMAND" would swallow COMMAND as a second value
+      ->allow_extra_args(
+          false);  // otherwise "-e A=1 COMMAND" would swallow COMMAND as a second value
 }
 
 void CommandLine::add_option(const std::string& names, const std::string& value_name,
@@ -151,7 +153,7 @@ std::string CommandLine::hint_for(const Failure& failure) const {
     try {
       if (std::string text = hint(failure); !text.empty()) return text;
     } catch (const Failure&) {
-      // What the hint would depend on cannot be read: the failure itself is still to be told.
+      // The hint depends on a file that cannot be read; the failure itself must still be reported.
     }
   }
   return "";

@@ -1,6 +1,6 @@
 // The command line that every stage shares: NN_name [OPTIONS] [--] COMMAND [ARG...]
 //
-// A layer declares its own options here and keeps their values; nothing in common/ knows them.
+// A layer declares its own options here and keeps their values; nothing in common/ depends on them.
 #pragma once
 
 #include <functional>
@@ -14,8 +14,9 @@ namespace box {
 
 class CommandLine {
  public:
-  // Answers the one thing to do about a failure, or "" when it is not the cause. It is asked in the
-  // parent, and decides by what it observes on the machine, never by errno alone.
+  // Returns the one thing that the user can do about a failure, or "" if the layer is not its
+  // cause. The parent calls it; it decides by what it observes on the machine, never by errno
+  // alone.
   using Hint = std::function<std::string(const Failure&)>;
 
   CommandLine(int argc, char** argv);
@@ -28,22 +29,22 @@ class CommandLine {
                   const std::function<void(const std::string&)>& set);
   void add_option(const std::string& names, const std::string& value_name, const std::string& help,
                   std::string& value);
-  // COMMAND [ARG...]: all from the first word that is no option.
+  // COMMAND [ARG...]: all words from the first one that is not an option.
   void add_command(std::vector<std::string>& command);
-  // Called when all options have been read, to refuse what they cannot mean together, or to find a
-  // COMMAND where none is given: after that there must be one.
+  // Called when all options have been read, to refuse options that contradict each other, or to
+  // supply a COMMAND where none is given: after that there must be one.
   void add_check(std::function<void()> check);
   void add_hint(Hint hint);
 
-  // Reads argv into the declared variables. Throws Failure for a wrong command line; after --help
-  // and --version have been answered, throws Answered.
+  // Reads argv into the declared variables. Throws Failure for a wrong command line, and Answered
+  // after it has printed what --help or --version asks for.
   struct Answered {};
   void parse();
 
   // The file name of argv[0]: the stage, as in messages, prompts and the default host name.
   [[nodiscard]] const std::string& program() const;
 
-  // The failure's own hint, or the first that a layer knows, or "".
+  // Returns the failure's own hint, or else the first that a layer returns, or "".
   [[nodiscard]] std::string hint_for(const Failure& failure) const;
 
  private:

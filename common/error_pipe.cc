@@ -17,7 +17,7 @@
 namespace box {
 namespace {
 
-// What is written begins with one of these.
+// Each message begins with one of these.
 constexpr char kExecAnnounced = 'x';
 constexpr char kFailed = 'f';
 
@@ -30,7 +30,7 @@ struct Report {
 };
 static_assert(sizeof(Report) <= PIPE_BUF, "a report is written and read whole, see pipe(7)");
 
-// A text that is too long keeps its end, where the reason is.
+// A text that is too long loses its beginning; the reason is at its end.
 void copy_text(char* to, size_t size, const std::string& text) {
   constexpr std::string_view kLeftOut = " ... ";
   const std::size_t most = size - 1;  // the last byte stays 0
@@ -60,8 +60,8 @@ Report report_on(std::exception_ptr thrown) {
   return report;
 }
 
-int child_end = -1;            // in the child: where to announce and to report
-std::optional<Failure> first;  // in the parent: what keep_report() has found
+int child_end = -1;            // in the child: the end that it writes to
+std::optional<Failure> first;  // in the parent: the report that keep_report() has found
 
 }  // namespace
 
@@ -79,7 +79,7 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
     body();
   } catch (...) {
     const Report report = report_on(std::current_exception());
-    // If the parent is gone, there is nobody left to tell.
+    // If the parent is gone, no process is left to read this.
     (void)!write(write_end_.get(), &report, sizeof report);
   }
   _exit(kExitSetupFailed);  // not exit(): the parent's buffers and handlers are not ours
@@ -105,7 +105,7 @@ ErrorPipe::State ErrorPipe::state_of_child(int milliseconds) {
     };
     if (get(0, 1) == 0) return exec_announced_ ? State::kStarted : State::kGone;
     if (report.kind == kFailed) {
-      (void)get(1, sizeof report - 1);  // it was written whole, so that it is there
+      (void)get(1, sizeof report - 1);  // it was written whole, so it is there
       throw Failure::reported(report.error, report.what, report.exit_status, report.hint);
     }
     exec_announced_ = true;
@@ -118,9 +118,9 @@ void ErrorPipe::keep_report() noexcept {
   } catch (const Failure& failure) {
     try {
       first = failure;
-    } catch (const std::exception&) {  // no memory: then the later failure is told
+    } catch (const std::exception&) {  // no memory: then the later failure is reported
     }
-  } catch (const std::exception&) {  // nothing to learn
+  } catch (const std::exception&) {  // there is no report
   }
 }
 

@@ -1,4 +1,4 @@
-// Tells the parent why its child never reached execve(2).
+// Reports to the parent why its child never reached execve(2).
 #pragma once
 
 #include <functional>
@@ -9,23 +9,23 @@
 namespace box {
 
 // Both ends are close-on-exec: a successful execve() closes the child's end, and the parent reads
-// end-of-file. So that this is not mistaken for the end of a child that was killed on its way, a
-// byte comes before it; and if setting up or the execve() fails, a report. The idea is old; crun
-// and Python's subprocess do it too.
+// end-of-file. A child that was killed on its way would look the same, so a byte comes before the
+// end-of-file; and if the set-up or the execve() fails, the child writes a report. The idea is old;
+// crun and Python's subprocess do it too.
 class ErrorPipe {
  public:
   ErrorPipe();
 
-  // In the child: runs `body`, reports the exception that it throws, and leaves with _exit(2).
+  // In the child: runs `body`, reports the exception that `body` throws, and ends with _exit(2).
   [[noreturn]] void run_child(const std::function<void()>& body) noexcept;
-  // In the child, in run_child(): nothing but the execve() is left.
+  // In the child, in run_child(): only the execve() is left to do.
   static void announce_exec();
   // The descriptor of the child's end, which must stay open until then.
   [[nodiscard]] static int end_of_child();
 
-  // In the parent, after fork(): from now on only the child can write.
+  // In the parent, after fork(): from now on only the child can write to the pipe.
   void close_child_end() { write_end_.close(); }
-  // In the parent: readable when there is something to learn from state_of_child().
+  // In the parent: a descriptor that is readable when state_of_child() has something new to return.
   [[nodiscard]] int get() const { return read_end_.get(); }
 
   enum class State {
@@ -33,11 +33,11 @@ class ErrorPipe {
     kStarted,  // it has become the command
     kGone,     // it has ended without a word
   };
-  // In the parent: waits at most so many milliseconds for a change, or for ever if that is -1.
-  // Throws what the child threw.
+  // In the parent: waits at most that many milliseconds for a change, or without a limit if it is
+  // -1. Throws what the child threw.
   [[nodiscard]] State state_of_child(int milliseconds);
-  // In the parent, which has failed itself: if the child had failed before, that is the failure to
-  // report, see first_failure().
+  // In the parent, after it has failed itself: if the child failed before that, the child's failure
+  // is the one to report, see first_failure().
   void keep_report() noexcept;
 
  private:
@@ -46,7 +46,7 @@ class ErrorPipe {
   bool exec_announced_ = false;
 };
 
-// What keep_report() has found, or nullptr.
+// The report that keep_report() has found, or nullptr.
 [[nodiscard]] const Failure* first_failure();
 
 }  // namespace box

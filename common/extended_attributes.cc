@@ -13,7 +13,7 @@ bool keeps_user_attributes(const UniqueFd& file) {
 }
 
 bool tmpfs_keeps_user_attributes() {
-  // A memfd lies on a tmpfs: the only one that we can be sure to find.
+  // A memfd is a file on a tmpfs, the only one that is certain to exist.
   return keeps_user_attributes(
       UniqueFd(check_quietly(memfd_create("attributes", MFD_CLOEXEC), "memfd_create()")));
 }

@@ -1,11 +1,12 @@
-// Whether a file system keeps extended attributes in the namespace user.*, see xattr(7).
+// Whether a file system supports extended attributes in the namespace user.*, see xattr(7).
 #pragma once
 
 #include "common/unique_fd.h"
 
 namespace box {
 
-// Tries it with the open file or folder. If it does not, errno says why.
+// Tries it on the open file or directory. If the file system does not support them, errno is set to
+// the reason.
 [[nodiscard]] bool keeps_user_attributes(const UniqueFd& file);
 
 // Since Linux 6.6, see tmpfs(5).

@@ -1,4 +1,4 @@
-// The one exception of this toolkit: what failed, why, and with which status to leave.
+// The only exception of this toolkit: what failed, why, and the exit status to end with.
 #pragma once
 
 #include <cerrno>
@@ -15,18 +15,18 @@ inline constexpr int kExitNotFound = 127;       // the command is not there
 
 class Failure : public std::system_error {
  public:
-  // `error` is an errno, or 0 when no system call is to blame.
+  // `error` is an errno, or 0 if no system call failed.
   Failure(int error, std::string what, int exit_status = kExitSetupFailed, std::string hint = "")
       : std::system_error(error, std::generic_category()),
         what_(error == 0 ? std::move(what) : what + ": " + code().message()),
         exit_status_(exit_status),
         hint_(std::move(hint)) {}
 
-  // A wrong command line, or a wish that cannot be fulfilled.
+  // A wrong command line, or a request that cannot be fulfilled.
   explicit Failure(std::string what, std::string hint = "")
       : Failure(0, std::move(what), kExitSetupFailed, std::move(hint)) {}
 
-  // Somebody's failure as another process reported it: `what` has the reason already.
+  // A failure as another process reported it: `what` contains the reason already.
   static Failure reported(int error, std::string what, int exit_status, std::string hint) {
     Failure failure(error, "", exit_status, std::move(hint));
     failure.what_ = std::move(what);

@@ -12,8 +12,8 @@
 namespace box {
 
 std::pair<FdChannel, FdChannel> FdChannel::make() {
-  // Each message is received whole, or not at all; and unlike with SOCK_DGRAM the end of the other
-  // process is end-of-file.
+  // Each message is received whole or not at all; and unlike with SOCK_DGRAM, the end of the other
+  // process is seen as end-of-file.
   int ends[2];
   check_quietly(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "socketpair()");
   std::pair<FdChannel, FdChannel> channel;
@@ -23,7 +23,8 @@ std::pair<FdChannel, FdChannel> FdChannel::make() {
 }
 
 void FdChannel::send(const std::string& name, int fd) const {
-  iovec text = {const_cast<char*>(name.c_str()), name.size() + 1};  // the 0, too: never empty
+  iovec text = {const_cast<char*>(name.c_str()),
+                name.size() + 1};  // with the 0 at the end, so it is never empty
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
   msghdr header = {};
   header.msg_iov = &text;
@@ -37,7 +38,7 @@ void FdChannel::send(const std::string& name, int fd) const {
     rights->cmsg_len = CMSG_LEN(sizeof fd);
     std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
   }
-  // That the other process has died is an error, and no SIGPIPE.
+  // If the other process has died, send() returns an error and does not raise SIGPIPE.
   check_quietly(TEMP_FAILURE_RETRY(sendmsg(socket_.get(), &header, MSG_NOSIGNAL)), "sendmsg({})",
                 name);
 }

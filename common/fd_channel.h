@@ -1,4 +1,4 @@
-// Hands descriptors from one process to another.
+// Passes descriptors from one process to another.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@
 namespace box {
 
 // One end of a channel between a parent and its child, see SCM_RIGHTS in unix(7). Each message has
-// a name, and may have a descriptor, which the other process then has as well: mounts that only the
-// parent may make, the end of a terminal that only the child can make.
+// a name, and may carry a descriptor, which the other process then has as well: a mount that only
+// the parent may make, or the end of a terminal that only the child can make.
 class FdChannel {
  public:
   struct Message {
@@ -23,7 +23,7 @@ class FdChannel {
   [[nodiscard]] static std::pair<FdChannel, FdChannel> make();
 
   void send(const std::string& name, int fd = -1) const;
-  // Waits for the next message. False if the other end is closed and none is left.
+  // Waits for the next message. Returns false if the other end is closed and no message is left.
   [[nodiscard]] bool receive(Message& message) const;
 
   [[nodiscard]] int get() const { return socket_.get(); }

@@ -1,12 +1,13 @@
-// Lets long work in the parent (copying, unpacking) stop at Ctrl-C and clean up after itself.
+// Lets long work in the parent (copying, unpacking) stop on Ctrl-C and clean up after itself.
 #pragma once
 
 #include <signal.h>
 
 namespace box {
 
-// While it lives, SIGINT, SIGTERM and SIGHUP are noted instead of ending this process, and
-// interrupt the system call that waits. Signals that were ignored stay ignored, see nohup(1).
+// While this object exists, SIGINT, SIGTERM and SIGHUP are noted instead of ending this process,
+// and they interrupt a system call that waits. Signals that were ignored stay ignored, see
+// nohup(1).
 class InterruptGuard {
  public:
   InterruptGuard();

@@ -10,11 +10,11 @@ namespace box {
 // The mount points below our root directory, in the order in which they were mounted.
 [[nodiscard]] std::vector<std::string> mount_points();
 
-// A path as the kernel writes it there: a space is "\040", a tab "\011", a line feed "\012" and a
-// backslash "\134".
+// Decodes a path as the kernel writes it there: a space is "\040", a tab "\011", a line feed "\012"
+// and a backslash "\134".
 [[nodiscard]] std::string decode_path(std::string_view text);
 
-// Whether `path` is `folder` or below it.
+// Whether `path` is `folder` or is below it.
 [[nodiscard]] bool is_in(std::string_view path, std::string_view folder);
 
 }  // namespace box

@@ -17,7 +17,7 @@ int open_in_root(int root, const std::string& path, int flags, std::uint64_t res
   open_how how = {};
   how.flags = static_cast<std::uint64_t>(flags) | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
-  // EAGAIN: somebody has renamed a folder while the kernel followed a "..", see openat2(2).
+  // EAGAIN: another process renamed a directory while the kernel followed a "..", see openat2(2).
   constexpr int kAttempts = 100;
   int fd = -1;
   for (int i = 0; i < kAttempts; ++i) {
@@ -35,11 +35,12 @@ UniqueFd make_directories_in_root(int root, const std::string& path) {
   directory = UniqueFd(check_quietly(open_in_root(root, "/", kFlags), "open(the root, O_PATH)"));
   std::string reached;
   for (const auto& part : std::filesystem::path(path).relative_path()) {
-    if (part.empty()) continue;  // behind a slash at the end
+    if (part.empty()) continue;  // after a slash at the end
     reached += "/" + part.string();
     UniqueFd next(open_in_root(root, reached, kFlags));
     if (next.get() == -1 && errno == ENOENT) {
-      // In the directory that we hold: a link that somebody puts on the way leads nowhere else.
+      // In the directory that we have open: a link that another process puts on the way cannot lead
+      // elsewhere.
       check(mkdirat(directory.get(), part.c_str(), 0755), "mkdir({})", reached);
       next = UniqueFd(open_in_root(root, reached, kFlags));
     }

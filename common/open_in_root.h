@@ -1,4 +1,4 @@
-// Opens a path as a process would whose root directory is a given one.
+// Opens a path as a process with a given root directory would.
 #pragma once
 
 #include <sys/types.h>
@@ -11,10 +11,9 @@
 namespace box {
 
 // openat2(2) with RESOLVE_IN_ROOT: an absolute path, a ".." and a symbolic link stay in the
-// directory `root`, and so does a link that somebody exchanges meanwhile. With
-// RESOLVE_NO_MAGICLINKS: /proc/self/fd/4 and /proc/1/root, which lead to what a process has open
-// and not to a path, are refused (ELOOP). `resolve` adds to these two; O_CLOEXEC is added to
-// `flags`.
+// directory `root`, even if another process replaces a link in the middle of the lookup. With
+// RESOLVE_NO_MAGICLINKS, too: /proc/self/fd/4 and /proc/1/root, which lead to an open file instead
+// of a path, are refused (ELOOP). `resolve` adds to these two; O_CLOEXEC is added to `flags`.
 //
 // Returns the descriptor, or -1 and errno, as openat2(2) does.
 [[nodiscard]] int open_in_root(int root, const std::string& path, int flags,

@@ -1,4 +1,4 @@
-// Text of strangers in messages.
+// Untrusted text in messages.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace box {
 
-// How many bytes at the beginning of `text` are one character of UTF-8, see utf-8(7), that is no
-// control character: 1 to 4, or 0 if they are none.
+// How many bytes at the beginning of `text` are one UTF-8 character, see utf-8(7), other than a
+// control character: 1 to 4, or 0 if there is no such character.
 [[nodiscard]] inline std::size_t printable_character(std::string_view text) {
   const auto byte = [text](std::size_t i) -> unsigned {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
@@ -22,15 +22,16 @@ namespace box {
     if ((byte(i) & 0xc0U) != 0x80) return 0;
     code = code << 6 | (byte(i) & 0x3fU);
   }
-  constexpr unsigned kLeast[] = {0, 0, 0xa0, 0x800, 0x10000};  // U+0080 to U+009F are controls
+  constexpr unsigned kLeast[] = {0, 0, 0xa0, 0x800,
+                                 0x10000};  // U+0080 to U+009F are control characters
   const bool is_surrogate = code >= 0xd800 && code < 0xe000;
   return code >= kLeast[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
 }
 
-// The same text without line feeds and escape sequences, by which an image, a tar or a file's name
-// could write lines of its own, or change the terminal: '?' stands for each byte of what is no
-// printable UTF-8. A terminal that expects Latin-1 takes the byte 0x9b alone for an escape
-// sequence.
+// Returns the text without line feeds and escape sequences, with which an image, a tar file or a
+// file name could write lines of its own or change the terminal: each byte that is not printable
+// UTF-8 becomes '?'. A terminal that expects Latin-1 treats the byte 0x9b alone as the start of an
+// escape sequence.
 [[nodiscard]] inline std::string printable(std::string_view text) {
   std::string result;
   while (!text.empty()) {

@@ -11,7 +11,7 @@
 namespace box {
 namespace {
 
-// Not std::ifstream, which says "basic_filebuf::underflow error", and not of which file.
+// Without std::ifstream, whose message is "basic_filebuf::underflow error" without the file's name.
 std::string read_all(const UniqueFd& file, const std::string& path) {
   std::string text;
   char part[4096];

@@ -17,8 +17,8 @@ namespace {
 
 enum class Files { kRemove, kLeave };
 
-// Only the current folder is open, and the way back up is "..": a tree may be deeper than a process
-// may have descriptors, and its paths longer than PATH_MAX.
+// Only the current directory is open, and the way back up is "..", because a tree may be deeper
+// than the number of descriptors that a process may have, and its paths longer than PATH_MAX.
 class Remover {
  public:
   Remover(int folder, std::string name, Files files)
@@ -27,7 +27,7 @@ class Remover {
   void remove();
 
  private:
-  // A folder on the way down from `start_`: what was found in it, and not removed yet.
+  // A directory on the way down from `start_`: the entries found in it and not removed yet.
   struct Level {
     std::string name;
     struct stat status = {};
@@ -39,7 +39,7 @@ class Remover {
   void remove_entry(int folder, const std::string& name, Level& level) const;
   template <typename Result>
   Result check_step(Result result) const {
-    // The whole path of what could not be removed may be of any length.
+    // The full path of an entry that could not be removed may be of any length.
     return check_quietly(result, "rm -rf {}", top_);
   }
 
@@ -52,7 +52,8 @@ class Remover {
 UniqueFd Remover::open_level(int parent, Level& level) const {
   constexpr int kHow = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   UniqueFd folder(openat(parent, level.name.c_str(), kHow));
-  if (folder.get() == -1 && errno == EACCES) {  // closed to ourselves, as copied from somewhere
+  if (folder.get() == -1 &&
+      errno == EACCES) {  // a copied directory may deny access even to its owner
     check_step(fchmodat(parent, level.name.c_str(), S_IRWXU, 0));
     folder = UniqueFd(openat(parent, level.name.c_str(), kHow));
   }
@@ -65,7 +66,7 @@ UniqueFd Remover::open_level(int parent, Level& level) const {
   return folder;
 }
 
-// Removes what is no folder; notes the folders.
+// Removes every entry that is not a directory, and notes the directories.
 void Remover::empty(int folder, Level& level) const {
   const int copy = check_step(openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(fdopendir(copy), closedir);
@@ -90,7 +91,7 @@ void Remover::empty(int folder, Level& level) const {
 
 void Remover::remove_entry(int folder, const std::string& name, Level& level) const {
   if (unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) return;
-  if (errno == EISDIR) {  // a file system that does not tell what its entries are
+  if (errno == EISDIR) {  // a file system that does not report the types of its entries
     level.folders.push_back(name);
   } else if (files_ == Files::kRemove) {
     check_step(-1);
@@ -98,7 +99,8 @@ void Remover::remove_entry(int folder, const std::string& name, Level& level) co
 }
 
 void Remover::remove() {
-  // What is empty needs neither descriptors nor memory, of which there may be none left.
+  // Removing an empty directory needs neither descriptors nor memory, of which there may be none
+  // left.
   if (unlinkat(start_, top_.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return;
   if (errno == ENOTDIR) {
     if (unlinkat(start_, top_.c_str(), 0) == -1 && errno != ENOENT) check_step(-1);
@@ -128,7 +130,8 @@ void Remover::remove() {
     check_step(fstat(above.get(), &status));
     const struct stat& before = levels_.back().status;
     if (status.st_ino != before.st_ino || status.st_dev != before.st_dev) {
-      throw Failure(ESTALE, "rm -rf " + top_);  // somebody has moved what we are in
+      throw Failure(ESTALE,
+                    "rm -rf " + top_);  // another process has moved the directory that we are in
     }
     here = std::move(above);
     check_step(unlinkat(here.get(), name.c_str(), AT_REMOVEDIR));

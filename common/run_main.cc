@@ -15,9 +15,9 @@
 #include "common/error_pipe.h"
 #include "common/unique_fd.h"
 
-// libstdc++ calls this when nobody catches an exception, which no main() of ours lets happen. Its
-// own one prints the exception's name, and brings a demangler of 45 KB into each static program for
-// it.
+// libstdc++ calls this for an exception that is not caught, which no main() of ours lets happen.
+// The default handler prints the exception's name, and for that it links a demangler of 45 KB into
+// each static program.
 namespace __gnu_cxx {
 void __verbose_terminate_handler() { std::abort(); }
 }  // namespace __gnu_cxx
@@ -25,15 +25,16 @@ void __verbose_terminate_handler() { std::abort(); }
 namespace box {
 namespace {
 
-// Were 0, 1 or 2 closed, the next file that we open would take its number, and the command would
-// inherit that file as its input or output.
+// If 0, 1 or 2 is closed, the next file that we open gets that number, and the command would
+// inherit the file as its input or output.
 void open_standard_files() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (fcntl(fd, F_GETFD) == -1) check_quietly(open("/dev/null", O_RDWR), "open(/dev/null)");
   }
 }
 
-// Whether the mount that our program's file was found in is one of ours, see proc_pid_mountinfo(5).
+// Whether the mount that contains our program's file is in our mount namespace, see
+// proc_pid_mountinfo(5).
 bool is_in_our_mounts() {
   const UniqueFd program(open("/proc/self/exe", O_PATH | O_CLOEXEC));
   std::ifstream info("/proc/self/fdinfo/" + std::to_string(program.get()));
@@ -48,27 +49,28 @@ bool is_in_our_mounts() {
   return false;
 }
 
-// A hostile root may have a command that is a link to /proc/self/exe, or a script that begins with
-// "#!/proc/self/exe". While we become the command, that is our own program: it would run inside, as
-// a file of the host that the container's root could change (CVE-2019-5736).
+// In a hostile root the command may be a link to /proc/self/exe, or a script that begins with
+// "#!/proc/self/exe". During our execve(2), that is our own program: it would run inside the
+// container, as a file of the host that the container's root could change (CVE-2019-5736).
 void refuse_to_run_inside() {
   char path[PATH_MAX] = {};
   struct stat ours = {};
   struct stat named = {};
   if (readlink("/proc/self/exe", path, sizeof path - 1) == -1) return;  // there is no /proc
   check_quietly(stat("/proc/self/exe", &ours), "stat(/proc/self/exe)");
-  // The usual case, and quick: there may be thousands of mounts.
+  // The usual case, checked without reading the mounts, of which there may be thousands.
   if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino) return;
   if (!is_in_our_mounts()) {
     throw Failure(std::string("this program's file is outside this container: ") + path);
   }
 }
 
-// Beyond RLIMIT_FSIZE write(2) shall fail, so that we can say so and tidy up.
+// Beyond RLIMIT_FSIZE write(2) has to fail, instead of ending us with SIGXFSZ, so that we can
+// report it and clean up.
 sighandler_t file_size_handler = SIG_DFL;
 void survive_file_size_limit() { file_size_handler = signal(SIGXFSZ, SIG_IGN); }
 
-// `bazel run` starts us elsewhere, and says in this variable where the user is.
+// `bazel run` starts us in another directory, and sets this variable to the user's.
 void go_where_the_user_is() {
   const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
   if (directory != nullptr) check_quietly(chdir(directory), "chdir({})", directory);
@@ -83,7 +85,7 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
     refuse_to_run_inside();
     open_standard_files();
     survive_file_size_limit();
-    // What we make has the mode that we say, and the command inherits what it has in each
+    // Our files get exactly the mode that we ask for, and the command inherits the usual umask of a
     // container.
     umask(022);
     go_where_the_user_is();

@@ -27,7 +27,7 @@ std::string read_all(int fd) {
   return text;
 }
 
-// The rest says the same again: "tar: Error is not recoverable: exiting now".
+// The rest repeats it: "tar: Error is not recoverable: exiting now".
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
@@ -38,8 +38,7 @@ void run_program(const std::vector<std::string>& words) {
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
 
-  // Not by posix_spawn(3), which would report a /dev/null that is not there as if it was the
-  // program.
+  // Without posix_spawn(3), which reports a missing /dev/null as if the program were missing.
   const UniqueFd nothing(check_quietly(open("/dev/null", O_RDONLY | O_CLOEXEC), "open(/dev/null)"));
 
   posix_spawn_file_actions_t files;

@@ -1,4 +1,4 @@
-// Other people's programs, run to their end: tar, newuidmap.
+// Runs programs of the system to their end: tar, newuidmap.
 #pragma once
 
 #include <string>
@@ -6,8 +6,9 @@
 
 namespace box {
 
-// Looks `words[0]` up in PATH, runs it with /dev/null as its input, and waits. Throws Failure if it
-// is not there (ENOENT) or ends otherwise than with 0; then with what it wrote to stderr.
+// Looks `words[0]` up in PATH, runs it with /dev/null as its input, and waits. Throws Failure if
+// the program is missing (ENOENT), or if it does not exit with 0; then with what it wrote to
+// stderr.
 void run_program(const std::vector<std::string>& words);
 
 }  // namespace box

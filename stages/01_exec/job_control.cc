@@ -11,9 +11,9 @@
 namespace box {
 namespace {
 
-// Raises `signal`, which stops us, or our whole process group. Returns whether that has happened,
-// and somebody has let us go on: in a group that no shell looks after ("orphaned") the kernel
-// discards such a signal, because nobody would.
+// Raises `signal`, which stops us, or our whole process group. Returns whether we were stopped and
+// then continued: in a group that no shell looks after ("orphaned") the kernel discards such a
+// signal, because no process would ever continue us.
 bool stop_ourselves(int signal, bool our_group) {
   sigset_t stops;
   sigset_t before;
@@ -33,7 +33,8 @@ JobControl::JobControl(pid_t child)
     : child_(child), needs_terminal_(Terminal::is_for_input_and_output()) {
   if (!terminal_.is_there()) return;
   start_sentinel();
-  if (needs_terminal_) go_on();  // if it was faster than we, it has been stopped for its reading
+  if (needs_terminal_)
+    go_on();  // if the command was faster than we are, reading from the terminal has stopped it
 }
 
 JobControl::~JobControl() {
@@ -43,12 +44,13 @@ JobControl::~JobControl() {
 }
 
 void JobControl::start_sentinel() {
-  sentinel_ = fork();  // if there is no room for it, there is no job control: no reason to end
+  sentinel_ = fork();  // without room for another process there is no job control, but that is not
+                       // a reason to end
   if (sentinel_ != 0) {
-    if (sentinel_ != -1) (void)setpgid(sentinel_, child_);  // not a moment without it
+    if (sentinel_ != -1) (void)setpgid(sentinel_, child_);  // the group is never without a sentinel
     return;
   }
-  // In the sentinel. It must not keep a pipe of the command open, nor outlive us.
+  // In the sentinel, which must neither keep a pipe of the command open nor outlive us.
   (void)close_range(0, ~0U, 0);
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const int signal : {SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU}) {
@@ -81,7 +83,7 @@ void JobControl::child_has_stopped(int signal) {
   const bool asks_for_terminal = signal == SIGTTIN || signal == SIGTTOU;
   needs_terminal_ = needs_terminal_ || asks_for_terminal;
   if (asks_for_terminal && (terminal_.is_ours() || terminal_.is_lent_to(child_))) {
-    go_on();  // it may have asked just before it was lent
+    go_on();  // the command may have asked for the terminal just before it was lent
   } else {
     stop_with_child(asks_for_terminal ? signal : SIGTSTP, true);
   }
@@ -90,14 +92,15 @@ void JobControl::child_has_stopped(int signal) {
 void JobControl::stop() { stop_with_child(SIGTSTP, false); }
 
 void JobControl::stop_with_child(int signal, bool our_group) {
-  // The group as the terminal does it, and PID 1 of a namespace as only SIGSTOP from outside can.
+  // Stops the group, as the terminal would, and PID 1 of a namespace, which only a SIGSTOP from
+  // outside can stop.
   (void)kill(-child_, SIGTSTP);
   (void)kill(child_, SIGSTOP);
   child_is_stopped_ = true;
   terminal_.take_back();
   const bool stopped = stop_ourselves(signal, our_group);
   if (!stopped && signal != SIGTSTP) {
-    // In the background for good: nobody will ever bring it to the foreground.
+    // The group stays in the background for good: no shell will ever bring it to the foreground.
     (void)kill(child_, SIGKILL);
     return;
   }

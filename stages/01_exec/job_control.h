@@ -7,15 +7,15 @@
 
 namespace box {
 
-// In the parent, while the command runs. To the shell that has started us, we are the job: the
-// command stops when we are stopped, and if it is stopped by Ctrl-Z, or because it reads from the
-// terminal in the background, then so are we.
+// In the parent, while the command runs. To the shell that started us, we are the job: the command
+// stops when we are stopped; and if the command is stopped, by Ctrl-Z or because it reads from the
+// terminal in the background, we stop too.
 //
-// What the terminal does to the command's process group cannot be seen from outside; and PID 1 of a
-// namespace is not even stopped by it, see pid_namespaces(7). So we put a process of ours into the
-// group, the sentinel, which does nothing: what happens to it has happened to the group, and
-// wait(2) tells. A command that kills it loses nothing but its job control, until there is another
-// one.
+// A process outside the command's process group cannot see what the terminal does to the group; and
+// PID 1 of a namespace is not even stopped by it, see pid_namespaces(7). So we put a process of
+// ours into the group, the sentinel, which does nothing: whatever happens to the sentinel has
+// happened to the group, and wait(2) reports it. A command that kills the sentinel loses only its
+// job control, until we start another sentinel.
 class JobControl {
  public:
   // `child` leads its process group.
@@ -25,13 +25,13 @@ class JobControl {
   JobControl& operator=(const JobControl&) = delete;
 
   // To be called at each SIGCHLD. Returns SIGINT, SIGQUIT or SIGHUP if the terminal has sent that
-  // to the command's group, or 0.
+  // signal to the command's group, otherwise 0.
   int look_at_sentinel();
-  // The child has stopped by itself, by this signal.
+  // The child was stopped by this signal, which did not come from us.
   void child_has_stopped(int signal);
-  // We have got SIGTSTP, which was not for the command's group: it and we stop.
+  // We have received SIGTSTP, which the command's group has not: stops the group, then us.
   void stop();
-  // We have got SIGCONT: perhaps we are in the foreground now.
+  // We have received SIGCONT: perhaps we are in the foreground now.
   void go_on();
 
  private:

@@ -15,7 +15,7 @@
 namespace box {
 namespace {
 
-// The file that execvp(3) has found: the command itself if it has a slash, else one in PATH.
+// The file that execvp(3) found: the command itself if it contains a slash, otherwise one in PATH.
 std::string find_in_path(const std::string& command) {
   if (command.find('/') != std::string::npos) {
     return access(command.c_str(), F_OK) == 0 ? command : "";
@@ -29,7 +29,7 @@ std::string find_in_path(const std::string& command) {
   return "";
 }
 
-// All zeros where the file is too short.
+// Filled up with zeros if the file is shorter.
 template <typename Record>
 Record read_at(const std::string& file, std::size_t offset) {
   Record record{};
@@ -39,8 +39,8 @@ Record read_at(const std::string& file, std::size_t offset) {
   return record;
 }
 
-// What the kernel starts in the file's place: the loader that an ELF program names in PT_INTERP, or
-// the interpreter in the first line of a script. "" for neither.
+// The program that the kernel starts in the file's place: the loader that an ELF program names in
+// PT_INTERP, or the interpreter in the first line of a script. "" if the file is neither.
 std::string interpreter_of(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   std::string start(64 * 1024, '\0');
@@ -48,7 +48,7 @@ std::string interpreter_of(const std::string& file) {
   start.resize(static_cast<std::size_t>(in.gcount()));
 
   if (start.rfind("#!", 0) == 0) {
-    // As the kernel reads it, for which a carriage return is a character like any other.
+    // As the kernel reads the line: to the kernel, a carriage return is a character like any other.
     const auto begin = std::min(start.find_first_not_of(" \t", 2), start.size());
     return start.substr(begin, start.find_first_of(" \t\n", begin) - begin);
   }
@@ -57,7 +57,8 @@ std::string interpreter_of(const std::string& file) {
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     const auto segment = read_at<Elf64_Phdr>(start, header.e_phoff + i * sizeof(Elf64_Phdr));
     if (segment.p_type == PT_INTERP && segment.p_offset < start.size()) {
-      return start.c_str() + segment.p_offset;  // ends in a 0, at the latest in that of `start`
+      return start.c_str() +
+             segment.p_offset;  // ends at a 0, at the latest at the one that ends `start`
     }
   }
   return "";

@@ -1,4 +1,4 @@
-// Why execve(2) failed. Its "No such file or directory" has misled every newcomer once.
+// Why execve(2) failed. Its "No such file or directory" misleads every newcomer once.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 
 namespace box {
 
-// In the child, after exec failed with `error`: exit status 127 when the command is not there, 126
-// when it is there but cannot be executed; the message says which file is missing. That may be the
-// command's loader or interpreter: execve(2) reports ENOENT for these as well.
+// In the child, after exec failed with `error`: the exit status is 127 if the command does not
+// exist, and 126 if it exists but cannot be executed; the message names the missing file. That may
+// be the command's loader or interpreter: execve(2) returns ENOENT for these as well.
 [[nodiscard]] Failure exec_failure(const std::string& command, int error);
 
 }  // namespace box

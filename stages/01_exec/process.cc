@@ -27,7 +27,7 @@ std::string current_directory() {
   return path;
 }
 
-// What --workdir means: a relative path begins where we are.
+// The absolute path of --workdir: a relative path begins at our working directory.
 std::string absolute(const std::string& path) {
   return path.front() == '/' ? path : current_directory() + "/" + path;
 }
@@ -43,8 +43,8 @@ void enter_workdir(const std::string& workdir) {
     check_quietly(directory.get(), "chdir({})", workdir);
     check(fchdir(directory.get()), "chdir({})", workdir);
   }
-  // The kernel marks a directory that cannot be reached from the root, see getcwd(2): it would be
-  // one of the host's.
+  // The kernel marks a directory that cannot be reached from the root, see getcwd(2): it would be a
+  // directory of the host.
   if (const std::string path = current_directory(); path.front() != '/') {
     throw Failure("the working directory is outside the root: " + path);
   }
@@ -72,9 +72,8 @@ ProcessOptions::ProcessOptions(CommandLine& line) {
 
 Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
              const std::function<void()>& body) {
-  // Blocked before the fork, so that no signal is lost between it and wait_for(). Our caller may
-  // ignore SIGCHLD: then the kernel would reap the child, and its status would be gone, see
-  // wait(2).
+  // Blocked before the fork, so that no signal is lost between it and wait_for(). If our caller
+  // ignores SIGCHLD, the kernel would reap the child, and its status would be lost, see wait(2).
   const sigset_t watched = watched_signals();
   check_quietly(sigprocmask(SIG_BLOCK, &watched, &signals_before_), "sigprocmask()");
   (void)signal(SIGCHLD, SIG_DFL);
@@ -82,10 +81,10 @@ Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
   pid_ = fork_call();
   if (pid_ == 0) live_as_child(body);
 
-  // From here on only the parent.
+  // Only the parent gets here.
   check(pid_, "{}", call);
-  // Both of us do it, as shells do: neither may go on before it is done. It fails if the child was
-  // the first, and has become the command.
+  // Parent and child both do it, as in shells, because neither may go on before it is done. It
+  // fails here if the child did it first and has already become the command.
   (void)setpgid(pid_, pid_);
   errors_.close_child_end();
 }
@@ -93,8 +92,8 @@ Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
 void Child::live_as_child(const std::function<void()>& body) noexcept {
   errors_.run_child([&] {
     trace_as("child");
-    // A process group of its own: kill(0, SIGKILL) would else reach those of our caller, whatever
-    // PID namespace they are in, see kill(2).
+    // A process group of its own: otherwise kill(0, SIGKILL) in the container would reach the
+    // processes of our caller's group, whatever PID namespace they are in, see kill(2).
     check_quietly(setpgid(0, 0), "setpgid()");
     check_quietly(sigprocmask(SIG_SETMASK, &signals_before_, nullptr), "sigprocmask()");
     body();
@@ -103,7 +102,7 @@ void Child::live_as_child(const std::function<void()>& body) noexcept {
 
 Child::~Child() {
   if (pid_ > 0 && !reaped_) {
-    errors_.keep_report();  // it may be the cause of what failed in the parent
+    errors_.keep_report();  // the child's failure may be the cause of the parent's
     (void)kill(pid_, SIGKILL);
     (void)waitpid(pid_, nullptr, 0);
   }
@@ -155,21 +154,21 @@ void exec_command(const ProcessOptions& process, Environment environment,
   envp.push_back(nullptr);
   argv.push_back(nullptr);
 
-  // What our caller forgot to close, and what we have of the host, would give the container files
-  // of the host. It is closed now, not at the exec: in /proc/self/fd it has a name, by which the
-  // working directory or the command could lead there. Only the error pipe must still tell if the
-  // exec fails; it is closed by that.
+  // Descriptors that our caller forgot to close, and our own, would give the container files of the
+  // host. They are closed now, before the exec, because each has a name in /proc/self/fd, and the
+  // path of the working directory or of the command could lead there. Only the error pipe stays
+  // open, to report a failed exec; a successful exec closes it.
   std::vector<int> still_needed = last_step.descriptors;
   still_needed.push_back(ErrorPipe::end_of_child());
   close_all_but(still_needed);
   enter_workdir(process.workdir);
 
   restore_signals();
-  check_quietly(personality(PER_LINUX), "personality(PER_LINUX)");  // not that of setarch(8)
+  check_quietly(personality(PER_LINUX), "personality(PER_LINUX)");  // undoes what setarch(8) set
   ErrorPipe::announce_exec();
   if (last_step.run) last_step.run();
   if (tracing()) trace("execve(" + process.command[0] + ")");
-  environ = envp.data();  // execvp(3) searches the PATH of this environment, and passes it on
+  environ = envp.data();  // execvp(3) searches its PATH, and passes it on
   execvp(argv[0], argv.data());
   throw exec_failure(process.command[0], errno);
 }

@@ -23,13 +23,13 @@ sigset_t watched_signals() {
 }
 
 void forward_signal(pid_t child, int signal, int code) {
-  // That the child has ended in the meantime is no error.
+  // It is not an error if the child has ended in the meantime.
   if (code != SI_KERNEL) {
     (void)kill(child, signal);
     return;
   }
   const pid_t group = getpgid(child);
-  // A second copy of Ctrl-C could kill a program that takes the first for a question.
+  // A second copy of Ctrl-C could kill a program that asks for confirmation at the first.
   if (group > 0 && group != getpgrp()) (void)kill(-group, signal);
 }
 

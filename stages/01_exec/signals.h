@@ -1,4 +1,4 @@
-// Signals that come to us and are meant for the command.
+// Signals that reach us and are meant for the command.
 #pragma once
 
 #include <signal.h>
@@ -6,16 +6,16 @@
 
 namespace box {
 
-// What a user or a service manager sends to stop a container or to tell it something (docker run
+// The signals that a user or a service manager sends to stop or to notify a container (docker run
 // and bash forward them too), and SIGCHLD.
 [[nodiscard]] sigset_t forwarded_signals_and_sigchld();
 
-// The same, and what concerns a job and its terminal: those that wait_for() watches.
+// The same, and the signals that concern a job and its terminal: all that wait_for() watches.
 [[nodiscard]] sigset_t watched_signals();
 
-// Sends `signal` on to `child`. One that came from the terminal (`code`, the si_code of
-// sigaction(2), is SI_KERNEL) is for all of its process group, as the terminal would have done it;
-// nothing is sent if it shares ours, because then it has the signal already.
+// Forwards `signal` to `child`. A signal from the terminal (`code`, the si_code of sigaction(2), is
+// SI_KERNEL) goes to the child's whole process group, as the terminal would have sent it; nothing
+// is sent if the child shares our group, because then it has the signal already.
 void forward_signal(pid_t child, int signal, int code);
 
 // The exit status that a shell gives for this status of wait(2).

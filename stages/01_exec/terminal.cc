@@ -7,7 +7,8 @@
 namespace box {
 namespace {
 
-// A process in the background that changes the terminal is stopped by SIGTTOU, unless it blocks it.
+// A process in the background that changes the terminal is stopped by SIGTTOU, unless it blocks
+// that signal.
 class BlockTtou {
  public:
   BlockTtou() {

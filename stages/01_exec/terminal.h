@@ -1,4 +1,4 @@
-// The terminal in which we were started, if any, is lent to the command and taken back.
+// Lends the terminal in which we were started, if any, to the command, and takes it back.
 #pragma once
 
 #include <sys/types.h>
@@ -10,7 +10,7 @@ namespace box {
 
 // In the parent. The command has a process group of its own, but our terminal has one foreground
 // group, which may read from it and to which it sends Ctrl-C, see "Process groups" in
-// credentials(7). Of all this nothing is an error: without a terminal there is nothing to lend.
+// credentials(7). None of these functions fails: without a terminal there is nothing to lend.
 class Terminal {
  public:
   Terminal();
@@ -24,14 +24,16 @@ class Terminal {
   [[nodiscard]] bool is_ours() const;
   // Whether `group` is in its foreground, because we have put it there.
   [[nodiscard]] bool is_lent_to(pid_t group) const;
-  // Whether our input and our output are a terminal: then the command is likely to read from it.
-  // Not so in `stage command | less`, where less needs it.
+  // Whether both our input and our output are a terminal: then the command is likely to read from
+  // it. In `stage command | less` they are not, and less needs the terminal.
   [[nodiscard]] static bool is_for_input_and_output();
 
-  // If it is ours: puts `group` into the foreground, with the modes that it had there before.
+  // If we have the terminal: puts `group` into the foreground, with the terminal modes that it had
+  // there before.
   void lend_to(pid_t group);
-  // If it was lent: our group in the foreground again, with the modes that we have found. A shell
-  // inside may have changed them, and have put yet another group there.
+  // If the terminal was lent: puts our group into the foreground again, with the modes that we
+  // found at the start. A shell inside may have changed them, and may have put yet another group
+  // there.
   void take_back();
 
  private:

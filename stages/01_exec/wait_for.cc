@@ -17,8 +17,8 @@
 namespace box {
 namespace {
 
-// While it builds the container the child cannot handle a signal. That takes milliseconds; if it
-// takes longer than this, a signal ends us, and so the child.
+// While the child builds the container, it cannot handle a signal. Building takes milliseconds; if
+// it takes longer than this, a signal ends us, and with us the child.
 constexpr int kMostForSetUp = 1000;  // milliseconds
 
 class Waiter {
@@ -87,7 +87,7 @@ class Waiter {
   Companion* companion_;
   UniqueFd signals_;
   std::optional<JobControl> job_control_;
-  bool started_ = false;  // the command runs, as the error pipe has told
+  bool started_ = false;  // the command runs, as the error pipe has reported
 };
 
 }  // namespace

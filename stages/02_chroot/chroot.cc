@@ -35,9 +35,9 @@ std::string find_root(const RootOptions& rootfs) {
 }
 
 void change_root(const std::string& root) {
-  // chroot(2) does not touch the working directory. Left outside, it would be a way out, and
-  // getcwd(2) would answer "(unreachable)/...". Going in first closes it: "." is `root` before and
-  // after.
+  // chroot(2) does not change the working directory. If that stayed outside, it would be a way out,
+  // and getcwd(2) would return "(unreachable)/...". Entering the new root first closes this way:
+  // "." is `root` before and after.
   check(chdir(root.c_str()), "chdir({})", root);
   check(chroot("."), "chroot(.)");
 }
@@ -47,7 +47,7 @@ Environment container_environment(const std::string& stage) {
       {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
       {"HOME", "/root"},
       {"container", stage},
-      {"ENV", "/etc/profile"},  // what an interactive sh reads when it is no login shell
+      {"ENV", "/etc/profile"},  // the file that an interactive sh reads if it is not a login shell
   };
   if (const char* term = std::getenv("TERM")) environment["TERM"] = term;
   return environment;
