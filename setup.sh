@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what building, running and testing this toolkit needs, from the distribution's own
-# packages, and Marp for the slides from npm. Run it as often as you like: when nothing is missing
+# packages, and from npm what makes the slides and the site. Run it as often as you like: when nothing is missing
 # it changes nothing and needs no network.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -38,7 +38,7 @@ container tools to compare with|bubblewrap crun jq
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
   # Some have a newer Node.js, beside which the distribution's npm cannot be installed.
-  { have node && have npm; } || echo 'npm, which installs what makes the slides|nodejs npm'
+  { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has it as a snap only.
   [[ $codename == noble ]] || echo 'slides as PDF, and their tests|chromium'
 }
@@ -132,24 +132,34 @@ install_missing() {
   apt_get install "${missing[@]}" || die "apt-get failed." "$complaints" "$(tail -n 30 "$log")"
 }
 
-# Whether node_modules is what package-lock.json asks for.
-marp_is_installed() {
-  [[ -d $slides/node_modules ]] && (cd "$slides" && sha256sum --check --status .npm-installed) 2>/dev/null
+# Folder with a package-lock.json|what npm installs there|what needs it
+npm_folders() {
+  cat <<'END'
+slides|Marp|the slides
+slides/site|Eleventy|the site
+END
 }
 
-# Only the slides need Marp: without it all else is as good, and this no failure.
-install_marp() {
-  if (
+# Whether a folder's node_modules is what its package-lock.json asks for.
+npm_is_done() {
+  [[ -d $here/$1/node_modules ]] && (cd "$here/$1" && sha256sum --check --status .npm-installed) 2>/dev/null
+}
+
+# Without it all else is as good, and so this is no failure.
+install_by_npm() {
+  local folder=$1 tool=$2 product=$3 said
+  if said=$(
     # In a condition `set -e` is off.
-    cd "$slides" && rm -f .npm-installed &&
+    exec 2>&1
+    cd "$here/$folder" && rm -f .npm-installed &&
       timeout 600 npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
         --fetch-retries=1 --fetch-retry-mintimeout=1000 --loglevel=error </dev/null &&
       sha256sum package-lock.json >.npm-installed
-  ) >"$log" 2>&1; then
-    echo 'setup.sh: Marp is installed'
+  ); then
+    echo "setup.sh: $tool is installed"
   else
-    printf '%s\n' 'setup.sh: npm could not install Marp: the slides cannot be built, all else can.' \
-      "$(sed 5q "$log")" 'To try again:  ./setup.sh' >&2
+    printf '%s\n' "setup.sh: npm could not install $tool: $product cannot be built, all else can." \
+      "$(sed 5q <<<"$said")" 'To try again:  ./setup.sh' >&2
   fi
 }
 
@@ -164,8 +174,8 @@ main() {
 
   declare -A installed=()
   local distribution='' codename='' supported='' stock='' needed=() missing=() as_root=()
-  local slides log
-  slides=$(dirname "${BASH_SOURCE[0]}")/slides
+  local here log folder tool product npm=()
+  here=$(dirname "${BASH_SOURCE[0]}")
   recognise_distribution
   if [[ -z $supported ]]; then
     die "$distribution is none of Debian 12, Debian 13 and Ubuntu 24.04. Nothing was changed." \
@@ -178,11 +188,14 @@ main() {
   trap "rm -f '$log'" EXIT
 
   take_stock
+  while IFS='|' read -r folder tool product; do
+    npm_is_done "$folder" || npm+=("$folder|$tool|$product")
+  done < <(npm_folders)
   if [[ $mode == list ]]; then
     printf '%s\n' "${needed[@]}"
     return
   elif ((${#missing[@]} == 0)); then
-    ! marp_is_installed || echo 'setup.sh: everything is installed'
+    ((${#npm[@]} > 0)) || echo 'setup.sh: everything is installed'
   else
     local administrators_command="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
     if [[ $mode == dry-run ]]; then
@@ -195,13 +208,14 @@ main() {
     fi
   fi
 
-  if marp_is_installed; then
-    return
-  elif [[ $mode == dry-run ]]; then
-    echo 'setup.sh: would have npm install Marp, for the slides'
-  else
-    install_marp
-  fi
+  for folder in "${npm[@]}"; do
+    IFS='|' read -r folder tool product <<<"$folder"
+    if [[ $mode == dry-run ]]; then
+      echo "setup.sh: would have npm install $tool, for $product"
+    else
+      install_by_npm "$folder" "$tool" "$product"
+    fi
+  done
 }
 
 main "$@"

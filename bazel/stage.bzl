@@ -18,6 +18,11 @@ def stage_binary(name, deps):
         srcs = native.glob(["test_*.py"]),
         visibility = ["//harness:__pkg__"],  # harness/ESCAPES.md names some
     )
+    native.filegroup(
+        name = "shown",  # on the site
+        srcs = native.glob(["*.cc", "*.h", "*.json", "*.md", "*.py", "*.sh"]),
+        visibility = ["//slides:__subpackages__"],
+    )
     cc_library(
         name = "layers",
         visibility = mutants,

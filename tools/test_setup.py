@@ -30,9 +30,10 @@ class Machine:
         self.npm_log = folder / "npm.log"
         self.script = folder / "setup.sh"
         self.script.write_bytes(SETUP.read_bytes())
-        self.lock = folder / "slides/package-lock.json"
-        self.lock.parent.mkdir()
-        self.lock.write_text("{}\n")
+        self.locks = [folder / "slides/package-lock.json", folder / "slides/site/package-lock.json"]
+        for lock in self.locks:
+            lock.parent.mkdir()
+            lock.write_text("{}\n")
         self.bin = folder / "bin"
         self.bin.mkdir()
         for name, text in FAKES.items():
@@ -177,31 +178,37 @@ def test_says_what_to_ask_for_without_sudo(machine, sudo):
     assert not machine.apt_calls()
 
 
-def test_installs_marp_in_the_folder_of_the_slides(machine):
+def test_npm_installs_marp_and_eleventy_each_in_its_folder(machine):
     done = machine.setup_all()
-    assert (done.returncode, done.stdout) == (0, "setup.sh: Marp is installed\n")
-    call, = machine.npm_calls()
-    assert call.startswith(f"{machine.lock.parent}: ci --ignore-scripts ")
+    assert done.returncode == 0
+    assert set(done.stdout.splitlines()) == {
+        "setup.sh: Marp is installed", "setup.sh: Eleventy is installed"}
+    assert {call.partition(" --")[0] for call in machine.npm_calls()} == {
+        f"{lock.parent}: ci" for lock in machine.locks}
+    assert all(" --ignore-scripts " in call for call in machine.npm_calls())
 
 
 @pytest.mark.parametrize("change", [
-    lambda machine: machine.lock.write_text("other versions\n"),
-    lambda machine: (machine.lock.parent / "node_modules").rmdir(),
+    lambda lock: lock.write_text("other versions\n"),
+    lambda lock: (lock.parent / "node_modules").rmdir(),
 ])
-def test_installs_marp_again_when_the_lock_has_changed_or_it_is_gone(machine, change):
+@pytest.mark.parametrize("which", [0, 1], ids=["slides", "site"])
+def test_npm_installs_again_where_the_lock_has_changed_or_it_is_gone(machine, which, change):
     machine.setup_all()
-    change(machine)
+    change(machine.locks[which])
     machine.setup_all()
-    assert len(machine.npm_calls()) == 2
+    calls = machine.npm_calls()
+    assert len(calls) == 3 and calls[2].startswith(f"{machine.locks[which].parent}: ")
 
 
-def test_goes_on_without_marp_and_says_what_that_means(machine):
+def test_goes_on_without_what_npm_installs_and_says_what_that_means(machine):
     done = machine.setup_all(NPM_FAILS="npm error network")
     assert done.returncode == 0
     assert "setup.sh: npm could not install Marp: the slides cannot be built" in done.stderr
+    assert "setup.sh: npm could not install Eleventy: the site cannot be built" in done.stderr
     assert "npm error network" in done.stderr
     assert "To try again:  ./setup.sh" in done.stderr
-    assert machine.setup_all().stdout == "setup.sh: Marp is installed\n"
+    assert "setup.sh: Marp is installed\n" in machine.setup_all().stdout
 
 
 @pytest.mark.parametrize("there", ["node", "npm"])
@@ -211,8 +218,9 @@ def test_installs_npm_unless_it_is_there_with_its_node(machine, there):
     assert {"nodejs", "npm"} < set(machine.packages())
 
 
-def test_dry_run_installs_no_marp(machine):
-    assert "would have npm install Marp" in machine.setup("--dry-run").stdout
+def test_dry_run_has_npm_install_nothing(machine):
+    said = machine.setup("--dry-run").stdout
+    assert "would have npm install Marp" in said and "would have npm install Eleventy" in said
     assert not machine.npm_calls()
 
 
