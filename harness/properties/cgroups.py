@@ -33,10 +33,10 @@ def rows() -> List[Property]:
         Property(
             name="cgroup_is_the_root_inside", since="07", scene=limits,
             observe=cgroup_is_the_root_inside,
-            holds="/proc/self/cgroup is 0::/", violated="it tells a path of the host's",
-            lesson="The root of a cgroup namespace is the cgroup in which its maker was.",
+            holds="/proc/self/cgroup is 0::/", violated="it shows a path of the host",
+            lesson="The root of a cgroup namespace is the cgroup of the process that created it.",
             man="7 cgroup_namespaces",
-            mistake="The namespace was made before the cgroup was joined.",
+            mistake="The namespace was created before the process joined its cgroup.",
             command=SHELL + " 'cat /proc/self/cgroup'"),
         Property(
             name="other_cgroups_are_hidden", since="07", scene=limits,
@@ -44,8 +44,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant cgroups_of_the_host_shown",
             holds="/sys/fs/cgroup shows its own cgroup, or nothing",
             violated="it shows those of the host",
-            lesson="Names of cgroups are names of users, sessions and services.",
-            man="7 cgroup_namespaces", mistake="/sys/fs/cgroup is still the host's.",
+            lesson="The names of the host's cgroups reveal its users, sessions and services.",
+            man="7 cgroup_namespaces", mistake="/sys/fs/cgroup still shows the host's hierarchy.",
             command=SHELL + " 'ls /sys/fs/cgroup'"),
         Property(
             name="limits_cannot_be_raised", since="07", scene=limits,
@@ -56,7 +56,8 @@ def rows() -> List[Property]:
             violated="memory.max is what root inside wrote",
             lesson="A limit does not limit a process that can lift it.",
             man="7 cgroups",
-            mistake="The mount can be written, and is no boundary: see nsdelegate.",
+            mistake="The mount is writable, and without nsdelegate a cgroup namespace is not a"
+                    " boundary.",
             command="{stage} --rootfs {root} -m 64m -- /bin/sh -c 'echo max >"
                     " /sys/fs/cgroup/memory.max'"),
         Property(
@@ -66,7 +67,7 @@ def rows() -> List[Property]:
             holds="root inside cannot move to another cgroup of its caller's",
             violated="it is in the other one",
             lesson="The owner of two cgroups may move processes between them, unless a cgroup"
-                   " namespace lies between.",
+                   " namespace separates them.",
             man="7 cgroups", mistake="There is no cgroup namespace.",
             command=SHELL + " 'umount /sys/fs/cgroup; mount -o remount,bind,rw /sys/fs/cgroup;"
                             " echo 1 > /sys/fs/cgroup/.../cgroup.procs'"),
@@ -74,15 +75,17 @@ def rows() -> List[Property]:
             name="memory_limit_kills_all", since="07", scene=memory_limit,
             observe=memory_limit_kills_all,
             holds="137, when a child of PID 1 needs more than --memory", violated="it goes on",
-            lesson="The OOM killer kills one process, unless memory.oom.group says all.",
+            lesson="The OOM killer kills one process, unless memory.oom.group is 1: then it kills"
+                   " all of the cgroup.",
             man="7 cgroups", mistake="memory.max or memory.oom.group was not written.",
             command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
         Property(
             name="out_of_memory_is_told", since="07", scene=memory_limit,
             observe=out_of_memory_is_told,
-            holds="\"out of memory\" on stderr", violated="137 and not a word",
-            lesson="137 alone may be any SIGKILL; memory.events tells which it was.",
-            man="7 cgroups", mistake="memory.events was not read, or after the cgroup was removed.",
+            holds="\"out of memory\" on stderr", violated="137 without a message",
+            lesson="137 alone may be any SIGKILL; memory.events counts those of the OOM killer.",
+            man="7 cgroups", mistake="memory.events was not read, or only after the cgroup was"
+                                     " removed.",
             command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
         Property(
             name="swap_is_limited", since="07", scene=limits, observe=swap_is_limited,
@@ -96,8 +99,8 @@ def rows() -> List[Property]:
             observe=fork_bomb_is_contained,
             holds="at most 32 processes with --pids-limit 32, and none at the end",
             violated="there are more",
-            lesson="All processes of the machine share one table: a process that fills it locks"
-                   " all others out.",
+            lesson="All processes of the machine share one table: if one process fills it, no"
+                   " other can fork.",
             man="7 cgroups", mistake="pids.max was not written.",
             command="{stage} --rootfs {root} --pids-limit 32 -- /bin/sh -c 'f() {{ f | f & }}; f;"
                     " sleep 1'"),
@@ -105,16 +108,17 @@ def rows() -> List[Property]:
             name="cgroup_is_removed", since="07", scene=limits, observe=cgroup_is_gone,
             holds="its cgroup is gone at the end", violated="it is still there",
             lesson="The kernel keeps a cgroup until a process removes it.",
-            man="7 cgroups", mistake="No rmdir(2), or before the last process had gone.",
+            man="7 cgroups", mistake="rmdir(2) is missing, or came before the last process had"
+                                     " ended.",
             command=SHELL + " true; ls /sys/fs/cgroup"),
         Property(
             name="killed_parents_cgroup_is_removed", since="07", scene=limits_parent_killed,
             observe=cgroup_is_gone,
             holds="the next start removes the cgroup of a start whose parent was killed",
             violated="it is still there",
-            lesson="A killed process cannot tidy up: the next one has to, and has to know what it"
+            lesson="A killed process cannot clean up: the next one has to, and has to know what it"
                    " may remove.",
-            man="2 flock", mistake="Nothing looks for what an earlier start has left.",
+            man="2 flock", mistake="The program does not look for what an earlier start has left.",
             command=SHELL + " 'sleep 9' & kill -9 $!; " + SHELL + " true; ls /sys/fs/cgroup"),
         Property(
             name="no_limit_no_start", since="07", scene=limit_fails,
@@ -144,7 +148,7 @@ def limits_of(stage: Stage, *options: str) -> Sequence[str]:
 
 
 def cgroups_of(stage: Stage, pids: Sequence[int]) -> Dict[int, str]:
-    """In which cgroup of the host these processes are."""
+    """Returns the cgroups of the host that these processes are in."""
     texts = stage.agent.read(*[f"/proc/{pid}/cgroup" for pid in pids])
     found = {}
     for pid in pids:
@@ -155,7 +159,7 @@ def cgroups_of(stage: Stage, pids: Sequence[int]) -> Dict[int, str]:
 
 
 def grandchildren(stage: Stage) -> List[int]:
-    """What the probe has left with "burn" and "fork_bomb"."""
+    """The processes that the probe's "burn" and "fork_bomb" have left."""
     return [process["pid"] for process in stage.agent.processes() if process["state"] != "Z"
             and process["argv"][1:2] == [stage.nonce] and process["argv"][0].endswith("child")]
 
@@ -167,7 +171,7 @@ def limits(stage: Stage) -> Look:
     look.facts["session"] = stage.cgroup
     stage.watch()
     run = stage.start(
-        stage.probe("hello", "sleep_ms=1000",  # who is moved late is moved by then
+        stage.probe("hello", "sleep_ms=1000",  # a process that is moved late has been moved by then
                     "read=/proc/self/cgroup", "list={cgroups}".format(**stage.names),
                     "write_to={cgroups}/memory.max,max".format(**stage.names),
                     "write_to_new_cgroup2=/tmp/new,memory.max,max", "hold=1",
@@ -211,7 +215,7 @@ def limits_parent_killed(stage: Stage) -> Look:
 
 
 def memory_limit(stage: Stage) -> Look:
-    """A child of PID 1 wants three times the memory that there is."""
+    """A child of PID 1 asks for three times as much memory as the limit allows."""
     look = look_of(stage)
     need_cgroup(stage)
     stage.watch()
@@ -243,7 +247,7 @@ def pids_limit(stage: Stage) -> Look:
 
 
 def limit_fails(stage: Stage) -> Look:
-    """A limit is asked for where nobody can make a cgroup."""
+    """A limit is asked for where no process can make a cgroup."""
     look = look_of(stage)
     if not stage.agent.has_own_host:
         raise NotTestable("needs root on the host: the cgroups must become read-only")
@@ -265,8 +269,8 @@ def in_own_cgroup(look: Look) -> Seen:
     if not cgroup:
         raise ProbeBroke("/proc/PID/cgroup cannot be read on the host")
     if cgroup == session:
-        return violated(f"it is in {session}, as who started it")
-    return holds(f"it is in {cgroup}; who started it is in {session}")
+        return violated(f"it is in {session}, like the process that started it")
+    return holds(f"it is in {cgroup}; the process that started it is in {session}")
 
 
 def cgroup_is_the_root_inside(look: Look) -> Seen:
@@ -302,7 +306,7 @@ def limit_cannot_be_raised(look: Look) -> Seen:
     if limit in ("", "max"):
         return violated(f"on the host, memory.max is {limit or 'not there'}: {tried}")
     told = " and ".join(answer.get("errno", "that it did something else") for answer in tried)
-    return holds(f"on the host, memory.max is still {limit}; the kernel said {told}")
+    return holds(f"on the host, memory.max is still {limit}; the kernel returned {told}")
 
 
 def cgroup_cannot_be_left(look: Look) -> Seen:
@@ -311,7 +315,7 @@ def cgroup_cannot_be_left(look: Look) -> Seen:
     if after == look.names["other"]:
         return violated(f"it has moved to {after}")
     if before and before == after and "errno" in answer:
-        return holds(f"it is still in {after}; the kernel said {answer['errno']}")
+        return holds(f"it is still in {after}; the kernel returned {answer['errno']}")
     raise ProbeBroke(f"first in {before}, then in {after}: {answer}")
 
 
@@ -329,7 +333,7 @@ def swap_is_limited(look: Look) -> Seen:
     if not look.fact("limits")["memory.max"]:
         return violated("its cgroup has no limit of memory at all")
     if not limit:
-        raise NotTestable("this kernel counts no swap: there is no memory.swap.max")
+        raise NotTestable("this kernel does not count swap: there is no memory.swap.max")
     return text_is(limit, {"0": "memory.swap.max on the host"},
                    {"max": "memory.swap.max on the host: it goes on in the swap"})
 
@@ -355,7 +359,7 @@ def out_of_memory_is_told(look: Look) -> Seen:
     if run["why"] == "ended" and "out of memory" in run["stderr"].lower():
         return holds(f"stderr is {run['stderr']!r}")
     if run["why"] == "ended":
-        return violated(f"nothing of it on stderr: {tell_run(run)}")
+        return violated(f"stderr does not mention it: {tell_run(run)}")
     raise ProbeBroke(tell_run(run))
 
 
@@ -374,4 +378,4 @@ def runs_without_limit(look: Look) -> Seen:
     return violated("and it has no limit")
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

@@ -55,7 +55,8 @@ CPU_SECONDS = 3.0
 
 
 def cpu_shares(stage: Stage, *shares: str) -> Look:
-    """Containers with so many CPUs, at the same time. In each, two grandchildren want a CPU."""
+    """Containers with these numbers of CPUs, at the same time. In each, two grandchildren each use
+    a CPU."""
     look = look_of(stage)
     need_cgroup(stage)
     look.facts["session"] = stage.cgroup
@@ -75,8 +76,9 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
     cgroups = look.facts["cgroups"] = sorted(set(cgroups_of(stage, list(share_of)).values()))
     time.sleep(0.3)
     # A machine that is short of CPU time itself gives them less; one whose timers are late gives
-    # them now less, now more. Then once more: but not if they have all there is, without a limit,
-    # or if each period of a limit that is much too small ended in waiting for the next.
+    # them sometimes less, sometimes more. Then the measurement is repeated, but not if they get all
+    # CPU time because there is no limit, or if each period of a limit that is much too small ended
+    # in waiting for the next.
     end = time.monotonic() + stage.time_limit
     while True:
         before = periods_of(stage, cgroups)
@@ -92,7 +94,7 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
             break
     for run in runs:
         stage.agent.write(run["run"], "\n", close=True)
-    for run in runs:  # as long as one runs, its processes would be left ones of the other's
+    for run in runs:  # while one runs, the other would take its processes for leftovers
         stage.agent.wait(run["run"], stage.time_limit)
     for run, share in zip(runs, shares):
         stage.end(look, run, share)
@@ -100,7 +102,7 @@ def cpu_shares(stage: Stage, *shares: str) -> Look:
 
 
 def is_share(used: float, share: str) -> bool:
-    """Whether so many CPUs are what --cpus says, within a tenth."""
+    """Whether this many CPUs are what --cpus says, within a tenth."""
     return abs(used - float(share)) <= float(share) / 10
 
 
@@ -117,7 +119,8 @@ def measure_cpus(stage: Stage, shares: Dict[int, str]) -> Dict[str, float]:
 
 
 def periods_of(stage: Stage, cgroups: Sequence[str]) -> Counter[str]:
-    """The periods of --cpus that these cgroups were through, and in which all of it was used."""
+    """The number of periods of --cpus that these cgroups have had, and of those in which the whole
+    quota was used."""
     counts: Counter[str] = Counter()
     for text in stage.agent.read(*[f"{cgroup}/cpu.stat" for cgroup in cgroups]).values():
         for line in text.get("text", "").splitlines():
@@ -135,7 +138,8 @@ def pid_namespaces(stage: Stage) -> Dict[int, str]:
 def cpu_times(stage: Stage, pids: Sequence[int]) -> Dict[int, float]:
     """The seconds for which each of them has run, and, as that of 0, the host's since its boot."""
     for _ in range(20):
-        # The files are read in order: was the reader interrupted, the times do not belong together.
+        # The files are read one after the other: if the reader is interrupted, the times do not
+        # belong together.
         texts = stage.agent.read("/proc/uptime", *[f"/proc/{pid}/stat" for pid in pids],
                                  "/proc/./uptime")
         start, end = (float(texts[path]["text"].split()[0])
@@ -157,7 +161,7 @@ def cpu_small_and_large(stage: Stage) -> Look:
     return cpu_shares(stage, "0.2", "1.5")
 
 
-# They measure time, and so are looked at when nothing else runs.
+# They measure time, so they run when nothing else does.
 ALONE = {cpu_half, cpu_small_and_large}
 
 
@@ -165,7 +169,7 @@ ALONE = {cpu_half, cpu_small_and_large}
 
 
 def cpu_share_is(share: str):
-    """Did the container use so much CPU time as --cpus says, within a tenth?"""
+    """Did the container use as much CPU time as --cpus says, within a tenth?"""
     def observe(look: Look) -> Seen:
         used = look.fact("used")[share]
         if float(share) + 0.3 > look.fact("cpus"):
@@ -180,7 +184,8 @@ def cpu_share_is(share: str):
 def grandchildren_are_limited(look: Look) -> Seen:
     cgroups, used = look.fact("cgroups"), look.fact("used")["0.5"]
     if look.fact("session") in cgroups:
-        return violated(f"they are in {', '.join(cgroups)}: that of who started it")
+        return violated(f"they are in {', '.join(cgroups)}, the cgroup of the process that started"
+                        " it")
     if len(cgroups) != 1:
         raise ProbeBroke(f"they are in {cgroups}")
     if used > 0.55:
@@ -188,4 +193,4 @@ def grandchildren_are_limited(look: Look) -> Seen:
     return holds(f"they are in {cgroups[0]}, and use {used:.3f} CPUs together")
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

@@ -20,7 +20,7 @@ def rows() -> List[Property]:
             name="needs_root_and_says_so", since="02", until="05", scene=anybody,
             observe=refusal_is_explained, identities=(USER,), control_identity=USER,
             earned_by=Positive(anybody, identity=ROOT),
-            holds="an ordinary user gets 125 and is told of root", violated="it runs",
+            holds="an ordinary user gets 125 and a message that root is needed", violated="it runs",
             lesson="chroot(2) needs CAP_SYS_CHROOT: otherwise a user could give a set-user-ID"
                    " program a root directory with files of their own.",
             man="2 chroot", mistake="The failure of a call was ignored, or not explained.",
@@ -32,14 +32,14 @@ def rows() -> List[Property]:
             holds="when the root cannot be changed, the command does not run",
             violated="it runs, and sees the host",
             lesson="A container that starts with less isolation than asked for is worse than none.",
-            man="2 chroot", mistake="The result of chroot(2) was not looked at.",
+            man="2 chroot", mistake="The result of chroot(2) was not checked.",
             command="strace -f -e inject=chroot,pivot_root:error=EPERM " + SHELL + " ls"),
         Property(
             name="host_file_is_hidden", since="02", scene=inside, asks=("secret",),
             observe=hidden("secret", "secret-{nonce}"),
             holds="the file is not there", violated="the probe reads its text",
-            lesson="A path is looked up from the process' root directory; what is not below it has"
-                   " no name.",
+            lesson="A path is looked up from the process's root directory; what is not below it has"
+                   " no path.",
             man="2 chroot", mistake="The root directory was not changed.",
             command=SHELL + " 'cat /etc/hostname'"),
         Property(
@@ -47,7 +47,8 @@ def rows() -> List[Property]:
             observe=root_is_the_directory,
             holds="/proc/PID/root is the directory of --rootfs",
             violated="/proc/PID/root is the host's root",
-            lesson="The root directory belongs to a process; the host reads it in /proc/PID/root.",
+            lesson="The root directory is an attribute of a process; the host reads it in"
+                   " /proc/PID/root.",
             man="5 proc", mistake="The command was started before the root was changed.",
             command=SHELL + " 'ls /'"),
         Property(
@@ -55,7 +56,8 @@ def rows() -> List[Property]:
             observe=cwd_is_inside,
             holds="the working directory is the new root",
             violated="the working directory is where the host was",
-            lesson="chroot(2) does not touch the working directory: left outside, it is a way out.",
+            lesson="chroot(2) does not change the working directory: if that stays outside, it is"
+                   " a way out.",
             man="2 chroot", mistake="No chdir(2) into the new root.",
             command=SHELL + " 'pwd; ls'"),
         Property(
@@ -65,7 +67,7 @@ def rows() -> List[Property]:
             violated="'..' leads to the host's file",
             lesson="The kernel stops '..' at the root directory, but only a process that comes"
                    " past it.",
-            man="7 path_resolution", mistake="The working directory is outside of the root.",
+            man="7 path_resolution", mistake="The working directory is outside the root.",
             command=SHELL + " 'ls ../../../../../..'"),
         Property(
             name="absolute_link_stays_inside", since="02", scene=inside, asks=("secret_by_link",),
@@ -81,23 +83,23 @@ def rows() -> List[Property]:
             observe=host_variable_is_hidden,
             holds="the host's variables are not in the environment",
             violated="a variable of the host's is in the environment",
-            lesson="exec(2) hands on the whole environment, and tokens are kept there.",
+            lesson="exec(2) passes on the whole environment, and people keep access tokens in it.",
             man="7 environ", mistake="The caller's environment was passed on.",
             command="env SECRET=1 " + SHELL + " env"),
         Property(
             name="path_is_the_containers", since="02", scene=inside,
             observe=path_is_the_containers,
-            holds="PATH names folders of the container",
-            violated="PATH names folders of the host",
-            lesson="The host's PATH names folders that are not in the new root.",
+            holds="PATH names directories of the container",
+            violated="PATH names directories of the host",
+            lesson="The host's PATH names directories that the new root does not have.",
             man="7 environ", mistake="PATH was not set for the new root.",
             command=SHELL + " 'echo $PATH'"),
         Property(
             name="workdir_stays_inside", since="02", scene=workdir_link,
             observe=workdir_stays_inside, asks=("cwd",),
             earned_by=Positive(workdir, workdir_is_used),
-            holds="a link in the root leads --workdir nowhere outside of it",
-            violated="the command works in a folder of the host",
+            holds="a link in the root does not lead --workdir outside it",
+            violated="the command works in a directory of the host",
             lesson="A process outside a root follows its links on the host; a process inside"
                    " follows them inside.",
             man="7 symlink", mistake="The working directory was entered before the root changed.",
@@ -110,7 +112,7 @@ def rows() -> List[Property]:
 
 
 def workdir_link(stage: Stage) -> Look:
-    """--workdir names a link in the root, which leads to a folder of the host."""
+    """--workdir names a link in the root, which leads to a directory of the host."""
     look = look_of(stage)
     outside = f"{stage.folder}/outside"
     stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
@@ -125,7 +127,7 @@ def workdir_link(stage: Stage) -> Look:
 
 
 def anybody(stage: Stage) -> Look:
-    """Simply started, by whoever it is: with root or without."""
+    """Simply started, by root or by an ordinary user."""
     look = look_of(stage)
     stage.watch()
     look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
@@ -178,7 +180,7 @@ def cwd_is_inside(look: Look) -> Seen:
         return violated(f"its working directory is still the host's {host}")
     if place("PROBE/cwd") == place("PROBE/root"):
         if look.answer("cwd").get("path") == "/":
-            return holds("/proc/PID/cwd is /proc/PID/root, and getcwd(2) says /")
+            return holds("/proc/PID/cwd is /proc/PID/root, and getcwd(2) returns /")
         return violated(f"getcwd(2) says {look.answer('cwd')}")
     raise ProbeBroke(f"its working directory is {look.fact('cwd')}")
 
@@ -186,11 +188,11 @@ def cwd_is_inside(look: Look) -> Seen:
 def workdir_stays_inside(look: Look) -> Seen:
     run, outside = look.run("run"), look.fact("outside")
     if outside:
-        return violated(f"the command works in the host's folder: there is now {list(outside)}")
+        return violated(f"the command works in the host's directory: there is now {list(outside)}")
     if not look.answers.get("hello"):
         return does_not_start(run)
     if outside == {} and look.answer("cwd").get("ok"):
-        return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's folder")
+        return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's directory")
     raise ProbeBroke(look.tell_runs())
 
 

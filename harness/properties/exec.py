@@ -21,9 +21,10 @@ def rows() -> List[Property]:
         Property(
             name="exit_status_is_the_commands", since="01", scene=inside,
             observe=ended_with_its_status,
-            holds="37, when the command leaves with 37", violated="another status",
-            lesson="Scripts and CI decide by the exit status alone.",
-            man="2 wait", mistake="The wait status was returned: the status is in its second byte.",
+            holds="37, when the command exits with 37", violated="another status",
+            lesson="Scripts and CI systems decide by the exit status alone.",
+            man="2 wait", mistake="The program returned the wait status; the exit status is its"
+                                  " second byte.",
             command="{stage} -- /bin/sh -c 'exit 37'; echo $?"),
         Property(
             name="killed_is_128_plus_signal", since="01", scene=killed,
@@ -46,29 +47,30 @@ def rows() -> List[Property]:
             observe=exit_status_is("not executable", 126),
             earned_by=Positive(inside),
             holds="126, when the command cannot be executed", violated="another status",
-            lesson="126 says: it is there, look at its mode.",
+            lesson="126 means that the file exists, but cannot be executed: look at its mode.",
             man="8 chroot", mistake="ENOENT and EACCES were treated alike.",
             command="{stage} -- /etc/passwd; echo $?"),
         Property(
             name="wrong_option_is_125", since="01", scene=wrong_option, observe=wrong_option_stops,
             earned_by=Positive(inside),
-            holds="125 for an option that there is not, and the command does not run",
+            holds="125 for an option that does not exist, and the command does not run",
             violated="the command runs, or another status",
-            lesson="125 is the container's own failure, which no command should be blamed for.",
+            lesson="125 means that the container failed, so that nobody blames the command.",
             man="8 chroot", mistake="Unknown options are ignored.",
             command="{stage} --no-such-option -- /bin/true; echo $?"),
         Property(
             name="errors_are_told", since="01", scene=wrong_option, observe=errors_are_told,
             earned_by=Positive(inside),
             holds="one line on stderr, perhaps a hint", violated="silence, or a flood",
-            lesson="An error that is not reported can only be guessed.",
+            lesson="Without a report, a user can only guess what failed.",
             man="3 err", mistake="A failed call was not reported.",
             command="{stage} --no-such-option -- /bin/true"),
         Property(
             name="arguments_are_kept", since="01", scene=hard_words, asks=("arguments",),
             observe=arguments_are_kept,
             holds="the words arrive as they were given", violated="other words arrive",
-            lesson="A word keeps its spaces, quotes and stars: no shell reads it on the way.",
+            lesson="A word keeps its spaces, quotes and asterisks, because no shell reads it on"
+                   " the way.",
             man="2 execve", mistake="The words were joined and given to a shell.",
             command="{stage} -- /bin/echo 'a  b' '*'"),
         Property(
@@ -81,7 +83,7 @@ def rows() -> List[Property]:
         Property(
             name="env_option_works", since="01", scene=variable, observe=given_variable_arrives,
             holds="--env's variable is in the environment", violated="it is not",
-            lesson="The environment is how containers are configured.",
+            lesson="Containers are configured by their environment.",
             man="7 environ", mistake="--env is ignored, or set in the parent only.",
             command="{stage} -e A=1 -- /bin/sh -c 'echo $A'"),
         Property(
@@ -94,21 +96,23 @@ def rows() -> List[Property]:
             name="descriptors_are_closed", since="01", scene=inside,
             observe=descriptors_are_closed,
             holds="the command has the descriptors 0, 1 and 2", violated="it has more",
-            lesson="A descriptor is a key: it opens a file of the host, past every root directory.",
-            man="2 close_range", mistake="What the caller left open was inherited.",
+            lesson="A descriptor gives access to its file of the host, whatever the root directory"
+                   " is.",
+            man="2 close_range", mistake="The command inherited what the caller left open.",
             command="{stage} -- /bin/sh -c 'ls -l /proc/self/fd' 7</etc/passwd"),
         Property(
             name="inherited_directory_is_closed", since="01", scene=inside, asks=("secret_by_fd",),
             observe=hidden("secret_by_fd", "secret-{nonce}"),
             holds="a directory that the caller had open leads nowhere",
             violated="a file of the host is read through it",
-            lesson="openat(2) from an inherited directory of the host walks the host.",
-            man="2 openat", mistake="What the caller left open was inherited.",
+            lesson="openat(2) with an inherited directory of the host reaches all files of the"
+                   " host.",
+            man="2 openat", mistake="The command inherited what the caller left open.",
             command="{stage} -- /bin/sh -c 'cat /proc/self/fd/8/etc/hostname' 8</"),
         Property(
             name="signal_mask_is_the_callers", since="01", scene=inside, observe=mask_is_clean,
             holds="no signal is blocked, as for the caller", violated="some are",
-            lesson="The mask is inherited over exec(2): a command that cannot be stopped by"
+            lesson="exec(2) keeps the signal mask: a command that cannot be stopped by"
                    " SIGTERM.",
             man="2 sigprocmask",
             mistake="Signals were blocked in the parent, and never unblocked in the child.",
@@ -117,14 +121,16 @@ def rows() -> List[Property]:
             name="umask_is_the_containers", since="01", scene=careful_caller,
             observe=umask_is_022,
             holds="the umask is 0022 though the caller's is 0077", violated="the caller's",
-            lesson="With its caller's umask a container works for one user and not for another.",
-            man="2 umask", mistake="The umask is inherited, like all that nobody sets.",
+            lesson="With its caller's umask, a container works for one user and fails for another.",
+            man="2 umask", mistake="The program does not set the umask, so the command inherits"
+                                   " the caller's.",
             command="(umask 077; {stage} -- /bin/sh -c umask)"),
         Property(
             name="kill_0_stays_inside", since="01", scene=group_killed,
             observe=program_survives,
             holds="kill(0, SIGKILL) in the container leaves the program alone",
-            violated="the program is killed, and all that its caller has started with it",
+            violated="the program is killed, and everything else that its caller started in the"
+                     " same group",
             lesson="kill(0) goes to a process group, whatever namespaces its members are in: a"
                    " script that starts a container would end with it.",
             man="2 kill", mistake="The command has stayed in its caller's process group.",
@@ -134,7 +140,7 @@ def rows() -> List[Property]:
             observe=signals_are_forwarded,
             holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
             violated="it misses some, or gets some twice",
-            lesson="To stop a container, people signal the process that they started.",
+            lesson="To stop a container, users signal the process that they started.",
             man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
             command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
         Property(
@@ -142,8 +148,9 @@ def rows() -> List[Property]:
             control=Control.NONE, seen_failing="the mutant stop_taken_for_the_end",
             holds="a command that is stopped and continued ends with its own status",
             violated="the program ends when its command stops",
-            lesson="Debuggers, `kill -STOP` and Ctrl-Z stop a process; wait(2) can tell that, too.",
-            man="2 wait", mistake="WUNTRACED was given, and WIFSTOPPED not asked for.",
+            lesson="Debuggers, `kill -STOP` and Ctrl-Z stop a process; wait(2) can report that,"
+                   " too.",
+            man="2 wait", mistake="The program passed WUNTRACED, but did not check WIFSTOPPED.",
             command="{stage} -- /bin/sh -c 'kill -STOP $$; exit 37'; echo $?"),
         Property(
             name="ignored_sigchld_does_no_harm", since="01", scene=sigchld_ignored,
@@ -151,12 +158,13 @@ def rows() -> List[Property]:
             holds="the status arrives though the caller ignores SIGCHLD", violated="it is lost",
             lesson="With SIGCHLD ignored, the kernel reaps children itself, and their status is"
                    " gone.",
-            man="2 wait", mistake="The disposition that the caller left was trusted.",
+            man="2 wait", mistake="The program relied on the disposition that its caller left.",
             command="(trap '' CHLD; {stage} -- /bin/sh -c 'exit 37'; echo $?)"),
         Property(
             name="ctrl_c_arrives_once", since="01", scene=terminal, observe=ctrl_c_arrives_once,
             holds="Ctrl-C is one SIGINT for the command", violated="none, or two",
-            lesson="The terminal signals its whole foreground process group: the command has it.",
+            lesson="The terminal signals its whole foreground process group, so the command has"
+                   " the signal already.",
             man="7 signal", mistake="The parent forwards what the terminal has sent to both.",
             command="{stage} -- /bin/sh -c 'trap \"echo once\" INT; sleep 9'"),
         Property(
@@ -172,7 +180,7 @@ def rows() -> List[Property]:
             holds="the host is as it was before", violated="something is new, or gone",
             lesson="A container that leaves something behind fills the host, one start after"
                    " another.",
-            man="7 namespaces", mistake="Not all was undone on every way out.",
+            man="7 namespaces", mistake="On some way out, the program did not undo everything.",
             command="mount > before; {stage} -- /bin/true; mount | diff before -"),
     ]
 
@@ -180,7 +188,7 @@ def rows() -> List[Property]:
 # --- Scenes ---------------------------------------------------------------------------------------
 
 
-# Words that a shell, or a split at spaces, would change.
+# Words that a shell, or splitting at spaces, would change.
 WORDS = ["two words", "", "$HOME", "*", "quote\"'", "new\nline"]
 
 
@@ -197,7 +205,7 @@ def variable(stage: Stage) -> Look:
 
 
 def statuses(stage: Stage) -> Look:
-    """What the program's exit status tells when the command's does not."""
+    """The exit statuses that are the program's own, not the command's."""
     look = look_of(stage)
     inside = stage.names["in"]
     stage.watch()
@@ -208,7 +216,7 @@ def statuses(stage: Stage) -> Look:
 
 
 def wrong_option(stage: Stage) -> Look:
-    """An option that there is not."""
+    """An option that does not exist."""
     look = look_of(stage)
     stage.watch()
     words = [stage.program, NO_OPTION, *stage.options(), "--", *stage.probe("hello", "exit=37")]
@@ -291,7 +299,7 @@ FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
 
 
 def signals(stage: Stage) -> Look:
-    """Each signal that stops or tells something, sent to the program under test."""
+    """Each signal that stops or notifies a process, sent to the program under test."""
     look = look_of(stage)
     stage.watch()
     run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
@@ -325,16 +333,16 @@ def terminal(stage: Stage) -> Look:
         stage.tell_why_not_started(look, run, "terminal")
         return look
     program = stage.program_of(run)
-    # Stopped, the program cannot forward it before the command has its own: of two that wait for
-    # the same process, the kernel delivers one.
+    # While it is stopped, the program cannot forward the signal before the command has received its
+    # own; if two of one kind are pending for a process, the kernel delivers one.
     stage.agent.signal("STOP", pid=program)
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
     try:
         stage.agent.signal("CONT", pid=program)
     except AgentError:
-        pass  # it has died of it
-    time.sleep(stage.seconds(0.05))  # a second one, if there is, comes at once
+        pass  # the signal has ended it
+    time.sleep(stage.seconds(0.05))  # a second one, if there is one, comes at once
     look.facts["ended_first"] = not is_asleep(stage, program)
     stage.agent.write(run["run"], "\n")
     ended = stage.agent.wait(run["run"], stage.time_limit)
@@ -428,7 +436,8 @@ def workdir_is_used(look: Look) -> Seen:
 
 
 def exit_status_is(run_name: str, status: int):
-    """The status that the program has to leave with, whatever the command said."""
+    """Whether the program exits with the status that it has to return, whatever the command's
+    was."""
     def observe(look: Look) -> Seen:
         if look.problem:
             raise NotStarted(look.problem)
@@ -482,7 +491,7 @@ def signals_are_forwarded(look: Look) -> Seen:
 def ctrl_c_arrives_once(look: Look) -> Seen:
     look.answer("hello")
     if look.fact("ended_first"):
-        return violated("the program itself ends of it, though the command does not: "
+        return violated("the signal ends the program itself, but not the command: "
                         + tell_run({**look.run("terminal"), "stdout": ""}))
     count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
     if count == 1:
@@ -551,7 +560,7 @@ def stdin_arrives(look: Look) -> Seen:
 # --- What the probe is asked ----------------------------------------------------------------------
 
 ASKS: Dict[str, Ask] = {
-    "hello": Ask("hello", Turn.SELF),  # which every scene begins with
+    "hello": Ask("hello", Turn.SELF),  # with which every scene begins
     "arguments": Ask("arguments", Turn.SELF),
     "secret_by_fd": Ask("read_from=8,{secret}"),
 }

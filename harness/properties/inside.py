@@ -1,4 +1,4 @@
-"""The scenes that several stages need. Of `inside` most rows read."""
+"""The scenes that several stages need. Most rows look at `inside`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def make_host_ipc(stage: Stage) -> None:
 
 
 def start_servers(stage: Stage) -> Json:
-    """On the host: at its loopback, and at an abstract socket. They are proved to answer."""
+    """Two servers on the host, at its loopback and at an abstract socket. Both are proved to
+    answer."""
     text = f"served-{stage.nonce}"
     port = stage.names["port"]
     verbs = [f"serve=127.0.0.1,{port},{text}", f"serve_abstract=box-{stage.nonce},{text}",
@@ -48,7 +49,7 @@ def start_servers(stage: Stage) -> Json:
 
 
 def missing_asks(stage: Stage) -> Dict[str, NotTestable]:
-    """The questions that prove nothing on this host: what they are about is not there."""
+    """The asks that prove nothing on this host, because it lacks what they are about."""
     files = {"secret": stage.names["secret"], "private": f"{stage.root}/private",
              "stranger": f"{stage.root}/theirs", "chown": f"{stage.root}/theirs",
              "planted": f"{stage.root}/etc/planted"}
@@ -68,7 +69,7 @@ def missing_asks(stage: Stage) -> Dict[str, NotTestable]:
 
 
 def missing_calls(stage: Stage) -> Dict[str, NotTestable]:
-    """System calls that this kernel does not have, whoever asks."""
+    """System calls that this kernel does not have, for any caller."""
     verbs = [stage.table[ask].verb for ask in ("int80_calls", "x32_calls", "newer_call")]
     done = stage.agent.run(["probe", stage.nonce, *verbs], program=stage.host_probe,
                            **stage.circumstances())
@@ -92,7 +93,8 @@ def is_shared(stage: Stage, path: str) -> bool:
 
 
 def inside(stage: Stage) -> Look:
-    """Most of the rows: a container that does what it is asked for, is looked at, and goes on."""
+    """For most of the rows: a container that does what it is asked to, is looked at, and goes
+    on."""
     look = look_of(stage)
     victim = start_victim(stage)
     stage.names["victim_pid"] = str(victim["pid"])
@@ -101,7 +103,7 @@ def inside(stage: Stage) -> Look:
     look.missing = missing_asks(stage)
     look.facts["host"] = stage.agent.read("/proc/keys", "/proc/timer_list", "/proc/interrupts")
     if stage.agent.has_own_host:
-        # A mount that only the host is to have.
+        # A mount that only the host should have.
         stage.busybox("mount", "-t", "tmpfs", f"mark-{stage.nonce}", f"{stage.folder}/mark")
     stage.watch()
     files = [{"fd": 3, "path": "/"}, {"fd": 7, "path": stage.names["secret"]},
@@ -116,7 +118,8 @@ def inside(stage: Stage) -> Look:
         return look
     look.facts.update(stage.facts_of_probe(run))
     look.facts["parent_status"] = stage.status_of(stage.program_of(run))
-    # Through its own root: from stage 08a on the directory of --rootfs does not have it.
+    # Through the container's own root, because from stage 08a on the directory of --rootfs does not
+    # contain it.
     look.facts["made"] = stage.agent.stat(
         f"/proc/{look.facts['pid']}/root{stage.names['in']}/tmp/made-{stage.nonce}")
     look.facts["hostname"] = stage.agent.about["hostname"]
@@ -136,14 +139,14 @@ def inside(stage: Stage) -> Look:
 
 
 def change_host(stage: Stage) -> None:
-    """What must not reach the container: the host gets another name, and a mount."""
+    """Changes on the host that must not reach the container: another name, and a mount."""
     stage.busybox("hostname", stage.names["host_hostname"] + "-new")
     stage.busybox("mount", "-t", "tmpfs", stage.nonce, f"{stage.root}/mnt/host")
     stage.agent.make([{"path": f"{stage.root}/mnt/host/seen", "text": f"mount-{stage.nonce}"}])
 
 
 def look_at_host(stage: Stage) -> Json:
-    """What the container must not have reached."""
+    """What the container must not have changed on the host."""
     host = stage.agent.ask("snapshot")
     return {
         "hostname": host["hostname"][0],
@@ -176,12 +179,13 @@ def need_strace(stage: Stage) -> None:
         raise NotTestable("it needs strace: apt-get install strace")
 
 
-# What clone(2) and unshare(2) make namespaces by; not CLONE_NEWTIME, which clone(2) has no bit for.
+# The flags with which clone(2) and unshare(2) make namespaces; without CLONE_NEWTIME, for which
+# clone(2) has no bit.
 NEW_NAMESPACES = 0x7E020000
 PR_SET_SECCOMP = 22
 
 # A call may be one of several ways to the same thing, and do other things as well: clone(2) forks,
-# and a filter cannot look at clone3(2)'s flags. Then it is as on a kernel that does not have it.
+# and a filter cannot look at clone3(2)'s flags. Then it fails as on a kernel that does not have it.
 REFUSALS: Dict[str, List[Json]] = {
     "clone": [{"call": "clone", "argument": 0, "any_of": NEW_NAMESPACES}],
     "clone3": [{"call": "clone3", "error": errno.ENOSYS}],

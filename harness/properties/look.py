@@ -1,4 +1,4 @@
-"""What was seen of a program: a Look, which the observations read."""
+"""What was seen of a program: a Look, from which the observations judge."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.properties.verdict import ROOT, NotStarted, NotTestable, ProbeBroke
 
 
 class Turn(enum.IntEnum):
-    """When the probe does what it is asked for; within a turn, in the order of the stages."""
+    """When the probe does what it is asked to; within a turn, in the order of the stages."""
 
-    SELF = 0  # what it is told of itself
-    SECRET = 1  # whether the host's secret is to be had
-    LOOK = 2  # what else there is, and may be done
+    SELF = 0  # what it reads about itself
+    SECRET = 1  # whether it can reach the host's secret
+    LOOK = 2  # what else exists, and what it may do
     ATTACK = 3  # what no container needs
     LATE = 4  # after the host has been looked at, and has changed its name and mounted something
     LAST = 5  # what may uncover the root
@@ -41,7 +41,7 @@ class Look:
     identity: str
     names: Dict[str, str]
     ordinary: Tuple[int, int] = HOST.ordinary
-    table: Mapping[str, Ask] = dataclasses.field(default_factory=dict)  # all that can be asked
+    table: Mapping[str, Ask] = dataclasses.field(default_factory=dict)  # what can be asked
     answers: Dict[str, List[Json]] = dataclasses.field(default_factory=dict)
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: Dict[str, Json] = dataclasses.field(default_factory=dict)
@@ -49,7 +49,7 @@ class Look:
     missing: Dict[str, NotTestable] = dataclasses.field(default_factory=dict)  # by ask
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
-    ran: bool = False  # whether the program was seen to run a command at all
+    ran: bool = False  # whether the program has run a command at all
     lacking: str = ""  # an option that the program says it does not know
 
     @property
@@ -109,7 +109,7 @@ PANICS = ("panic:", "fatal error:")
 
 
 def last_error(stderr: str) -> str:
-    """The line in which a program says why it gave up: the last one, as a rule."""
+    """The line in which a program says why it gave up: usually the last one."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(PANICS):  # after which Go tells where
@@ -119,7 +119,7 @@ def last_error(stderr: str) -> str:
 
 
 def tell_run(run: Json) -> str:
-    """A run in one line: what it said last, how it ended, and the end of what it wrote."""
+    """A run in one line: its last message, how it ended, and the end of its output."""
     if run["why"] == "time limit":
         end = "did not end within the time limit"
     elif run["why"] == "output limit":

@@ -1,4 +1,4 @@
-"""What a property is, and what came of testing it. Writers and graders know only this."""
+"""What a property is, and the result of testing it. Writers and graders depend only on this."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Positive:
 
     scene: Scene
     observe: Optional[Callable[[Look], Seen]] = None  # default: the command runs
-    identity: str = ""  # who starts it; default: who starts the other
+    identity: str = ""  # the user who starts it; default: the same as for the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Property:
     violated: str  # what is seen when it does not
     lesson: str  # why it matters
     man: str
-    mistake: str  # the likely one; never the solution
+    mistake: str  # the likely mistake; never the solution
     command: str  # to paste; {stage} is the program, {root} a root directory with busybox in it
     until: str = ""  # the stage from which on a later layer replaces it
     points: int = 1
@@ -102,7 +102,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came of a case. Everything that a writer needs is here."""
+    """The result of a case. Everything that a writer needs is here."""
 
     case: Case
     outcome: Outcome
@@ -145,12 +145,12 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """What came of one submission: of its promises, not of controls."""
+    """The results of one submission: those of its promises, without the controls."""
 
     name: str  # whose it is
     stage: str  # "05"
     results: Sequence[Result]
-    problem: str = ""  # why it could not be graded, in one line: then nothing is earned
+    problem: str = ""  # why it could not be graded, in one line: then it earns nothing
     log: str = ""  # the end of what its build wrote
     seconds: float = 0.0
 
@@ -177,7 +177,7 @@ class Grade:
 
 
 def hints(result: Result, level: int) -> List[Tuple[str, str]]:
-    """What to tell somebody whose property does not hold, more at each level: where to look, the
+    """Hints for a student whose property does not hold, one more at each level: where to look, the
     concept, the man page. Never the code."""
     row = result.case.property
     told = [("look", result.command), ("concept", row.lesson),

@@ -43,9 +43,11 @@ def rows() -> List[Property]:
         Property(
             name="command_is_pid_1", since="04", scene=inside, observe=is_pid_1,
             holds="the last number of NSpid is 1", violated="NSpid has no number 1 inside",
-            lesson="The first process of a PID namespace is its init: with it all others end.",
+            lesson="The first process of a PID namespace is its init: when it ends, the kernel"
+                   " kills all others.",
             man="7 pid_namespaces",
-            mistake="The command was forked once more than needed, or not born in the namespace.",
+            mistake="The program forked once more than needed, or the command was not born in the"
+                    " namespace.",
             command=SHELL + " 'echo $$'"),
         Property(
             name="proc_is_mounted", since="04", scene=inside, asks=("proc",),
@@ -74,7 +76,7 @@ def rows() -> List[Property]:
             name="hostname_is_own", since="04", scene=named, asks=("hostname",),
             observe=hostname_is_own,
             holds="the name that --hostname gave", violated="the host's name",
-            lesson="A container is told apart by its name, in prompts and in logs.",
+            lesson="In prompts and logs, users recognize a container by its name.",
             man="7 uts_namespaces", mistake="--hostname is not set in the new UTS namespace.",
             command="{stage} --rootfs {root} --hostname box -- /bin/hostname"),
         Property(
@@ -88,8 +90,8 @@ def rows() -> List[Property]:
         Property(
             name="hosts_name_is_kept", since="04", scene=named, observe=hosts_name_is_kept,
             control=Control.NONE, seen_failing="the mutant sethostname_before_clone",
-            holds="the host is called as before while the container runs",
-            violated="the host is called like the container",
+            holds="the host keeps its name while the container runs",
+            violated="the host has the container's name",
             lesson="The name belongs to the UTS namespace of the process that sets it.",
             man="2 sethostname", mistake="--hostname was set by the parent.",
             command="{stage} --rootfs {root} --hostname box -- /bin/sleep 5 & hostname"),
@@ -98,7 +100,7 @@ def rows() -> List[Property]:
             asks=("hostname", "hostname_again"), observe=hosts_new_name_is_hidden,
             holds="still its own name when the host changes its name",
             violated="the host's new name",
-            lesson="The two names have nothing to do with each other.",
+            lesson="Each UTS namespace has its own copy of the name.",
             man="7 uts_namespaces", mistake="CLONE_NEWUTS is missing.",
             command=SHELL + " 'sleep 5; hostname' & hostname other"),
         Property(
@@ -121,7 +123,8 @@ def rows() -> List[Property]:
             name="sysv_ipc_stays_inside", since="04", scene=inside, asks=("make_sysv",),
             observe=sysv_made_inside_stays_inside,
             holds="the host does not list the container's queue", violated="the host lists it",
-            lesson="With its namespace go all of its queues: nothing is left on the host.",
+            lesson="The kernel removes all queues of an IPC namespace together with it, so none is"
+                   " left on the host.",
             man="7 ipc_namespaces", mistake="CLONE_NEWIPC is missing.",
             command=SHELL + " 'ipcmk -Q'; ipcs -q"),
         Property(
@@ -158,8 +161,9 @@ def rows() -> List[Property]:
         Property(
             name="mounts_are_private", since="04", scene=inside, observe=mounts_are_private,
             holds="no mount of the namespace is shared or a slave", violated="some are",
-            lesson="/proc/PID/mountinfo tells of each mount whether it propagates.",
-            man="7 mount_namespaces", mistake="Not all mounts were made private: MS_REC is needed.",
+            lesson="/proc/PID/mountinfo shows for each mount whether it propagates.",
+            man="7 mount_namespaces", mistake="Only some mounts were made private: MS_REC is"
+                                              " missing.",
             command=SHELL + " 'grep -E \"shared|master\" /proc/self/mountinfo'"),
         Property(
             name="no_namespaces_no_start", since="04", scene=namespaces_fail,
@@ -168,25 +172,26 @@ def rows() -> List[Property]:
             holds="when namespaces cannot be made, the command does not run",
             violated="it runs in the host's",
             lesson="A container that starts with less isolation than asked for is worse than none.",
-            man="2 clone", mistake="The result of the call was not looked at.",
+            man="2 clone", mistake="The result of the call was not checked.",
             command="strace -f -e inject=clone3,unshare:error=EPERM " + SHELL + " hostname"),
         Property(
             name="hostile_proc_stays_inside", since="04", scene=hostile_proc,
             observe=proc_stays_inside, control=Control.NONE,
             seen_failing="stage 04 with mount_proc() before change_root(), on root + /proc",
             earned_by=Positive(inside),
-            holds="a root whose /proc is a link to the host's folder mounts nothing there",
-            violated="procfs is mounted on the host's folder",
+            holds="with a root whose /proc is a link to a directory of the host, nothing is"
+                  " mounted there",
+            violated="procfs is mounted on the host's directory",
             lesson="A process outside a root follows the links in it: they lead wherever the"
                    " author of the root wants.",
-            man="7 symlink", mistake="The root's /proc was named from outside of the root.",
+            man="7 symlink", mistake="The root's /proc was looked up from outside the root.",
             command="ln -sfn /srv {root}/proc; " + SHELL + " 'cat /proc/self/mountinfo'"),
     ]
 
 
 # --- Scenes ---------------------------------------------------------------------------------------
 
-PROC_MAGIC = 0x9FA0  # what statfs(2) calls a procfs
+PROC_MAGIC = 0x9FA0  # the type that statfs(2) returns for a procfs
 
 
 def named(stage: Stage) -> Look:
@@ -216,7 +221,7 @@ def default_hostname(stage: Stage) -> Look:
 
 
 def hostile_proc(stage: Stage) -> Look:
-    """A root in which /proc is a link to a folder of the host."""
+    """A root in which /proc is a link to a directory of the host."""
     look = look_of(stage)
     outside = f"{stage.folder}/outside"
     stage.agent.ask("remove", paths=[f"{stage.root}/proc"])
@@ -273,7 +278,7 @@ def host_processes_are_safe(look: Look) -> Seen:
     if not look.fact("victim_lives"):
         return violated(f"process {look.names['victim_pid']} of the host was killed")
     if answer.get("errno") in ("ESRCH", "EPERM"):
-        return holds(f"kill(2) said {answer['errno']}, and the host's process lives")
+        return holds(f"kill(2) returned {answer['errno']}, and the host's process lives")
     raise ProbeBroke(str(answer))
 
 

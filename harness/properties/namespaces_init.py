@@ -30,18 +30,19 @@ def rows() -> List[Property]:
             holds="SIGKILL for the program ends all of the container, though the command has called"
                   " prctl(PR_SET_PDEATHSIG, 0)",
             violated="the command goes on alone",
-            lesson="What a process has asked the kernel for itself, the program that it becomes can"
-                   " revoke.",
-            man="2 prctl", mistake="PR_SET_PDEATHSIG is all that ties the container to its parent.",
+            lesson="Whatever a process has asked of the kernel for itself, the program that it"
+                   " executes can revoke.",
+            man="2 prctl", mistake="Only PR_SET_PDEATHSIG ties the container to its parent.",
             command=SHELL + " 'python3 -c \"import ctypes, time; ctypes.CDLL(None).prctl(1, 0);"
                             " time.sleep(99)\"' & sleep 1; kill -9 $!; ps -ef | grep python3"),
         Property(
             name="early_death_is_noticed", since="04", scene=parent_killed_early,
             observe=nothing_outlives,
             earned_by=Positive(parent_killed),
-            holds="no container remains of a program that is killed while it sets up",
+            holds="no container remains if the program is killed during the set-up",
             violated="the command starts all the same",
-            lesson="A parent that dies before the child asks for its signal sends none.",
+            lesson="If the parent dies before the child asks for the signal, the kernel sends"
+                   " none.",
             man="2 prctl",
             mistake="After PR_SET_PDEATHSIG the child did not check whether its parent still"
                     " lives.",
@@ -55,7 +56,7 @@ def rows() -> List[Property]:
         Property(
             name="init_reaps_orphans", since="04", scene=with_init, observe=orphans_are_reaped,
             control=Control.OTHER_SCENE, control_scene=without_init,
-            holds="with --init no zombie stays", violated="a zombie stays",
+            holds="with --init no zombie remains", violated="a zombie stays",
             lesson="Orphans become children of PID 1; if it does not wait for them, they stay.",
             man="2 wait",
             mistake="PID 1 waits for the command alone, and not for its other children.",
@@ -64,7 +65,7 @@ def rows() -> List[Property]:
             name="init_reaps_all_orphans", since="04", scene=orphans_with_init,
             observe=orphans_are_reaped, control=Control.OTHER_SCENE,
             control_scene=orphans_without_init,
-            holds="with --init no zombie stays of orphans that end together",
+            holds="with --init no zombie remains when orphans end together",
             violated="some stay",
             lesson="Signals of one kind do not queue: one SIGCHLD may stand for many children.",
             man="7 signal", mistake="There is one waitpid(2) for each SIGCHLD, instead of a loop.",
@@ -84,9 +85,9 @@ def rows() -> List[Property]:
             control_scene=terminated_without_init,
             holds="with --init SIGTERM ends a command without handlers, with 143",
             violated="nothing happens, or another status",
-            lesson="The kernel discards what PID 1 has no handler for.",
+            lesson="The kernel discards signals for which PID 1 has no handler.",
             man="7 pid_namespaces",
-            mistake="PID 1 does not forward, or leaves with its own status.",
+            mistake="PID 1 does not forward the signal, or exits with a status of its own.",
             command="{stage} --rootfs {root} --init -- /bin/sleep 99 & kill $!; wait $!; echo $?"),
     ]
 
@@ -100,7 +101,7 @@ def parent_killed(stage: Stage) -> Look:
 
 
 def parent_killed_after_revoking(stage: Stage) -> Look:
-    """The same, when the command has told the kernel that it wants no signal of it."""
+    """The same, after the command has told the kernel that it wants no such signal."""
     return parent_killed_after(stage, "no_death_signal")
 
 
@@ -119,7 +120,8 @@ def parent_killed_after(stage: Stage, *verbs: str) -> Look:
 
 
 def start_again(stage: Stage) -> None:
-    """What the kernel does not tie to a process, a killed parent leaves: until the next start."""
+    """A killed parent leaves what the kernel does not tie to a process, until the next start
+    removes it."""
     stage.run(stage.probe("hello"))
 
 
@@ -144,10 +146,11 @@ def parent_killed_early(stage: Stage) -> Look:
     end = time.monotonic() + stage.time_limit
     seen = 0
     while time.monotonic() < end:
-        # What is a child of strace's is what has survived; strace itself stays as long.
+        # A child of strace is a process that has survived; strace itself stays as long.
         left = [process for process in stage.agent.processes()
                 if process["pid"] not in (run["pid"], parent) and process["state"] != "Z"]
-        # Seen once, it may be about to die: on a busy machine our kill is late.
+        # A process that is seen once may be about to die, because on a busy machine our kill is
+        # late.
         seen += any(process["argv"][:1] == command[:1] for process in left)
         if not left or seen == 5:
             break  # it has ended, or the command has started all the same
@@ -266,7 +269,7 @@ def terminated_with_init(stage: Stage) -> Look:
 
 
 def terminated_without_init(stage: Stage) -> Look:
-    """The same without: for PID 1 the kernel discards what it has no handler for."""
+    """The same without --init: the kernel discards signals for which PID 1 has no handler."""
     return terminated_in(stage)
 
 
@@ -313,4 +316,4 @@ def term_ends_the_command(look: Look) -> Seen:
     return violated(f"after 0.4 s: {tell_run({**run, 'stdout': ''})}")
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

@@ -27,16 +27,16 @@ def rows() -> List[Property]:
         Property(
             name="hosts_loopback_is_refused", since="08c", scene=inside, asks=("host_port",),
             observe=host_does_not_answer("host_port"),
-            holds="what answers at the host's 127.0.0.1 does not answer inside",
+            holds="a server at the host's 127.0.0.1 does not answer inside",
             violated="it answers",
-            lesson="A program that listens at localhost only trusts every process that can"
+            lesson="A server that listens only on localhost trusts every process that can"
                    " connect.",
             man="7 network_namespaces", mistake="The container shares the host's network.",
             command=SHELL + " 'wget -O - http://127.0.0.1:8000'"),
         Property(
             name="abstract_sockets_are_refused", since="08c", scene=inside, asks=("host_abstract",),
             observe=host_does_not_answer("host_abstract"),
-            holds="an abstract socket of the host's does not answer inside", violated="it answers",
+            holds="an abstract socket of the host does not answer inside", violated="it answers",
             lesson="Abstract sockets have no file and no mode: only the network namespace guards"
                    " them.",
             man="7 unix", mistake="The container shares the host's network.",
@@ -62,8 +62,8 @@ def rows() -> List[Property]:
             control_scene=not_published,
             holds="the host reaches the container at localhost and the published port",
             violated="there is no answer",
-            lesson="What comes from the host itself goes another way than what comes from outside.",
-            man="8 nft", mistake="The port is translated in prerouting only.",
+            lesson="Packets from the host itself take another path than packets from outside.",
+            man="8 nft", mistake="The port is translated in the prerouting hook only.",
             command="{stage} --rootfs {root} -p 8080:80 -- /bin/httpd -f & wget -O -"
                     " localhost:8080"),
         Property(
@@ -83,8 +83,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant rules_instead_of_a_proxy",
             holds="after nft flush ruleset, too, no packet gets to the host's 127.0.0.1",
             violated="it arrives",
-            lesson="Rules can be flushed by anybody who reloads a firewall; what was shut before"
-                   " them stays shut.",
+            lesson="An administrator who reloads a firewall flushes the rules; a port that was"
+                   " closed without rules stays closed.",
             man="8 nft", mistake="route_localnet is on, and only a rule makes up for it.",
             command="{stage} --network bridge --rootfs {root} -p 8080:80 -- ./forge & nft flush"
                     " ruleset"),
@@ -95,7 +95,7 @@ def rows() -> List[Property]:
             holds="the host has no IPv6 at the container's links", violated="it has",
             lesson="By router advertisements a neighbour becomes the host's router:"
                    " CVE-2020-13401.",
-            man="7 ipv6", mistake="Only IPv4 was thought of: a new link has IPv6 by itself.",
+            man="7 ipv6", mistake="Only IPv4 was considered, but a new link has IPv6 by default.",
             command="{stage} --network bridge --rootfs {root} -- /bin/sh & ip -6 address"),
         Property(
             name="forwarding_is_switched_back", since="08c", scene=at_bridge, identities=(ROOT,),
@@ -104,7 +104,7 @@ def rows() -> List[Property]:
             holds="afterwards the host's links forward as they did before",
             violated="one forwards that did not",
             lesson="A host that forwards is a router for all of its networks.",
-            man="7 ip", mistake="ip_forward is switched on, and never off.",
+            man="7 ip", mistake="ip_forward is switched on, but never switched off again.",
             command="{stage} --network bridge --rootfs {root} -- /bin/true; sysctl -a | grep"
                     " forwarding"),
         Property(
@@ -114,13 +114,13 @@ def rows() -> List[Property]:
             violated="it does not know the name, or gets no answer",
             lesson="A bridge is a switch: every container with a link to it can talk to the"
                    " others.",
-            man="5 hosts", mistake="The names are written at the start, and never again.",
+            man="5 hosts", mistake="The names are written at the start, and never updated.",
             command="{stage} --network bridge --rootfs {root} -- /bin/ping later"),
         Property(
             name="gateway_is_not_the_host", since="08c", scene=by_pasta, identities=(ROOT,),
             observe=asked_one_is_not_reached, control=Control.NONE,
             seen_failing="the mutant pasta_maps_the_gateway",
-            holds="behind the gateway's address is not the host's loopback", violated="it is",
+            holds="the gateway's address does not lead to the host's loopback", violated="it is",
             lesson="pasta and slirp4netns offer the host's loopback, unless told not to.",
             man="1 pasta", mistake="--no-map-gw is missing.",
             command="{stage} --network pasta --rootfs {root} -- /bin/wget -O - 198.51.100.2:8000"),
@@ -136,7 +136,7 @@ def need_bridge(stage: Stage) -> None:
 
 
 def published_in(stage: Stage, *options: str) -> Look:
-    """A server in the container, and who asks it on the host; a packet forged in the container."""
+    """A server in the container, and a client on the host; a packet forged in the container."""
     look = look_of(stage)
     need_bridge(stage)
     port, text = stage.names["port"], f"served-{stage.nonce}"
@@ -175,7 +175,7 @@ def need_own_host(stage: Stage) -> None:
 
 
 def rules_flushed(stage: Stage) -> Look:
-    """A packet is forged in the container when somebody on the host has flushed the rules."""
+    """A packet is forged in the container after a user on the host has flushed the rules."""
     look = look_of(stage)
     need_bridge(stage)
     need_own_host(stage)
@@ -204,7 +204,7 @@ INET6 = "/proc/sys/net/ipv6/conf"
 def links_with_ipv6(stage: Stage) -> List[str]:
     """The host's links that give themselves an IPv6 address: at once, or when there is a carrier.
 
-    Not the ports of a bridge, which hand all packets over to it.
+    Not the ports of a bridge, which pass all packets to it.
     """
     ports = [line.split(":")[1].split("@")[0].strip()
              for line in stage.busybox("ip", "-o", "link")["stdout"].splitlines()
@@ -312,8 +312,8 @@ def was_served(answer: Dict, text: str, good: Callable[[str], Seen],
         return good(f"{text!r} was read")
     if answer.get("errno") in NOBODY_THERE:
         return bad(f"connect(2) said {answer['errno']}")
-    if answer.get("errno") == "EAGAIN" and good is holds:  # somebody holds the port, no more
-        return bad("who took the connection said nothing")
+    if answer.get("errno") == "EAGAIN" and good is holds:  # the port is held open, but nothing more
+        return bad("the server took the connection but sent nothing")
     raise ProbeBroke(f"neither {text!r} nor that nobody is there: {answer}")
 
 

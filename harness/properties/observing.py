@@ -9,7 +9,7 @@ from harness.properties.verdict import ProbeBroke, Seen, holds, violated
 
 
 def hidden(ask: str, secret: str):
-    """Is the text that is proved to be on the host kept from the probe?"""
+    """Is the text, which is proved to be on the host, out of reach for the probe?"""
     def observe(look: Look) -> Seen:
         answer = look.answer(ask)
         wanted = secret.format_map(look.names)
@@ -28,7 +28,7 @@ def refused(ask: str, *errors: str):
         if answer.get("ok"):
             return violated("the kernel did it")
         if answer.get("errno") in errors:
-            return holds(f"the kernel said {answer['errno']}")
+            return holds(f"the kernel returned {answer['errno']}")
         raise ProbeBroke(f"neither done nor one of {', '.join(errors)}: {answer}")
     return observe
 
@@ -40,7 +40,7 @@ def allowed(ask: str, *errors: str):
         if answer.get("ok"):
             return holds("it worked")
         if answer.get("errno") in errors:
-            return violated(f"the kernel said {answer['errno']}")
+            return violated(f"the kernel returned {answer['errno']}")
         raise ProbeBroke(f"neither done nor one of {', '.join(errors)}: {answer}")
     return observe
 
@@ -78,7 +78,7 @@ def mount_options(look: Look, point: str) -> List[str]:
 
 
 def does_not_start(run: Dict) -> Seen:
-    """Of a start that must not be: the command has not run. Has the program given up?"""
+    """For a start that must fail: the command has not run. Has the program given up?"""
     if run["why"] == "ended":
         quiet = "" if run.get("exit") != 0 else ", though it calls that a success"
         return holds(f"it does not start{quiet}: {tell_run(run)}")
@@ -86,11 +86,12 @@ def does_not_start(run: Dict) -> Seen:
 
 
 def nothing_is_outside(look: Look, held: bool) -> Seen:
-    """Of a start that wanted to write in a folder of the host: has it? Whether it runs is all one.
+    """For a start that tries to write in a directory of the host: has it? Whether the command runs
+    does not matter.
     """
     outside, run = look.fact("outside"), look.run("run")
     if outside:
-        return violated(f"on the host there is now {list(outside)} in the folder outside")
+        return violated(f"on the host there is now {list(outside)} in the directory outside")
     if outside == {}:
         return holds("nothing was made outside; it started" if held else
                      f"nothing was made outside; {tell_run({**run, 'stdout': ''})}")
@@ -98,7 +99,8 @@ def nothing_is_outside(look: Look, held: bool) -> Seen:
 
 
 def stops_or(inner: Callable[[Look], Seen]):
-    """When a call of the set-up fails, the command must not run, or be isolated all the same."""
+    """When a call of the set-up fails, the command must not run, or must be isolated
+    nevertheless."""
     def observe(look: Look) -> Seen:
         if not look.answers.get("hello"):
             return does_not_start(look.run("run"))

@@ -1,4 +1,4 @@
-"""Stage 08a: layers, of which only the uppermost is written."""
+"""Stage 08a: layers, of which only the uppermost is ever written to."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def rows() -> List[Property]:
         Property(
             name="rootfs_is_not_changed", since="08a", scene=changes,
             observe=lower_is_unchanged,
-            holds="the files of --rootfs are as before, whatever was done to them inside",
-            violated="what was done inside was done to them",
+            holds="the files of --rootfs are as before, whatever the container did to them",
+            violated="the container changed the files themselves",
             lesson="overlayfs copies a file up before the first write: below, nothing is ever"
                    " written.",
-            man="8 mount", mistake="The root is the directory itself, and no layer lies upon it.",
+            man="8 mount", mistake="The root is the directory itself, without a layer on top of"
+                                   " it.",
             command="{stage} --rootfs {root} -- /bin/rm /bin/sh; ls {root}/bin"),
         Property(
             name="changes_are_seen_inside", since="08a", scene=changes,
             observe=changes_are_seen, control=Control.OTHER_SCENE,
             control_scene=changes_refused,
-            holds="files can be written, removed, renamed; a folder removed and made again",
-            violated="something of it is refused, or not seen",
-            lesson="What hides a removed file, and what a folder hides, is kept in the upper"
-                   " layer: as device 0:0, and as an extended attribute that a user namespace may"
-                   " set.",
+            holds="files can be written, removed, renamed; a directory removed and made again",
+            violated="one of these is refused, or has no effect",
+            lesson="The upper layer records what is hidden: a removed file as a device 0:0, and a"
+                   " hidden directory by an extended attribute that a user namespace may set.",
             man="8 mount", mistake="overlayfs was mounted in a user namespace without userxattr.",
             command="{stage} --rootfs {root} -- /bin/sh -c 'rm -r /etc && mkdir /etc'"),
         Property(
@@ -50,7 +50,8 @@ def rows() -> List[Property]:
             observe=second_starts_afresh,
             holds="a second container does not see what the first one writes",
             violated="it sees it",
-            lesson="Layers below are shared by all, the one above belongs to one.",
+            lesson="All containers share the lower layers; the upper layer belongs to one"
+                   " container.",
             man="8 mount", mistake="Both have the same upper layer, or none.",
             command="{stage} --rootfs {root} -- /bin/sh -c 'touch /x; sleep 9' & {stage} --rootfs"
                     " {root} -- /bin/ls /"),
@@ -60,7 +61,8 @@ def rows() -> List[Property]:
             control_scene=one_after_the_other,
             holds="with the same --keep, the second container finds what the first has written",
             violated="it does not",
-            lesson="An upper layer is a folder like any other: to be kept, it has to be on a disk.",
+            lesson="An upper layer is a directory like any other: to be kept, it has to be on a"
+                   " disk.",
             man="8 mount", mistake="--keep is ignored.",
             command="{stage} --rootfs {root} --keep /tmp/kept -- /bin/touch /x; ls /tmp/kept"),
         Property(
@@ -68,8 +70,9 @@ def rows() -> List[Property]:
             observe=second_is_refused, control=Control.OTHER_SCENE, control_scene=two_at_once,
             earned_by=Positive(one_after_the_other_kept, second_goes_on),
             holds="a second container with the same --keep gets 125", violated="it runs",
-            lesson="Two overlays with one upper layer: the kernel calls the outcome undefined.",
-            man="2 flock", mistake="The folder is not locked.",
+            lesson="If two overlays share an upper layer, the result is undefined, says the"
+                   " kernel's documentation.",
+            man="2 flock", mistake="The directory is not locked.",
             command="{stage} --keep /tmp/kept -- /bin/sleep 9 & {stage} --keep /tmp/kept --"
                     " /bin/true"),
         Property(
@@ -78,24 +81,25 @@ def rows() -> List[Property]:
             control_scene=layers_swapped,
             holds="of two layers with the same file, the one that was named last is seen",
             violated="the other one is",
-            lesson="overlayfs' lowerdir names the uppermost first; images, and people, the lowest.",
-            man="8 mount", mistake="The layers are stacked upside down.",
+            lesson="overlayfs's lowerdir lists the uppermost layer first; images, and users, list"
+                   " the lowest first.",
+            man="8 mount", mistake="The layers are stacked in the wrong order.",
             command="{stage} --rootfs {root} --layer /tmp/low --layer /tmp/high -- /bin/ls /"),
         Property(
             name="whiteout_hides_a_file", since="08a", scene=whiteouts,
             observe=whiteout_hides, control=Control.OTHER_SCENE, control_scene=no_whiteouts,
             holds="a layer's .wh.NAME hides NAME of the layers below", violated="NAME is there",
-            lesson="A layer can only add: what it takes away it has to mark, and tar and overlayfs"
-                   " mark it differently.",
+            lesson="A layer can only add files: it has to mark what it removes, and tar and"
+                   " overlayfs mark it differently.",
             man="8 mount", mistake=".wh. files were unpacked as they are.",
             command="touch .wh.link; tar cf x.tar .wh.link; {stage} --rootfs {root} --layer x.tar"
                     " -- /bin/ls /"),
         Property(
             name="opaque_folder_hides_all_below", since="08a", scene=whiteouts,
             observe=opaque_hides, control=Control.OTHER_SCENE, control_scene=no_whiteouts,
-            holds="in a folder with .wh..wh..opq, nothing of the layers below is seen",
+            holds="in a directory with .wh..wh..opq, nothing of the layers below is seen",
             violated="it is seen",
-            lesson="Folders of several layers are merged, unless one says that it is a new one.",
+            lesson="Directories of several layers are merged, unless one is marked as opaque.",
             man="8 mount", mistake=".wh..wh..opq did not become an attribute that overlayfs reads.",
             command="mkdir bin; touch bin/.wh..wh..opq; tar cf x.tar bin; {stage} --rootfs {root}"
                     " --layer x.tar -- /probe 1 list=/bin"),
@@ -104,10 +108,10 @@ def rows() -> List[Property]:
             observe=layer_stays_inside, control=Control.NONE,
             seen_failing="stage 08a with open_how.resolve = 0 in unpack.cc",
             earned_by=Positive(no_whiteouts, layer_is_there),
-            holds="a link in a tar leads no later entry out of the layer",
+            holds="a link in a tar does not lead a later entry out of the layer",
             violated="a file of the host is written",
-            lesson="A tar is a program: link, then write over the link. Unpacked as root, it may"
-                   " write anything anywhere.",
+            lesson="A tar is like a program: first a link, then a file written through the link."
+                   " Unpacked as root, it may write any file of the host.",
             man="2 openat2", mistake="Names in the tar were looked up from the host's root.",
             command="{stage} --rootfs {root} --layer hostile.tar -- /bin/true"),
     ]
@@ -115,7 +119,7 @@ def rows() -> List[Property]:
 
 # --- Scenes ---------------------------------------------------------------------------------------
 
-# What the probe does to a folder of the root, and so what is there before.
+# What the probe does to a directory of the root, and therefore what it contains before.
 CHANGES = {
     "written": "write=/lower/written", "removed": "remove=/lower/removed",
     "renamed": "rename=/lower/renamed,/lower/new", "closed": "close=/lower/closed",
@@ -132,7 +136,7 @@ def make_lower(stage: Stage) -> None:
 
 
 def look_at_lower(stage: Stage) -> Json:
-    """What the host has in that folder: texts, modes, owners."""
+    """What the host has in that directory: texts, modes, owners."""
     paths = [f"{stage.root}/lower/{name}" for name in [*CHANGES, "new", "folder"]]
     texts, places = stage.agent.read(*paths), stage.agent.stat(*paths)
     return {path: [texts[path].get("text"), *(places[path].get(key) for key in (
@@ -177,7 +181,7 @@ def one_after_the_other(stage: Stage) -> Look:
     return twice(stage)
 
 
-# Names that begin with "new" are not watched: what is to be there is no leak.
+# Names that begin with "new" are not watched: a file that is meant to be there is not a leak.
 def keep(stage: Stage) -> List[str]:
     path = f"{stage.folder}/new-kept"
     stage.agent.make([{"kind": "directory", "path": path, "mode": 0o755, **stage.owner}])
@@ -236,7 +240,7 @@ def layers_swapped(stage: Stage) -> Look:
 
 
 def with_tar(stage: Stage, content: bytes) -> List[str]:
-    """The options that lay a tar file upon the root. Its bytes have to be ASCII."""
+    """The options that add a tar file as a layer on the root. Its bytes have to be ASCII."""
     path = f"{stage.folder}/new-layer.tar"
     stage.agent.make([{"path": path, "text": content.decode("ascii"), "mode": 0o644,
                        **stage.owner}])
@@ -255,7 +259,7 @@ def whiteouts_in(stage: Stage, *entries: oci.Entry) -> Look:
 
 
 def whiteouts(stage: Stage) -> Look:
-    """A layer that hides a file, and what is in a folder."""
+    """A layer that hides a file, and the content of a directory."""
     return whiteouts_in(stage, oci.entry("lower/.wh.removed"),
                         oci.entry("lower/folder/.wh..wh..opq"), oci.entry("lower/folder/new"))
 
@@ -266,7 +270,7 @@ def no_whiteouts(stage: Stage) -> Look:
 
 
 def hostile_layer(stage: Stage) -> Look:
-    """A layer that wants to write in a folder of the host: over a link."""
+    """A layer that tries to write in a directory of the host, through a link."""
     look = look_of(stage)
     outside = f"{stage.folder}/outside"
     options = with_tar(stage, oci.tar(oci.link("escape", outside),
@@ -314,8 +318,8 @@ def changes_are_seen(look: Look) -> Seen:
     if (written.startswith(nonce) and renamed.startswith(f"renamed-{nonce}")
             and names == ["closed", "folder", "new", "written"]
             and text_of(look.answers, "list=/lower/folder").get("names") == []):
-        return holds(f"written, removed, renamed; the folder has {', '.join(names)}")
-    return violated(f"the folder has {names}; {written!r}, {renamed!r}")
+        return holds(f"written, removed, renamed; the directory has {', '.join(names)}")
+    return violated(f"the directory has {names}; {written!r}, {renamed!r}")
 
 
 def second_finds(look: Look, found: Callable[[str], Seen], missing: Callable[[str], Seen]) -> Seen:
@@ -393,7 +397,7 @@ def whiteout_hides(look: Look) -> Seen:
 def opaque_hides(look: Look) -> Seen:
     names = names_seen(look, "/lower/folder")
     if names == ["new"]:
-        return holds("the folder has what the layer has, and no more")
+        return holds("the directory has what the layer has, and no more")
     if "file" in names or any(name.startswith(".wh.") for name in names):
         return violated(f"the folder has {names}")
     raise ProbeBroke(f"the folder has {names}")
@@ -403,4 +407,4 @@ def layer_stays_inside(look: Look) -> Seen:
     return nothing_is_outside(look, bool(look.answers.get("hello")))
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

@@ -1,4 +1,4 @@
-"""Stage 08a: layers and images of strangers, and what they bring."""
+"""Stage 08a: layers and images from untrusted sources, and what they bring."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def rows() -> List[Property]:
             observe=no_secret_is_brought, control=Control.OTHER_SCENE,
             control_scene=layer_with_the_secret,
             earned_by=Positive(layer_with_the_secret, secret_is_brought),
-            holds="a hard link in a tar to a link that it has made brings no file of the host's in",
-            violated="the text of a host's file is in the container",
-            lesson="A hard link to a symbolic link is one to the link itself, or to what it leads"
-                   " to: linkat(2) has a flag for each.",
+            holds="a tar that makes a link, and a hard link to that link, brings no file of the"
+                  " host in",
+            violated="the text of a file of the host is in the container",
+            lesson="A hard link to a symbolic link can be one to the link itself or to the link's"
+                   " target: linkat(2) has a flag for that.",
             man="2 linkat", mistake="linkat(2) was told to follow symbolic links.",
             command="{stage} --rootfs {root} --layer hostile.tar -- /bin/cat /brought"),
         Property(
@@ -32,9 +33,9 @@ def rows() -> List[Property]:
             control_scene=layer_of_root,
             holds="a file in a layer has the owner and the mode inside that the tar gives it",
             violated="it has another owner, or another mode",
-            lesson="A database's files belong to the database's user: an image in which all is"
-                   " root's does not run.",
-            man="2 chown", mistake="Files were made, and never given to their owners.",
+            lesson="A database's files belong to the database's user: if all files of its image"
+                   " belong to root, it does not run.",
+            man="2 chown", mistake="Files were made, but never given to their owners.",
             command="{stage} --rootfs {root} --uid-map 0:0:65536 --gid-map 0:0:65536 --layer x.tar"
                     " -- /bin/ls -ln /owned"),
         Property(
@@ -42,18 +43,19 @@ def rows() -> List[Property]:
             observe=user_is_the_images, identities=(ROOT,), control=Control.OTHER_SCENE,
             control_scene=image_of_root,
             holds="an image's command runs as the image's User", violated="it runs as root",
-            lesson="What an image's author did not need root for must not get it.",
+            lesson="A program that its image's author runs without root must not get root.",
             man="2 setresuid", mistake="The config's User is not read.",
             command="{stage} --image DIR -- /bin/id"),
         Property(
             name="workdir_of_an_image_stays_inside", since="08a", scene=image_with_descriptors,
             observe=secret_is_out_of_reach, control=Control.OTHER_SCENE,
             control_scene=image_with_a_volume,
-            holds="no /proc/self/fd/N that an image has for its WorkingDir leads to the host",
-            violated="from its working directory the command reads a file of the host's",
-            lesson="A descriptor of the host's that is still open when a path of the image's is"
-                   " looked up is a way out: CVE-2024-21626.",
-            man="5 proc_pid_fd", mistake="Descriptors are closed by the exec, after the chdir.",
+            holds="no /proc/self/fd/N as an image's WorkingDir leads to the host",
+            violated="from its working directory the command reads a file of the host",
+            lesson="If a descriptor of the host is still open when a path of the image is looked"
+                   " up, it is a way out: CVE-2024-21626.",
+            man="5 proc_pid_fd", mistake="Descriptors are closed only by the exec, after the"
+                                         " chdir.",
             command="{stage} --image DIR -- /bin/cat ../../../../etc/shadow"),
         Property(
             name="greedy_layer_is_refused", since="08a", scene=greedy_layer,
@@ -61,17 +63,19 @@ def rows() -> List[Property]:
             earned_by=Positive(modest_layer),
             holds="a layer whose one file has 240 KB of extended attributes gets 125",
             violated="it is unpacked, and the container runs",
-            lesson="Who unpacks reads a stranger's program: what it may use has to be limited.",
-            man="7 xattr", mistake="Nothing counts what a tar has beside its files' content.",
+            lesson="An archive from an untrusted source decides how much memory and disk unpacking"
+                   " takes, so that has to be limited.",
+            man="7 xattr", mistake="The program does not count what a tar contains besides its"
+                                   " files' content.",
             command="{stage} --rootfs {root} --layer greedy.tar -- /bin/true"),
         Property(
             name="kept_folder_is_closed_to_others", since="08a", scene=kept,
             observe=kept_is_closed, control=Control.OTHER_SCENE, control_scene=kept_and_opened,
-            holds="nobody else can reach the files that --keep keeps",
-            violated="others can enter the folder",
-            lesson="Root inside can make set-user-ID programs in it: for all who can reach them"
-                   " outside, they are its caller's (CVE-2021-41091).",
-            man="7 inode", mistake="The folder has the mode that mkdir(1) gives.",
+            holds="no other user can reach the files that --keep stores",
+            violated="other users can enter the directory",
+            lesson="Root inside can make set-user-ID programs in it: any user outside who can"
+                   " reach them runs them as the container's caller (CVE-2021-41091).",
+            man="7 inode", mistake="The directory has the default mode of mkdir(1).",
             command="{stage} --rootfs {root} --keep /tmp/kept -- /bin/true; stat /tmp/kept"),
     ]
 
@@ -82,7 +86,7 @@ ALL_IDS = ("--uid-map", "0:0:65536", "--gid-map", "0:0:65536")
 
 
 def with_layer(stage: Stage, verb: str, *entries: oci.Entry, options: tuple = ()) -> Look:
-    """A container with a tar file upon its root; the probe does `verb`."""
+    """A container with a tar file as a layer on its root; the probe does `verb`."""
     look = look_of(stage)
     words = with_tar(stage, oci.tar(*entries))
     stage.watch()
@@ -92,25 +96,25 @@ def with_layer(stage: Stage, verb: str, *entries: oci.Entry, options: tuple = ()
 
 
 def linked_layer(stage: Stage) -> Look:
-    """A layer with a link to a file of the host's, and a hard link to that link."""
+    """A layer with a link to a file of the host, and a hard link to that link."""
     return with_layer(stage, "read=/brought", oci.link("bait", stage.names["secret"]),
                       oci.hard_link("brought", "bait"))
 
 
 def layer_with_the_secret(stage: Stage) -> Look:
-    """A layer that has the same text itself."""
+    """A layer that contains the same text itself."""
     return with_layer(stage, "read=/brought",
                       oci.entry("brought", f"secret-{stage.nonce}".encode()))
 
 
 def owned_layer(stage: Stage) -> Look:
-    """A layer with a file that belongs to somebody, and is for their group."""
+    """A layer with a file that belongs to an ordinary user, and that their group may read."""
     return with_layer(stage, "stat=/owned", oci.entry("owned", uid=1234, gid=2345, mode=0o2750),
                       options=ALL_IDS)
 
 
 def layer_of_root(stage: Stage) -> Look:
-    """The same file, but it is root's."""
+    """The same file, but it belongs to root."""
     return with_layer(stage, "stat=/owned", oci.entry("owned", mode=0o644), options=ALL_IDS)
 
 
@@ -207,12 +211,12 @@ def kept_in(stage: Stage, opened: bool) -> Look:
 
 
 def kept(stage: Stage) -> Look:
-    """A container whose writes are kept in a folder that had the mode 0755."""
+    """A container whose changes are stored in a directory that had the mode 0755."""
     return kept_in(stage, opened=False)
 
 
 def kept_and_opened(stage: Stage) -> Look:
-    """The same, and then somebody opens the folder to all."""
+    """The same, but afterwards the directory is opened to all users."""
     return kept_in(stage, opened=True)
 
 
@@ -263,7 +267,7 @@ def secret_is_out_of_reach(look: Look) -> Seen:
     texts = [answer.get("text") for verb, answers in look.answers.items()
              if verb.startswith("read=") for answer in answers]
     if secret in texts:
-        return violated("the command reads a file of the host's by '..'")
+        return violated("the command reads a file of the host by '..'")
     if not look.answers.get("hello"):  # with "/" for its WorkingDir, at least
         raise never_ran(look.run(list(look.runs)[-1]))
     return holds(f"it cannot be read in {len(texts)} containers; the others were refused")
@@ -285,11 +289,11 @@ def kept_is_closed(look: Look) -> Seen:
     modes = {name: place["mode"] & 0o7777 for name, place in look.fact("places").items()
              if "mode" in place}
     if path not in modes:
-        raise ProbeBroke(f"there is no folder any more: {look.fact('places')}")
+        raise ProbeBroke(f"the directory is gone: {look.fact('places')}")
     got = ", ".join(f"{name.replace(path, 'DIR')}: {mode:04o}" for name, mode in modes.items())
     if any(mode & 0o077 == 0 for mode in modes.values()):
         return holds(got)
     return violated(got)
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

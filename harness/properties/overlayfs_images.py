@@ -1,4 +1,4 @@
-"""Stage 08a, --image: OCI images, which say themselves what they run."""
+"""Stage 08a, --image: OCI images, which name the command that they run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def rows() -> List[Property]:
         Property(
             name="image_says_what_runs", since="08a", scene=image, observe=image_is_obeyed,
             control=Control.OTHER_SCENE, control_scene=image_overruled,
-            holds="--image runs the image's own command, in its folder, with its variables",
-            violated="another folder, or without them",
-            lesson="An image is layers and a config: what to run, where, and as whom.",
+            holds="--image runs the image's own command, in its directory, with its variables",
+            violated="another directory, or without them",
+            lesson="An image is layers and a config, which names the command, its directory and"
+                   " its user.",
             man="7 environ", mistake="The image's config is ignored.",
             command="{stage} --image DIR"),
         Property(
@@ -27,8 +28,8 @@ def rows() -> List[Property]:
             control_scene=image,
             earned_by=Positive(image),
             holds="an image whose layer does not have its digest gets 125", violated="it runs",
-            lesson="A layer's name is the digest of its content: a reader that checks it needs to"
-                   " trust no mirror.",
+            lesson="A layer's name is the digest of its content: a program that checks it need not"
+                   " trust the mirror.",
             man="1 sha256sum", mistake="The digest is only used as a name.",
             command="{stage} --image DIR"),
     ]
@@ -69,7 +70,7 @@ def image_in(stage: Stage, *words: str, tampered: bool = False) -> Look:
 
 
 def image(stage: Stage) -> Look:
-    """An image, which says itself what it runs."""
+    """An image that names its own command."""
     return image_in(stage)
 
 
@@ -90,7 +91,7 @@ def image_is_obeyed(look: Look) -> Seen:
     cwd, environ = look.answer("cwd").get("path"), look.fact("environ")
     variable = f"OF_THE_IMAGE=image-{look.names['nonce']}"
     if cwd == "/tmp" and variable in environ:
-        return holds("the image's command runs, in its folder, with its variable")
+        return holds("the image's command runs, in its directory, with its variable")
     return violated(f"it runs in {cwd}, with {[word for word in environ if word]}")
 
 
@@ -103,4 +104,4 @@ def tampered_layer_is_refused(look: Look) -> Seen:
     raise never_ran(run)
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

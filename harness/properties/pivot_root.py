@@ -16,7 +16,7 @@ def rows() -> List[Property]:
     return [
         Property(
             name="old_root_is_gone", since="06", scene=inside, observe=old_root_is_gone,
-            holds="no mount of the host's is in its mount namespace", violated="they still are",
+            holds="its mount namespace contains no mount of the host", violated="it still does",
             lesson="chroot(2) hides the host's mounts; only pivot_root(2) and umount2(2) let them"
                    " go.",
             man="2 pivot_root", mistake="The old root was not unmounted.",
@@ -26,8 +26,8 @@ def rows() -> List[Property]:
             observe=hidden("by_chroot", "secret-{nonce}"),
             holds="root inside does not get out by a second chroot(2)",
             violated="it reads the host's file",
-            lesson="A process outside its root directory is stopped by no '..', and one that may"
-                   " call chroot(2) can become such a process.",
+            lesson="'..' does not stop a process that is outside its root directory, and a process"
+                   " that may call chroot(2) can get there.",
             man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
             command=SHELL + " 'mkdir /x; chroot /x ...'"),
         Property(
@@ -35,7 +35,8 @@ def rows() -> List[Property]:
             observe=hidden("by_descriptor", "secret-{nonce}"),
             holds="root inside does not get out by a descriptor of '/' and a second chroot(2)",
             violated="it reads the host's file",
-            lesson="A directory that is held open stays reachable when the root moves below it.",
+            lesson="A directory that a process holds open stays reachable when the root moves"
+                   " below it.",
             man="2 chroot", mistake="The root is still a chroot, with the host's tree around it.",
             command=SHELL + " 'exec 9</; ...'"),
         Property(
@@ -43,7 +44,7 @@ def rows() -> List[Property]:
             observe=hidden("by_setns", "secret-{nonce}"),
             holds="root inside unmounts / and joins its mount namespace again, and gets nowhere",
             violated="it reads the host's file",
-            lesson="setns(2) leads to the root of the namespace, which a chroot only covers.",
+            lesson="setns(2) leads to the root of the namespace, which a chroot does not change.",
             man="2 setns",
             mistake="The root is still a chroot, or the old root lies under the new.",
             command=SHELL + " 'umount -l /; nsenter --mount=/proc/self/ns/mnt cat /etc/hostname'"),
@@ -51,15 +52,15 @@ def rows() -> List[Property]:
             name="kernel_files_are_masked", since="06", scene=inside,
             asks=("keys", "timers", "interrupts"), observe=kernel_files_are_masked,
             holds="/proc/keys, timer_list and interrupts are empty",
-            violated="they tell of the host",
-            lesson="Not all of /proc is about processes: some of it tells of the whole machine.",
+            violated="they describe the host",
+            lesson="Not all of /proc is about processes: some files describe the whole machine.",
             man="5 proc", mistake="The masks are missing, or were covered by /proc mounted later.",
             command=SHELL + " 'wc /proc/keys /proc/timer_list'"),
         Property(
             name="firmware_is_masked", since="06", scene=with_sys, asks=("firmware",),
             observe=firmware_is_masked,
-            holds="/sys/firmware is empty", violated="it tells of the machine",
-            lesson="/sys is the machine's, whichever process mounts it.",
+            holds="/sys/firmware is empty", violated="it describes the machine",
+            lesson="/sys describes the machine, whichever process mounts it.",
             man="5 sysfs", mistake="The masks are missing, or were covered by /sys mounted later.",
             command=SHELL + " 'ls /sys/firmware'"),
         Property(
@@ -67,36 +68,36 @@ def rows() -> List[Property]:
             observe=proc_paths_are_read_only,
             holds="/proc/sys, /proc/irq and /proc/fs are mounted read-only",
             violated="they are not",
-            lesson="A process that is root outside too may change the whole machine through"
+            lesson="A process that is also root outside may change the whole machine through"
                    " /proc/sys.",
-            man="5 proc", mistake="The paths were not mounted once more, read-only.",
+            man="5 proc", mistake="The paths were not bind-mounted again, read-only.",
             command=SHELL + " 'grep /proc/ /proc/self/mountinfo'"),
         Property(
             name="sys_is_read_only", since="06", scene=with_sys, observe=sys_is_read_only,
             holds="/sys is mounted read-only", violated="it can be written",
-            lesson="Files of /sys switch the machine's hardware.",
+            lesson="Files of /sys control the machine's hardware.",
             man="5 sysfs", mistake="/sys was mounted without MS_RDONLY.",
             command=SHELL + " 'grep /sys /proc/self/mountinfo'"),
         Property(
             name="dev_is_minimal", since="06", scene=inside, asks=("dev",),
             observe=dev_is_minimal,
             holds="/dev has what programs need, and no more", violated="it has more, or less",
-            lesson="The host's /dev names its disks.",
+            lesson="The host's /dev contains its disks.",
             man="4 null", mistake="The root's own /dev is used, or the host's.",
             command=SHELL + " 'ls /dev'"),
         Property(
             name="dev_null_works", since="06", scene=inside, asks=("dev_null", "dev_null_write"),
             observe=dev_null_works,
             holds="/dev/null is the device 1:3", violated="it is missing, or a file",
-            lesson="In a user namespace no process may make a device node, but it may bind the"
-                   " host's.",
+            lesson="In a user namespace no process may make a device node, but it may bind-mount"
+                   " the host's.",
             man="4 null", mistake="/dev/null was made with open(2).",
             command=SHELL + " 'ls -l /dev/null'"),
         Property(
             name="planted_device_is_dead", since="06", scene=inside, asks=("planted",),
             observe=planted_device_is_dead, identities=(ROOT,),
             holds="a device node that came with the root cannot be opened", violated="it is opened",
-            lesson="A stranger's root may bring a node of the host's disk.",
+            lesson="A root from an untrusted source may contain a node of the host's disk.",
             man="2 mount", mistake="The root is mounted without MS_NODEV.",
             command="mknod {root}/disk b 8 0; " + SHELL + " 'head -c 1 /disk'"),
         Property(
@@ -117,7 +118,7 @@ def rows() -> List[Property]:
             name="dev_stdin_is_there", since="06", scene=inside, asks=("dev_fd",),
             observe=allowed("dev_fd", "ENOENT"),
             holds="/dev/stdin leads to descriptor 0", violated="there is none",
-            lesson="Shell scripts name their descriptors as files.",
+            lesson="Shell scripts use their descriptors by these names.",
             man="5 proc", mistake="The links in /dev are missing.",
             command="echo hello | " + SHELL + " 'cat /dev/stdin'"),
         Property(
@@ -127,7 +128,7 @@ def rows() -> List[Property]:
             holds="when pivot_root(2) fails, the command does not run",
             violated="it runs in what setns(2) leads out of",
             lesson="A container that starts with less isolation than asked for is worse than none.",
-            man="2 pivot_root", mistake="The result of pivot_root(2) was not looked at.",
+            man="2 pivot_root", mistake="The result of pivot_root(2) was not checked.",
             command="strace -f -e inject=pivot_root:error=EPERM " + SHELL + " ls"),
     ]
 
@@ -136,7 +137,8 @@ def rows() -> List[Property]:
 
 
 def with_sys(stage: Stage) -> Look:
-    """A root with the host's /sys in it, as people bind it as long as no stage mounts one."""
+    """A root with the host's /sys in it, which users bind-mount there as long as no stage mounts
+    one."""
     host = stage.agent.list("/sys/firmware")["/sys/firmware"]
     if stage.agent.has_own_host and not stage.at_least("06"):
         stage.busybox("mount", "--bind", "/sys", f"{stage.root}/sys")
@@ -186,14 +188,14 @@ def dev_null_works(look: Look) -> Seen:
             return holds("device 1:3, and it can be written")
         return violated(f"device 1:3, but {look.answer('dev_null_write')}")
     if answer.get("errno") == "ENOENT" or answer.get("ok"):
-        return violated(f"it is no device: {answer.get('errno') or oct(answer['mode'])}")
+        return violated(f"it is not a device: {answer.get('errno') or oct(answer['mode'])}")
     raise ProbeBroke(str(answer))
 
 
 def planted_device_is_dead(look: Look) -> Seen:
     answer = look.answer("planted")
     if answer.get("errno") == "EACCES":
-        return holds("open(2) of a device node in the root says EACCES")
+        return holds("open(2) of a device node in the root returns EACCES")
     if answer.get("ok"):
         return violated("the probe opened a device node that came with the root")
     raise ProbeBroke(str(answer))

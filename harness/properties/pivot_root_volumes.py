@@ -24,14 +24,14 @@ def rows() -> List[Property]:
             name="single_file_is_shown", since="06", scene=volume_of_a_file,
             observe=single_file_is_shown,
             holds="--volume shows a single file of the host", violated="it is not there",
-            lesson="A file can be mounted upon a file: a directory is not needed for it.",
-            man="2 mount", mistake="The mount point was made with mkdir(2), whatever is mounted.",
+            lesson="A file can be mounted on a file; that does not need a directory.",
+            man="2 mount", mistake="The mount point was made with mkdir(2), even for a file.",
             command="{stage} --rootfs {root} -v /etc/hostname:/etc/single -- /bin/cat /etc/single"),
         Property(
             name="volume_can_be_written", since="06", scene=volumes,
             observe=volume_can_be_written,
             holds="what is written there is on the host, and the caller's", violated="it is not",
-            lesson="Volumes are how a container keeps something.",
+            lesson="A container keeps data in volumes.",
             man="2 mount", mistake="The volume is read-only, or a copy.",
             command="{stage} --rootfs {root} -v $PWD:/data -- /bin/touch /data/new; ls -l new"),
         Property(
@@ -39,16 +39,16 @@ def rows() -> List[Property]:
             observe=volume_is_read_only, control=Control.OTHER_SCENE,
             control_scene=volumes_writable,
             holds="a volume with :ro cannot be written", violated="it is written",
-            lesson="MS_BIND ignores MS_RDONLY: it takes a second call.",
-            man="2 mount", mistake="Read-only was asked for in the call that binds.",
+            lesson="MS_BIND ignores MS_RDONLY: a second call is needed.",
+            man="2 mount", mistake="MS_RDONLY was passed to the call that makes the bind mount.",
             command="{stage} --rootfs {root} -v $PWD:/data:ro -- /bin/touch /data/new"),
         Property(
             name="volume_brings_no_device", since="06", scene=volumes,
             observe=volume_brings_no_device, identities=(ROOT,), control=Control.NONE,
             seen_failing="stage 06 with kNoDevices = 0",
-            holds="a device node in a volume is dead, and set-user-ID has no effect",
+            holds="a device node in a volume cannot be opened, and set-user-ID has no effect",
             violated="it can be opened",
-            lesson="A volume is for data: nodev and nosuid take the rest away.",
+            lesson="A volume is for data, so it is mounted nodev and nosuid.",
             man="2 mount", mistake="The volume is mounted without MS_NODEV and MS_NOSUID.",
             command="{stage} --rootfs {root} -v /dev:/data -- /bin/head -c 1 /data/zero"),
         Property(
@@ -56,11 +56,11 @@ def rows() -> List[Property]:
             observe=volume_stays_inside, control=Control.NONE,
             seen_failing="stage 06 with make_mount_point() before pivot_into(), on root + target",
             earned_by=Positive(volumes, volume_is_shown),
-            holds="a link in the root leads no volume out of it",
+            holds="a link in the root does not lead a volume out of it",
             violated="something is made outside",
             lesson="A process outside a root follows the links in it: they lead wherever the"
                    " author of the root wants.",
-            man="7 symlink", mistake="The mount point was made from outside of the root.",
+            man="7 symlink", mistake="The mount point was looked up from outside the root.",
             command="ln -s /srv {root}/x; {stage} --rootfs {root} -v /tmp:/x/y -- /bin/true; ls"
                     " /srv"),
         Property(
@@ -68,7 +68,8 @@ def rows() -> List[Property]:
             asks=("root_write",), observe=refused("root_write", "EROFS"),
             control=Control.OTHER_SCENE, control_scene=inside,
             holds="with --read-only nothing can be written to /", violated="a file is made",
-            lesson="A container that cannot change its root leaves an attacker no place to stay.",
+            lesson="If a container cannot change its root, an attacker cannot leave a program"
+                   " there.",
             man="2 mount_setattr", mistake="--read-only is ignored.",
             command="{stage} --rootfs {root} --read-only -- /bin/touch /new"),
     ]
@@ -96,7 +97,7 @@ def volumes_in(stage: Stage, mode: str) -> Look:
         look.facts["new"], look.facts["fixed"] = places[new], places[fixed]
         stage.agent.write(run["run"], "\n", close=True)
         stage.end(look, run, "run")
-        stage.agent.ask("remove", paths=[new, fixed])  # which the probe wrote, as it was told
+        stage.agent.ask("remove", paths=[new, fixed])  # written by the probe
     return look
 
 
@@ -127,7 +128,7 @@ def read_only(stage: Stage) -> Look:
 
 
 def hostile_volume(stage: Stage) -> Look:
-    """A root in which a folder is a link to the host's, and a volume that goes there."""
+    """A root in which a directory is a link to one of the host, and a volume that goes there."""
     look = look_of(stage)
     outside = f"{stage.folder}/outside"
     stage.agent.make([{"kind": "link", "path": f"{stage.root}/escape", "text": outside}])
@@ -167,7 +168,7 @@ def volume_can_be_written(look: Look) -> Seen:
     new = look.fact("new")
     answer = look.answers.get(f"write=/data/new-{look.names['nonce']}", [{}])[0]
     owner = new.get("uid")
-    # Root's container has ids that no user has, and a volume keeps the owners that it has.
+    # Root's container has ids that belong to no user, and a volume keeps its owners.
     if answer.get("ok") and owner is not None and \
             (owner == look.uid or look.uid == 0 and owner >= 100000):
         return holds(f"the host has the new file, and it belongs to {owner}")
@@ -183,9 +184,9 @@ def volume_is_read_only(look: Look) -> Seen:
     if "ino" in look.fact("fixed"):
         return violated("the host has the file that was written there")
     if answer.get("errno") == "EROFS":
-        return holds("open(2) said EROFS, and the host has no new file")
+        return holds("open(2) returned EROFS, and the host has no new file")
     if answer.get("errno") == "ENOENT" or answer.get("ok"):
-        return violated("there is no volume, or it is not the host's folder")
+        return violated("there is no volume, or it is not the host's directory")
     raise ProbeBroke(str(answer))
 
 
@@ -196,7 +197,7 @@ def volume_brings_no_device(look: Look) -> Seen:
     if answer.get("ok"):
         return violated("a device node in the volume was opened")
     if answer.get("errno") == "EACCES" and "nosuid" in mount_options(look, "/data"):
-        return holds("open(2) said EACCES, and the mount is nosuid")
+        return holds("open(2) returned EACCES, and the mount is nosuid")
     return violated(f"{answer}, mounted {mount_options(look, '/data')}")
 
 

@@ -15,7 +15,7 @@ from harness.agent_client import Agent, AgentError, Json
 from harness.properties.look import Ask, Look, tell_run
 from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, stage_number
 
-STRANGER = 2054321000  # an id of the host that is nobody's in any container
+STRANGER = 2054321000  # an id of the host that is not mapped in any container
 
 SHELLS = ("sh", "dash", "bash", "busybox", "ksh", "zsh")
 SIGTERM = 1 << 14  # as /proc/PID/status has it
@@ -28,7 +28,7 @@ SHORT = {"-e": "--env", "-u": "--user", "-v": "--volume", "-w": "--workdir"}
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """Where the harness' own programs are, for the agent."""
+    """Where the harness's own programs are, for the agent."""
 
     agent: str
     probe: str
@@ -37,15 +37,15 @@ class Tools:
 
 @dataclasses.dataclass
 class Stage:
-    """A program under test, started by somebody on an agent's host."""
+    """A program under test, started by a user on an agent's host."""
 
     agent: Agent
     tools: Tools
     program: str
     stage: str
     identity: str
-    table: Mapping[str, Ask]  # all that the probe can be asked
-    asks: FrozenSet[str]  # what of it the rows want
+    table: Mapping[str, Ask]  # everything that the probe can be asked
+    asks: FrozenSet[str]  # what of that the rows need
     time_limit: float = 5.0
     folder: str = ""
     cgroup: str = ""  # that of the caller, where there is cgroup v2
@@ -83,7 +83,7 @@ class Stage:
 
     @property
     def host_probe(self) -> str:
-        """The probe where it can be started on the host, by everybody."""
+        """The probe, in a place where every user of the host can start it."""
         return f"{self.folder}/probe"
 
     @property
@@ -108,7 +108,7 @@ class Stage:
             "root/etc", "root/mnt", "root/mnt/host", "root/mnt/own", "root/proc", "root/root",
             "root/run", "root/sbin", "root/sys", "root/usr", "root/usr/bin")]
         folders.append(entry("root/tmp", "directory", mode=0o1777))
-        # Also for a container whose root is somebody else on the host.
+        # Also for a container whose root is another user on the host.
         folders.append(entry("volume", "directory", mode=0o777))
         files = [
             entry("secret", text=f"secret-{self.nonce}", mode=0o644),
@@ -143,8 +143,8 @@ class Stage:
                 self.show_program_to_user()
 
     def make_cgroup(self) -> None:
-        """A session of the caller's, and another cgroup beside it, in one that is delegated to him,
-        see cgroups(7); as systemd has it. Without the controllers there is none."""
+        """A session of the caller, and another cgroup beside it, in one that is delegated to the
+        caller, see cgroups(7); as systemd does it. Without the controllers there is none."""
         top = "/sys/fs/cgroup"
         given = self.agent.read(f"{top}/cgroup.subtree_control").popitem()[1].get("text", "")
         if not self.agent.has_own_host or not {"cpu", "memory", "pids"} <= set(given.split()):
@@ -158,8 +158,9 @@ class Stage:
                              for name in ("procs", "threads", "subtree_control")])
 
     def show_program_to_user(self) -> None:
-        """An ordinary user need not be able to walk to where the program was built: he is shown all
-        that lies below the last directory that he cannot enter, in another place."""
+        """An ordinary user may have no access to the directory in which the program was built, so
+        everything below the last directory that they cannot enter is made visible in another
+        place."""
         parents = [str(path) for path in reversed(pathlib.PurePath(self.program).parents)]
         places = self.agent.stat(*parents)
         closed = [path for path in parents if places[path].get("mode", 0) & 0o001 == 0]
@@ -176,18 +177,18 @@ class Stage:
         self.program = f"{self.folder}/bin/{inside}"
 
     def busybox(self, *words: str) -> Json:
-        """Runs an applet on the host, as root if the agent is."""
+        """Runs an applet on the host, as root if the agent is root."""
         done = self.agent.run(["busybox", *words], program=self.tools.busybox)
         if done.get("exit") != 0:
             raise ProbeBroke(f"busybox {' '.join(words)}: {tell_run(done)}")
         return done
 
     def watch(self) -> None:
-        """From here on, what changes on the host is the program's doing."""
+        """From here on, the program is responsible for changes on the host."""
         self.before = self.snapshot()
 
     def seconds(self, seconds: float) -> float:
-        """So much time on a usual machine, and more in a place where everything takes longer."""
+        """This much time on a usual machine, and more in a place where everything takes longer."""
         return seconds * self.agent.place.patience
 
     def snapshot(self) -> Json:
@@ -195,7 +196,7 @@ class Stage:
         if self.agent.has_own_host:
             watched += ["/tmp", "/var/tmp"]
         snapshot = self.agent.ask("snapshot", folders=watched)
-        # The container's root is the container's, and a cache is there to be filled.
+        # The container's root may change, and a cache is there to be filled.
         own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
         # Other scenes have cgroups, too, see make_cgroup(); logins come and go.
@@ -205,7 +206,7 @@ class Stage:
         return snapshot
 
     def clean_up(self) -> None:
-        """Where the host is this machine itself, nothing of the harness' own may stay either."""
+        """If the host is this machine itself, nothing of the harness's own may remain either."""
         self.agent.ask("finish_all")
         if self.cgroup:
             self.agent.run(["find", self.delegated, "-depth", "-type", "d", "-exec", "rmdir", "{}",
@@ -218,13 +219,13 @@ class Stage:
         self.agent.ask("remove", paths=[self.folder])
 
     def leaks(self) -> List[str]:
-        """What is on the host that was not there before, or is no more."""
+        """What is new on the host, or has disappeared."""
         self.agent.ask("finish_all")
         if not self.before:
             return []
         lines = self.differences(self.snapshot())
-        # Others on this machine make cgroups, too: theirs are filled, or go, within moments. And a
-        # program may clean up in the background, so that its caller need not wait.
+        # Other processes on this machine make cgroups, too: theirs are filled, or removed, within
+        # moments. And a program may clean up in the background, so that its caller need not wait.
         patience = time.monotonic() + 2
         while lines and time.monotonic() < patience:
             time.sleep(0.1)
@@ -232,7 +233,8 @@ class Stage:
         return lines
 
     def differences(self, after: Json) -> List[str]:
-        """What `after` has and `before` has not, and, where nobody else takes away, the reverse."""
+        """What `after` has and `before` has not, and, where no other process removes anything, the
+        reverse."""
         lines = []
         for kind, old in self.before.items():
             known = set(old)
@@ -240,7 +242,7 @@ class Stage:
                 known |= {line.replace(" in use", " empty") for line in old}
                 after = {**after, kind: [line for line in after[kind] if line.endswith(" empty")]}
             lines += [f"{kind}: new: {line}" for line in after[kind] if line not in known]
-            if kind not in ("processes", "cgroups"):  # which end with others' and the scene's own
+            if kind not in ("processes", "cgroups"):  # these end with their processes
                 lines += [f"{kind}: gone: {line}" for line in old if line not in after[kind]]
         return lines
 
@@ -264,7 +266,7 @@ class Stage:
         return self.table[ask].verb.format_map(self.names)
 
     def circumstances(self) -> Json:
-        """Who starts the program, where, and with what around it."""
+        """The user who starts the program, the directory, and the environment."""
         given: Json = {
             "env": {"PATH": f"{self.folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
                     "HOME": f"{self.folder}/home", "TMPDIR": f"{self.folder}/temporary",
@@ -313,8 +315,8 @@ class Stage:
         return self.agent.expect(run["run"], text, limit)
 
     def expect_wait(self, run: Json, text: str) -> Json:
-        """Until the probe says that it waits. A program may keep back all that its command writes,
-        until that ends: then the kernel says what the probe does."""
+        """Waits until the probe writes that it waits. A program may hold back its command's output
+        until the command ends: then /proc shows what the probe does."""
         end = time.monotonic() + self.time_limit
         seen = self.expect(run, text, min(self.time_limit, self.seconds(0.5)))
         while not seen["found"] and not seen["over"] and time.monotonic() < end:
@@ -324,7 +326,7 @@ class Stage:
         return seen
 
     def probe_waits(self) -> bool:
-        """Whether there is one process of the probe's, which waits for its standard input."""
+        """Whether there is exactly one process of the probe, which waits for its standard input."""
         found = self.processes_of_probe()
         if len(found) != 1:
             return False
@@ -338,7 +340,8 @@ class Stage:
                 and os.path.basename(process["argv"][0]) == "probe"]
 
     def answers(self, output: str) -> Dict[str, List[Json]]:
-        """The probe's lines in `output`, by verb. Anything without the nonce is somebody else's."""
+        """The probe's lines in `output`, by verb. A line without the nonce comes from another
+        process."""
         found: Dict[str, List[Json]] = {}
         for line in output.splitlines():
             if self.nonce not in line:
@@ -359,7 +362,7 @@ class Stage:
         return seen["found"]
 
     def tell_why_not_started(self, look: Look, run: Json, name: str) -> None:
-        """Ends a run in which the probe did not come as far as it should."""
+        """Ends a run in which the probe did not get as far as it should."""
         ended = self.agent.wait(run["run"], 0.0)["over"]
         self.end(look, run, name, 0.0)
         told = tell_run(look.runs[name])
@@ -367,7 +370,7 @@ class Stage:
                         f"the command did not run within {self.time_limit:g} s: {told}")
 
     def end(self, look: Look, run: Json, name: str, time_limit: Optional[float] = None) -> None:
-        """Waits for the end of a run, keeps what came of it, and kills what is left."""
+        """Waits for the end of a run, keeps its result, and kills what is left."""
         limit = self.time_limit if time_limit is None else time_limit
         ended = self.agent.wait(run["run"], limit)
         if not ended["over"]:
@@ -380,7 +383,8 @@ class Stage:
             look.answers.setdefault(verb, []).extend(answers)
 
     def left_processes(self, patience: float = 1.0) -> List[str]:
-        """Whatever still runs though the program under test is over, but for the victim."""
+        """Everything that still runs although the program under test has ended, except the
+        victim."""
         end = time.monotonic() + self.seconds(patience)
         while True:
             left = [f"process: new: {' '.join(process['argv']) or process['name']}"
@@ -393,7 +397,7 @@ class Stage:
     # --- What the host sees of it -------------------------------------------------------------
 
     def wait_for_family(self, starter: int) -> Optional[int]:
-        """The child of `starter` that is the program, once it has a child itself."""
+        """The child of `starter` that is the program, as soon as it has a child itself."""
         end = time.monotonic() + self.time_limit
         while time.monotonic() < end:
             children = self.children()
@@ -453,11 +457,11 @@ class Stage:
     def facts_of_probe(self, run: Json) -> Dict[str, Any]:
         """What the host sees of the probe while it holds."""
         facts = self.facts_of(self.find_probe(run)["pid"])
-        self.find_probe(run)  # of a process that has ended, /proc tells nothing
+        self.find_probe(run)  # /proc has nothing about a process that has ended
         return facts
 
     def facts_of(self, pid: int) -> Dict[str, Any]:
-        """What /proc on the host tells of a process, and of the host."""
+        """What /proc on the host shows about a process, and about the host."""
         base = f"/proc/{pid}"
         kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
         links = self.agent.readlink(

@@ -20,27 +20,29 @@ def rows() -> List[Property]:
             name="bounding_set_is_small", since="08b", scene=inside,
             observe=at_most(DOCKERS_CAPABILITIES, "CapBnd"),
             holds="CapBnd has none but Docker's capabilities", violated="CapBnd has more",
-            lesson="What is not in the bounding set no exec(2) gives: not to root, not by a file.",
+            lesson="No exec(2) gives a capability that is not in the bounding set: neither to"
+                   " root, nor by file capabilities.",
             man="7 capabilities",
-            mistake="The sets of the process were reduced, the bounding set not.",
+            mistake="The sets of the process were reduced, but not the bounding set.",
             command=SHELL + " 'grep CapBnd /proc/self/status'"),
         Property(
             name="effective_set_is_small", since="08b", scene=inside,
             observe=at_most(DOCKERS_CAPABILITIES, "CapEff", "CapPrm"),
             holds="CapEff and CapPrm have none but Docker's capabilities",
             violated="they have more",
-            lesson="Root of a user namespace may use all of the kernel's code that is meant for"
+            lesson="Root of a user namespace can reach all of the kernel's code that is meant for"
                    " root.",
-            man="7 capabilities", mistake="Nothing was dropped, or exec(2) gave it back.",
+            man="7 capabilities", mistake="Nothing was dropped, or exec(2) gave the capabilities"
+                                          " back.",
             command=SHELL + " 'grep CapEff /proc/self/status'"),
         Property(
             name="inheritable_set_is_empty", since="08b", scene=inside,
             observe=at_most(0, "CapInh"), control=Control.NONE,
             seen_failing="stage 08b with inheritable = permitted in set_capabilities()",
             holds="CapInh is 0", violated="CapInh is not 0",
-            lesson="A program with file capabilities gets what its caller's inheritable set has:"
-                   " Docker's CVE-2022-24769.",
-            man="7 capabilities", mistake="The three sets of capset(2) were all set to the same.",
+            lesson="A program with file capabilities may gain those of its caller's inheritable"
+                   " set: Docker's CVE-2022-24769.",
+            man="7 capabilities", mistake="All three sets of capset(2) were set to the same value.",
             command=SHELL + " 'grep CapInh /proc/self/status'"),
         Property(
             name="ambient_set_is_empty", since="08b", scene=inside,
@@ -66,8 +68,8 @@ def rows() -> List[Property]:
             observe=only_kill_is_missing, control=Control.OTHER_SCENE, control_scene=inside,
             holds="with --cap-drop KILL root inside lacks it, and keeps others",
             violated="root inside still has it",
-            lesson="--cap-drop takes names, not only ALL: most can spare NET_RAW.",
-            man="7 capabilities", mistake="Only --cap-drop ALL was written.",
+            lesson="--cap-drop accepts names, not only ALL: most containers do not need NET_RAW.",
+            man="7 capabilities", mistake="Only --cap-drop ALL was implemented.",
             command="{stage} --rootfs {root} --cap-drop KILL -- /bin/sh -c 'grep Cap"
                     " /proc/self/status'"),
         Property(
@@ -75,14 +77,14 @@ def rows() -> List[Property]:
             observe=init_has_no_more, control=Control.STAGE_BEFORE,
             holds="with --init PID 1 has no more capabilities than the command may have",
             violated="PID 1 has more",
-            lesson="PID 1 is in the container, too, and takes signals from it.",
-            man="7 capabilities", mistake="The init is forked before the rights are dropped.",
+            lesson="PID 1 is in the container, too, and receives signals from it.",
+            man="7 capabilities", mistake="The init is forked before the capabilities are dropped.",
             command="{stage} --rootfs {root} --init -- /bin/sh -c 'grep Cap /proc/1/status'"),
         Property(
             name="capability_can_be_added", since="08b", scene=capability_added,
             observe=capability_is_added, control=Control.OTHER_SCENE, control_scene=inside,
             holds="with --cap-add SYS_TIME root inside has it", violated="root inside does not",
-            lesson="One capability that is needed is better than all.",
+            lesson="To grant the one capability that is needed is better than to grant all.",
             man="7 capabilities", mistake="--cap-add is ignored.",
             command="{stage} --rootfs {root} --cap-add SYS_TIME -- /bin/sh -c 'grep Cap"
                     " /proc/self/status'"),
@@ -90,14 +92,15 @@ def rows() -> List[Property]:
             name="masks_cannot_be_lifted", since="08b", scene=inside, asks=("lift_mask",),
             observe=refused("lift_mask", "EPERM", "ENOSYS"),
             holds="root inside cannot unmount what protects /proc/sys", violated="it is unmounted",
-            lesson="A mount hides something only from a process that cannot unmount it:"
-                   " CAP_SYS_ADMIN counts there.",
+            lesson="A mount hides something only from a process that cannot unmount it, and"
+                   " CAP_SYS_ADMIN lets a process unmount it.",
             man="2 umount", mistake="The container keeps CAP_SYS_ADMIN.",
             command=SHELL + " 'umount /proc/sys'"),
         Property(
             name="no_new_privs_is_set", since="08b", scene=inside, observe=no_new_privileges,
             holds="NoNewPrivs is 1", violated="NoNewPrivs is 0",
-            lesson="No program that it starts has more rights than itself.",
+            lesson="No program that the container executes gains more privileges than its caller"
+                   " has.",
             man="2 prctl", mistake="PR_SET_NO_NEW_PRIVS is missing.",
             command=SHELL + " 'grep NoNewPrivs /proc/self/status'"),
         Property(
@@ -112,7 +115,7 @@ def rows() -> List[Property]:
         Property(
             name="filter_is_installed", since="08b", scene=inside, observe=filter_is_installed,
             holds="the command has a seccomp filter", violated="it has none",
-            lesson="Each system call is code of the kernel that the container may attack.",
+            lesson="Each system call that is allowed is kernel code that the container may attack.",
             man="2 seccomp", mistake="No filter was installed, or in another process.",
             command=SHELL + " 'grep Seccomp /proc/self/status'"),
         Property(
@@ -120,7 +123,7 @@ def rows() -> List[Property]:
             observe=parent_has_no_filter, control=Control.NONE,
             seen_failing="stage 08b with filter.install() in the parent, after the child's start",
             holds="the program that starts the container has no filter", violated="it has one",
-            lesson="A filter cannot be taken off: it must not hinder the process that has to clean"
+            lesson="A filter cannot be removed: it must not hinder the process that has to clean"
                    " up.",
             man="2 seccomp", mistake="The filter was installed before the fork, or in the parent.",
             command=SHELL + " 'sleep 9' & grep Seccomp /proc/$!/status"),
@@ -131,23 +134,23 @@ def rows() -> List[Property]:
             holds="a profile that kills a process that builds a container does not hinder the"
                   " start",
             violated="it kills the program itself",
-            lesson="A filter that comes early has to allow what the command must not do: setuid,"
-                   " mount.",
+            lesson="A filter that is installed early has to allow calls that the command must not"
+                   " make: setuid, mount.",
             man="2 seccomp", mistake="The filter was installed before the last privileged call.",
             command="strace -f {stage} --rootfs {root} -- /bin/true 2>&1 | grep -A9 seccomp"),
         Property(
             name="profile_of_a_file_is_used", since="08b", scene=profile_in_a_file,
             observe=file_is_used, asks=("set_hostname",), control=Control.OTHER_SCENE,
             control_scene=inside,
-            holds="--seccomp FILE decides what a call answers", violated="another profile does",
-            lesson="The best profile knows its program.",
+            holds="--seccomp FILE decides what a call returns", violated="another profile does",
+            lesson="The best profile is written for one program.",
             man="2 seccomp", mistake="--seccomp FILE is ignored.",
             command="{stage} --rootfs {root} --seccomp profile.json -- /bin/hostname x"),
         Property(
             name="strict_profile_denies_more", since="08b", scene=strict_profile, asks=("sysv",),
             observe=strict_denies_more, control=Control.OTHER_SCENE, control_scene=inside,
             holds="--seccomp strict denies msgget(2)", violated="it is allowed",
-            lesson="A list of what is allowed forgets nothing.",
+            lesson="A list of allowed calls denies everything that its author forgot.",
             man="2 seccomp", mistake="--seccomp strict is the default profile.",
             command="{stage} --rootfs {root} --seccomp strict -- /bin/busybox ipcs"),
         Property(
@@ -155,7 +158,7 @@ def rows() -> List[Property]:
             observe=strict_runs_a_shell, control=Control.NONE,
             seen_failing="stage 08b with pipe and pipe2 taken out of strict.json",
             holds="with --seccomp strict a shell and busybox work", violated="they do not",
-            lesson="A profile under which nothing runs is switched off.",
+            lesson="Users switch off a profile under which programs do not run.",
             man="2 seccomp", mistake="The list lacks what a shell needs.",
             command="{stage} --rootfs {root} --seccomp strict -- /bin/sh -c 'echo a | sed s/a/b/'"),
         Property(
@@ -163,8 +166,8 @@ def rows() -> List[Property]:
             observe=all_are("forbidden_calls", "EPERM", "ENOSYS", "EACCES", "killed"),
             holds="some 50 system calls that no container needs are denied",
             violated="some reach the kernel",
-            lesson="mount, bpf, io_uring, keyctl, perf_event_open, userfaultfd: the kernel's own"
-                   " list of what was exploited.",
+            lesson="mount, bpf, io_uring, keyctl, perf_event_open, userfaultfd: most of these have"
+                   " been used in exploits.",
             man="2 seccomp", mistake="The list of the filter has gaps.",
             command=SHELL + " 'mount -t tmpfs x /mnt'"),
         Property(
@@ -172,9 +175,9 @@ def rows() -> List[Property]:
             observe=all_are("int80_calls", "killed"),
             holds="a process that makes a 32-bit call through int 0x80 is killed",
             violated="it is made",
-            lesson="The numbers of system calls mean others on each architecture: mount is 165, or"
+            lesson="System call numbers differ between architectures: mount is 165, or"
                    " 21.",
-            man="2 seccomp", mistake="The filter does not look at the architecture.",
+            man="2 seccomp", mistake="The filter does not check the architecture.",
             command=SHELL + " ./32-bit-program"),
         Property(
             name="x32_calls_are_killed", since="08b", scene=inside, asks=("x32_calls",),
@@ -187,7 +190,7 @@ def rows() -> List[Property]:
         Property(
             name="clone3_is_not_there", since="08b", scene=inside, asks=("clone3",),
             observe=says_no_such_call("clone3"),
-            holds="clone3(2) says ENOSYS", violated="it is there, or says EPERM",
+            holds="clone3(2) returns ENOSYS", violated="it works, or returns EPERM",
             lesson="A filter cannot look into memory, where clone3 has its flags; ENOSYS makes"
                    " libc use clone.",
             man="2 clone", mistake="clone3 is allowed, or denied with EPERM.",
@@ -195,11 +198,11 @@ def rows() -> List[Property]:
         Property(
             name="newer_calls_are_not_there", since="08b", scene=inside, asks=("newer_call",),
             observe=says_no_such_call("newer_call"),
-            holds="a call that is newer than the profile says ENOSYS",
-            violated="it is there, or says EPERM",
+            holds="a call that is newer than the profile returns ENOSYS",
+            violated="it works, or returns EPERM",
             lesson="The author of a profile has not considered calls that did not exist yet.",
             man="2 seccomp",
-            mistake="What the filter does not know is allowed, or denied with EPERM.",
+            mistake="Calls that the filter does not list are allowed, or denied with EPERM.",
             command="strace {stage} --rootfs {root} -- /bin/true"),
         Property(
             name="terminal_cannot_be_typed_into", since="08b", scene=inside,
@@ -215,7 +218,7 @@ def rows() -> List[Property]:
             observe=terminal_input_is_denied("terminal_input_disguised"),
             holds="TIOCSTI with a bit in the high half is denied, too",
             violated="it reaches the kernel",
-            lesson="The kernel takes 32 bits of a request, the filter sees 64: CVE-2019-7303 of"
+            lesson="The kernel uses 32 bits of a request, but the filter sees 64: CVE-2019-7303 of"
                    " snapd.",
             man="2 ioctl_tty", mistake="The filter compares all 64 bits.",
             command=SHELL + " ./tiocsti"),
@@ -229,7 +232,7 @@ def rows() -> List[Property]:
         Property(
             name="no_namespaces_inside", since="08b", scene=inside, asks=("new_namespaces",),
             observe=all_are("new_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
-            holds="unshare(2) and clone(2) make no user namespace", violated="one does",
+            holds="unshare(2) and clone(2) cannot make a user namespace", violated="one does",
             lesson="In a user namespace of its own a process has all capabilities again.",
             man="7 user_namespaces", mistake="The filter does not look at the flags of clone(2).",
             command=SHELL + " 'unshare -U true'"),
@@ -240,7 +243,7 @@ def rows() -> List[Property]:
             holds="when seccomp(2) fails, the command does not run",
             violated="it runs without a filter",
             lesson="A container that starts with less isolation than asked for is worse than none.",
-            man="2 seccomp", mistake="The result of seccomp(2) was not looked at.",
+            man="2 seccomp", mistake="The result of seccomp(2) was not checked.",
             command="strace -f -e inject=seccomp:error=EINVAL " + SHELL + " ls"),
     ]
 
@@ -280,21 +283,22 @@ def capability_added(stage: Stage) -> Look:
 
 
 def strict_profile(stage: Stage) -> Look:
-    """A shell, and what a strict profile has no room for."""
+    """A shell, and calls that a strict profile does not allow."""
     look = held_with(stage, [stage.verb("sysv")], "--seccomp", "strict")
     script = "text=$(echo one | /bin/busybox sed s/one/two/); [ $text = two ] && exit 37"
     look.runs["sh"] = stage.run(["/bin/sh", "-c", script], "--seccomp", "strict")
     return look
 
 
-# What builds a container, and what the probe does not do.
+# Calls that build a container, and that the probe does not make.
 BUILDING = ("capset", "prctl", "seccomp", "setresuid", "setresgid", "setuid", "setgid",
             "setgroups", "chdir", "fchdir", "chroot", "close_range", "mount", "umount2",
             "pivot_root", "move_mount", "open_tree", "mount_setattr", "unshare", "setns")
 
 
 def profile_in_a_file(stage: Stage) -> Look:
-    """A profile that kills whoever goes on building the container, and has an errno of its own."""
+    """A profile that kills a process that goes on building the container, and has an errno of its
+    own."""
     look = look_of(stage)
     path = f"{stage.folder}/profile.json"
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
@@ -339,7 +343,7 @@ def capabilities_of(look: Look, name: str) -> int:
 
 
 def at_most(allowed: int, *sets: str):
-    """Have these sets of capabilities nothing but `allowed`?"""
+    """Do these sets contain no capabilities except `allowed`?"""
     def observe(look: Look) -> Seen:
         values = {name: capabilities_of(look, name) for name in sets}
         told = ", ".join(f"{name} is {value:#x}" for name, value in values.items())
@@ -394,7 +398,7 @@ def filters_of(status: Dict[str, str]) -> int:
 
 
 def filter_is_installed(look: Look) -> Seen:
-    # In failing(), the program has one itself, with which its calls are refused.
+    # In failing(), the program itself has a filter, which refuses its calls.
     inside, host = look.fact("status"), look.facts.get("program_status", look.fact("host_status"))
     if filters_of(inside) > filters_of(host) and inside["Seccomp"] == "2":
         return holds(f"{tell_filters(inside)}; the host has {filters_of(host)}")
@@ -409,7 +413,7 @@ def parent_has_no_filter(look: Look) -> Seen:
 
 
 def outcomes_of(look: Look, ask: str) -> Dict[str, str]:
-    """What became of each call: an errno, "ok", or "killed"."""
+    """The outcome of each call: an errno, "ok", or "killed"."""
     outcomes = dict(text.split("=") for text in look.answer(ask).get("outcomes", []))
     if not outcomes or "?" in outcomes.values():
         raise ProbeBroke(str(look.answer(ask)))
@@ -417,7 +421,7 @@ def outcomes_of(look: Look, ask: str) -> Dict[str, str]:
 
 
 def all_are(ask: str, *good: str):
-    """Ended all of these calls in one of these ways?"""
+    """Did all of these calls end in one of these ways?"""
     def observe(look: Look) -> Seen:
         outcomes = outcomes_of(look, ask)
         others = [f"{name}: {outcome}" for name, outcome in outcomes.items() if outcome not in good]
@@ -428,7 +432,7 @@ def all_are(ask: str, *good: str):
 
 
 def says_no_such_call(ask: str):
-    """Is a system call that this kernel has denied with ENOSYS?"""
+    """Does a system call that this kernel has fail with ENOSYS?"""
     def observe(look: Look) -> Seen:
         error = look.answer(ask).get("errno")
         if error == "ENOSYS":
@@ -440,7 +444,8 @@ def says_no_such_call(ask: str):
 
 
 def terminal_input_is_denied(ask: str):
-    """Of what is no terminal the kernel says ENOTTY: then the call has come as far."""
+    """The kernel returns ENOTTY for a descriptor that is not a terminal: then the call has reached
+    it."""
     def observe(look: Look) -> Seen:
         error = look.answer(ask).get("errno", "ok")
         return text_is(error, {"EPERM": "the filter's", "EACCES": "the filter's"},
@@ -480,7 +485,7 @@ def strict_runs_a_shell(look: Look) -> Seen:
 def file_is_used(look: Look) -> Seen:
     error = look.answer("set_hostname").get("errno")
     if error == "ENOTCONN":
-        return holds("sethostname(2) says ENOTCONN, as the profile wants")
+        return holds("sethostname(2) returns ENOTCONN, as the profile requires")
     if error == "EPERM" or look.answer("set_hostname").get("ok"):
         return violated(f"sethostname(2): {look.answer('set_hostname')}")
     raise ProbeBroke(str(look.answer("set_hostname")))
@@ -489,7 +494,7 @@ def file_is_used(look: Look) -> Seen:
 def nothing_follows_the_filter(look: Look) -> Seen:
     run = look.run("run")
     if look.answers.get("hello") and run.get("exit") == 37:
-        return holds("it started, though its filter kills who builds containers")
+        return holds("it started, though its filter kills a process that builds a container")
     if run["why"] == "ended" and run.get("exit") != 0:
         return violated(f"it went on building the container: {tell_run(run)}")
     raise never_ran(run)

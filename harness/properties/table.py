@@ -19,9 +19,9 @@ FILES = (exec_, chroot, userspace, namespaces, namespaces_init, userns, pivot_ro
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}
 
-# In the order in which the probe does them.
+# In the order in which the probe does what they ask.
 ASKS: Dict[str, Ask] = dict(sorted(
     (item for file in FILES for item in file.ASKS.items()), key=lambda item: item[1].turn))
 
-# Scenes that are looked at when nothing else runs.
+# Scenes that run only when nothing else runs.
 ALONE = cgroups_cpu.ALONE

@@ -1,4 +1,5 @@
-"""What programs say of options that they do not know, and of what they refuse for other reasons."""
+"""What programs print about options that they do not know, and about what they refuse for other
+reasons."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ SAID = [
     ("my: --volume is not supported", "--volume"),
     ("exec: --init: No such file or directory", "--init"),  # it is taken for the command
     ("my: 7: exec: --init: not found", "--init"),
-    ("Usage: my ROOT COMMAND...", "--init"),  # and not a word of which
+    ("Usage: my ROOT COMMAND...", "--init"),  # and no message names it
     ("05: --workdir /escape: No such file or directory", ""),
     ("05: chdir(/escape): No such file or directory\nhint: -w names a link", ""),
     ("mount(--volume): Invalid argument", ""),

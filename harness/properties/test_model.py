@@ -1,4 +1,4 @@
-"""The table is whole, and judging is right, whatever was seen."""
+"""The table is complete, and verdicts are right, whatever was seen."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ JUDGED = [
 
 
 class Elsewhere(Host):
-    """A place that has no excuses; or, with an error, cannot be had."""
+    """A place that can test everything; or, with an error, one that is not available."""
 
     name = "elsewhere"
     tests_all = True

@@ -22,16 +22,16 @@ def rows() -> List[Property]:
             holds="with --init, /proc/1/exe cannot be followed", violated="it leads to the program",
             lesson="PID 1 runs a file of the host: a process that may follow /proc/1/exe has a way"
                    " out.",
-            man="2 prctl", mistake="PID 1 is dumpable, and so root inside may look into it.",
+            man="2 prctl", mistake="PID 1 is dumpable, so root inside may access its /proc files.",
             command="{stage} --rootfs {root} --init -- /bin/sh -c 'ls -lL /proc/1/exe'"),
         Property(
             name="no_root_needed", since="05", scene=anybody, observe=ran_with_status,
             identities=(USER,), control_identity=USER,
             holds="an ordinary user can start it", violated="it is refused",
             lesson="In a user namespace of their own, ordinary users may do what otherwise only"
-                   " root may.",
+                   " root may do.",
             man="7 user_namespaces",
-            mistake="Something still asks for root, or is done before the user namespace.",
+            mistake="Something still requires root, or is done before the user namespace exists.",
             command="sudo -u nobody {stage} --rootfs {root} -- /bin/id"),
         Property(
             name="is_root_inside", since="05", scene=inside, observe=is_root_inside,
@@ -60,7 +60,7 @@ def rows() -> List[Property]:
         Property(
             name="given_user_runs_the_command", since="05", scene=other_user,
             observe=command_runs_as_given_user, identities=(ROOT,),
-            holds="for the host the command runs as the ids that the maps give --user",
+            holds="on the host the command runs as the ids to which the maps translate --user",
             violated="it runs as another user",
             lesson="--user names an id inside; the host sees the one outside.",
             man="2 setresuid", mistake="--user is ignored, or the gid was changed after the uid.",
@@ -72,7 +72,7 @@ def rows() -> List[Property]:
             control_scene=inside,
             holds="CapEff is 0 for a user that is not root inside", violated="it is not",
             lesson="exec(2) drops all capabilities of a process whose uid is not 0.",
-            man="7 capabilities", mistake="The command runs as uid 0 all the same.",
+            man="7 capabilities", mistake="The command runs as uid 0 nevertheless.",
             command="{stage} --rootfs {root} --uid-map 0:100000:10 --gid-map 0:200000:10 -u 5:6 --"
                     " /bin/grep CapEff /proc/self/status"),
         Property(
@@ -97,7 +97,7 @@ def rows() -> List[Property]:
             holds="gid_map maps 0 to the caller's group and to no other; for root, to a range of"
                   " its own",
             violated="it maps more",
-            lesson="Groups are mapped apart from users.",
+            lesson="Groups have a map of their own.",
             man="7 user_namespaces", mistake="gid_map was not written.",
             command=SHELL + " 'cat /proc/self/gid_map'"),
         Property(
@@ -106,14 +106,15 @@ def rows() -> List[Property]:
             holds="/proc/PID/setgroups is deny", violated="it is allow",
             lesson="Membership of a group can deny access: a user who drops the group in a"
                    " namespace of their own would gain it.",
-            man="7 user_namespaces", mistake="setgroups was left open before gid_map was written.",
+            man="7 user_namespaces", mistake="setgroups(2) was not denied before gid_map was"
+                                             " written.",
             command=SHELL + " 'cat /proc/self/setgroups'"),
         Property(
             name="files_belong_to_the_caller", since="05", scene=inside, asks=("mine",),
             observe=files_belong_to_the_caller, identities=(USER,),
             holds="a file made by root inside belongs to the caller on the host",
             violated="it belongs to root of the host",
-            lesson="What is on the disk is the id outside.",
+            lesson="The disk stores the id outside.",
             man="7 user_namespaces", mistake="No user namespace, or a map to another user.",
             command=SHELL + " 'touch /tmp/made'; ls -l {root}/tmp"),
         Property(
@@ -121,15 +122,17 @@ def rows() -> List[Property]:
             observe=hosts_files_keep_their_owner,
             holds="a file of another user of the host cannot be given away",
             violated="root inside becomes its owner",
-            lesson="A capability counts for the objects whose ids are mapped, and for no others.",
-            man="7 user_namespaces", mistake="The container's capabilities are the host's.",
+            lesson="A capability applies only to objects whose ids are mapped.",
+            man="7 user_namespaces", mistake="The container has its capabilities in the host's"
+                                             " user namespace.",
             command=SHELL + " 'chown 0 /theirs'"),
         Property(
             name="hosts_permissions_hold", since="05", scene=inside, asks=("private",),
             observe=hidden("private", "private-{nonce}"),
             holds="a private file of another user cannot be read", violated="root inside reads it",
-            lesson="CAP_DAC_OVERRIDE, too, counts for mapped ids only.",
-            man="7 capabilities", mistake="The container's capabilities are the host's.",
+            lesson="CAP_DAC_OVERRIDE, too, applies to mapped ids only.",
+            man="7 capabilities", mistake="The container has its capabilities in the host's user"
+                                          " namespace.",
             command=SHELL + " 'cat /private'"),
         Property(
             name="strangers_are_nobody", since="05", scene=inside, asks=("stranger",),
@@ -144,7 +147,7 @@ def rows() -> List[Property]:
             observe=refused("setuid", "EINVAL", "EPERM"),
             holds="setuid to an id that is not mapped is refused",
             violated="root inside becomes that user",
-            lesson="There is no way to become whom the map does not name.",
+            lesson="A process cannot become a user whose id is not in the map.",
             man="2 setresuid", mistake="All ids of the host are mapped.",
             command=SHELL + " 'su -s /bin/sh stranger'"),
         Property(
@@ -171,7 +174,7 @@ def rows() -> List[Property]:
 
 
 def without_container(stage: Stage) -> Look:
-    """A control: the probe, started by the same caller, in no container at all."""
+    """A control: the probe, started by the same caller, without a container."""
     look = look_of(stage)
     stage.watch()
     run = stage.agent.start(["probe", stage.nonce, "hello", "hold=1"], program=stage.host_probe,
@@ -184,7 +187,7 @@ def without_container(stage: Stage) -> Look:
 
 
 def other_user(stage: Stage) -> Look:
-    """Root maps ranges of ids, and lets another one run the command."""
+    """Root maps ranges of ids, and lets another user run the command."""
     look = look_of(stage)
     options = (["--uid-map", "0:100000:10", "--gid-map", "0:200000:10", "-u", "5:6"]
                if stage.at_least("05") else [])
@@ -261,8 +264,8 @@ def hosts_files_keep_their_owner(look: Look) -> Seen:
     owner = look.fact("after")["theirs"].get("uid")
     if owner == 0:
         return violated(f"chown(2) gave a file of uid {STRANGER} to root of the host")
-    # EOVERFLOW: what is shown with other owners has none at all for ids without a name inside.
-    if answer.get("ok"):  # of a copy in an overlay's upper layer: below, nothing changes
+    # EOVERFLOW: on an idmapped mount, an id that is not mapped has no owner to become.
+    if answer.get("ok"):  # of a copy in an overlay's upper layer; the layer below does not change
         return violated(f"chown(2) of a file of uid {STRANGER} worked, and gave a copy of it away")
     if owner == STRANGER and answer.get("errno") in ("EPERM", "EOVERFLOW"):
         return holds(f"chown(2) said {answer['errno']}; for the host its owner is still {STRANGER}")
@@ -291,13 +294,13 @@ def files_belong_to_the_caller(look: Look) -> Seen:
 def no_device_nodes(look: Look) -> Seen:
     seen = refused("mknod", "EPERM")(look)
     is_on_host = look.fact("after")["node"].get("rdev") == [1, 5]
-    if not seen.holds and not is_on_host:  # in an overlay's upper layer it works all the same
+    if not seen.holds and not is_on_host:  # in an overlay's upper layer it works nevertheless
         return violated(f"{seen.got}, in a layer that the host's directory does not show")
     return seen
 
 
 def ran_with_status(look: Look) -> Seen:
-    """Whoever started it, did the command run?"""
+    """Did the command run, as root or as an ordinary user?"""
     run = look.run("run")
     if look.answers.get("hello") and run.get("exit") == 37:
         return holds("the command ran, and its exit status 37 is the program's")
@@ -329,7 +332,7 @@ def command_runs_as_given_user(look: Look) -> Seen:
     status = look.fact("status")
     ids = status.get("Uid", "").split(), status.get("Gid", "").split()
     if ids == (["100005"] * 4, ["200006"] * 4):
-        return holds("for the host its uids are 100005, its gids 200006")
+        return holds("on the host its uids are 100005, its gids 200006")
     if ids[0] and ids[1]:
         return violated(f"for the host its uids are {ids[0]}, its gids {ids[1]}")
     raise ProbeBroke("there is no Uid")

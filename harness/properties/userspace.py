@@ -1,4 +1,4 @@
-"""Stage 03: a root that is made of the host's programs."""
+"""Stage 03: a root made of the host's programs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def rows() -> List[Property]:
             name="libraries_come_along", since="03", scene=userspace,
             observe=libraries_are_there,
             holds="a dynamic program runs with all the libraries that its libraries need",
-            violated="exec(2) does not find what loads it, or the loader does not find a library",
+            violated="exec(2) does not find the loader, or the loader does not find a library",
             lesson="The loader, too, is looked up in the new root; and a library needs libraries.",
-            man="8 ld.so", mistake="Only what the program itself names was copied.",
+            man="8 ld.so", mistake="Only the files that the program itself names were copied.",
             command="{stage} --rootfs /tmp/new --userspace minimal -- ls /; ldd /bin/ls"),
         Property(
             name="links_are_copied_as_links", since="03", scene=userspace,
             observe=links_stay_links,
-            holds="an absolute link stays a link", violated="what it leads to was copied",
+            holds="an absolute link stays a link", violated="its target was copied instead",
             lesson="A link that is followed while copying brings in files that were not asked for.",
             man="7 symlink", mistake="The copy follows links.",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- ls -l /srv"),
@@ -38,17 +38,18 @@ def rows() -> List[Property]:
             name="copies_are_copies", since="03", scene=userspace, observe=copies_are_copies,
             holds="what is written to a copy does not change the host's file",
             violated="the host's file changes",
-            lesson="A hard link or a bind mount is fast, and is the host's own file.",
-            man="2 link", mistake="Files were linked or bound instead of copied.",
+            lesson="A hard link or a bind mount is fast, but it is the host's own file.",
+            man="2 link", mistake="Files were hard-linked or bind-mounted instead of copied.",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- sh -c 'echo >"
                     " /srv/x'"),
         Property(
             name="copied_links_stay_inside", since="03", scene=userspace_link,
             observe=copied_links_stay_inside, identities=(ROOT,), control=Control.NONE,
             seen_failing="the mutant links_lead_out_of_the_copy",
-            holds="a link that was copied leads nothing that is copied later out of the new root",
+            holds="a link that was copied does not lead later files out of the new root",
             violated="a file of the host is replaced",
-            lesson="A path below the new root is looked up on the host, whose '/' its links mean.",
+            lesson="A path below the new root is looked up on the host, so absolute links in it"
+                   " start at the host's '/'.",
             man="2 openat2", mistake="Paths in the new root were given to open(2).",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv --with"
                     " /srv/link/file -- ls -l /srv"),
@@ -59,7 +60,7 @@ def rows() -> List[Property]:
 
 
 def userspace(stage: Stage) -> Look:
-    """A root of the host's programs; before stage 03, one that was copied by hand, as people do."""
+    """A root of the host's programs; before stage 03, one that was copied by hand."""
     look = look_of(stage)
     new, folder = f"{stage.folder}/new", f"{stage.folder}/with"
     text = f"file-{stage.nonce}"
@@ -91,7 +92,8 @@ def userspace(stage: Stage) -> Look:
 
 
 def userspace_link(stage: Stage) -> Look:
-    """Copied are a folder with a link in it, and a file whose path leads over that link."""
+    """The program copies a directory with a link in it, and a file whose path leads through that
+    link."""
     look = look_of(stage)
     new, folder, outside = f"{stage.folder}/new", f"{stage.folder}/with", f"{stage.folder}/outside"
     kept, text = f"{outside}/kept", f"kept-{stage.nonce}"
@@ -172,4 +174,4 @@ def copied_links_stay_inside(look: Look) -> Seen:
     raise ProbeBroke(f"{answer}; {look.tell_runs()}")
 
 
-ASKS: Dict[str, Ask] = {}  # the probe is asked what the scene says, and nothing more
+ASKS: Dict[str, Ask] = {}  # the probe is asked only what the scene says

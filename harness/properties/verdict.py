@@ -40,12 +40,12 @@ class ProbeBroke(Exception):
 
 
 class NotStarted(Exception):
-    """The program under test never ran the command, or not to its end."""
+    """The program under test never ran the command, or did not run it to its end."""
 
 
 class NotTestable(Exception):
-    """This host cannot show it, for the reason given."""
+    """This host cannot show it, for the given reason."""
 
 
 class NotInKernel(NotTestable):
-    """It is about something that this kernel is too old to have: even a VM's may be."""
+    """This kernel is too old for it; even a VM's kernel may be."""
