@@ -14,20 +14,20 @@ MUTANTS = [
         name = "no_chdir",
         stage = "02_chroot",
         caught_by = "cwd_is_inside",
-        why = "one expects chroot(2) to go there, as the command chroot(8) does",
+        why = "chroot(8) changes the working directory, so chroot(2) is expected to do so, too",
         changes = [
             change(_ROOT, """check(chdir(root.c_str()), "chdir({})", root);
   check(chroot("."), "chroot(.)");""", """check(chroot(root.c_str()), "chroot({})", root);"""),
             _CWD_NOT_CHECKED,
         ],
         also = ["dotdot_stops_at_the_root"],
-        because = "from a working directory outside of the root, '..' never comes past the root",
+        because = "on its way up from outside the root, '..' never passes the root",
     ),
     mutant(
         name = "root_not_asked_for",
         stage = "02_chroot",
         caught_by = "needs_root_and_says_so",
-        why = "the kernel says what is wrong: Operation not permitted",
+        why = "the kernel's message seems to explain it: Operation not permitted",
         changes = [change("02_chroot/main.cc", "  require_root();\n", "")],
     ),
     mutant(
@@ -71,7 +71,7 @@ MUTANTS = [
         name = "workdir_before_root",
         stage = "02_chroot",
         caught_by = "workdir_stays_inside",
-        why = "root + workdir is a fine path as long as the root is one's own",
+        why = "root + workdir works as long as the root comes from a trusted source",
         changes = [
             change(
                 "02_chroot/main.cc",

@@ -10,7 +10,7 @@ MUTANTS = [
         name = "status_swallowed",
         stage = "01_exec",
         caught_by = "exit_status_is_the_commands",
-        why = "that the command has ended is all that one waited for",
+        why = "the program only waits for the command to end, and drops its status",
         changes = [
             change("01_exec/main.cc", "return wait_for(child);", """(void)wait_for(child);
   return 0;"""),
@@ -22,7 +22,7 @@ MUTANTS = [
         name = "raw_wait_status",
         stage = "01_exec",
         caught_by = "exit_status_is_the_commands",
-        why = "waitpid(2) calls it a status, but the exit status is in its second byte",
+        why = "waitpid(2) calls it a status, but the exit status is only its second byte",
         changes = [
             change(
                 _SIGNALS,
@@ -44,7 +44,7 @@ MUTANTS = [
         name = "everything_is_126",
         stage = "01_exec",
         caught_by = "not_found_is_127",
-        why = "a failed exec is a failed exec",
+        why = "all failures of exec seem alike",
         changes = [
             change(
                 _EXEC,
@@ -57,7 +57,7 @@ MUTANTS = [
         name = "everything_is_127",
         stage = "01_exec",
         caught_by = "not_executable_is_126",
-        why = "tutorials leave with 127 when exec fails, whatever the reason",
+        why = "tutorials exit with 127 when exec fails, whatever the reason",
         changes = [
             change(
                 _EXEC,
@@ -70,7 +70,7 @@ MUTANTS = [
         name = "failures_exit_with_1",
         stage = "01_exec",
         caught_by = "wrong_option_is_125",
-        why = "1 is what everybody leaves with, and so what the command might",
+        why = "most programs exit with 1 after an error, so the command may do so as well",
         changes = [change("01_exec/main.cc", "line.parse();", """try {
     line.parse();
   } catch (const Failure& failure) {
@@ -81,7 +81,7 @@ MUTANTS = [
         name = "failures_are_silent",
         stage = "01_exec",
         caught_by = "errors_are_told",
-        why = "the status says that something failed",
+        why = "the exit status seems to say enough",
         changes = [change("01_exec/main.cc", "line.parse();", """try {
     line.parse();
   } catch (const Failure& failure) {
@@ -112,7 +112,7 @@ MUTANTS = [
         name = "stdin_from_null",
         stage = "01_exec",
         caught_by = "stdin_arrives",
-        why = "as for a daemon: without a terminal nobody is there to type",
+        why = "daemons do it, because without a terminal no user types",
         changes = [
             change(
                 _EXEC,
@@ -146,7 +146,7 @@ MUTANTS = [
         name = "descriptors_inherited",
         stage = "01_exec",
         caught_by = "descriptors_are_closed",
-        why = "one closes what one has opened, not what the caller has",
+        why = "the program closes what it has opened itself, not what its caller has opened",
         changes = [
             change(
                 _EXEC,
@@ -171,7 +171,8 @@ MUTANTS = [
         name = "signals_not_forwarded",
         stage = "01_exec",
         caught_by = "signals_are_forwarded",
-        why = "the signals were blocked so as to be forwarded, which then nobody did",
+        why = "the signals were blocked so that they could be forwarded, but the code that"
+              " forwards them is missing",
         changes = [
             change(
                 _SIGNALS,
@@ -197,21 +198,22 @@ MUTANTS = [
         name = "sigchld_trusted",
         stage = "01_exec",
         caught_by = "ignored_sigchld_does_no_harm",
-        why = "who has not ignored SIGCHLD himself does not expect it to be",
+        why = "the program does not ignore SIGCHLD itself, so its author does not expect that it"
+              " is ignored",
         changes = [change(_EXEC, "(void)signal(SIGCHLD, SIG_DFL);", "")],
     ),
     mutant(
         name = "terminal_not_restored",
         stage = "01_exec",
         caught_by = "terminal_is_given_back",
-        why = "it works as long as commands tidy up after themselves",
+        why = "it works as long as commands restore the terminal themselves",
         changes = [change("01_exec/terminal.cc", "(void)tcsetattr(fd_.get(), TCSADRAIN, &our_modes_);", "")],
     ),
     mutant(
         name = "file_left_behind",
         stage = "01_exec",
         caught_by = "nothing_is_left",
-        why = "a log, a lock or a socket that nobody removes",
+        why = "the program makes a log, a lock or a socket, and never removes it",
         changes = [
             change(
                 "01_exec/main.cc",
@@ -234,13 +236,13 @@ MUTANTS = [
             change(_EXEC, "(void)setpgid(pid_, pid_);", ""),
         ],
         also = ["ctrl_c_arrives_once", "terminal_is_given_back"],
-        because = "the terminal is lent to a process group that is not there",
+        because = "the terminal is lent to a process group that does not exist",
     ),
     mutant(
         name = "umask_of_the_caller",
         stage = "01_exec",
         caught_by = "umask_is_the_containers",
-        why = "what nobody sets is inherited: here the caller's umask is 077",
+        why = "the program does not set the umask, so the command inherits the caller's, here 077",
         changes = [
             change(_EXEC, "#include <sys/personality.h>", "#include <sys/personality.h>\n#include <sys/stat.h>"),
             change(_EXEC, "  restore_signals();", "  restore_signals();\n  umask(077);"),
@@ -260,7 +262,7 @@ MUTANTS = [
         name = "stop_taken_for_the_end",
         stage = "01_exec",
         caught_by = "a_stop_is_no_end",
-        why = "waitpid(2) has returned, and so the child seems to be gone",
+        why = "waitpid(2) has returned, so the child seems to have ended",
         changes = [
             change("01_exec/wait_for.cc", "if (!WIFSTOPPED(*status)) return", "return"),
             change("01_exec/wait_for.cc", """      if (job_control_) job_control_->child_has_stopped(WSTOPSIG(*status));

@@ -10,7 +10,7 @@ MUTANTS = [
         name = "mounts_not_private",
         stage = "04_namespaces",
         caught_by = "mount_stays_inside",
-        why = "a mount namespace of one's own sounds private enough, and without systemd it is",
+        why = "a new mount namespace sounds private enough, and without systemd it is",
         changes = [
             change(
                 _OWN,
@@ -25,7 +25,7 @@ MUTANTS = [
         name = "mounts_are_slaves",
         stage = "04_namespaces",
         caught_by = "host_mount_stays_outside",
-        why = "MS_SLAVE protects the host, which is what one thought of",
+        why = "MS_SLAVE protects the host, and the author thought only of that",
         changes = [
             change(
                 _OWN,
@@ -34,7 +34,7 @@ MUTANTS = [
             ),
         ],
         also = ["mounts_are_private"],
-        because = "mountinfo says master: of a slave",
+        because = "mountinfo lists a slave with master:",
     ),
     mutant(
         name = "private_too_late",
@@ -85,7 +85,7 @@ MUTANTS = [
         name = "proc_named_from_outside",
         stage = "04_namespaces",
         caught_by = "hostile_proc_stays_inside",
-        why = "root + \"/proc\" is a fine path as long as the root is one's own",
+        why = "root + \"/proc\" works as long as the root comes from a trusted source",
         changes = [
             change(
                 "04_namespaces/main.cc",
@@ -103,7 +103,7 @@ MUTANTS = [
         name = "proc_not_mounted",
         stage = "04_namespaces",
         caught_by = "proc_is_mounted",
-        why = "nothing but ps(1) complains",
+        why = "only ps(1) and the like complain",
         changes = [change("04_namespaces/main.cc", "    mount_proc();\n", "")],
     ),
     mutant(
@@ -122,7 +122,7 @@ MUTANTS = [
             ),
         ],
         also = ["nothing_is_left"],
-        because = "the host is still called so when the container has ended",
+        because = "the host keeps that name after the container has ended",
     ),
     mutant(
         name = "hostname_ignored",
@@ -141,7 +141,7 @@ MUTANTS = [
         name = "hostname_only_if_given",
         stage = "04_namespaces",
         caught_by = "hostname_is_never_the_hosts",
-        why = "a new UTS namespace starts as a copy, and so with a name",
+        why = "a new UTS namespace starts as a copy, so it has a name already",
         changes = [
             change(
                 "04_namespaces/main.cc",
@@ -154,7 +154,7 @@ MUTANTS = [
         name = "tmp_of_the_host",
         stage = "04_namespaces",
         caught_by = "host_file_is_hidden",
-        why = "as a convenience: files come in and go out by /tmp",
+        why = "as a convenience: files are exchanged through /tmp",
         changes = [
             change("04_namespaces/main.cc", "#include \"common/run_main.h\"", """#include <sys/mount.h>
 #include "common/run_main.h\""""),
@@ -183,7 +183,7 @@ MUTANTS = [
         name = "waits_for_daemons",
         stage = "04_namespaces",
         caught_by = "daemons_end_with_pid_1",
-        why = "an init has to wait for all of its children, one has read",
+        why = "an init has to wait for all of its children, as every description of it says",
         changes = [
             change("04_namespaces/main.cc", "if (isolation.init) become_init();", "become_init();"),
             change(_INIT, "#include \"common/check.h\"", "#include <cerrno>\n#include \"common/check.h\""),
@@ -210,7 +210,7 @@ MUTANTS = [
             "hostname_change_stays_inside",
             "nothing_is_left",
         ],
-        because = "there is one name then, and each row asks one side of it",
+        because = "then there is only one name, and each row looks at one side",
     ),
     mutant(
         name = "no_ipc_namespace",
@@ -230,7 +230,7 @@ MUTANTS = [
         name = "no_pid_namespace",
         stage = "04_namespaces",
         caught_by = "own_pid_namespace",
-        why = "with a /proc of its own it looks as if there were one",
+        why = "with a /proc of its own the container looks as if it had a PID namespace",
         changes = [change("04_namespaces/main.cc", "CLONE_NEWPID | ", "")],
         also = [
             "init_reaps_all_orphans",
@@ -246,7 +246,8 @@ MUTANTS = [
         name = "always_init",
         stage = "04_namespaces",
         caught_by = "command_is_pid_1",
-        why = "unshare(2) moves only the children into the PID namespace, and so one forks once more",
+        why = "unshare(2) moves only the children into the PID namespace, so the program forks"
+              " once more",
         changes = [
             change("04_namespaces/main.cc", "if (isolation.init) become_init();", "become_init();"),
         ],
@@ -265,13 +266,13 @@ MUTANTS = [
             ),
         ],
         also = ["nothing_is_left"],
-        because = "what is then set up is set up on the host",
+        because = "everything is then set up on the host",
     ),
     mutant(
         name = "no_death_signal",
         stage = "04_namespaces",
         caught_by = "container_dies_with_its_parent",
-        why = "a parent that is killed cannot tidy up",
+        why = "the author did not expect the parent to be killed",
         changes = [
             change("04_namespaces/main.cc", "    die_with(parent_pidfd);\n", ""),
             change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
@@ -293,13 +294,13 @@ MUTANTS = [
             change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
         ],
         also = ["death_with_the_parent_cannot_be_revoked"],
-        because = "nothing else ends it",
+        because = "nothing else ends the container",
     ),
     mutant(
         name = "death_signal_only",
         stage = "04_namespaces",
         caught_by = "death_with_the_parent_cannot_be_revoked",
-        why = "prctl(PR_SET_PDEATHSIG) is all that the manual has on the subject",
+        why = "prctl(PR_SET_PDEATHSIG) is the only way that the manual describes",
         changes = [change(_OWN, "  const DeathWatch watch(child.pid());\n", "")],
     ),
     mutant(
@@ -327,7 +328,7 @@ MUTANTS = [
         name = "init_does_not_reap",
         stage = "04_namespaces",
         caught_by = "init_reaps_orphans",
-        why = "one waits for the child that one has started",
+        why = "the program waits only for the child that it has started",
         changes = [
             change(_INIT, "waitpid(-1, &status, WNOHANG)", "waitpid(command, &status, WNOHANG)"),
         ],
@@ -358,7 +359,7 @@ MUTANTS = [
             "init_reaps_all_orphans",
             "init_passes_signals_and_status",
         ],
-        because = "there is no init that could",
+        because = "without an init, no process does",
     ),
     mutant(
         name = "init_exits_with_its_own_status",
@@ -371,7 +372,7 @@ MUTANTS = [
         name = "init_does_not_forward",
         stage = "04_namespaces",
         caught_by = "init_passes_signals_and_status",
-        why = "the parent forwards to its child: which is the init now",
+        why = "the parent forwards to its child, but that is the init now",
         changes = [
             change(
                 _INIT,

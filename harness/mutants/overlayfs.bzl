@@ -11,7 +11,7 @@ MUTANTS = [
         name = "one_layer_needs_no_overlay",
         stage = "08a_overlayfs",
         caught_by = "rootfs_is_not_changed",
-        why = "there is nothing to lay over each other",
+        why = "with one directory there seems to be nothing to stack",
         changes = [
             change(
                 "08a_overlayfs/main.cc",
@@ -31,13 +31,13 @@ MUTANTS = [
             ),
         ],
         also = ["next_container_starts_afresh", "writes_are_not_shared"],
-        because = "what is written to the root itself stays there, for all to see",
+        because = "what one container writes to the root itself stays there, and all others see it",
     ),
     mutant(
         name = "upper_is_shared",
         stage = "08a_overlayfs",
         caught_by = "next_container_starts_afresh",
-        why = "one upper folder is enough, as long as one starts one container",
+        why = "one upper directory is enough as long as only one container runs",
         changes = [
             change(_STACK, "} else if (!tmpfs_keeps_user_attributes()) {", "} else {"),
             change(_STACK, """  remove_left(uppers);
@@ -70,7 +70,8 @@ MUTANTS = [
         name = "scratch_left_mounted",
         stage = "08a_overlayfs",
         caught_by = "old_root_is_gone",
-        why = "it lies on the old root, which is unmounted: but then the tmpfs is, in its place",
+        why = "the tmpfs is on top of the old root, which is unmounted; but the tmpfs is then"
+              " unmounted in its place",
         changes = [
             change(
                 _OVERLAY,
@@ -84,13 +85,13 @@ MUTANTS = [
             "kept_directory_leads_nowhere",
             "dotdot_stops_at_the_root",
         ],
-        because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
+        because = "a mount that remains can be entered: '..' at the root leads to the mount on top",
     ),
     mutant(
         name = "no_userxattr",
         stage = "08a_overlayfs",
         caught_by = "changes_are_seen_inside",
-        why = "overlayfs is mounted without it wherever one looks it up",
+        why = "examples mount overlayfs without it",
         changes = [change(_OVERLAY, "options = {{\"userxattr\", \"\"}};", "options;")],
         also = ["opaque_folder_hides_all_below"],
         because = "the opaque mark of a layer is such an attribute, too",
@@ -102,13 +103,13 @@ MUTANTS = [
         why = "--keep was read, and then forgotten",
         changes = [change(_STACK, "  if (!options.keep.empty()) {\n", "  if (false) {\n")],
         also = ["kept_folder_is_closed_to_others", "kept_layer_has_one_user"],
-        because = "nobody is kept from a folder that nobody uses",
+        because = "no container is refused a directory that is not in use",
     ),
     mutant(
         name = "keep_not_locked",
         stage = "08a_overlayfs",
         caught_by = "kept_layer_has_one_user",
-        why = "overlayfs itself only warns of it, in the kernel's log",
+        why = "overlayfs itself only warns, in the kernel's log",
         changes = [
             change(
                 _STACK,
@@ -121,7 +122,8 @@ MUTANTS = [
         name = "layers_upside_down",
         stage = "08a_overlayfs",
         caught_by = "later_layer_lies_above",
-        why = "lowerdir names the uppermost first, and who types --layer the lowest",
+        why = "lowerdir lists the uppermost layer first, but a user who types --layer lists the"
+              " lowest first",
         changes = [
             change(
                 _STACK,
@@ -135,7 +137,7 @@ MUTANTS = [
         name = "whiteouts_unpacked",
         stage = "08a_overlayfs",
         caught_by = "whiteout_hides_a_file",
-        why = "a tar is unpacked by tar",
+        why = "it seems enough to unpack the tar as tar(1) does",
         changes = [
             change(
                 _UNPACK,
@@ -148,7 +150,7 @@ MUTANTS = [
         name = "opaque_ignored",
         stage = "08a_overlayfs",
         caught_by = "opaque_folder_hides_all_below",
-        why = "one thinks of .wh.NAME only",
+        why = "the author thought only of .wh.NAME",
         changes = [
             change(
                 _UNPACK,
@@ -161,7 +163,7 @@ MUTANTS = [
         name = "opaque_for_the_hosts_root",
         stage = "08a_overlayfs",
         caught_by = "opaque_folder_hides_all_below",
-        why = "overlayfs.rst says trusted.overlay.opaque; userxattr comes later in it",
+        why = "overlayfs.rst names trusted.overlay.opaque first, and userxattr only later",
         changes = [
             change(
                 _UNPACK,
@@ -176,7 +178,7 @@ MUTANTS = [
         name = "links_lead_out_of_the_layer",
         stage = "08a_overlayfs",
         caught_by = "hostile_layer_stays_inside",
-        why = "names are looked up from the layer's folder, but links from the host's root",
+        why = "names are looked up from the layer's directory, but links from the host's root",
         changes = [
             change(_UNPACK, "how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;", ""),
         ],
@@ -185,7 +187,7 @@ MUTANTS = [
         name = "digest_is_a_name",
         stage = "08a_overlayfs",
         caught_by = "tampered_layer_is_refused",
-        why = "it finds the file, and that the file has it goes without saying",
+        why = "the author checked only that the blob exists, not that its content has the digest",
         changes = [
             change(
                 _STACK,
@@ -222,7 +224,7 @@ MUTANTS = [
         name = "owners_lost",
         stage = "08a_overlayfs",
         caught_by = "layers_keep_their_owners",
-        why = "what one makes belongs to oneself, and as root one does not notice",
+        why = "new files belong to the process that makes them, and as root nobody notices",
         changes = [
             change(
                 _UNPACK,
@@ -235,7 +237,7 @@ MUTANTS = [
         name = "images_user_ignored",
         stage = "08a_overlayfs",
         caught_by = "image_names_its_user",
-        why = "the command runs, and as root it may do all that it wants",
+        why = "the command runs, and as root nothing is refused to it",
         changes = [
             change(
                 "08a_overlayfs/image_user.cc",
@@ -248,7 +250,7 @@ MUTANTS = [
         name = "attributes_unlimited",
         stage = "08a_overlayfs",
         caught_by = "greedy_layer_is_refused",
-        why = "the kernel refuses what is too much by itself: fsetxattr(2) fails, and that is ignored",
+        why = "the kernel seems to limit it: fsetxattr(2) fails, and the failure is ignored",
         changes = [
             change(
                 "08a_overlayfs/entry_attributes.cc",
@@ -261,7 +263,7 @@ MUTANTS = [
         name = "kept_folder_left_open",
         stage = "08a_overlayfs",
         caught_by = "kept_folder_is_closed_to_others",
-        why = "whoever gives a folder knows its mode",
+        why = "a user who names a directory seems to have chosen its mode",
         changes = [
             change(_STACK, """  check_quietly(fchmod(folder.get(), S_IRWXU), "chmod({}, 0700)", name);
 """, ""),

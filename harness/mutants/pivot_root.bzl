@@ -11,7 +11,7 @@ MUTANTS = [
         name = "old_root_left",
         stage = "06_pivot_root",
         caught_by = "old_root_is_gone",
-        why = "the command does not see it any more",
+        why = "the command does not see the old root any more",
         changes = [
             change(_MOUNTS, """check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");""", ""),
         ],
@@ -20,7 +20,7 @@ MUTANTS = [
             "kept_directory_leads_nowhere",
             "dotdot_stops_at_the_root",
         ],
-        because = "what is mounted can be climbed into: '..' at the root leads to what lies on top",
+        because = "a mount that remains can be entered: '..' at the root leads to the mount on top",
     ),
     mutant(
         name = "old_root_kept_open",
@@ -66,7 +66,7 @@ MUTANTS = [
         name = "still_a_chroot",
         stage = "06_pivot_root",
         caught_by = "namespaces_root_is_its_root",
-        why = "the root is a mount now, which looks as if it were all",
+        why = "the root is a mount now, and that looks sufficient",
         changes = [
             change(
                 _MOUNTS,
@@ -76,13 +76,13 @@ MUTANTS = [
             ),
         ],
         also = ["no_pivot_no_start"],
-        because = "it never calls what is made to fail there",
+        because = "the program never makes the call that fails there",
     ),
     mutant(
         name = "masks_forgotten",
         stage = "06_pivot_root",
         caught_by = "kernel_files_are_masked",
-        why = "all works without them",
+        why = "everything works without them",
         changes = [
             change("06_pivot_root/main.cc", """    protect_kernel_paths(host);
 """, ""),
@@ -105,7 +105,7 @@ MUTANTS = [
         name = "firmware_shown",
         stage = "06_pivot_root",
         caught_by = "firmware_is_masked",
-        why = "one thinks of /proc only",
+        why = "the author thought only of /proc",
         changes = [change(_KERNEL_PATHS, "\"firmware\", ", "")],
     ),
     mutant(
@@ -126,7 +126,7 @@ MUTANTS = [
         name = "sys_writable",
         stage = "06_pivot_root",
         caught_by = "sys_is_read_only",
-        why = "it is only a copy of a mount",
+        why = "a copy of a mount seems harmless",
         changes = [
             change(
                 _MOUNTS,
@@ -139,7 +139,7 @@ MUTANTS = [
         name = "dev_of_the_host",
         stage = "06_pivot_root",
         caught_by = "dev_is_minimal",
-        why = "all that programs need is in it",
+        why = "it contains everything that programs need",
         changes = [
             change(
                 _MOUNTS,
@@ -152,20 +152,20 @@ MUTANTS = [
   return;"""),
         ],
         also = ["nothing_is_left"],
-        because = "what the command writes to /dev/shm is the host's",
+        because = "what the command writes to /dev/shm appears on the host",
     ),
     mutant(
         name = "no_random",
         stage = "06_pivot_root",
         caught_by = "dev_is_minimal",
-        why = "one thought of null, zero and tty",
+        why = "the author thought only of null, zero and tty",
         changes = [change(_MOUNTS, "{\"random\", 1, 8}, {\"urandom\", 1, 9},", "")],
     ),
     mutant(
         name = "null_is_a_file",
         stage = "06_pivot_root",
         caught_by = "dev_null_works",
-        why = "open(2) with O_CREAT makes what is missing, and echo is content with it",
+        why = "open(2) with O_CREAT makes the missing file, and echo works with it",
         changes = [change(
             _MOUNTS,
             "    attach_in(dev, name, mount);\n  }\n  const auto",
@@ -176,7 +176,7 @@ MUTANTS = [
         name = "no_devpts",
         stage = "06_pivot_root",
         caught_by = "terminals_are_own",
-        why = "nothing but tmux and sshd complains",
+        why = "only tmux and sshd complain",
         changes = [
             change(_MOUNTS, """  attach_new("pts", new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                               {{"mode", "0620"}, {"ptmxmode", "0666"}}));""", ""),
@@ -186,7 +186,7 @@ MUTANTS = [
         name = "no_shared_memory",
         stage = "06_pivot_root",
         caught_by = "shared_memory_works",
-        why = "nothing but databases and browsers complains",
+        why = "only databases and browsers complain",
         changes = [
             change(
                 _MOUNTS,
@@ -199,21 +199,21 @@ MUTANTS = [
         name = "no_standard_links",
         stage = "06_pivot_root",
         caught_by = "dev_stdin_is_there",
-        why = "they are no devices, and so easily forgotten",
+        why = "they are not devices, so they are easily forgotten",
         changes = [change(_MOUNTS, """{"/proc/self/fd/0", "stdin"},""", "")],
     ),
     mutant(
         name = "devices_of_the_root_work",
         stage = "06_pivot_root",
         caught_by = "planted_device_is_dead",
-        why = "the root is one's own directory, why should it be mounted nodev",
+        why = "the root is the user's own directory, so nodev seems needless",
         changes = [change(_MOUNTS, "take_mount(root, shown, MOUNT_ATTR_NODEV)", "take_mount(root, shown, 0)")],
     ),
     mutant(
         name = "volumes_are_folders",
         stage = "06_pivot_root",
         caught_by = "single_file_is_shown",
-        why = "that one may bind a single file is little known",
+        why = "few people know that a single file can be bind-mounted",
         changes = [
             change(
                 _MOUNTS,
@@ -226,7 +226,7 @@ MUTANTS = [
         name = "volumes_ignored",
         stage = "06_pivot_root",
         caught_by = "volume_is_shown",
-        why = "they were attached below the old root, and went with it",
+        why = "they were attached below the old root, and disappeared with it",
         changes = [
             change(
                 _MOUNTS,
@@ -241,7 +241,7 @@ MUTANTS = [
             "single_file_is_shown",
             "volume_stays_inside",
         ],
-        because = "of a volume that is not there nothing is known",
+        because = "without the volume there is nothing to look at",
     ),
     mutant(
         name = "volume_never_read_only",
@@ -273,7 +273,7 @@ MUTANTS = [
         name = "volume_brings_devices",
         stage = "06_pivot_root",
         caught_by = "volume_brings_no_device",
-        why = "a bind mount is as the original: that is what it is for",
+        why = "a bind mount is supposed to behave like the original",
         changes = [
             change(
                 _MOUNTS,
@@ -286,7 +286,7 @@ MUTANTS = [
         name = "volume_point_made_from_outside",
         stage = "06_pivot_root",
         caught_by = "volume_stays_inside",
-        why = "root + target is a fine path as long as the root is one's own",
+        why = "root + target works as long as the root comes from a trusted source",
         changes = [
             change(
                 "06_pivot_root/main.cc",
@@ -304,7 +304,7 @@ MUTANTS = [
 """),
         ],
         also = ["nothing_is_left"],
-        because = "what is made outside stays there",
+        because = "a directory that is made outside stays there",
     ),
     mutant(
         name = "read_only_ignored",

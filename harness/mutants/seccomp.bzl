@@ -33,13 +33,13 @@ MUTANTS = [
         changes = [change("08b_seccomp/main.cc", "drop_privileges(capabilities, find_user(layering, ids, process));", """capabilities.granted = all_capabilities();
     drop_privileges(capabilities, find_user(layering, ids, process));""")],
         also = ["init_has_few_rights", "one_capability_can_be_dropped", "bounding_set_is_small", "capabilities_can_be_dropped"],
-        because = "who keeps everything keeps it in all sets, whatever is dropped",
+        because = "a program that drops nothing keeps the capabilities in all sets",
     ),
     mutant(
         name = "bounding_set_full",
         stage = "08b_seccomp",
         caught_by = "bounding_set_is_small",
-        why = "capset(2) looks as if it set all there is",
+        why = "capset(2) looks as if it set every set",
         changes = [
             change(
                 _CAPABILITIES,
@@ -70,13 +70,14 @@ MUTANTS = [
   }"""),
         ],
         also = ["inheritable_set_is_empty", "given_user_has_no_capabilities"],
-        because = "ambient is only what is inheritable, and is kept by who is not root",
+        because = "only inheritable capabilities can be ambient, and a user other than root keeps"
+                  " these",
     ),
     mutant(
         name = "cap_drop_ignored",
         stage = "08b_seccomp",
         caught_by = "capabilities_can_be_dropped",
-        why = "ALL is no name of a capability",
+        why = "ALL is not the name of a capability",
         changes = [change(_CAPABILITIES, "return drop_all ? added :", "return")],
     ),
     mutant(
@@ -107,19 +108,19 @@ MUTANTS = [
         name = "new_privileges",
         stage = "08b_seccomp",
         caught_by = "set_user_id_gives_nothing",
-        why = "seccomp(2) is content with CAP_SYS_ADMIN",
+        why = "seccomp(2) also accepts CAP_SYS_ADMIN",
         changes = [
             change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN)", "bit_of(CAP_SYS_ADMIN)"),
             change(_CAPABILITIES, """check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");""", ""),
         ],
         also = ["init_has_few_rights", "no_new_privs_is_set"],
-        because = "the kernel says it, and does it",
+        because = "the kernel reports the flag and acts on it",
     ),
     mutant(
         name = "no_filter",
         stage = "08b_seccomp",
         caught_by = "filter_is_installed",
-        why = "capabilities are dropped, what else is there to do",
+        why = "after capabilities are dropped, the container seems safe",
         changes = [change("08b_seccomp/main.cc", ", filter.as_last_step());", ");")],
         also = [
             "clone3_is_not_there",
@@ -141,7 +142,7 @@ MUTANTS = [
         name = "filter_in_the_parent",
         stage = "08b_seccomp",
         caught_by = "parent_has_no_filter",
-        why = "a filter is inherited, and so one thinks of whom it shall not bind last",
+        why = "a filter is inherited, so it seems natural to install it before the fork",
         changes = [
             change("08b_seccomp/main.cc", "using namespace box;", "#include <sys/prctl.h>\nusing namespace box;"),
             change("08b_seccomp/main.cc", "  handshake.let_child_go_on(take_as_parent(layers.paths(), mounts, child.pid(), ids));", """  auto shown = take_as_parent(layers.paths(), mounts, child.pid(), ids);
@@ -167,7 +168,7 @@ MUTANTS = [
             "strict_profile_denies_more",
             "strict_profile_runs_a_shell",
         ],
-        because = "what does not start uses no profile",
+        because = "a container that does not start does not use a profile",
     ),
     mutant(
         name = "filter_optional",
@@ -183,7 +184,7 @@ MUTANTS = [
         name = "architecture_not_checked",
         stage = "08b_seccomp",
         caught_by = "int80_calls_are_killed",
-        why = "the first filters of every tutorial look at the number alone",
+        why = "the first filter in every tutorial looks only at the number",
         changes = [
             change(_PROFILE, "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS", "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW"),
             _COMPILED_AT_START,
@@ -212,14 +213,14 @@ MUTANTS = [
         name = "clone3_denied_with_eperm",
         stage = "08b_seccomp",
         caught_by = "clone3_is_not_there",
-        why = "it was Docker's first answer, and no thread started any more",
+        why = "Docker returned it at first, and then programs could not start threads",
         changes = [default_profile("\"errnoRet\": 38", "\"errnoRet\": 1")],
     ),
     mutant(
         name = "newer_calls_allowed",
         stage = "08b_seccomp",
         caught_by = "newer_calls_are_not_there",
-        why = "a list of what is denied knows only what there was",
+        why = "a list of denied calls contains only calls that existed when it was written",
         changes = [
             change(_PROFILE, "    ranges.emplace_back(last + 1, kX32Bit - 1);\n", ""),
             _COMPILED_AT_START,
@@ -229,7 +230,7 @@ MUTANTS = [
         name = "tiocsti_in_64_bits",
         stage = "08b_seccomp",
         caught_by = "terminal_input_has_no_disguise",
-        why = "SCMP_CMP_EQ is what one uses to compare",
+        why = "SCMP_CMP_EQ is the obvious comparison",
         changes = [
             default_profile(
                 "\"op\": \"SCMP_CMP_MASKED_EQ\", \"value\": 4294967295, \"valueTwo\": 21522",
@@ -244,7 +245,7 @@ MUTANTS = [
         why = "ioctl is allowed",
         changes = [default_profile("21522", "21532")],
         also = ["terminal_input_has_no_disguise"],
-        because = "what is allowed is allowed in disguise",
+        because = "if the call is allowed, it is also allowed with a bit in the high half",
     ),
     mutant(
         name = "vsock_in_64_bits",
@@ -281,14 +282,14 @@ MUTANTS = [
         name = "strict_is_default",
         stage = "08b_seccomp",
         caught_by = "strict_profile_denies_more",
-        why = "one profile was thought to be enough",
+        why = "one profile seemed to be enough",
         changes = [change(_FILTER, "built_in(kStrictProgram, kStrictJson, granted)", "built_in(kDefaultProgram, kDefaultJson, granted)")],
     ),
     mutant(
         name = "strict_without_pipes",
         stage = "08b_seccomp",
         caught_by = "strict_profile_runs_a_shell",
-        why = "the list was made with strace of a program that needs none",
+        why = "the list was made with strace of a program that does not use them",
         changes = [change(_FILTER, "return built_in(kStrictProgram, kStrictJson, granted);", """{
     std::string json = kStrictJson;
     const std::string old = "\\"pipe\\", \\"pipe2\\", ";
@@ -299,7 +300,7 @@ MUTANTS = [
         name = "profile_file_ignored",
         stage = "08b_seccomp",
         caught_by = "profile_of_a_file_is_used",
-        why = "--seccomp knew two names, and took the rest for one of them",
+        why = "--seccomp compares with one name, and treats every other word as the other",
         changes = [change(_FILTER, "BpfProgram program = compile_once(json, granted);", "BpfProgram program = built_in(kDefaultProgram, kDefaultJson, granted);")],
     ),
     mutant(
@@ -313,7 +314,8 @@ MUTANTS = [
         name = "init_keeps_all",
         stage = "08b_seccomp",
         caught_by = "init_has_few_rights",
-        why = "the init is ours, and so there seems to be nothing to take from it",
+        why = "the init is the stage's own program, so there seems to be no reason to drop its"
+              " capabilities",
         changes = [
             change("08b_seccomp/main.cc", """    drop_privileges(capabilities, find_user(layering, ids, process));
     die_with(parent_pidfd);

@@ -10,7 +10,7 @@ MUTANTS = [
         name = "uid_and_gid_maps_swapped",
         stage = "05_userns",
         caught_by = "given_maps_are_used",
-        why = "for a user whose uid and gid are the same nobody sees it",
+        why = "it makes no difference for a user whose uid and gid are the same number",
         changes = [
             change(
                 _IDS,
@@ -30,18 +30,19 @@ MUTANTS = [
         name = "root_stays_root",
         stage = "05_userns",
         caught_by = "root_inside_is_caller_outside",
-        why = "0 is the caller's id, for root as for everybody",
+        why = "the map 0 to the caller's id works for ordinary users, so it seems right for root,"
+              " too",
         changes = [
             change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, 1}};"),
         ],
         also = ["sysctls_cannot_be_opened"],
-        because = "the kernel's files are the host's root's",
+        because = "the kernel's files belong to the host's root",
     ),
     mutant(
         name = "all_ids_mapped",
         stage = "05_userns",
         caught_by = "no_user_beyond_the_map",
-        why = "so that files of the host have their owners inside, too",
+        why = "the author wanted files of the host to have their owners inside, too",
         changes = [
             change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, UINT32_MAX}};"),
         ],
@@ -50,7 +51,7 @@ MUTANTS = [
             "strangers_are_nobody",
             "sysctls_cannot_be_opened",
         ],
-        because = "who has an id inside is in the map, and is seen by it",
+        because = "every id of the host then has an id inside",
     ),
     mutant(
         name = "group_of_others",
@@ -69,7 +70,7 @@ MUTANTS = [
         name = "maps_written_late",
         stage = "05_userns",
         caught_by = "given_user_runs_the_command",
-        why = "the child did not wait, and could not become a user who had no id yet",
+        why = "the child did not wait, and could not become a user whose id was not mapped yet",
         changes = [
             change(
                 "05_userns/main.cc",
@@ -105,7 +106,7 @@ MUTANTS = [
         name = "init_shows_itself",
         stage = "05_userns",
         caught_by = "init_hides_the_hosts_program",
-        why = "that PID 1 is a program of the host is easily forgotten",
+        why = "it is easily forgotten that PID 1 is a program of the host",
         changes = [
             change(_INIT, "check(prctl(PR_SET_DUMPABLE, 0), \"prctl(PR_SET_DUMPABLE, 0)\");", ""),
         ],
@@ -114,7 +115,8 @@ MUTANTS = [
         name = "capabilities_dropped",
         stage = "05_userns",
         caught_by = "root_inside_has_capabilities",
-        why = "to be on the safe side, all of them; those inside a user namespace are not the host's",
+        why = "the author drops all of them to be on the safe side, although those inside a user"
+              " namespace do not apply to the host",
         changes = [
             change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
 #include <sys/prctl.h>
@@ -137,7 +139,7 @@ MUTANTS = [
         name = "group_after_user",
         stage = "05_userns",
         caught_by = "given_user_runs_the_command",
-        why = "the new user may not change his group any more, and nobody looked",
+        why = "the new user may not change their group any more, and the result was not checked",
         changes = [
             change(
                 _IDS,
@@ -152,7 +154,7 @@ MUTANTS = [
         name = "no_user_namespace_for_root",
         stage = "05_userns",
         caught_by = "own_user_namespace",
-        why = "root does not need one",
+        why = "root does not need a user namespace",
         changes = [
             change(
                 "05_userns/main.cc",
@@ -186,6 +188,7 @@ MUTANTS = [
             "given_user_runs_the_command",
             "init_hides_the_hosts_program",
         ],
-        because = "root without a user namespace is the host's root: each row asks one thing that he may",
+        because = "root without a user namespace is the host's root, and each row tries one thing"
+                  " that the host's root may do",
     ),
 ]

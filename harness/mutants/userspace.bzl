@@ -9,7 +9,7 @@ MUTANTS = [
         name = "no_transitive_libraries",
         stage = "03_userspace",
         caught_by = "libraries_come_along",
-        why = "the program names its libraries, and the libraries theirs",
+        why = "the program's own list of libraries seems complete",
         changes = [
             change(
                 "03_userspace/libraries.cc",
@@ -24,7 +24,7 @@ MUTANTS = [
         name = "no_loader",
         stage = "03_userspace",
         caught_by = "hosts_programs_run",
-        why = "the loader is no library, and so not in DT_NEEDED",
+        why = "the loader is not a library, so DT_NEEDED does not list it",
         changes = [
             change(
                 "03_userspace/libraries.cc",
@@ -69,7 +69,7 @@ MUTANTS = [
         name = "links_lead_out_of_the_copy",
         stage = "03_userspace",
         caught_by = "copied_links_stay_inside",
-        why = "a path below the new root is looked up on the host as long as one is there",
+        why = "a path below the new root seems to stay below it, but it is looked up on the host",
         changes = [
             change(
                 _COPY,
