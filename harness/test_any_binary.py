@@ -265,6 +265,11 @@ BROKEN = {
                        "nothing_is_left", "left"),
     "leaves_a_file": ('echo > "$TMPDIR/left"; ' + GOOD, "nothing_is_left", "/left"),
     "leaves_a_file_in_tmp": ("echo > /tmp/left; " + GOOD, "nothing_is_left", "/tmp/left"),
+    "leaves_a_file_in_run": ("echo > /run/left; " + GOOD, "nothing_is_left", "/run/left"),
+    "leaves_a_folder_in_var_lib": ("mkdir -p /var/lib/left/one; " + GOOD, "nothing_is_left",
+                                   "/var/lib/left"),
+    "leaves_a_cgroup": ("mkdir $(grep -m 1 cgroup2 /proc/mounts | cut -d ' ' -f 2)/left; " + GOOD,
+                        "nothing_is_left", "/left empty"),
     "leaves_a_process": ("(setsid sleep 99 </dev/null >/dev/null 2>&1 &); " + GOOD,
                          "nothing_is_left", "sleep 99"),
     "leaves_a_queue": ("ipcmk -Q >/dev/null; " + GOOD, "nothing_is_left", "sysvipc"),
@@ -282,12 +287,14 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_program_that_lacks_one_thing_fails_that_row(tools, folder, name):
     text, row, got = BROKEN[name]
+    needs_root = name in ("leaves_a_mount", "renames_the_host", "leaves_a_file_in_run",
+                          "leaves_a_folder_in_var_lib", "leaves_a_cgroup")
     results = grade(tools, script(folder, text), [row, "killed_is_128_plus_signal"], 2.0,
-                    own_host=name in ("leaves_a_mount", "renames_the_host", "leaves_a_file_in_tmp"))
+                    own_host=needs_root or name == "leaves_a_file_in_tmp")
     for result in results.values():
         if result.case.property.name != row:
             continue
-        if result.case.identity == "user" and name in ("leaves_a_mount", "renames_the_host"):
+        if result.case.identity == "user" and needs_root:
             continue
         assert result.outcome is Outcome.FAILED, result.explain()
         assert got in result.got, result.explain()

@@ -69,6 +69,20 @@ void remove_left(int top) {
   }
 }
 
+constexpr const char* kUsualPlace = "/sys/fs/cgroup";
+
+// The cgroups of version 1 are the machine's: a program must not find them, nor leave a directory
+// beside them. On a machine that has them, cgroup v2 is mounted in one of the directories there.
+void hide_other_hierarchies(const std::string& mount_point) {
+  if (mount_point == kUsualPlace || access(kUsualPlace, F_OK) == -1) return;
+  (void)umount2(kUsualPlace, MNT_DETACH);  // unless nothing is mounted there
+  check_quietly(mount("tmpfs", kUsualPlace, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
+                "mount(tmpfs, {})", kUsualPlace);
+  if (mount_point.rfind(kUsualPlace, 0) == 0) {
+    check_quietly(mkdir(mount_point.c_str(), 0755), "mkdir({})", mount_point);
+  }
+}
+
 // "0" is who writes.
 void join(const std::string& cgroup) { write_file(cgroup + "/cgroup.procs", "0"); }
 
@@ -86,7 +100,7 @@ OwnCgroup::OwnCgroup() : mount_point_(find_mount_point()) {
 }
 
 void OwnCgroup::enter() {
-  if (name_.empty()) return;
+  if (name_.empty()) return hide_other_hierarchies("");
   const std::string own = mount_point_ + "/" + name_;
   join(own);
   check_quietly(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
@@ -100,6 +114,7 @@ void OwnCgroup::enter() {
     std::ofstream(own + "/cgroup.subtree_control") << "+" << controller << std::flush;
   }
   check_quietly(umount2(mount_point_.c_str(), MNT_DETACH), "umount2({})", mount_point_);
+  hide_other_hierarchies(mount_point_);
   check_quietly(
       mount("cgroup2", mount_point_.c_str(), "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
       "mount(cgroup2, {})", mount_point_);

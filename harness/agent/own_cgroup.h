@@ -8,14 +8,15 @@
 
 namespace box {
 
-// Where there is no cgroup v2 that may be written, this is none, and all of it does nothing.
+// Where there is no cgroup v2 that may be written, this is none: enter() only hides version 1.
 class OwnCgroup {
  public:
   // Makes it. For the process that stays outside and removes it in the end.
   OwnCgroup();
 
   // Moves the caller into it, which then sees it as the root of all cgroups, in a new cgroup
-  // namespace, see cgroup_namespaces(7). The caller has a mount namespace of its own.
+  // namespace, see cgroup_namespaces(7), and sees none of version 1. The caller has a mount
+  // namespace of its own.
   void enter();
 
   // With all cgroups that were made in it. Nothing runs there any more.

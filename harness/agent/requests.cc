@@ -13,6 +13,7 @@
 #include "common/check.h"
 #include "harness/agent/files.h"
 #include "harness/agent/process_table.h"
+#include "harness/agent/sandbox.h"
 #include "harness/agent/snapshot.h"
 
 namespace box {
@@ -211,9 +212,11 @@ NewFile new_file_of(const Json& json) {
 Json hello() {
   utsname system = {};
   check_quietly(uname(&system), "uname()");
-  return {{"protocol", kProtocol},      {"pid", getpid()},          {"uid", geteuid()},
-          {"own_host", getpid() == 1},  {"kernel", system.release}, {"machine", system.machine},
-          {"hostname", system.nodename}};
+  Json written = Json::object();
+  for (const WrittenFolder& one : written_folders()) written[one.folder] = one.shown_at;
+  return {{"protocol", kProtocol},       {"pid", getpid()},          {"uid", geteuid()},
+          {"own_host", getpid() == 1},   {"kernel", system.release}, {"machine", system.machine},
+          {"hostname", system.nodename}, {"written", written}};
 }
 
 }  // namespace

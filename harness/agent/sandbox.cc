@@ -122,6 +122,50 @@ void mount_new_scratch(const std::vector<std::string>& kept, const ScratchOnDisk
   }
 }
 
+constexpr const char* kKept[] = {"/run", "/var/lib"};
+
+std::vector<WrittenFolder>& written() {
+  static std::vector<WrittenFolder> folders;
+  return folders;
+}
+
+// Lays an empty layer upon the folders in which programs keep what they know: what is there stays
+// to be seen, and what is written comes into that layer, which ends with us.
+void protect_kept_folders() {
+  const std::string layers = std::string(kScratch[0]) + "/agent-layers";
+  check_quietly(mkdir(layers.c_str(), 0700), "mkdir({})", layers);
+  check_quietly(mount("tmpfs", layers.c_str(), "tmpfs", 0, "mode=755"), "mount({})", layers);
+  // Not one of the numbers that programs under test are given, see supervisor.cc.
+  const UniqueFd top(
+      check_quietly(open(layers.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", layers));
+  const int number = check_quietly(fcntl(top.get(), F_DUPFD_CLOEXEC, 64), "dup()");
+  for (std::size_t i = 0; i < std::size(kKept); ++i) {
+    const std::string upper = std::to_string(i) + "-upper";
+    const std::string work = std::to_string(i) + "-work";
+    struct stat st = {};
+    if (stat(kKept[i], &st) == -1) continue;
+    for (const auto& name : {upper, work}) {
+      const std::string path = layers + "/" + name;
+      check_quietly(mkdir(path.c_str(), 0755), "mkdir({})", path);
+      check_quietly(chmod(path.c_str(), st.st_mode & 07777), "chmod({})", path);
+    }
+    const std::string options = std::string("lowerdir=") + kKept[i] + ",upperdir=" + layers + "/" +
+                                upper + ",workdir=" + layers + "/" + work;
+    // A kernel has a limit to overlays upon overlays. /run is empty after each boot.
+    if (mount("overlay", kKept[i], "overlay", 0, options.c_str()) == -1) {
+      if (std::string(kKept[i]) != "/run") continue;
+      check_quietly(mount("tmpfs", kKept[i], "tmpfs", 0, "mode=755"), "mount({})", kKept[i]);
+      written().push_back({kKept[i], kKept[i]});
+      continue;
+    }
+    written().push_back({kKept[i], "/proc/self/fd/" + std::to_string(number) + "/" + upper});
+  }
+  check_quietly(umount2(layers.c_str(), MNT_DETACH), "umount2({})", layers);
+  check_quietly(rmdir(layers.c_str()), "rmdir({})", layers);
+  (void)mkdir("/run/lock", 0755);  // often a mount of its own, which the new one covers
+  (void)chmod("/run/lock", 01777);
+}
+
 // As on every host; a new network namespace has it down.
 void bring_up_loopback() {
   const UniqueFd any(check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket()"));
@@ -161,6 +205,8 @@ class OwnNumbers {
 
 }  // namespace
 
+const std::vector<WrittenFolder>& written_folders() { return written(); }
+
 void enter_own_host(const std::vector<std::string>& kept) {
   OwnCgroup cgroup;
   const OwnNumbers numbers;
@@ -185,6 +231,7 @@ void enter_own_host(const std::vector<std::string>& kept) {
   mount_new("mqueue", "/dev/mqueue", nullptr);
   mount_new("tmpfs", "/dev/shm", "mode=1777");
   mount_new_scratch(kept, disk);
+  protect_kept_folders();
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr), "mount(/, SHARED)");
   numbers.begin();
 }

@@ -195,7 +195,11 @@ class Stage:
         watched = [f"{self.folder}/{name}" for name in ("home", "temporary", "cwd", "volume")]
         if self.agent.has_own_host:
             watched += ["/tmp", "/var/tmp"]
-        snapshot = self.agent.ask("snapshot", folders=watched)
+        written = self.agent.about.get("written", {})  # what the host has there is not listed
+        snapshot = self.agent.ask("snapshot", folders=watched + list(written.values()))
+        for folder, shown_at in written.items():
+            snapshot["files"] = [line.replace(shown_at, folder, 1) if line.startswith(shown_at)
+                                 else line for line in snapshot["files"]]
         # The container's root may change, and a cache is there to be filled.
         own = tuple(f"{self.folder}/{name}" for name in ("root/", "new", "home/.cache"))
         snapshot["files"] = [line for line in snapshot["files"] if not line.startswith(own)]
