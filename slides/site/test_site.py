@@ -88,8 +88,8 @@ def test_dead_links_are_noticed(tmp_path):
     (tmp_path / "index.html").write_text(
         '<a href="there.html#a">good</a><a href="#here" id="here">good</a>'
         '<a href="https://a.b">good</a><a href="gone.html">1</a>'
-        '<a href="there.html#b">2</a>'
-        '<a href="/there.html">3</a><a href="sub/">4</a><script src="https://a.b/c.js"></script>', encoding="utf-8")
+        '<a href="there.html#b">2</a><a href="/there.html">3</a><a href="sub/">4</a>'
+        '<script src="https://a.b/c.js"></script>', encoding="utf-8")
     assert [line.partition(" ")[2] for line in dead_links(tmp_path)] == [
         "gone.html leads nowhere", "there.html#b leads to no place on that page",
         "/there.html works on a server only", "sub/ leads nowhere",

@@ -6,8 +6,6 @@ import { posix } from 'node:path'
 const PICTURE = /\.(svg|png)$/
 const STAGE = /^stages\/(\d\w*)\/README\.md$/
 const DECK = /^slides\/deck(?:\.(\w+))?\.md$/
-// What the deck is built as, in `slides`.
-const BUILT = { en: 'slides/slides.html', ru: 'slides/ru.html' }
 
 export class Repository {
   #onDisk = new Map()
@@ -30,8 +28,9 @@ export class Repository {
     this.sources = this.files(/\.(cc|h|c|py|sh|json|bzl)$|\/[A-Z]?\w+$/)
       .filter((path) => !path.startsWith('slides/measured/'))
     this.decks = this.files(DECK).map((path) => {
-      const language = path.match(DECK)[1] ?? 'en'
-      return { path, language, built: BUILT[language], address: `deck/${language}.html` }
+      const [, language] = path.match(DECK)
+      const built = language ? `slides/slides.${language}.html` : 'slides/slides.html'
+      return { path, language: language ?? 'en', built, address: `deck/${language ?? 'en'}.html` }
     }).filter((deck) => this.has(deck.built))
   }
 
