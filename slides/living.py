@@ -338,7 +338,8 @@ def difference(written: Sequence[str], new: Sequence[str], offset: int) -> str:
 
 def pages_of(root: pathlib.Path) -> List[str]:
     """All that are kept true: the stages' pages, the README, the glossary, the deck."""
-    found = [root / "README.md", root / "GLOSSARY.md", *sorted(root.glob("stages/*/README.md")), root / "slides/deck.md"]
+    found = [root / "README.md", root / "GLOSSARY.md",
+             *sorted(root.glob("stages/*/README.md")), root / "slides/deck.md"]
     return [str(path.relative_to(root)) for path in found if path.exists()]
 
 

@@ -138,7 +138,7 @@ def test_the_page_is_whole_and_fetches_nothing(capsys, root):
     parser.feed(written)
     assert status == 0 and parser.open == [] and parser.fetched == [] and "url(" not in written
     text = "".join(parser.text)
-    for wanted in ("const SeccompFilter filter(seccomp);", "the last call but execve(2)",
+    for wanted in ("const SeccompFilter filter(seccomp);", "the last call except execve(2)",
                    "drop_privileges"):
         assert wanted in text
     assert "prefers-color-scheme: dark" in written

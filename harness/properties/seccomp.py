@@ -90,7 +90,7 @@ def rows() -> List[Property]:
                     " /proc/self/status'"),
         Property(
             name="masks_cannot_be_lifted", since="08b", scene=inside, asks=("lift_mask",),
-            observe=refused("lift_mask", "EPERM", "ENOSYS"),
+            observe=mask_stays,
             holds="root inside cannot unmount what protects /proc/sys", violated="it is unmounted",
             lesson="A mount hides something only from a process that cannot unmount it, and"
                    " CAP_SYS_ADMIN lets a process unmount it.",
@@ -378,6 +378,12 @@ def capability_is_added(look: Look) -> Seen:
     if effective >> CAP_SYS_TIME & 1:
         return holds(f"CapEff is {effective:#x}, with CAP_SYS_TIME")
     return violated(f"CapEff is {effective:#x}, without CAP_SYS_TIME")
+
+
+def mask_stays(look: Look) -> Seen:
+    if look.answer("lift_mask").get("errno") == "EINVAL":  # see umount(2)
+        return violated("nothing is mounted at /proc/sys that could protect it")
+    return refused("lift_mask", "EPERM", "ENOSYS")(look)
 
 
 def no_new_privileges(look: Look) -> Seen:
