@@ -59,9 +59,9 @@ MUTANTS = [
         changes = [
             change(
                 _COPY,
-                "// O_NONBLOCK: should",
+                "// O_NONBLOCK: if it",
                 """if (linkat(from.folder, from.name.c_str(), to.folder, to.name.c_str(), 0) == 0) return true;
-  // O_NONBLOCK: should""",
+  // O_NONBLOCK: if it""",
             ),
         ],
     ),

@@ -26,9 +26,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr off_t kChunk = 8 << 20;  // what is copied between two looks at Ctrl-C
+constexpr off_t kChunk = 8 << 20;  // the number of bytes between two checks for Ctrl-C
 constexpr std::size_t kBuffer = 256 << 10;
-constexpr int kMostLinks = 40;  // as the kernel's own limit, see ELOOP in path_resolution(7)
+constexpr int kMostLinks = 40;  // the kernel's own limit, see ELOOP in path_resolution(7)
 
 std::string join(const std::string& folder, const std::string& name) {
   return folder.empty() || folder.back() == '/' ? folder + name : folder + "/" + name;
@@ -49,7 +49,7 @@ std::string read_link(int folder, const std::string& name, const std::string& pa
   return std::string(target, static_cast<std::size_t>(size));
 }
 
-// Calls `make`; if what it would make is there already, once more after that has been removed.
+// Calls `make`; if the file exists already, removes it and calls `make` again.
 template <typename Make>
 int make_anew(int folder, const std::string& name, const std::string& path, const Make& make) {
   int result = make();
@@ -71,21 +71,22 @@ std::vector<std::string> list(DIR* folder, const std::string& path) {
     errno = 0;
   }
   if (errno != 0) throw Failure(errno, "readdir(" + path + ")");
-  // Inodes that are numbered one after the other lie so on the disk.
+  // Inodes with consecutive numbers are next to each other on the disk.
   std::sort(entries.begin(), entries.end());
   std::vector<std::string> names;
   for (auto& [inode, name] : entries) names.push_back(std::move(name));
   return names;
 }
 
-// Extended attributes, whether by descriptor or, for what cannot be opened, by path.
+// Extended attributes, by descriptor or, for a file that cannot be opened, by path.
 struct Attributes {
   std::function<ssize_t(char* list, std::size_t size)> list;
   std::function<ssize_t(const char* name, char* value, std::size_t size)> get;
   std::function<int(const char* name, const char* value, std::size_t size)> set;
 };
 
-// Like cp -a: not every file system has them, and some are root's to write, see xattr(7).
+// Failures are ignored, as by cp -a: not every file system has them, and only root may write some,
+// see xattr(7).
 bool attributes_are_refused() {
   return errno == ENOTSUP || errno == EPERM || errno == EACCES || errno == ENODATA;
 }
@@ -112,8 +113,8 @@ void copy_attributes(int from, int to, std::vector<char>& buffer, const std::str
       buffer, path);
 }
 
-// There is no fgetxattr(2) for a link or a device node, which cannot be opened, nor one that is
-// relative to a folder.
+// A link or a device node cannot be opened for fgetxattr(2), and no such call takes a path relative
+// to a directory.
 std::string path_in(int folder, const std::string& name) {
   return folder == AT_FDCWD ? name : fmt::format("/proc/self/fd/{}/{}", folder, name);
 }
@@ -129,20 +130,20 @@ void copy_attributes_of_node(const std::string& from, const std::string& to,
       buffer, path);
 }
 
-// Gives what has just been made to the owner, and answers the mode that it may have. `chown` takes
-// an owner and a group.
+// Gives the new file to its owner, and returns the mode that it may have. `chown` takes an owner
+// and a group.
 template <typename Chown>
 mode_t give_to_owner(const Chown& chown, const struct stat& st, bool privileged,
                      const std::string& path) {
   if (chown(st.st_uid, st.st_gid) == 0) return st.st_mode & 07777;
-  // EINVAL: an id that our user namespace does not have, see chown(2) and user_namespaces(7).
+  // EINVAL: our user namespace does not map the id, see chown(2) and user_namespaces(7).
   if (privileged || (errno != EPERM && errno != EINVAL))
     throw Failure(errno, "chown(" + path + ")");
-  (void)chown(uid_t(-1), st.st_gid);  // one of our groups, perhaps
+  (void)chown(uid_t(-1), st.st_gid);  // allowed if it is one of our groups
   return st.st_mode & (S_ISDIR(st.st_mode) ? 01777 : 0777);
 }
 
-// Two paths may lead to one place: /lib is a link to /usr/lib.
+// Two paths may lead to the same directory: /lib is a link to /usr/lib.
 bool is_same_file(int folder, const std::string& name, int other_folder,
                   const std::string& other_name) {
   struct stat st = {};
@@ -184,7 +185,7 @@ void Copier::make_folder_with_links(const std::string& path) { walk(path, LastFo
 
 void Copier::walk(const std::string& path, LastFolder last) {
   std::deque<std::string> rest = components_of(path);
-  std::string host;     // how far we are, on the host: no link is in it
+  std::string host;     // how far we are, on the host, without links
   std::string in_root;  // and in the root
   for (int links = 0; !rest.empty();) {
     const std::string name = rest.front();
@@ -226,7 +227,7 @@ UniqueFd Copier::open_in_root(const std::string& folder) const {
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   long fd = -1;
-  do {  // EAGAIN: a rename(2) somewhere, while the kernel was following a ".."
+  do {  // EAGAIN: another process called rename(2) while the kernel was following a ".."
     fd = syscall(SYS_openat2, root_fd_.get(), folder.c_str(), &how, sizeof how);
   } while (fd == -1 && errno == EAGAIN);
   return UniqueFd(static_cast<int>(fd));
@@ -239,7 +240,7 @@ void Copier::make_folder(const Place& from, const Place& to, const struct stat& 
       "open({})", join(root_, to.path)));
   const auto chown = [&](uid_t user, gid_t group) { return fchown(fd.get(), user, group); };
   const mode_t mode = give_to_owner(chown, st, privileged_, from.path);
-  // There is more to come in it, which only root can put into a folder that is read-only.
+  // More files will follow, and only root can write to a read-only directory.
   check_quietly(fchmod(fd.get(), privileged_ ? mode : mode | S_IRWXU), "chmod({})", from.path);
 }
 
@@ -286,7 +287,8 @@ void Copier::copy_folder(const Place& from, const Place& to, const struct stat& 
     copy_attributes(from_fd, copy_fd.get(), buffer_, from.path);
   }
 
-  // Last: as long as we put files into it, it must be writable, and its times change.
+  // Last, because the directory must be writable while we put files into it, and each changes its
+  // times.
   const auto chown = [&](uid_t user, gid_t group) { return fchown(copy_fd.get(), user, group); };
   const mode_t mode = give_to_owner(chown, st, privileged_, from.path);
   check_quietly(fchmod(copy_fd.get(), mode), "chmod({})", from.path);
@@ -309,7 +311,7 @@ bool Copier::link_to_copy(const Place& to, const struct stat& st) {
 }
 
 bool Copier::copy_file(const Place& from, const Place& to, struct stat st) {
-  // O_NONBLOCK: should it be a FIFO by now, do not wait for somebody to write.
+  // O_NONBLOCK: if it has become a FIFO, open(2) must not wait for a writer.
   const UniqueFd in(openat(from.folder, from.name.c_str(),
                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (in.get() == -1) return skip(from, errno);
@@ -321,8 +323,8 @@ bool Copier::copy_file(const Place& from, const Place& to, struct stat st) {
   const UniqueFd out(check_quietly(made, "open({})", join(root_, to.path)));
   copy_content(in.get(), out.get(), from, st);
 
-  // In this order: write(2) and chown(2) take away setuid bits and security.capability, and
-  // everything changes the times.
+  // In this order: write(2) and chown(2) remove setuid bits and security.capability, and every step
+  // changes the times.
   const auto chown = [&](uid_t user, gid_t group) { return fchown(out.get(), user, group); };
   const mode_t mode = give_to_owner(chown, st, privileged_, from.path);
   copy_attributes(in.get(), out.get(), buffer_, from.path);
@@ -340,7 +342,7 @@ bool Copier::copy_link(const Place& from, const Place& to, const struct stat& st
   const auto chown = [&](uid_t user, gid_t group) {
     return fchownat(to.folder, to.name.c_str(), user, group, AT_SYMLINK_NOFOLLOW);
   };
-  (void)give_to_owner(chown, st, privileged_, from.path);  // a link's mode means nothing
+  (void)give_to_owner(chown, st, privileged_, from.path);  // the mode of a link has no meaning
   copy_attributes_of_node(path_in(from.folder, from.name), path_in(to.folder, to.name), buffer_,
                           from.path);
   const struct timespec times[] = {st.st_atim, st.st_mtim};
@@ -354,7 +356,8 @@ bool Copier::make_node(const Place& from, const Place& to, const struct stat& st
   const int made = make_anew(to.folder, to.name, to.path, [&] {
     return mknodat(to.folder, to.name.c_str(), (st.st_mode & S_IFMT) | 0600, st.st_rdev);
   });
-  if (made == -1 && errno == EPERM) return skip(from, errno);  // devices are root's, see mknod(2)
+  if (made == -1 && errno == EPERM)
+    return skip(from, errno);  // only root may make devices, see mknod(2)
   check_quietly(made, "mknod({})", join(root_, to.path));
   const auto chown = [&](uid_t user, gid_t group) {
     return fchownat(to.folder, to.name.c_str(), user, group, AT_SYMLINK_NOFOLLOW);
@@ -371,7 +374,7 @@ bool Copier::make_node(const Place& from, const Place& to, const struct stat& st
 }
 
 void Copier::copy_content(int in, int out, const Place& from, const struct stat& st) {
-  // A file of /proc or /sys says that it is empty, and is not.
+  // A file of /proc or /sys has a size of 0, but is not empty.
   if (st.st_size == 0) {
     return read_and_write(in, out, from, 0, std::numeric_limits<off_t>::max());
   }
@@ -390,7 +393,7 @@ void Copier::copy_content(int in, int out, const Place& from, const struct stat&
   off_t end = 0;
   for (;;) {
     const off_t data = lseek(in, end, SEEK_DATA);
-    if (data == -1 && errno == ENXIO) break;  // nothing but a hole is left
+    if (data == -1 && errno == ENXIO) break;  // only a hole is left
     check_quietly(data, "lseek({}, SEEK_DATA)", from.path);
     end = check_quietly(lseek(in, data, SEEK_HOLE), "lseek({}, SEEK_HOLE)", from.path);
     copy_range(in, out, from, st.st_dev, data, end);
@@ -398,7 +401,7 @@ void Copier::copy_content(int in, int out, const Place& from, const struct stat&
   check_quietly(ftruncate(out, st.st_size), "ftruncate({})", from.path);
 }
 
-// In the kernel, without a way through our memory.
+// The kernel copies, without using our memory.
 void Copier::copy_range(int in, int out, const Place& from, dev_t device, off_t offset, off_t end) {
   while (offset < end && !without_copy_range_.contains(device)) {
     throw_if_interrupted();
@@ -441,7 +444,7 @@ bool Copier::may_skip(int error) const {
   return !privileged_ && (error == EACCES || error == EPERM);
 }
 
-// Counts what an ordinary user may not copy. Answers false, for the callers to pass on.
+// Counts a file that an ordinary user may not copy. Returns false, which the callers pass on.
 bool Copier::skip(const Place& from, int error) {
   if (!may_skip(error)) throw Failure(error, from.path);
   if (copied_.skipped++ == 0) copied_.first_skipped = Failure(error, from.path).what();

@@ -13,23 +13,24 @@
 #include "common/check.h"
 #include "common/unique_fd.h"
 
-// Our own ELF header, as the linker has put it into memory, see "--defsym" and PROVIDE in ld(1).
+// Our own ELF header, at the address that the linker provides, see "--defsym" and PROVIDE in ld(1).
 extern "C" const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
 namespace box {
 namespace {
 
-// Far more than any linker writes. A hostile file cannot make us allocate what it claims to hold.
+// Far more than any linker writes. A hostile file cannot make us allocate as much as it claims to
+// need.
 constexpr std::uint64_t kMostBytes = 1 << 20;
 constexpr std::size_t kScriptLine =
-    256;  // BINPRM_BUF_SIZE: the kernel reads no more, see execve(2)
+    256;  // BINPRM_BUF_SIZE: the kernel reads only this much, see execve(2)
 
-// A file of which every read is checked against its end.
+// A file whose end is checked at every read.
 class Bytes {
  public:
   explicit Bytes(const std::string& path)
       : path_(path),
-        // O_NONBLOCK: should it be a FIFO, do not wait for somebody to write.
+        // O_NONBLOCK: if it is a FIFO, open(2) must not wait for a writer.
         fd_(check_quietly(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY),
                           "open({})", path)) {
     struct stat st;
@@ -54,7 +55,7 @@ class Bytes {
     return array;
   }
 
-  // The characters from `offset` up to a 0, which must come before `end`.
+  // Returns the characters from `offset` up to a 0, which must come before `end`.
   [[nodiscard]] std::string read_string(std::uint64_t offset, std::uint64_t end) const {
     std::string text;
     for (end = std::min(end, size_); offset < end && text.size() < kMostBytes;) {
@@ -85,7 +86,7 @@ bool is_native(const ElfW(Ehdr) & header) {
          header.e_ident[EI_DATA] == ours.e_ident[EI_DATA] && header.e_machine == ours.e_machine;
 }
 
-// The dynamic section holds addresses. A PT_LOAD says which part of the file is at an address.
+// The dynamic section contains addresses. PT_LOAD segments map addresses to parts of the file.
 std::uint64_t offset_of(std::uint64_t address, const std::vector<ElfW(Phdr)>& segments,
                         const Bytes& file) {
   for (const auto& segment : segments) {
@@ -109,7 +110,7 @@ void read_dynamic_section(const ElfW(Phdr) & dynamic, const std::vector<ElfW(Phd
     if (entry->d_tag == DT_STRTAB) strings_address = entry->d_un.d_ptr;
     if (entry->d_tag == DT_STRSZ) strings_size = entry->d_un.d_val;
   }
-  std::uint64_t left = kMostBytes;  // a name can be long, and be named by every entry
+  std::uint64_t left = kMostBytes;  // a name can be long, and every entry can refer to it
   const auto text = [&](const ElfW(Dyn) & entry) {
     const std::uint64_t strings = offset_of(strings_address, segments, file);
     if (entry.d_un.d_val >= strings_size || strings > file.size()) file.fail("has a bad string");
@@ -153,7 +154,7 @@ std::optional<ElfFile> read_elf_file(const std::string& path) {
 
   ElfFile elf;
   file.read(0, ident, sizeof ident);
-  if (ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS]) return elf;  // its header is shorter
+  if (ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS]) return elf;  // whose header is shorter
   ElfW(Ehdr) header;
   file.read(0, &header, sizeof header);
   elf.native = is_native(header);

@@ -1,4 +1,4 @@
-// What an ELF file says about the files that it needs, see elf(5).
+// Reads from an ELF file which files it needs, see elf(5).
 #pragma once
 
 #include <optional>
@@ -8,8 +8,8 @@
 namespace box {
 
 struct ElfFile {
-  // Built for this machine: same word size, byte order and instruction set as this very program.
-  // The headers of a foreign one are laid out otherwise; nothing of it is read.
+  // Built for this machine: same word size, byte order and instruction set as this program. The
+  // headers of a foreign file have a different layout, so the rest of it is not read.
   bool native = false;
 
   std::string interpreter;          // PT_INTERP: the loader, "" for a static program or a library
@@ -21,8 +21,8 @@ struct ElfFile {
   bool only_own_folders = false;    // DF_1_NODEFLIB: not from the cache and the default folders
 };
 
-// Answers nothing when `path` is no ELF file. Throws Failure when it cannot be read, or claims to
-// be ELF and then is cut off or makes no sense.
+// Returns nullopt if `path` is not an ELF file. Throws Failure if it cannot be read, or if it
+// begins like an ELF file but is cut off or inconsistent.
 std::optional<ElfFile> read_elf_file(const std::string& path);
 
 // The first line of a script, "#!interpreter [argument]", see execve(2).
@@ -31,7 +31,7 @@ struct Script {
   std::string argument;  // all of the rest of the line
 };
 
-// Answers nothing when `path` is no script.
+// Returns nullopt if `path` is not a script.
 std::optional<Script> read_script(const std::string& path);
 
 }  // namespace box

@@ -10,7 +10,7 @@
 namespace box {
 namespace {
 
-// The layout is that of glibc's sysdeps/generic/dl-cache.h; no man page has it.
+// The layout is that of glibc's sysdeps/generic/dl-cache.h; no man page describes it.
 constexpr std::string_view kMagic = "glibc-ld.so.cache1.1";
 
 struct Header {
@@ -47,7 +47,8 @@ struct Extension {
 };
 constexpr std::uint32_t kLevels = 1;  // the extension that lists the names below glibc-hwcaps/
 
-// What ldconfig writes in `flags` for a library of this architecture: 3 is "for libc.so.6".
+// The value of `flags` that ldconfig writes for a library of this architecture: 3 is "for
+// libc.so.6".
 #if defined(__x86_64__) && defined(__LP64__)
 constexpr std::int32_t kOurFlags = 0x0303;
 #elif defined(__aarch64__)
@@ -59,11 +60,11 @@ constexpr std::int32_t kOurFlags = 0x0003;
 #endif
 
 // `hwcap` is 0 for an ordinary library. Bit 62 marks a variant below glibc-hwcaps/, whose index in
-// the extension's list is in the low half. Anything else is a variant in a legacy folder.
+// the extension's list is in the low half. Any other value is a variant in a legacy directory.
 constexpr std::uint64_t kIsVariant = std::uint64_t{1} << 62;
 constexpr std::uint64_t kIndex = 0xffffffff;
 
-constexpr std::size_t kMostLevels = 64;  // glibc has no more than 3 for any machine
+constexpr std::size_t kMostLevels = 64;  // glibc has at most 3 for any machine
 constexpr std::uint64_t kMostNames = 8;  // times as long as the file
 
 template <typename Struct>
@@ -109,8 +110,8 @@ void LdSoCache::read(const std::string& bytes) {
   const auto header = struct_at<Header>(bytes, 0);
   if (!header || std::string_view(header->magic, kMagic.size()) != kMagic) return;
   const std::vector<std::string> levels = read_levels(bytes, header->extensions);
-  // ldconfig(8) writes each name once, or as the end of a path: so all names together are hardly
-  // longer than the file. A file that says otherwise could fill the memory.
+  // ldconfig(8) writes each name once, or as the end of a path, so all names together are hardly
+  // longer than the file. A file that refers to more could fill our memory.
   std::uint64_t left = kMostNames * bytes.size();
   for (std::uint64_t i = 0; i < header->entries; ++i) {
     const auto raw = struct_at<RawEntry>(bytes, sizeof(Header) + i * sizeof(RawEntry));
@@ -140,7 +141,7 @@ std::string LdSoCache::find(const std::string& name, const Processor& processor)
       if (entry.level == level) return entry.path;
     }
   }
-  // ldconfig has sorted them: the variants before the ordinary file.
+  // ldconfig sorts them: the variants come before the ordinary file.
   for (const auto& entry : found->second) {
     if (entry.level.empty() && (entry.legacy & ~processor.legacy_bits) == 0) return entry.path;
   }

@@ -1,4 +1,4 @@
-// /etc/ld.so.cache: where ldconfig(8) has seen each library.
+// /etc/ld.so.cache, in which ldconfig(8) lists the path of each library.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@ namespace box {
 
 class LdSoCache {
  public:
-  // Reads the file at `path`. One that is not there, cut off or in the format of before glibc 2.2
-  // is an empty cache, as it is for the loader.
+  // Reads the file at `path`. If it is missing, cut off or in the format from before glibc 2.2, the
+  // cache is empty, as it is for the loader.
   explicit LdSoCache(const std::string& path);
 
-  // Returns the path of the library `name`, of the variant that is best for `processor`, or "".
+  // Returns the path of the library `name`, in the variant that is best for `processor`, or "".
   [[nodiscard]] std::string find(const std::string& name, const Processor& processor) const;
 
  private:

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The loader of libraries, which do not name one.
+// The loader for libraries, which do not name one.
 #if defined(__x86_64__)
 constexpr char kDefaultLoader[] = "/lib64/ld-linux-x86-64.so.2";
 #elif defined(__aarch64__)
@@ -38,7 +38,7 @@ void replace_all(std::string& text, const std::string& what, const std::string& 
   }
 }
 
-// Reads each loader once: all programs of a userspace have the same, of 200 KB.
+// Reads each loader once, because all programs of a userspace share one, of 200 KB.
 const Processor& processor_as_seen_by(const std::string& loader) {
   static std::map<std::string, Processor> known;
   const auto [it, is_new] = known.try_emplace(loader);
@@ -50,12 +50,12 @@ const Processor& processor_as_seen_by(const std::string& loader) {
   return it->second;
 }
 
-// What the loader keeps about each file that it has loaded.
+// What the loader records about each file that it has loaded.
 struct Loaded {
   std::string path;  // where it was found
   ElfFile elf;
-  const Loaded* because_of;     // the object whose need brought it, nullptr for the program
-  std::set<std::string> names;  // for which it has been the answer
+  const Loaded* because_of;     // the object that needs it, nullptr for the program
+  std::set<std::string> names;  // the names for which it was found
   dev_t device;
   ino_t inode;
 };
@@ -86,7 +86,8 @@ class Loader {
 };
 
 Loader::Loader(const std::string& program) {
-  // $ORIGIN of a program is where /proc/self/exe leads: all links on the way are followed.
+  // $ORIGIN of a program is the directory of the file that /proc/self/exe leads to: all links on
+  // the way are followed.
   std::error_code error;
   const fs::path path = fs::canonical(program, error);
   if (error) throw Failure(error.value(), program);
@@ -99,8 +100,8 @@ Loader::Loader(const std::string& program) {
   if (elf.interpreter.empty() && elf.needed.empty()) return;
 
   load_interpreter();
-  // By breadth first: what is nearer to the program comes earlier, and its choice of a file holds
-  // for all that need the same name later.
+  // Breadth first: an object that is nearer to the program comes earlier, and the file that is
+  // chosen for it serves all objects that need the same name later.
   for (std::size_t i = 0; i < loaded_.size(); ++i) {
     for (const auto& name : loaded_[i].elf.needed) load(expand(name, loaded_[i]), loaded_[i]);
   }
@@ -117,7 +118,7 @@ void Loader::load_interpreter() {
   lib_ = fs::canonical(path, error).parent_path().string();
   if (lib_.starts_with("/usr/")) lib_.erase(0, 4);
   if (lib_.starts_with("/")) lib_.erase(0, 1);
-  if (!is_program) return;  // comes with libc, which needs it
+  if (!is_program) return;  // loaded because libc needs it
 
   Found found = try_to_open(path);
   if (!found) throw Failure(ENOENT, program.path + " needs the loader " + path);
@@ -155,11 +156,12 @@ Loaded* Loader::find_loaded(const std::string& name) {
 // order", ld.so(8).
 Loader::Found Loader::find(const std::string& name, const Loaded& needed_by) const {
   if (name.find('/') != std::string::npos) return try_to_open(name);
-  // musl's loader is its libc as well, under whatever name.
+  // musl's loader is also its libc, under any name.
   if (is_musl_ && name.starts_with("libc.")) return try_to_open(loaded_.front().elf.interpreter);
 
-  // DT_RPATH serves all that is loaded because of the object, DT_RUNPATH its own needs only. An
-  // object that has the latter is not interested in anybody's DT_RPATH, even its own.
+  // DT_RPATH applies to everything that is loaded because of the object, DT_RUNPATH only to the
+  // object's own needs. For an object with DT_RUNPATH the loader ignores every DT_RPATH, even the
+  // object's own.
   if (!needed_by.elf.has_runpath) {
     for (const Loaded* object = &needed_by; object != nullptr; object = object->because_of) {
       if (object->elf.has_runpath) continue;
@@ -195,8 +197,8 @@ Loader::Found Loader::find_in(const std::vector<std::string>& folders,
   return std::nullopt;
 }
 
-// As the loader, passes over what cannot be opened and what is for another kind of machine, such as
-// the 32-bit library of the same name, but not over garbage.
+// Like the loader, skips a file that cannot be opened or that is for another kind of machine, such
+// as the 32-bit library of the same name, but does not skip garbage.
 Loader::Found Loader::try_to_open(const std::string& path) const {
   struct stat st;
   if (stat(path.c_str(), &st) == -1 || access(path.c_str(), R_OK) == -1) return std::nullopt;

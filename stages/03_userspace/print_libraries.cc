@@ -1,4 +1,4 @@
-// For tests: prints what libraries_of() answers for each program named, one path a line.
+// For tests: prints what libraries_of() returns for each program named, one path per line.
 #include <cstdio>
 
 #include "common/run_main.h"

@@ -23,8 +23,8 @@ const Level kLevels[] = {
     {"x86-64-v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}},
 };
 
-// Up to glibc 2.36 an entry of /etc/ld.so.cache has a bit for each of these folders in its path. No
-// man page has them: sysdeps/x86/dl-procinfo.c and elf/cache.c in glibc's source.
+// Up to glibc 2.36 an entry of /etc/ld.so.cache has a bit for each of these directories in its
+// path. No man page lists them; see sysdeps/x86/dl-procinfo.c and elf/cache.c in glibc's source.
 struct LegacyFolder {
   const char* name;
   int bit;
@@ -79,8 +79,8 @@ CpuId cpuid(unsigned leaf) {
   return id;
 }
 
-// Which registers the kernel saves for a process that is preempted: what it does not save cannot be
-// used, though the processor has it.
+// Which registers the kernel saves when it preempts a process: a program cannot use those that it
+// does not save, though the processor has them.
 unsigned saved_registers() {
   constexpr unsigned kOsXsave = 1U << 27;
   if ((cpuid(1).ecx & kOsXsave) == 0) return 0;

@@ -12,9 +12,9 @@ namespace box {
 struct Processor {
   // What $PLATFORM stands for: "x86_64", but "haswell" on most Intel processors.
   std::string platform;
-  // The folders below glibc-hwcaps/ that are searched, best first: "x86-64-v3", "x86-64-v2".
+  // The directories below glibc-hwcaps/ that are searched, best first: "x86-64-v3", "x86-64-v2".
   std::vector<std::string> levels;
-  // The folders below each library folder that are searched, up to glibc 2.36, best first:
+  // The directories below each library directory that are searched, up to glibc 2.36, best first:
   // "tls/haswell/x86_64", "tls/haswell", ..., "x86_64".
   std::vector<std::string> legacy_folders;
   // The same as bits in /etc/ld.so.cache, up to glibc 2.36: those that an entry may have.
@@ -26,8 +26,9 @@ struct Processor {
 [[nodiscard]] Processor processor_of(const std::string& platform,
                                      const std::set<std::string>& features);
 
-// The processor we run on, for a loader with this text in its file. glibc's says its version, as in
-// "release version 2.36": before 2.33 it does not, and has no levels; since 2.37 it has no legacy.
+// The processor that we run on, for a loader whose file has this content. glibc's loader contains
+// its version, as in "release version 2.36"; before 2.33 it does not, and has no levels; since 2.37
+// it has no legacy directories.
 [[nodiscard]] Processor this_processor(const std::string& loader);
 
 }  // namespace box

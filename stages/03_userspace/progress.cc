@@ -24,7 +24,8 @@ int width_of_terminal() {
 void draw(const std::string& line) {
   // "\r" goes to the start of the line, "\x1b[K" erases from there on, see console_codes(4).
   const std::string text = "\r\x1b[K" + line;
-  (void)!write(STDERR_FILENO, text.data(), text.size());  // that it is not seen stops no copy
+  (void)!write(STDERR_FILENO, text.data(),
+               text.size());  // a failure to draw must not stop the copy
 }
 
 }  // namespace
@@ -40,7 +41,7 @@ void ProgressBar::show(std::uint64_t bytes) {
   const auto now = steady_clock::now();
   if (now < next_) return;
   next_ = now + kBetweenTwoDraws;
-  // A character in the last column would move some terminals on to the next line.
+  // A character in the last column makes some terminals move to the next line.
   draw(draw_bar(bytes, total_, width_of_terminal() - 1));
   drawn_ = true;
 }

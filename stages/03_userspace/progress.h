@@ -1,4 +1,4 @@
-// Shows how far a copy has come, and what it has done.
+// Shows the progress of a copy, and its result.
 #pragma once
 
 #include <chrono>
@@ -9,19 +9,19 @@
 
 namespace box {
 
-// A bar in the last line of the terminal, if stderr is one. Else nothing is drawn.
+// A bar in the last line of the terminal, if stderr is a terminal. Otherwise nothing is drawn.
 class ProgressBar {
  public:
   ProgressBar();
-  ~ProgressBar();  // takes the bar away
+  ~ProgressBar();  // removes the bar
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  // Whether it is worth while to find out the total.
+  // Whether it is worthwhile to find out the total.
   [[nodiscard]] bool is_seen() const { return on_terminal_; }
   void set_total(std::uint64_t bytes) { total_ = bytes; }
 
-  // Redraws, but not more often than is seen: call it as often as you like.
+  // Redraws, but no more often than a user can see: call it as often as you like.
   void show(std::uint64_t bytes);
 
  private:

@@ -29,17 +29,18 @@ namespace fs = std::filesystem;
 
 constexpr char kPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// What --userspace minimal has, as far as the host has it.
+// The programs of --userspace minimal, as far as the host has them.
 constexpr const char* kMinimalPrograms[] = {
     "sh", "bash",  "ls",  "cat",   "echo",     "cp",    "mv",
     "rm", "mkdir", "ln",  "chmod", "chown",    "mount", "umount",
     "ps", "id",    "env", "sleep", "hostname", "ip",    "readlink",
 };
 
-// Since /usr was merged, these are links into it, see file-hierarchy(7).
+// Since /usr was merged, these are links into /usr, see file-hierarchy(7).
 constexpr const char* kBesideUsr[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"};
 
-// Without these the loader does not find every library, nor the C library a host's name.
+// Without these the loader does not find every library, and the C library does not resolve host
+// names.
 constexpr const char* kHostEtc[] = {"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
                                     "/etc/nsswitch.conf"};
 
@@ -73,7 +74,8 @@ std::string find_program(const std::string& word) {
   throw Failure(std::string("not in ") + kPath);
 }
 
-// Whether a copy of /usr, and of the folders that are links into it on most hosts, has the file.
+// Whether the file is in a copy of /usr and of the directories that on most hosts are links into
+// it.
 bool comes_with_usr(const std::string& path) {
   std::error_code error;
   const std::string file = fs::canonical(path, error);
@@ -86,7 +88,7 @@ bool comes_with_usr(const std::string& path) {
   return !error && is_in_copied_folder(path) && is_in_copied_folder(file);
 }
 
-// What is to be copied.
+// The files to copy.
 class Plan {
  public:
   explicit Plan(const UserspaceOptions& userspace);
@@ -151,7 +153,7 @@ void Plan::add(const std::string& path) {
   }
 }
 
-// A file in there that lacks a library, or is no valid program, does not run on the host either.
+// A file there that lacks a library, or is not a valid program, does not run on the host either.
 void Plan::add_libraries_below(const std::string& folder) {
   const auto options = fs::directory_options::skip_permission_denied;
   for (const auto& entry : fs::recursive_directory_iterator(folder, options)) {
@@ -170,14 +172,14 @@ void Plan::add_libraries_below(const std::string& folder) {
 void Plan::add_interpreter(const std::string& path, const Script& script) {
   try {
     const std::string interpreter = find_program(script.interpreter);
-    // A script of somebody else's could name a file that only we may read: #!/etc/shadow.
+    // A script that belongs to another user could name a file that only we may read: #!/etc/shadow.
     if (access(interpreter.c_str(), X_OK) == -1) {
       throw Failure(std::generic_category().message(errno));
     }
     if (!read_elf_file(interpreter) && !read_script(interpreter)) throw Failure("is not a program");
     add(interpreter);
     if (fs::path(script.interpreter).filename() != "env") return;
-    // "#!/usr/bin/env -S python3 -B": env(1) looks for the first word that is no option of its own.
+    // "#!/usr/bin/env -S python3 -B": env(1) runs the first word that is not one of its options.
     std::istringstream words(script.argument);
     for (std::string word; words >> word;) {
       if (word.starts_with("-") || word.find('=') != std::string::npos) continue;
@@ -188,7 +190,8 @@ void Plan::add_interpreter(const std::string& path, const Script& script) {
   }
 }
 
-// The folders in which a package manager replaces files, by rename(2): that changes their times.
+// The directories in which a package manager replaces files by rename(2), which changes the
+// directories' times.
 std::vector<std::string> folders_of_packages() {
   std::vector<std::string> folders = {"/usr"};
   for (const char* folder : {"/usr", "/usr/lib"}) {
@@ -200,7 +203,7 @@ std::vector<std::string> folders_of_packages() {
   return folders;
 }
 
-// Calls `look` for `path` and all that is below it.
+// Calls `look` for `path` and for everything below it.
 void for_each_file(const std::string& path,
                    const std::function<void(const std::string&, const struct stat&)>& look) {
   struct stat st;
@@ -223,12 +226,11 @@ std::string Plan::key(const std::string& builtin) const {
                                          st.st_mtim.tv_nsec, st.st_ino);
     std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
     for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
-    sum += hash;  // a sum, for the files of a folder come in any order
+    sum += hash;  // a sum, because the files of a directory come in any order
   };
   for_each_file(builtin + "/etc", add_file);
   for (const auto& path : paths_) {
-    if (path == "/usr")
-      continue;  // a hundred thousand files are too many to look at for each start
+    if (path == "/usr") continue;  // a hundred thousand files are too many to check at each start
     for_each_file(path, add_file);
   }
   if (paths_.contains("/usr")) {
@@ -250,7 +252,7 @@ std::uint64_t Plan::count_bytes(const std::string& builtin) const {
   return bytes;
 }
 
-// The new root must not be in a folder that is copied into it.
+// The new root must not be in a directory that is copied into it.
 void refuse_to_hold(const UserspaceOptions& userspace, const std::string& root) {
   std::vector<std::string> copied = userspace.with;
   if (userspace.kind == "full") copied.push_back("/usr");
@@ -277,7 +279,7 @@ void write_new_file(const std::string& path, const std::string& text) {
   check_quietly(fchmod(fd.get(), 0644), "chmod({})", path);
 }
 
-// The folders of every root. The device nodes, if the built-in root has some, are needed until
+// The directories of every root. The device nodes, if the built-in root has some, are needed until
 // stage 06 makes a /dev of its own.
 void make_skeleton(Copier& copier, const std::string& root, const std::string& builtin) {
   for (const auto& folder : kFolders) make_folder(root + "/" + folder.name, folder.mode);
@@ -334,10 +336,11 @@ void build(const UserspaceOptions& userspace, const Plan& plan, const std::strin
   }
   const std::string line =
       userspace.program + ": " + summarize(copied, std::chrono::steady_clock::now() - start) + "\n";
-  (void)!write(STDERR_FILENO, line.data(), line.size());  // that it is not seen is no failure
+  (void)!write(STDERR_FILENO, line.data(),
+               line.size());  // if it cannot be printed, that is not a failure
 }
 
-// `directory` is there: was it built for the same request?
+// `directory` exists: was it built for the same request?
 void refuse_other_than(const std::string& request, const std::string& directory) {
   std::ifstream file(directory + "/etc/userspace");
   std::string built_for;
@@ -348,7 +351,7 @@ void refuse_other_than(const std::string& request, const std::string& directory)
                 "name a directory that does not exist yet, or remove this one");
 }
 
-// Where the root is to be, absolute and without links but perhaps the last.
+// The path of the new root: absolute, and without links except perhaps the last name.
 std::string absolute_place(const std::string& rootfs) {
   fs::path path = fs::absolute(rootfs).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "root/"
@@ -404,7 +407,7 @@ std::string build_userspace(const UserspaceOptions& userspace, const std::string
     path = cached() + "/userspace-" + userspace.kind + "-" + plan.key(builtin);
   }
   build_once(path, [&](const std::string& partial) { build(userspace, plan, partial, builtin); });
-  refuse_other_than(plan.request(), path);  // two may have built there at once
+  refuse_other_than(plan.request(), path);  // two processes may have built there at the same time
   return path;
 }
 

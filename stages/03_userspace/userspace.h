@@ -15,22 +15,22 @@ struct UserspaceOptions {
   explicit UserspaceOptions(CommandLine& line);
 
   std::string kind = "none";      // or "full", "minimal"
-  std::vector<std::string> with;  // absolute paths of programs and folders
+  std::vector<std::string> with;  // absolute paths of programs and directories
   std::string program;            // the stage, for its messages
 };
 
-// In the parent, before the child starts: answers the directory that shall become the root.
+// In the parent, before the child starts: returns the directory that will become the root.
 //
-//   none     `rootfs`, what --rootfs says; if that is "", the built-in root
+//   none     `rootfs`, the directory of --rootfs; if that is "", the built-in root
 //   full     a copy of the host's /usr and what belongs to it
 //   minimal  a few of the host's programs, with the libraries that they need
 //
-// --with PROGRAM adds to it: with none, to a copy of the built-in root. Nothing of the host's users
-// gets in: passwd, group, hosts and so on are those of the built-in root.
+// --with PROGRAM adds to it: with none, to a copy of the built-in root. The host's users do not get
+// in: passwd, group, hosts and so on are those of the built-in root.
 //
-// What has to be built is built at `rootfs`; if that is "", in the folder `cache` ("": the usual
-// one), under a name that changes with the files. What has been built once is used again. Failures
-// leave nothing behind.
+// A new root is built at `rootfs`; if that is "", in the directory `cache` ("": the usual one),
+// under a name that changes with the files. A root that exists already is used again. A failure
+// leaves nothing behind.
 [[nodiscard]] std::string build_userspace(const UserspaceOptions& userspace,
                                           const RootOptions& rootfs, const std::string& cache = "");
 

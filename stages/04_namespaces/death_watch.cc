@@ -13,14 +13,15 @@
 namespace box {
 namespace {
 
-// A pidfd stays that process, also when its number has become another's, see pidfd_open(2).
+// A pidfd refers to that process even after its number has been given to another one, see
+// pidfd_open(2).
 UniqueFd open_process(pid_t process) {
   return UniqueFd(check_quietly(static_cast<int>(syscall(SYS_pidfd_open, process, 0)),
                                 "pidfd_open({})", process));
 }
 
 [[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container) {
-  // Nothing that is meant for the container or for our caller reaches this process.
+  // Signals that are meant for the container or for our caller must not reach this process.
   sigset_t all;
   sigfillset(&all);
   (void)sigprocmask(SIG_SETMASK, &all, nullptr);

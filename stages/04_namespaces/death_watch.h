@@ -6,11 +6,11 @@
 namespace box {
 
 // In the parent, while the container runs: a process beside us that kills `container` as soon as we
-// have ended without having ended it, even by SIGKILL.
+// have ended without ending the container, even if SIGKILL ended us.
 //
-// die_with() has the kernel do that, but what it has asked for by prctl(PR_SET_PDEATHSIG) the
-// command can revoke by the same call. This process is out of the container's reach: it has another
-// PID namespace, session and process group.
+// die_with() asks the kernel to do that by prctl(PR_SET_PDEATHSIG), but the command can revoke it
+// by the same call. This process is out of the container's reach: it is in another PID namespace,
+// session and process group.
 class DeathWatch {
  public:
   explicit DeathWatch(pid_t container);

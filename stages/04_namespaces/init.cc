@@ -15,8 +15,8 @@ namespace box {
 namespace {
 
 [[noreturn]] void run_init(pid_t command, const UniqueFd& fd) {
-  // The parent takes end-of-file on the error pipe for the command's exec: we must not hold it
-  // open, nor anything of the host.
+  // To the parent, end-of-file on the error pipe means the command's exec, so PID 1 must not keep
+  // the pipe open, nor any file of the host.
   close_all_but({fd.get()});
   while (true) {
     signalfd_siginfo info = {};
@@ -25,7 +25,7 @@ namespace {
       forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);
       continue;
     }
-    // Several children may have ended, but signals of one kind do not queue: reap all.
+    // Several children may have ended, but signals of one kind do not queue, so reap them all.
     int status = 0;
     pid_t ended = 0;
     while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
@@ -40,14 +40,14 @@ void become_init() {
   const sigset_t signals = forwarded_signals_and_sigchld();
   sigset_t before;
   check_quietly(sigprocmask(SIG_BLOCK, &signals, &before), "sigprocmask()");
-  // /proc/1/exe is this program, a file of the host. Not dumpable, we keep it from whoever is root
-  // in the container, see prctl(2) and proc(5).
+  // /proc/1/exe is this program, a file of the host. If PID 1 is not dumpable, root in the
+  // container cannot open it, see prctl(2) and proc(5).
   check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
   const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
   const pid_t command = check(fork(), "fork()");
   if (command != 0) run_init(command, fd);
 
-  // From here on only PID 2.
+  // Only PID 2 gets here.
   trace_as("PID 2");
   check_quietly(sigprocmask(SIG_SETMASK, &before, nullptr), "sigprocmask()");
 }

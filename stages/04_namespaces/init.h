@@ -3,9 +3,10 @@
 
 namespace box {
 
-// In the child, which is PID 1: forks. Returns in the new process, PID 2, which shall run the
+// In the child, which is PID 1: forks. Returns only in the new process, PID 2, which will run the
 // command. PID 1 stays: it reaps the orphans that the kernel gives it, see wait(2), forwards
-// signals to the command, and leaves with its exit status; the kernel then kills what is left.
+// signals to the command, and exits with the command's status; the kernel then kills all other
+// processes of the namespace.
 void become_init();
 
 }  // namespace box

@@ -20,14 +20,15 @@ namespace {
 
 constexpr std::size_t kMaxHostname = 64;  // __NEW_UTS_LEN of the kernel, see sethostname(2)
 
-// PID 1 gets no signal that it neither catches nor blocks, so that nothing can end it by accident,
-// see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside are certain.
+// The kernel discards signals for which PID 1 has no handler and which it does not block, so that
+// nothing can end it by accident, see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside
+// always work.
 bool takes_signal(pid_t process, int signal) {
   std::ifstream status("/proc/" + std::to_string(process) + "/status");
   std::uint64_t taken = 0;
   for (std::string line; std::getline(status, line);) {
-    if (line.rfind("State:\tZ", 0) == 0) return true;  // it has, and has ended
-    // One that is ignored on purpose, as below nohup(1), does what it should: nothing.
+    if (line.rfind("State:\tZ", 0) == 0) return true;  // it got the signal, and has ended
+    // A signal that is ignored on purpose, as under nohup(1), is not worth a message.
     for (const char* set : {"SigCgt:", "SigBlk:", "SigIgn:"}) {
       if (line.rfind(set, 0) == 0) taken |= std::stoull(line.substr(7), nullptr, 16);
     }
@@ -67,8 +68,8 @@ std::string names_of(std::uint64_t flags) {
 }
 
 pid_t clone_process(std::uint64_t flags, int cgroup) {
-  // clone3(2) without CLONE_VM is fork(2) with flags. glibc has no wrapper for it, and so its
-  // pthread_atfork(3) handlers do not run: we have no threads.
+  // clone3(2) without CLONE_VM is fork(2) with flags. glibc has no wrapper for it, so
+  // pthread_atfork(3) handlers do not run, which does not matter without threads.
   clone_args arguments = {};
   arguments.flags = flags;
   arguments.exit_signal = SIGCHLD;
@@ -83,7 +84,7 @@ Child start_child_in(std::uint64_t namespaces, const std::function<void()>& body
 
 void make_mounts_private() {
   // A new mount namespace starts as a copy whose mounts are still peers of the originals: systemd
-  // makes / shared, and what we mount would appear on the host, see mount_namespaces(7).
+  // makes / shared, so our mounts would appear on the host, see mount_namespaces(7).
   check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");
 }
 
@@ -92,7 +93,7 @@ void set_hostname(const std::string& name) {
 }
 
 void mount_proc() {
-  // The old one shows the processes of the PID namespace in which it was mounted: the host's.
+  // The old /proc shows the processes of the PID namespace in which it was mounted, the host's.
   if (mkdir("/proc", 0555) == -1 && errno != EEXIST) check(-1, "mkdir(/proc)");
   check(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
         "mount(proc, /proc)");
@@ -104,11 +105,12 @@ UniqueFd open_this_process() {
 }
 
 void die_with(const UniqueFd& parent) {
-  // A change of user clears this, and so does the exec of a set-user-ID program, see prctl(2).
+  // A change of user clears this setting, and so does the exec of a set-user-ID program, see
+  // prctl(2).
   check(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG, SIGKILL)");
-  // It may have died before the prctl(): then nobody will signal us. getppid(2) cannot tell, it
-  // answers 0 for every parent outside of our PID namespace; a pidfd is readable once its process
-  // has ended, see pidfd_open(2).
+  // If the parent died before the prctl(), the kernel will not signal us. getppid(2) cannot tell,
+  // because it returns 0 for every parent outside our PID namespace; but a pidfd is readable once
+  // its process has ended, see pidfd_open(2).
   pollfd event = {parent.get(), POLLIN, 0};
   if (check_quietly(poll(&event, 1, 0), "poll(parent)") > 0) throw Failure("the parent died");
 }
@@ -119,7 +121,7 @@ int wait_for_pid_1(Child& child, Companion* companion) {
   const auto after_signal = [&](int signal) {
     if (takes_signal(child.pid(), signal)) return;
     ++discarded;
-    // SIGHUP: the terminal is closed, and nobody is there to press Ctrl-C any more.
+    // SIGHUP: the terminal is closed, and no user can press Ctrl-C any more.
     if (discarded == 3 || signal == SIGHUP) {
       check(kill(child.pid(), SIGKILL), "kill({}, SIGKILL)", child.pid());
     } else if (discarded == 1) {

@@ -25,30 +25,32 @@ struct NamespaceOptions {
 // start_child(), but the child is born in new namespaces: `namespaces` are CLONE_NEW* flags.
 [[nodiscard]] Child start_child_in(std::uint64_t namespaces, const std::function<void()>& body);
 
-// What it is made of, for later layers: clone3(2), which answers as fork(2) does (`cgroup` is a
-// descriptor, for CLONE_INTO_CGROUP), and "CLONE_NEWPID|CLONE_NEWUTS", for messages.
+// The parts of start_child_in(), for later layers: clone3(2), which returns as fork(2) does
+// (`cgroup` is a descriptor, for CLONE_INTO_CGROUP), and the text "CLONE_NEWPID|CLONE_NEWUTS", for
+// messages.
 [[nodiscard]] pid_t clone_process(std::uint64_t flags, int cgroup = 0);
 [[nodiscard]] std::string names_of(std::uint64_t flags);
 
-// In the child: no mount from here on is seen outside, and none from outside here.
+// In the child: from here on the host does not see our mounts, and we do not see its new mounts.
 void make_mounts_private();
 
-// In the child: the name that hostname(1) and uname(2) tell.
+// In the child: sets the name that hostname(1) and uname(2) return.
 void set_hostname(const std::string& name);
 
-// In the child, with its root in place: a /proc that shows the processes of its PID namespace.
+// In the child, with its root in place: mounts a /proc that shows the processes of its PID
+// namespace.
 void mount_proc();
 
-// In the parent, before the child starts: a descriptor by which the child knows it.
+// In the parent, before the child starts: returns a pidfd by which the child recognizes its parent.
 [[nodiscard]] UniqueFd open_this_process();
 
-// In the child, as late as possible: from here on the kernel kills it when `parent` dies, even of
-// SIGKILL; and with PID 1 all of its PID namespace.
+// In the child, as late as possible: from here on the kernel kills the child when `parent` dies,
+// even of SIGKILL; and with PID 1 it kills all processes of the PID namespace.
 void die_with(const UniqueFd& parent);
 
-// In the parent: wait_for(), for a child that is PID 1 of its namespace. Signals that it would
-// never get are reported to the user; the third one kills it, as the third Ctrl-C ends docker run.
-// It is killed, too, when this process is.
+// In the parent: wait_for(), for a child that is PID 1 of its namespace. Signals that the kernel
+// would discard are reported to the user; the third one kills the child, as the third Ctrl-C ends
+// docker run. The child is also killed if this process is killed.
 [[nodiscard]] int wait_for_pid_1(Child& child, Companion* companion = nullptr);
 
 }  // namespace box

@@ -15,7 +15,7 @@ UniqueFd take(MountsByPath& mounts, const std::string& path) {
 Handshake::Handshake() { std::tie(parent_end_, child_end_) = FdChannel::make(); }
 
 MountsByPath Handshake::wait_for_parent() {
-  parent_end_.close();  // else we would hold our own end-of-file back
+  parent_end_.close();  // otherwise the child itself would keep the pipe from reaching end-of-file
   MountsByPath mounts;
   for (FdChannel::Message message; child_end_.receive(message);) {
     if (message.name.empty()) return mounts;

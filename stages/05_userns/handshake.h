@@ -1,4 +1,4 @@
-// The child waits until the parent has done what only the parent can do for it.
+// The child waits until the parent has done what only the parent may do.
 #pragma once
 
 #include <map>
@@ -9,19 +9,20 @@
 
 namespace box {
 
-// Mounts that are attached nowhere, by the paths that they have on the host.
+// Mounts that are not attached anywhere, by the paths that they have on the host.
 using MountsByPath = std::multimap<std::string, UniqueFd>;
 
-// Takes one of those of `path` out; -1 if there is none.
+// Removes one mount of `path` from the list and returns it; -1 if there is none.
 [[nodiscard]] UniqueFd take(MountsByPath& mounts, const std::string& path);
 
-// A channel on which the parent says once: go on; and hands over mounts that take its privilege.
-// If the parent dies or fails before, the child reads end-of-file instead, and gives up.
+// A channel on which the parent tells the child once to go on, and passes mounts that only the
+// parent has the privilege to make. If the parent dies or fails before that, the child reads
+// end-of-file instead, and gives up.
 class Handshake {
  public:
   Handshake();
 
-  // In the child. Returns what let_child_go_on() was given.
+  // In the child. Returns the mounts that were passed to let_child_go_on().
   MountsByPath wait_for_parent();
   // In the parent.
   void let_child_go_on(const MountsByPath& mounts = {});

@@ -33,7 +33,8 @@ std::vector<std::string_view> split_at_colons(std::string_view text) {
   }
 }
 
-// What of UID|NAME[:GID|GROUP] is a number is known at once; a name is the container's.
+// The numbers in UID|NAME[:GID|GROUP] can be checked at once; names are looked up later, in the
+// container.
 void parse_user(const std::string& text, IdOptions& ids) {
   const auto parts = split_at_colons(text);
   if (parts.size() > 2 || (parts[0].empty() && parts.size() == 1) ||
@@ -52,8 +53,8 @@ void parse_user(const std::string& text, IdOptions& ids) {
   ids.user_given = true;
 }
 
-// Whether the kernel takes such a gid_map only after setgroups(2) has been denied, see
-// write_id_maps(). /proc/self/setgroups cannot be asked while there is no /proc.
+// Whether the kernel accepts such a gid_map only after setgroups(2) has been denied, see
+// write_id_maps(). /proc/self/setgroups cannot be read while there is no /proc.
 bool setgroups_may_be_denied(const IdMap& gid_map) {
   return gid_map.size() == 1 && gid_map[0].count == 1;
 }
@@ -62,7 +63,7 @@ bool overlap(std::uint64_t a, std::uint64_t b, const IdRange& x, const IdRange& 
   return a < b + y.count && b < a + x.count;
 }
 
-// The text of /proc/PID/uid_map: a line a range.
+// The text of /proc/PID/uid_map: one line per range.
 std::string lines_of(const IdMap& map) {
   std::string lines;
   for (const auto& [inside, outside, count] : map) {
@@ -71,7 +72,7 @@ std::string lines_of(const IdMap& map) {
   return lines;
 }
 
-// The one map that the kernel lets anybody write: his own id, alone.
+// The one map that the kernel lets every user write: their own id, alone.
 bool is_own_id(const IdMap& map, std::uint32_t own) {
   return map.size() == 1 && map[0].count == 1 && map[0].outside == own;
 }
@@ -142,8 +143,8 @@ bool has_outside(const IdMap& map, std::uint32_t outside) {
 
 bool is_root_of_the_host() {
   if (geteuid() != 0) return false;
-  // The first user namespace has all ids, and each is itself. Without /proc we take it for that
-  // one: a range of ids is never too much.
+  // The initial user namespace maps every id to itself. Without /proc we assume that we are in it,
+  // because then a range of ids is always possible.
   std::istringstream map(read_file_if_there("/proc/self/uid_map"));
   std::uint64_t inside = 0;
   std::uint64_t outside = 0;
@@ -158,7 +159,7 @@ void IdOptions::choose_maps() {
     if (gid_map.empty()) gid_map = {{.inside = 0, .outside = getegid(), .count = 1}};
     return;
   }
-  // As with podman: one map stands for both.
+  // As with podman: if only one map is given, it is used for both.
   if (uid_map.empty()) uid_map = gid_map;
   if (gid_map.empty()) gid_map = uid_map;
   if (!uid_map.empty()) return;
@@ -209,9 +210,10 @@ void write_id_maps(pid_t child, const IdOptions& ids) {
   }
 
   if (root || is_own_id(ids.gid_map, getegid())) {
-    // A group can be a denial: mode 0604 keeps the group's members out. Who could drop his groups
-    // in his own namespace would get in. So the kernel takes gid_map from an ordinary user only
-    // after setgroups(2) has been denied for good; and with one gid nobody misses it.
+    // Group membership can take access away: mode 0604 lets every user read the file except members
+    // of its group. A member who could drop the group in a user namespace would gain access. So the
+    // kernel accepts gid_map from an ordinary user only after setgroups(2) has been denied for
+    // good; and with one gid there are no groups to set.
     if (setgroups_may_be_denied(ids.gid_map)) {
       write_file(process + "setgroups", "deny");
     }
@@ -251,8 +253,8 @@ IdOptions find_user(const IdOptions& ids, ProcessOptions& process) {
 }
 
 void become_root(const IdOptions& ids) {
-  // Until the maps were written we were 65534, whom all unmapped ids are shown as. Where
-  // setgroups(2) is denied the groups of the caller stay, and are shown as 65534, too.
+  // Until the maps were written our uid was 65534, as which all unmapped ids are shown. Where
+  // setgroups(2) is denied, the caller's groups stay, and are shown as 65534, too.
   const int dropped = setgroups(0, nullptr);
   if (dropped == -1 && !(errno == EPERM && setgroups_may_be_denied(ids.gid_map))) {
     check(-1, "setgroups(0)");
@@ -263,7 +265,7 @@ void become_root(const IdOptions& ids) {
 
 void become_user(const IdOptions& ids) {
   if (!ids.user_given) return;
-  // The uid last: it takes the right to change the others with it.
+  // The uid last, because with it we lose the right to change the others.
   if (!ids.groups.empty() && !setgroups_may_be_denied(ids.gid_map)) {
     check(setgroups(ids.groups.size(), ids.groups.data()), "setgroups({})", ids.groups.size());
   }

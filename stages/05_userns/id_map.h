@@ -1,4 +1,4 @@
-// Stage 05: a user namespace, and which ids inside mean which outside, see user_namespaces(7).
+// Stage 05: a user namespace, and which ids inside are which ids outside, see user_namespaces(7).
 #pragma once
 
 #include <sys/types.h>
@@ -21,17 +21,17 @@ namespace box {
 void check_that_ranges_are_disjoint(const IdMap& map);
 
 [[nodiscard]] bool maps(const IdMap& map, std::uint32_t inside);
-// Whether this id of the host has a name inside.
+// Whether this id of the host is mapped.
 [[nodiscard]] bool has_outside(const IdMap& map, std::uint32_t outside);
 
-// Whether we are root in the first user namespace, whose ids are the host's.
+// Whether we are root in the initial user namespace, whose ids are the host's.
 [[nodiscard]] bool is_root_of_the_host();
 
 // --uid-map, --gid-map and -u/--user
 struct IdOptions {
   explicit IdOptions(CommandLine& line);
 
-  // Throws Failure, which says `whose` the user is.
+  // Throws Failure, which names `whose` the user is.
   void check_that_user_is_mapped(const std::string& whose) const;
 
   IdMap uid_map;
@@ -46,23 +46,24 @@ struct IdOptions {
   void choose_maps();
 };
 
-// In the parent, while the child waits: gives the child's user namespace its ids. One's own id
-// anybody may map; ranges are written by newuidmap(1) and newgidmap(1), which look into
-// /etc/subuid and /etc/subgid, unless we are root.
+// In the parent, while the child waits: gives the child's user namespace its ids. Every user may
+// map their own id; unless we are root, ranges are written by newuidmap(1) and newgidmap(1), which
+// check them against /etc/subuid and /etc/subgid.
 void write_id_maps(pid_t child, const IdOptions& ids);
 
 // In the child, with the maps written and the root changed: becomes uid and gid 0 of the namespace,
-// to build the container. Not before: root of a namespace whose 0 is 100000 outside may not walk
-// through its caller's private home. Stays who it is if the maps have no 0: it has all capabilities
-// in the namespace in any case.
+// to build the container. Not earlier, because a root whose 0 is 100000 outside cannot traverse its
+// caller's private home to reach the new root. If the maps have no 0, the child keeps its ids: it
+// has all capabilities in the namespace in any case.
 void become_root(const IdOptions& ids);
 
 // In the child, in its root: returns `ids` with the user that --user names. Names are looked up in
-// the container's /etc/passwd and /etc/group. As in docker run a user whose group is not given has
-// the groups of these files, and HOME in `process` becomes the user's home, or / without one.
+// the container's /etc/passwd and /etc/group. As with docker run, a user whose group is not given
+// has the groups of these files, and HOME in `process` becomes the user's home, or / if they have
+// none.
 [[nodiscard]] IdOptions find_user(const IdOptions& ids, ProcessOptions& process);
 
-// In the child, with the container built: becomes who --user says. Does nothing without --user.
+// In the child, with the container built: becomes the user of --user. Does nothing without --user.
 void become_user(const IdOptions& ids);
 
 }  // namespace box

@@ -19,8 +19,8 @@ UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) 
   mount_attr attr = {};
   attr.attr_set = MOUNT_ATTR_IDMAP;
   attr.userns_fd = static_cast<std::uint64_t>(user_namespace.get());
-  // All that is mounted below, too, if each of these file systems can do it; else (EINVAL) they
-  // keep their owners, as volumes do: with --rootfs / there are /proc and /sys.
+  // This includes the mounts below, if each of these file systems supports it; otherwise (EINVAL)
+  // those keep their owners, as volumes do: with --rootfs / there are /proc and /sys.
   if (mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr) == 0) {
     trace("mount_setattr(" + path + ", IDMAP) = 0");
     return mount;
@@ -39,8 +39,8 @@ UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) 
 }  // namespace
 
 UniqueFd private_copy(const std::string& path, unsigned flags) {
-  // No component is a link: each path has been resolved before, and a link that takes a place
-  // meanwhile leads elsewhere.
+  // No component may be a link: each path has been resolved already, so a link that appears since
+  // then leads elsewhere.
   open_how how = {};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_NO_SYMLINKS;
@@ -80,7 +80,7 @@ std::string attach_in_place(MountsByPath& mounts, const std::string& path) {
   if (mount.get() == -1) return path;
   check(move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
         "move_mount({})", path);
-  // By its descriptor: what is mounted on "/" is not reached by that name.
+  // By its descriptor, because a lookup of "/" does not reach a mount on top of it.
   check(fchdir(mount.get()), "fchdir({})", path);
   return ".";
 }

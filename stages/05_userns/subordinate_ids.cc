@@ -16,7 +16,7 @@ struct Grant {
   std::uint64_t count = 0;
 };
 
-// The lines "owner:first:count". As newuidmap(1) does, others are passed over.
+// The lines "owner:first:count". Other lines are skipped, as by newuidmap(1).
 std::vector<Grant> read_grants(const std::string& text) {
   std::vector<Grant> grants;
   std::istringstream lines(text);
@@ -65,7 +65,7 @@ IdMap ids_of_nobody_else(const std::string& text) {
   for (std::uint64_t first = kFirst; first < kEnd; first += kCount) {
     if (is_free(first)) return {{0, static_cast<std::uint32_t>(first), kCount}};
   }
-  throw Failure("every id that could be a container's is somebody's in /etc/subuid or /etc/subgid",
+  throw Failure("/etc/subuid or /etc/subgid gives every id that a container could use to some user",
                 "choose with --uid-map and --gid-map");
 }
 

@@ -1,4 +1,4 @@
-// Stage 05: which ids of the host root's containers have.
+// Stage 05: which ids of the host a container of root has.
 #pragma once
 
 #include <string>
@@ -13,10 +13,10 @@ namespace box {
 
 // 65536 of the ids that systemd reserves for containers (524288 to 1879048191, see
 // https://systemd.io/UIDS-GIDS): the first ones of which `text`, a subuid(5) and a subgid(5) file,
-// gives none to anybody.
+// gives none to a user.
 [[nodiscard]] IdMap ids_of_nobody_else(const std::string& text);
 
-// What root maps if the command line does not say.
+// What root maps if the command line has no map.
 struct DefaultMaps {
   IdMap uid_map;
   IdMap gid_map;

@@ -32,8 +32,8 @@ struct PasswdEntry {
 [[nodiscard]] std::optional<std::uint32_t> parse_id(std::string_view text);
 
 // In the child, in its root: the text of the container's file, such as /etc/passwd; "" if it has
-// none. It is a stranger's: links in it stay inside and lead to files, it may be a FIFO, or
-// endless.
+// none. The file is not trusted: links stay inside the root, and a FIFO or an endless file is
+// refused.
 [[nodiscard]] std::string read_database(const std::string& path);
 
 }  // namespace box

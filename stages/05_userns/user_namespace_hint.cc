@@ -26,9 +26,9 @@ long read_sysctl(const std::string& name) {
   return value;
 }
 
-// Whether our root directory is not that of our mount namespace. A child finds out, if it is root:
-// it joins the namespace that it is in, which resets its root, see setns(2). An ordinary user sees
-// at least whether some mount is on "/": in a chroot to a plain directory none is.
+// Whether our root directory is not that of our mount namespace. If we are root, a child finds out:
+// it joins the namespace that it is in already, which resets its root, see setns(2). An ordinary
+// user sees at least whether a mount is on "/": in a chroot to a plain directory there is none.
 bool is_in_chroot() {
   enum { kNo, kYes, kUnknown };
   const pid_t asked = fork();
@@ -52,9 +52,9 @@ bool is_in_chroot() {
   return true;
 }
 
-// What covers a part of /proc: Docker and Podman mask /proc/kcore and others. "" if nothing does.
-// The kernel lets a user namespace mount no fuller /proc than it sees, but does not mind what
-// covers a directory that is always empty: one that it has made to be mounted on.
+// Returns the first mount that covers a part of /proc, or "": Docker and Podman mask /proc/kcore
+// and others. In a user namespace the kernel mounts a new /proc only if all of an existing one is
+// visible, but mounts on directories that it keeps empty for that purpose do not count.
 std::string first_cover_of_proc() {
   const std::set<std::string> always_empty = {"/proc/fs/nfsd", "/proc/openprom",
                                               "/proc/sys/fs/binfmt_misc", "/proc/xen"};
@@ -95,7 +95,7 @@ std::string user_namespace_hint(const Failure& failure) {
     return "ordinary users may not create a user namespace here: "
            "sudo sysctl -w kernel.unprivileged_userns_clone=1";
   }
-  // Ubuntu 24.04: clone(2) succeeds, but AppArmor takes the new namespace's capabilities, and a
+  // Ubuntu 24.04: clone(2) succeeds, but AppArmor removes the new namespace's capabilities, and a
   // later call fails with EPERM or EACCES.
   if (geteuid() != 0 && read_sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1) {
     return "AppArmor restricts user namespaces here (Ubuntu 23.10 and later): "

@@ -1,4 +1,4 @@
-// Why this machine does not let us have a user namespace.
+// Why this machine does not let us create a user namespace.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace box {
 
-// In the parent. Looks at the machine's settings: the sysctls, AppArmor's restriction, a chroot, a
-// /proc that is covered in part. "" if none of them explains the failure.
+// In the parent. Checks the machine's settings: the sysctls, AppArmor's restriction, a chroot, a
+// /proc that is partly covered. Returns "" if none of them explains the failure.
 [[nodiscard]] std::string user_namespace_hint(const Failure& failure);
 
 }  // namespace box

@@ -17,7 +17,7 @@ namespace {
 
 constexpr unsigned kDataOnly = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
-// What runc and Docker hide: https://github.com/moby/moby/blob/master/oci/defaults.go
+// The paths that runc and Docker hide: https://github.com/moby/moby/blob/master/oci/defaults.go
 constexpr const char* kMaskedInProc[] = {
     "asound",        "acpi",       "interrupts",  "kcore",       "keys",
     "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi",
@@ -25,15 +25,15 @@ constexpr const char* kMaskedInProc[] = {
 constexpr const char* kMaskedInSys[] = {"firmware", "devices/virtual/powercap"};
 constexpr const char* kReadOnlyInProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
 
-// What is at `path` in the mount `mount`, and on that mount itself: whatever somebody has mounted
-// in there is not taken for the kernel's file. -1 if this kernel has no such file.
+// Opens `path` in the mount `mount` itself, so that a file that someone has mounted in it is not
+// mistaken for the kernel's. Returns -1 if this kernel has no such file.
 UniqueFd open_on(const UniqueFd& mount, const std::string& path) {
   UniqueFd fd(open_in_root(mount.get(), path, O_PATH, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
   if (fd.get() == -1 && errno != ENOENT) check_quietly(-1, "open({})", path);
   return fd;
 }
 
-// A copy of an attached mount, or of the part of it that `what` has open.
+// Returns a copy of an attached mount, or of the part of it that `what` has open.
 UniqueFd copy_of(const UniqueFd& what, const std::string& path) {
   return UniqueFd(check_quietly(
       open_tree(what.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
@@ -49,9 +49,8 @@ void make_read_only(const UniqueFd& what, const std::string& path) {
   attach_on(mount, what, path);
 }
 
-// An empty folder or the null device in place of what is hidden. Both are read-only, and the device
-// is the one that we took from the host: what the container has at /dev/null by now is its own
-// matter.
+// An empty directory or the null device covers each hidden path. Both are read-only, and the device
+// is the one that we took from the host, because the container may have replaced /dev/null by now.
 class Covers {
  public:
   explicit Covers(const HostMounts& host) : null_(host.devices.front().second) {}
@@ -73,10 +72,10 @@ class Covers {
 void hide_what_is_mounted_in_sys(const HostMounts& host) {
   Covers covers(host);
   for (const auto& path : host.sys.covered) {
-    // Without RESOLVE_NO_XDEV: what is mounted there is what is to be hidden.
+    // Without RESOLVE_NO_XDEV, because the mount at that path is the one to hide.
     const UniqueFd place(open_in_root(host.sys.mount.get(), path.substr(sizeof "/sys" - 1), O_PATH,
                                       RESOLVE_NO_SYMLINKS));
-    if (place.get() == -1 && errno == EACCES) continue;  // and nobody gets in later
+    if (place.get() == -1 && errno == EACCES) continue;  // no process inside can enter it either
     check_quietly(place.get(), "open({})", path);
     covers.hide(place, path);
   }

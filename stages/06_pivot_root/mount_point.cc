@@ -25,7 +25,7 @@ mode_t type_of(int fd) {
   return st.st_mode & S_IFMT;
 }
 
-// What is at `path`, in which there is no link but perhaps the last name; -1 and errno.
+// Opens `path`, in which only the last name may be a link. Returns -1 and errno on failure.
 UniqueFd open_place(const UniqueFd& root, const std::string& path) {
   return UniqueFd(open_in_root(root.get(), path.empty() ? "/" : path, O_PATH | O_NOFOLLOW,
                                RESOLVE_NO_SYMLINKS));
@@ -52,7 +52,7 @@ std::string read_link(const UniqueFd& link, const std::string& path) {
   return {target, static_cast<std::size_t>(size)};
 }
 
-// Puts the names in `path` on the stack, so that the first one is taken first.
+// Pushes the names in `path` onto the stack, with the first name on top.
 void push_names(std::vector<std::string>& names, const std::string& path) {
   std::vector<std::string> parts;
   std::istringstream stream(path);
@@ -62,8 +62,8 @@ void push_names(std::vector<std::string>& names, const std::string& path) {
   names.insert(names.end(), parts.rbegin(), parts.rend());
 }
 
-// In /proc a volume could take the place of what we look up there, and a mount on / or /dev would
-// hide what we have mounted.
+// In /proc a volume could replace files that we look up there, and a mount on / or /dev would hide
+// our own mounts.
 void refuse_our_own_places(const UniqueFd& place, const std::string& resolved,
                            const std::string& path) {
   struct statfs fs = {};
@@ -80,8 +80,9 @@ void refuse_our_own_places(const UniqueFd& place, const std::string& resolved,
 bool is_directory(int fd) { return type_of(fd) == S_IFDIR; }
 
 UniqueFd make_mount_point(const UniqueFd& root, const std::string& path, bool directory) {
-  // Name by name, and each from the root: what has been resolved has no link in it, so the kernel
-  // is told to refuse any. A folder that is exchanged for a link meanwhile is an error, and no way.
+  // Name by name, and each from the root: the part that has been resolved contains no link, so the
+  // kernel is told to refuse any. If another process replaces a directory by a link, that is an
+  // error, and never a way out.
   constexpr int kMostLinks = 40;  // MAXSYMLINKS of the kernel, see path_resolution(7)
   int links = 0;
   std::string resolved;  // "" is the root

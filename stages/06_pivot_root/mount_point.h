@@ -7,16 +7,16 @@
 
 namespace box {
 
-// In the child: opens (O_PATH) what is at `path` in the directory `root`, which is the container's.
-// What is missing is made: folders on the way, and at the end a folder or an empty file. As in
-// docker run a symbolic link in `path` leads to its place in the container, also if nothing is
-// there yet. Throws Failure for /, /dev and what is in /proc or /sys, whatever link leads there,
-// and for a file where a folder is to be mounted.
+// In the child: opens (O_PATH) `path` in the directory `root`, the container's. Missing parts are
+// made: directories on the way, and at the end a directory or an empty file. As with docker run, a
+// symbolic link in `path` leads to its target in the container, even if the target does not exist
+// yet. Throws Failure for /, for /dev and for paths in /proc or /sys, whatever link leads there,
+// and for a file where a directory is to be mounted.
 [[nodiscard]] UniqueFd make_mount_point(const UniqueFd& root, const std::string& path,
                                         bool directory);
 
-// /proc, /sys or /dev. Where a hostile root has a symbolic link there, Failure is thrown: what we
-// hide below /proc would be hidden elsewhere.
+// The mount point /proc, /sys or /dev. Throws Failure if a hostile root has a symbolic link there,
+// because we would then hide files elsewhere instead of those below /proc.
 [[nodiscard]] UniqueFd make_real_directory(const UniqueFd& root, const std::string& name);
 
 [[nodiscard]] bool is_directory(int fd);

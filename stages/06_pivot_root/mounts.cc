@@ -34,8 +34,8 @@ constexpr struct {
     {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
 };
 
-// Where the host has the terminal that is our stdin; "" if it is none. Its number in the host's
-// /dev/pts means nothing in the container's own one.
+// The path on the host of the terminal that is our stdin; "" if stdin is not a terminal. Its number
+// in the host's /dev/pts means nothing in the container's own one.
 std::string terminal_path() {
   char path[PATH_MAX];
   return ttyname_r(STDIN_FILENO, path, sizeof path) == 0 ? path : "";
@@ -48,7 +48,7 @@ void set_attributes(const UniqueFd& mount, const std::string& path, unsigned att
         "mount_setattr({}, {:#x})", path, attributes);
 }
 
-// A copy of the mount at `path`, and of those below it, that is attached nowhere.
+// Returns a detached copy of the mount at `path` and of those below it.
 UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   UniqueFd mount(
       check(open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
@@ -57,7 +57,7 @@ UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   return mount;
 }
 
-// The same, unless the parent has made the copy.
+// The same, unless the parent has made the copy already.
 UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attributes) {
   UniqueFd mount = take(shown, path);
   if (mount.get() == -1) return copy_mount(path, attributes);
@@ -65,8 +65,9 @@ UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attri
   return mount;
 }
 
-// The host's device `name`, to use and not to change: mode, owner and times belong to the host's
-// inode, and on a read-only mount nobody changes these (EROFS), though the device can be written.
+// The host's device `name`, which the container may use but not change: mode, owner and times
+// belong to the host's inode, and on a read-only mount these cannot be changed (EROFS), though the
+// device can be written to.
 UniqueFd copy_device(const char* name, unsigned major, unsigned minor) {
   const std::string path = std::string("/dev/") + name;
   UniqueFd mount = copy_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
@@ -85,12 +86,13 @@ unsigned attributes_of(const Volume& volume) {
 
 UniqueFd take_volume(const Volume& volume, MountsByPath& shown) {
   const unsigned attributes = attributes_of(volume);
-  if (volume.source.empty()) return UniqueFd();  // root's of the container, who we are not yet
+  if (volume.source.empty())
+    return UniqueFd();  // belongs to the container's root, which we are not yet
   return volume.idmap ? take_mount(volume.source, shown, attributes)
                       : copy_mount(volume.source, attributes);
 }
 
-// Attaches a mount to `name` in `folder`, where nobody else makes names.
+// Attaches a mount to `name` in `folder`, in which no other process makes files.
 void attach_in(const UniqueFd& folder, const std::string& name, const UniqueFd& mount) {
   check(move_mount(mount.get(), "", folder.get(), name.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
         "move_mount({})", name);
@@ -101,8 +103,8 @@ void attach_dev(const UniqueFd& place,
   const UniqueFd dev = new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                                  {{"mode", "0755"}, {"size", "64k"}});
   attach_on(dev, place, "/dev");
-  // Nobody but the host's root may make a device node, see mknod(2); but anybody with a mount
-  // namespace may bind one that is there.
+  // Only the host's root may make a device node, see mknod(2); but root of any mount namespace may
+  // bind-mount an existing one.
   for (const auto& [name, mount] : devices) {
     check_quietly(mknodat(dev.get(), name.c_str(), S_IFREG | 0644, 0), "mknod(/dev/{})", name);
     attach_in(dev, name, mount);
@@ -125,7 +127,7 @@ void attach_dev(const UniqueFd& place,
   }
 }
 
-// As docker run: what is nearer to the root first, so that /data does not hide /data/cache.
+// Like docker run, those nearer to the root first, so that /data does not hide /data/cache.
 void attach_volumes(const UniqueFd& root, std::vector<std::pair<Volume, UniqueFd>> volumes) {
   const auto depth = [](const auto& volume) {
     return std::count(volume.first.target.begin(), volume.first.target.end(), '/');
@@ -141,9 +143,9 @@ void attach_volumes(const UniqueFd& root, std::vector<std::pair<Volume, UniqueFd
 
 Sysfs copy_sysfs(MountsByPath& shown) {
   constexpr unsigned kAttributes = kDataOnly | MOUNT_ATTR_RDONLY;
-  // A new one is for the owner of the network namespace, which is still the host's. From a user
-  // namespace only all of it can be copied, with what is mounted in it: nothing there may uncover
-  // what is below, see mount_namespaces(7). The host's root may.
+  // Only the owner of the network namespace, which is still the host's, may mount a new sysfs. In a
+  // user namespace we can only copy the host's, with all mounts in it, because a copy must not
+  // reveal what these cover, see mount_namespaces(7). The host's root may copy it without them.
   if (shown.count("/sys") > 0) return {take_mount("/sys", shown, kAttributes), {}};
   Sysfs sys = {copy_mount("/sys", kAttributes), {}};
   for (const auto& point : mount_points()) {
@@ -156,9 +158,10 @@ Sysfs copy_sysfs(MountsByPath& shown) {
   return sys;
 }
 
-// A program that opens /dev/stderr opens the pipe again, as another user than its maker with
-// --user. A pipe has no name by which others could reach it: only through /proc/PID/fd of a process
-// that has it, which is asked for more than this mode. That it may be somebody else's is no error.
+// A program that opens /dev/stderr opens the pipe again, and with --user it is another user than
+// the pipe's owner. Other processes can reach a pipe only through /proc/PID/fd of a process that
+// has it open, and for that they need more than this mode. It is not an error if the pipe belongs
+// to another user.
 void share_pipes() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     struct statfs fs = {};
@@ -188,7 +191,7 @@ HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown) {
 HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs sys) {
   HostMounts host;
   // In a user namespace the kernel mounts a new /proc only while another one is fully visible, see
-  // "Restrictions on mount namespaces" in mount_namespaces(7): later it would be too late.
+  // "Restrictions on mount namespaces" in mount_namespaces(7). Without the old root there is none.
   host.proc = new_mount("proc", kDataOnly);
   host.sys = std::move(sys);
   for (const auto& [name, major, minor] : kDevices) {
@@ -205,17 +208,18 @@ HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs
 }
 
 UniqueFd take_root(const std::string& root, MountsByPath& shown) {
-  // A device node in a stranger's tree must be dead: as the host's root we could open it.
+  // A device node in an untrusted tree must not work: as the host's root we could open it.
   return take_mount(root, shown, MOUNT_ATTR_NODEV);
 }
 
 void pivot_into(const UniqueFd& root) {
-  // pivot_root(2) requires that the new root is a mount point, and that it is not the current root.
-  // So it is attached first, and on top of the old root it needs no directory for that.
+  // pivot_root(2) requires that the new root is a mount point and not the current root. So we
+  // attach it first, on top of the old root, where that needs no directory.
   attach_at(root, "/");
   check(fchdir(root.get()), "fchdir(the new root)");
-  // Both in one place: the old root then lies on top of the new one, and needs no directory in it.
-  // In between we name nothing: a ".." at the root would lead to the old one.
+  // Both arguments are the same directory: the old root is then stacked on top of the new one, and
+  // needs no directory in it. Until it is unmounted we look up no path, because a ".." at the root
+  // would lead to the old one.
   check(syscall(SYS_pivot_root, ".", "."), "pivot_root(., .)");
   check(umount2(".", MNT_DETACH), "umount2(., MNT_DETACH)");
   check(chdir("/"), "chdir(/)");
@@ -245,7 +249,7 @@ UniqueFd new_mount(const std::string& type, unsigned attributes,
         fsconfig(context.get(), command, key.c_str(), value.empty() ? nullptr : value.c_str(), 0),
         "fsconfig({}, {}={})", type, key, value);
   };
-  set("source", type);  // what mount(8) lists, instead of "none"
+  set("source", type);  // the source that mount(8) shows, instead of "none"
   for (const auto& [key, value] : options) set(key, value);
   check_quietly(fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
                 "fsconfig({}, CREATE)", type);

@@ -14,13 +14,14 @@
 
 namespace box {
 
-// A sysfs, and the places in it where something else is mounted ("/sys/kernel/debug").
+// A sysfs, and the mount points in it ("/sys/kernel/debug").
 struct Sysfs {
   UniqueFd mount;
   std::vector<std::string> covered;
 };
 
-// Mounts that are attached nowhere yet: each lives in its descriptor, see fsmount(2), open_tree(2).
+// Mounts that are not attached yet: each exists only through its descriptor, see fsmount(2),
+// open_tree(2).
 struct HostMounts {
   UniqueFd proc;
   Sysfs sys;
@@ -29,32 +30,33 @@ struct HostMounts {
 };
 
 // In the parent, with the child's maps written: makes the mounts that only the host's root can
-// make. Through those of `paths` and of the volumes with :idmap their files have the same ids
-// inside.
+// make. Mounts of `paths` and of the volumes with :idmap show their files with the same ids inside.
 [[nodiscard]] MountsByPath take_as_parent(std::vector<std::string> paths,
                                           const MountOptions& mounts, pid_t child,
                                           const IdOptions& ids);
 
-// In the child: takes what the container is to have of the host, while the host has names. Of
-// `shown` it takes what it needs. `sys`: another one than a copy of the host's.
+// In the child: picks up everything that the container needs from the host, while host paths still
+// resolve. It removes the mounts that it needs from `shown`. `sys` is used instead of a copy of the
+// host's, if it is given.
 [[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown);
 [[nodiscard]] HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs sys);
 
-// In the child: a copy of the mount at the directory `root`, and of those below it.
+// In the child: returns a copy of the mount at the directory `root`, and of those below it.
 [[nodiscard]] UniqueFd take_root(const std::string& root, MountsByPath& shown);
 
-// In the child: `root` becomes the root mount, and the old one, with all of the host, is let go.
+// In the child: makes `root` the root mount, and detaches the old one with all mounts of the host.
 // From here on no path, no ".." and no symbolic link in `root` can lead out of it.
 void pivot_into(const UniqueFd& root);
 
-// In the child: mounts what was taken, a /dev with the few devices that programs expect, and the
-// volumes. Of what was taken nothing is open then but the container's own /proc, /sys and devices.
+// In the child: attaches the mounts that take_from_host() picked up, a /dev with the few devices
+// that programs expect, and the volumes. Afterwards only the container's own /proc, /sys and
+// devices are still open.
 void attach(HostMounts& host);
 
-// In the child: --read-only. What is mounted below / keeps its own mode.
+// In the child: --read-only. Mounts below / keep their own mode.
 void make_root_read_only();
 
-// A new instance of a file system that needs no device, attached nowhere. `attributes` are those of
+// Returns a new, detached instance of a file system that needs no device. `attributes` are those of
 // fsmount(2); an option whose value is "" is a flag.
 [[nodiscard]] UniqueFd new_mount(
     const std::string& type, unsigned attributes,

@@ -30,8 +30,8 @@ bool is_one_of(const std::string& word, std::initializer_list<std::string_view> 
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-// Where it is mounted: absolute, tidy, and no place that the container's own mounts have. A link in
-// the container may still lead there; make_mount_point() sees that.
+// The mount point: absolute, normalized, and not one of the container's own mount points. A link in
+// the container may still lead to one; make_mount_point() checks that.
 std::string parse_target(const std::string& text, const char* name) {
   std::string target = fs::path(text).lexically_normal();
   if (target.size() > 1 && target.back() == '/') target.pop_back();
@@ -47,21 +47,21 @@ std::string parse_target(const std::string& text, const char* name) {
   return target;
 }
 
-// Options of docker run that both kinds have.
+// Options of docker run that volumes and tmpfs share.
 bool set_common_option(Volume& volume, const std::string& word) {
   if (word == "ro" || word == "rw") {
     volume.read_only = word == "ro";
   } else if (word == "exec" || word == "noexec") {
     volume.no_exec = word == "noexec";
   } else {
-    return is_one_of(word, {"nosuid", "nodev"});  // these hold in any case
+    return is_one_of(word, {"nosuid", "nodev"});  // these always hold
   }
   return true;
 }
 
 void set_volume_option(Volume& volume, const std::string& word) {
   if (set_common_option(volume, word)) return;
-  // What holds in any case, and what Docker Desktop takes and ignores elsewhere.
+  // Options that always hold, and some that Docker Desktop uses and others ignore.
   if (is_one_of(word, {"private", "rprivate", "cached", "delegated", "consistent"})) return;
   if (word == "idmap") {
     volume.idmap = true;
@@ -139,7 +139,7 @@ Volume parse_tmpfs(const std::string& text) {
   Volume tmpfs;
   tmpfs.target = parse_target(text.substr(0, colon), "DIR");
   tmpfs.no_exec = true;
-  tmpfs.tmpfs = {{"mode", "1777"}};  // as docker run makes it; a later mode counts
+  tmpfs.tmpfs = {{"mode", "1777"}};  // as docker run makes it; a later mode overrides this
   if (colon != std::string::npos) {
     for (const auto& word : split_at_commas(text.substr(colon + 1))) set_tmpfs_option(tmpfs, word);
   }

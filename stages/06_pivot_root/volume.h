@@ -9,7 +9,7 @@
 
 namespace box {
 
-// What is mounted in the container because the caller asked for it.
+// A mount in the container that the caller asked for.
 struct Volume {
   std::string source;  // on the host, absolute; "" for a new tmpfs
   std::string target;  // in the container, absolute
@@ -25,8 +25,8 @@ struct Volume {
 // Reads "DIR[:OPTION,...]". Throws Failure.
 [[nodiscard]] Volume parse_tmpfs(const std::string& text);
 
-// Whether, by the text of /proc/self/mountinfo, the root file system is the one that the kernel
-// starts with and that is never taken away.
+// Whether, by the text of /proc/self/mountinfo, the root file system is the initramfs that the
+// kernel starts with and that can never be unmounted.
 [[nodiscard]] bool root_is_initramfs(const std::string& mountinfo);
 
 struct MountOptions {
