@@ -12,15 +12,13 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 from harness.agent_client import HOST, Agent, AgentError, AgentLost, Place, PlaceError
 from harness.properties.lacking import option_lacked
 from harness.properties.look import Look, never_ran
-from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome,
-                                      Property, Result, case_for)
+from harness.properties.model import (ALL_SCENES, CONTROL, NOTHING, PROMISE, Case, Control,
+                                      Outcome, Property, Result, case_for)
 from harness.properties.scene import Scene, Stage, Tools
 from harness.properties.table import ALONE, ASKS, PROPERTIES
 from harness.properties.verdict import (ROOT, USER, NotInKernel, NotStarted, NotTestable,
                                         ProbeBroke, stage_number)
-
-
-NOTHING = "nothing"  # what is got of a command that never ran
+from harness.properties.verdict import Seen as Observed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +163,7 @@ class Grader:
                 stage.make_host()
                 look = key.scene(stage)
                 look.leaks = stage.leaks()
+                look.tried = stage.tried
                 look.ran = any(stage.answers(run["stdout"]) for run in look.runs.values())
                 look.lacking = "" if look.ran else next(filter(None, (
                     option_lacked(run, used) for run in look.runs.values())), "")
@@ -197,9 +196,10 @@ class Grader:
         seen = self.seen_by(case)
         row = case.property
         expected = row.holds if case.kind == PROMISE else row.violated
-        command = row.command.format(stage=case.program, root="ROOT")
 
         def result(outcome: Outcome, got: str, why: str = "") -> Result:
+            look = seen.look if got == NOTHING else None
+            command = look.tried if look is not None and look.tried else command_of(case)
             return Result(case, outcome, expected, got, why, command, self.place.name)
 
         try:
@@ -209,8 +209,9 @@ class Grader:
             if lacking:
                 return result(Outcome.LACKING, NOTHING, f"it has no {lacking}")
             observed = row.observe(seen.look)
-            if observed.holds and case.kind == PROMISE:
-                self.check_that_it_is_earned(case, seen.look)
+            # What never starts has one cause, whatever the row says: that is to be mended first.
+            if case.kind == PROMISE and (observed.holds or not seen.look.ran):
+                self.check_that_it_is_earned(case, seen.look, observed)
         except NotTestable as reason:
             if self.place.tests_all and not isinstance(reason, NotInKernel):
                 return result(Outcome.ERROR, "", f"{self.place.name} must be able to: {reason}")
@@ -244,10 +245,10 @@ class Grader:
                 return ""
         return seen.look.lacking
 
-    def check_that_it_is_earned(self, case: Case, look: Look) -> None:
+    def check_that_it_is_earned(self, case: Case, look: Look, observed: Observed) -> None:
         """Nothing comes of a program that never runs a command: that proves nothing of it."""
         if case.property.earned_by is None:
-            if not look.ran:
+            if observed.holds and not look.ran:
                 raise NotStarted(why_not_run(look))
             return
         without = self.seen[positives_of(case)[0]]
@@ -255,10 +256,19 @@ class Grader:
             raise without.error if without.error else ProbeBroke("it was not looked at")
         if not without.look.ran:
             raise NotStarted(f"unhindered, too: {why_not_run(without.look)}")
-        if case.property.earned_by.observe is not None:
-            observed = case.property.earned_by.observe(without.look)
-            if not observed.holds:
-                raise NotStarted(f"unhindered, it does not do it either: {observed.got}")
+        if observed.holds and case.property.earned_by.observe is not None:
+            unhindered = case.property.earned_by.observe(without.look)
+            if not unhindered.holds:
+                raise NotStarted(f"unhindered, it does not do it either: {unhindered.got}")
+
+
+def command_of(case: Case) -> str:
+    """The row's command to paste, for this program: at a stage that changes the root, with one."""
+    command = case.property.command
+    given = any(option in command for option in ("--rootfs", "--image"))
+    if stage_number(case.stage) >= stage_number("02") and not given:
+        command = command.replace("{stage}", "{stage} --rootfs {root}")
+    return command.format(stage=case.program, root="$ROOT")
 
 
 def why_not_run(look: Look) -> str:

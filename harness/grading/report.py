@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, Sequence, Tuple
 
 from harness.properties.model import CONTROL, Outcome, Result
@@ -66,18 +67,57 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def causes(results: Sequence[Result]) -> List[List[Result]]:
-    """The failures; those of one start that failed for one reason together."""
-    groups: Dict[Tuple[str, str, str], List[Result]] = {}
+    """The failures, those of one cause together: a program that says why it does not start, a row
+    that needs another one, one row whoever starts the program."""
+    failed = {(result.case.label, result.case.kind, result.case.property.name): result
+              for result in reversed(results) if result.is_bad}
+    groups: List[List[Result]] = []
+    group_of: Dict[Tuple[str, ...], List[Result]] = {}
     for result in results:
-        if result.is_bad:
-            start = f"{result.case.label} {result.case.identity} {result.case.scene}"
-            groups.setdefault((start, result.why, result.got), []).append(result)
-    return list(groups.values())
+        if not result.is_bad:
+            continue
+        first = first_cause(result, failed)
+        keys = [(first.case.label, first.case.kind, *key) for key in keys_of_cause(first)]
+        group = next((group_of[key] for key in keys if key in group_of), None)
+        if group is None:
+            group = []
+            groups.append(group)
+        group_of.update({key: group for key in keys})
+        group.append(result)
+    for group in groups:  # the cause itself stands before what it has caused
+        group.sort(key=lambda result: first_cause(result, failed) is not result)
+    return groups
+
+
+def first_cause(result: Result, failed: Dict[Tuple[str, str, str], Result]) -> Result:
+    """The failure of a row that this one needs, and that of one which that needs."""
+    case = result.case
+    for name in () if result.never_ran else case.property.needs:
+        needed = failed.get((case.label, case.kind, name))
+        if needed is not None:
+            return first_cause(needed, failed)
+    return failed[case.label, case.kind, case.property.name]
+
+
+def keys_of_cause(result: Result) -> List[Tuple[str, ...]]:
+    """What is the same for failures with one cause. Of a start that came to nothing: what the
+    program says, but for names and numbers that each start has of its own."""
+    if not result.never_ran:
+        return [(result.case.property.name,), (str(result.case.scene), result.why, result.got)]
+    why = result.why.replace("unhindered, too: ", "").split(", stderr ends with")[0]
+    return [(re.sub(r"[0-9a-f]{12}|[0-9]+", "N", why.split(", stdout ends with")[0]),)]
+
+
+# What the commands to paste have for a root directory.
+TO_TRY = ("to try it   ROOT=$(mktemp -d); chmod 755 $ROOT; mkdir $ROOT/bin $ROOT/dev $ROOT/etc"
+          " $ROOT/mnt $ROOT/proc $ROOT/run $ROOT/sys $ROOT/tmp; cp /bin/busybox $ROOT/bin;"
+          " for a in $(busybox --list); do ln -s busybox $ROOT/bin/$a; done 2>/dev/null")
 
 
 def failures(results: Sequence[Result]) -> str:
-    """Each failure; where a whole start failed for one reason, only once."""
-    told = []
+    """Each failure; what has one cause, only once."""
+    needs_root = any(result.is_bad and "$ROOT" in result.command for result in results)
+    told = [TO_TRY] if needs_root else []
     for alike in causes(results):
         names = [result.case.id for result in alike[1:]]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -33,6 +33,7 @@ def rows() -> List[Property]:
         Property(
             name="cgroup_is_the_root_inside", since="07", scene=limits,
             observe=cgroup_is_the_root_inside,
+            needs=("own_cgroup",),
             holds="/proc/self/cgroup is 0::/", violated="it shows a path of the host",
             lesson="The root of a cgroup namespace is the cgroup of the process that created it.",
             man="7 cgroup_namespaces",
@@ -42,6 +43,7 @@ def rows() -> List[Property]:
             name="other_cgroups_are_hidden", since="07", scene=limits,
             observe=other_cgroups_are_hidden, control=Control.NONE,
             seen_failing="the mutant cgroups_of_the_host_shown",
+            needs=("own_cgroup_namespace",),
             holds="/sys/fs/cgroup shows its own cgroup, or nothing",
             violated="it shows those of the host",
             lesson="The names of the host's cgroups reveal its users, sessions and services.",
@@ -64,6 +66,7 @@ def rows() -> List[Property]:
             name="cgroup_cannot_be_left", since="07", scene=limits,
             observe=cgroup_cannot_be_left, control=Control.NONE,
             seen_failing="stage 06 while its /sys still had the host's cgroups in it",
+            needs=("own_cgroup_namespace",),
             holds="root inside cannot move to another cgroup of its caller's",
             violated="it is in the other one",
             lesson="The owner of two cgroups may move processes between them, unless a cgroup"
@@ -74,6 +77,7 @@ def rows() -> List[Property]:
         Property(
             name="memory_limit_kills_all", since="07", scene=memory_limit,
             observe=memory_limit_kills_all,
+            needs=("own_cgroup",),
             holds="137, when a child of PID 1 needs more than --memory", violated="it goes on",
             lesson="The OOM killer kills one process, unless memory.oom.group is 1: then it kills"
                    " all of the cgroup.",
@@ -82,6 +86,7 @@ def rows() -> List[Property]:
         Property(
             name="out_of_memory_is_told", since="07", scene=memory_limit,
             observe=out_of_memory_is_told,
+            needs=("memory_limit_kills_all",),
             holds="\"out of memory\" on stderr", violated="137 without a message",
             lesson="137 alone may be any SIGKILL; memory.events counts those of the OOM killer.",
             man="7 cgroups", mistake="memory.events was not read, or only after the cgroup was"
@@ -89,6 +94,7 @@ def rows() -> List[Property]:
             command="{stage} --rootfs {root} -m 32m -- /bin/sh -c 'x=a; while :; do x=$x$x; done'"),
         Property(
             name="swap_is_limited", since="07", scene=limits, observe=swap_is_limited,
+            needs=("own_cgroup",),
             holds="memory.swap.max is 0 with --memory", violated="it is max",
             lesson="memory.max does not count swap: at the limit the container goes on there,"
                    " slowly.",
@@ -97,6 +103,7 @@ def rows() -> List[Property]:
         Property(
             name="fork_bomb_is_contained", since="07", scene=pids_limit,
             observe=fork_bomb_is_contained,
+            needs=("own_cgroup",),
             holds="at most 32 processes with --pids-limit 32, and none at the end",
             violated="there are more",
             lesson="All processes of the machine share one table: if one process fills it, no"

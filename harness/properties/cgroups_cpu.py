@@ -17,6 +17,7 @@ def rows() -> List[Property]:
     return [
         Property(
             name="cpus_half", since="07", scene=cpu_half, observe=cpu_share_is("0.5"),
+            needs=("own_cgroup",),
             holds="0.5 CPUs over 3 s, within a tenth, with --cpus 0.5", violated="more, or less",
             lesson="cpu.max is a share of a period: 50000 of 100000 microseconds.",
             man="7 cgroups", mistake="The quota does not fit the period, or the controller is off.",
@@ -24,6 +25,7 @@ def rows() -> List[Property]:
         Property(
             name="cpus_fifth", since="07", scene=cpu_small_and_large, identities=(ROOT,),
             observe=cpu_share_is("0.2"),
+            needs=("own_cgroup",),
             holds="0.2 CPUs over 3 s, within a tenth, with --cpus 0.2", violated="more, or less",
             lesson="A container that is throttled sleeps for the rest of each period.",
             man="7 cgroups", mistake="The quota does not fit the period, or the controller is off.",
@@ -31,6 +33,7 @@ def rows() -> List[Property]:
         Property(
             name="cpus_more_than_one", since="07", scene=cpu_small_and_large, identities=(ROOT,),
             observe=cpu_share_is("1.5"),
+            needs=("own_cgroup",),
             holds="1.5 CPUs over 3 s, within a tenth, with --cpus 1.5", violated="more, or less",
             lesson="The quota is that of all CPUs together, and may be more than the period.",
             man="7 cgroups", mistake="The quota ends at one CPU, or the controller is off.",
@@ -39,6 +42,7 @@ def rows() -> List[Property]:
         Property(
             name="grandchildren_are_limited", since="07", scene=cpu_half,
             observe=grandchildren_are_limited,
+            needs=("own_cgroup",),
             holds="grandchildren in sessions of their own are in the container's cgroup",
             violated="they are in that of the caller",
             lesson="A process is born in its parent's cgroup: a process that is moved late leaves"

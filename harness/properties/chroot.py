@@ -37,6 +37,7 @@ def rows() -> List[Property]:
         Property(
             name="host_file_is_hidden", since="02", scene=inside, asks=("secret",),
             observe=hidden("secret", "secret-{nonce}"),
+            needs=("root_is_the_directory",),
             holds="the file is not there", violated="the probe reads its text",
             lesson="A path is looked up from the process's root directory; what is not below it has"
                    " no path.",
@@ -63,6 +64,7 @@ def rows() -> List[Property]:
         Property(
             name="dotdot_stops_at_the_root", since="02", scene=inside, asks=("secret_up",),
             observe=hidden("secret_up", "secret-{nonce}"),
+            needs=("root_is_the_directory",),
             holds="'..' from the working directory does not lead out",
             violated="'..' leads to the host's file",
             lesson="The kernel stops '..' at the root directory, but only a process that comes"
@@ -72,6 +74,7 @@ def rows() -> List[Property]:
         Property(
             name="absolute_link_stays_inside", since="02", scene=inside, asks=("secret_by_link",),
             observe=hidden("secret_by_link", "secret-{nonce}"),
+            needs=("root_is_the_directory",),
             holds="a link to an absolute path of the host leads nowhere",
             violated="the link leads to the host's file",
             lesson="An absolute link is looked up from the root of the process that follows it,"

@@ -63,7 +63,8 @@ def rows() -> List[Property]:
             earned_by=Positive(inside),
             holds="one line on stderr, perhaps a hint", violated="silence, or a flood",
             lesson="Without a report, a user can only guess what failed.",
-            man="3 err", mistake="A failed call was not reported.",
+            man="3 err",
+            mistake="Failures are not reported, or are left to the language: a stack trace.",
             command="{stage} --no-such-option -- /bin/true"),
         Property(
             name="arguments_are_kept", since="01", scene=hard_words, asks=("arguments",),
@@ -103,6 +104,7 @@ def rows() -> List[Property]:
         Property(
             name="inherited_directory_is_closed", since="01", scene=inside, asks=("secret_by_fd",),
             observe=hidden("secret_by_fd", "secret-{nonce}"),
+            needs=("descriptors_are_closed",),
             holds="a directory that the caller had open leads nowhere",
             violated="a file of the host is read through it",
             lesson="openat(2) with an inherited directory of the host reaches all files of the"
@@ -146,6 +148,7 @@ def rows() -> List[Property]:
         Property(
             name="a_stop_is_no_end", since="01", scene=stopped, observe=status_survives,
             control=Control.NONE, seen_failing="the mutant stop_taken_for_the_end",
+            needs=("exit_status_is_the_commands",),
             holds="a command that is stopped and continued ends with its own status",
             violated="the program ends when its command stops",
             lesson="Debuggers, `kill -STOP` and Ctrl-Z stop a process; wait(2) can report that,"
@@ -155,6 +158,7 @@ def rows() -> List[Property]:
         Property(
             name="ignored_sigchld_does_no_harm", since="01", scene=sigchld_ignored,
             observe=status_survives,
+            needs=("exit_status_is_the_commands",),
             holds="the status arrives though the caller ignores SIGCHLD", violated="it is lost",
             lesson="With SIGCHLD ignored, the kernel reaps children itself, and their status is"
                    " gone.",
@@ -170,6 +174,7 @@ def rows() -> List[Property]:
         Property(
             name="terminal_is_given_back", since="01", scene=terminal,
             observe=terminal_is_given_back,
+            needs=("ctrl_c_arrives_once",),
             holds="the terminal is as it was before", violated="it is as the command left it",
             lesson="An editor that dies leaves the terminal without echo.",
             man="3 termios", mistake="The terminal's modes were not saved.",

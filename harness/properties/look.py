@@ -50,6 +50,7 @@ class Look:
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
     ran: bool = False  # whether the program has run a command at all
+    tried: str = ""  # how the program was started last, with a command to paste
     lacking: str = ""  # an option that the program says it does not know
 
     @property
@@ -130,12 +131,14 @@ def tell_run(run: Json) -> str:
         end = "still runs"
     else:
         end = f"signal {run['signal']}" if "signal" in run else f"exit status {run['exit']}"
-    error = last_error(run["stderr"])
+    # On a terminal both are one; and some write errors to stdout. The probe writes JSON.
+    is_probes = '{"nonce":' in run["stdout"]
+    error = last_error(run["stderr"] or ("" if is_probes else run["stdout"]))
     told = [repr(shorten(error))] if error else []
     told.append(end)
-    if run["stderr"].strip() != error:
+    if run["stderr"].strip() not in ("", error):
         told.append(f"stderr ends with {shorten(run['stderr'])!r}")
-    if run["stdout"]:
+    if run["stdout"].strip() not in ("", error):
         told.append(f"stdout ends with {shorten(run['stdout'])!r}")
     return ", ".join(told)
 

@@ -51,6 +51,8 @@ class Property:
     points: int = 1
     # For a row that may hold though the command has not run. All others hold only where it has.
     earned_by: Optional[Positive] = None
+    # Rows that have to hold first: where one of them does not, that is the cause.
+    needs: Tuple[str, ...] = ()
     asks: Tuple[str, ...] = ()  # what the probe has to do for it: keys of some stage's ASKS
     identities: Tuple[str, ...] = (ROOT, USER)  # who starts it
     control: Control = Control.STAGE_BEFORE
@@ -72,6 +74,8 @@ class Outcome(enum.Enum):
     SKIPPED = "skipped"  # this host cannot test it
     LACKING = "n/a"  # the program has no such option, and so earns nothing with it
 
+
+NOTHING = "nothing"  # what is got of a command that never ran
 
 PROMISE = "holds"
 CONTROL = "violated"
@@ -121,6 +125,11 @@ class Result:
     def is_bad(self) -> bool:
         return self.outcome in (Outcome.FAILED, Outcome.ERROR, Outcome.LACKING)
 
+    @property
+    def never_ran(self) -> bool:
+        """Then nothing was seen of the property, and its likely mistake is not likely."""
+        return self.got == NOTHING
+
     def explain(self) -> str:
         """The text of a failure: never the solution."""
         row = self.case.property
@@ -133,10 +142,12 @@ class Result:
         ]
         if self.outcome is Outcome.SKIPPED:
             return "\n".join(lines[:2])
+        if self.never_ran:
+            return "\n".join([*lines[:3], f"try        {self.command}"])
         if self.case.kind == CONTROL:
             lines.append("control    this program must be seen without the property: a row that"
                          " cannot fail proves nothing")
-        else:
+        elif self.outcome is Outcome.FAILED:
             lines.append(f"mistake    {row.mistake}")
         lines += [f"lesson     {row.lesson}", f"read       man {row.man}",
                   f"try        {self.command}"]
@@ -180,6 +191,8 @@ def hints(result: Result, level: int) -> List[Tuple[str, str]]:
     """Hints for a student whose property does not hold, one more at each level: where to look, the
     concept, the man page. Never the code."""
     row = result.case.property
+    if result.never_ran:  # to know more of the property does not help
+        return [("look", result.command)][:level]
     told = [("look", result.command), ("concept", row.lesson),
             ("read", f"man {row.man}; a likely mistake: {row.mistake}")]
     return told[:level]

@@ -42,6 +42,7 @@ def rows() -> List[Property]:
             command="ipcmk -Q; " + SHELL + " 'ipcs -q'"),
         Property(
             name="command_is_pid_1", since="04", scene=inside, observe=is_pid_1,
+            needs=("own_pid_namespace",),
             holds="the last number of NSpid is 1", violated="NSpid has no number 1 inside",
             lesson="The first process of a PID namespace is its init: when it ends, the kernel"
                    " kills all others.",
@@ -59,6 +60,7 @@ def rows() -> List[Property]:
         Property(
             name="host_processes_are_hidden", since="04", scene=inside, asks=("host_processes",),
             observe=host_processes_are_hidden,
+            needs=("own_pid_namespace",),
             holds="a process of the host is not in /proc",
             violated="a process of the host is in /proc",
             lesson="A procfs shows the PID namespace of the process that mounted it.",
@@ -68,6 +70,7 @@ def rows() -> List[Property]:
         Property(
             name="host_processes_are_safe", since="04", scene=inside, asks=("kill",),
             observe=host_processes_are_safe,
+            needs=("own_pid_namespace",),
             holds="a process of the host cannot be signalled", violated="it is killed",
             lesson="A process without a number in the caller's PID namespace cannot be signalled.",
             man="2 kill", mistake="The container shares the host's PID namespace.",
@@ -82,6 +85,7 @@ def rows() -> List[Property]:
         Property(
             name="hostname_is_never_the_hosts", since="04", scene=default_hostname,
             asks=("hostname",), observe=hostname_is_not_the_hosts,
+            needs=("own_uts_namespace",),
             holds="without --hostname, too, it is another than the host's",
             violated="the host's name",
             lesson="A prompt with the host's name makes the container look like the host.",
@@ -90,6 +94,7 @@ def rows() -> List[Property]:
         Property(
             name="hosts_name_is_kept", since="04", scene=named, observe=hosts_name_is_kept,
             control=Control.NONE, seen_failing="the mutant sethostname_before_clone",
+            needs=("own_uts_namespace",),
             holds="the host keeps its name while the container runs",
             violated="the host has the container's name",
             lesson="The name belongs to the UTS namespace of the process that sets it.",
@@ -98,6 +103,7 @@ def rows() -> List[Property]:
         Property(
             name="hosts_new_name_is_hidden", since="04", scene=inside,
             asks=("hostname", "hostname_again"), observe=hosts_new_name_is_hidden,
+            needs=("own_uts_namespace",),
             holds="still its own name when the host changes its name",
             violated="the host's new name",
             lesson="Each UTS namespace has its own copy of the name.",
@@ -106,6 +112,7 @@ def rows() -> List[Property]:
         Property(
             name="hostname_change_stays_inside", since="04", scene=inside, asks=("set_hostname",),
             observe=hostname_change_stays_inside,
+            needs=("own_uts_namespace",),
             holds="the host keeps its name when the container changes its own",
             violated="the host has the container's name",
             lesson="Root in a container may set its name: it must not be the host's.",
@@ -115,6 +122,7 @@ def rows() -> List[Property]:
         Property(
             name="sysv_ipc_is_hidden", since="04", scene=inside, asks=("sysv",),
             observe=refused("sysv", "ENOENT"),
+            needs=("own_ipc_namespace",),
             holds="a message queue of the host is not found", violated="the host's queue is found",
             lesson="System V IPC is found by a number, not by a path.",
             man="7 sysvipc", mistake="CLONE_NEWIPC is missing.",
@@ -122,6 +130,7 @@ def rows() -> List[Property]:
         Property(
             name="sysv_ipc_stays_inside", since="04", scene=inside, asks=("make_sysv",),
             observe=sysv_made_inside_stays_inside,
+            needs=("own_ipc_namespace",),
             holds="the host does not list the container's queue", violated="the host lists it",
             lesson="The kernel removes all queues of an IPC namespace together with it, so none is"
                    " left on the host.",
@@ -130,6 +139,7 @@ def rows() -> List[Property]:
         Property(
             name="posix_queue_is_hidden", since="04", scene=inside, asks=("queue",),
             observe=refused("queue", "ENOENT"),
+            needs=("own_ipc_namespace",),
             holds="a POSIX queue of the host is not found", violated="the host's queue is found",
             lesson="POSIX queues belong to the IPC namespace too, though they look like files.",
             man="7 mq_overview", mistake="CLONE_NEWIPC is missing.",
@@ -137,6 +147,7 @@ def rows() -> List[Property]:
         Property(
             name="posix_queue_stays_inside", since="04", scene=inside, asks=("make_queue",),
             observe=queue_made_inside_stays_inside,
+            needs=("own_ipc_namespace",),
             holds="the host does not list the container's POSIX queue",
             violated="the host lists it",
             lesson="Queues use the machine's memory until they are removed.",
@@ -145,6 +156,7 @@ def rows() -> List[Property]:
         Property(
             name="mount_stays_inside", since="04", scene=inside, asks=("mount",),
             observe=mount_stays_inside,
+            needs=("own_mount_namespace",),
             holds="the host does not see what the container mounts", violated="the host sees it",
             lesson="A new mount namespace is a copy whose mounts are peers of the originals: what"
                    " is mounted in one appears in the other, unless they are made private.",
@@ -153,6 +165,7 @@ def rows() -> List[Property]:
         Property(
             name="host_mount_stays_outside", since="04", scene=inside, asks=("host_mount",),
             observe=host_mount_stays_outside, identities=(ROOT, USER),
+            needs=("own_mount_namespace",),
             holds="what the host mounts later does not appear",
             violated="it appears in the container",
             lesson="Propagation works in both directions; MS_SLAVE stops only one of them.",
@@ -160,6 +173,7 @@ def rows() -> List[Property]:
             command=SHELL + " 'sleep 5; ls /mnt' & mount -t tmpfs x {root}/mnt"),
         Property(
             name="mounts_are_private", since="04", scene=inside, observe=mounts_are_private,
+            needs=("own_mount_namespace",),
             holds="no mount of the namespace is shared or a slave", violated="some are",
             lesson="/proc/PID/mountinfo shows for each mount whether it propagates.",
             man="7 mount_namespaces", mistake="Only some mounts were made private: MS_REC is"

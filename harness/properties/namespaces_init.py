@@ -6,7 +6,7 @@ import time
 from typing import Dict, List
 
 from harness.properties.inside import need_strace
-from harness.properties.look import Ask, Look, tell_run
+from harness.properties.look import Ask, Look, never_ran, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import NotStarted, ProbeBroke, Seen, holds, violated
@@ -49,6 +49,7 @@ def rows() -> List[Property]:
             command="strace -f -e inject=prctl:delay_enter=1000000 " + SHELL + " 'sleep 99'"),
         Property(
             name="daemons_end_with_pid_1", since="04", scene=daemon, observe=nothing_outlives,
+            needs=("own_pid_namespace",),
             holds="what the command left in the background ends with it", violated="it runs on",
             lesson="When PID 1 of a namespace ends, the kernel kills all the others.",
             man="7 pid_namespaces", mistake="There is no PID namespace, or its PID 1 goes on.",
@@ -56,6 +57,7 @@ def rows() -> List[Property]:
         Property(
             name="init_reaps_orphans", since="04", scene=with_init, observe=orphans_are_reaped,
             control=Control.OTHER_SCENE, control_scene=without_init,
+            needs=("own_pid_namespace",),
             holds="with --init no zombie remains", violated="a zombie stays",
             lesson="Orphans become children of PID 1; if it does not wait for them, they stay.",
             man="2 wait",
@@ -65,6 +67,7 @@ def rows() -> List[Property]:
             name="init_reaps_all_orphans", since="04", scene=orphans_with_init,
             observe=orphans_are_reaped, control=Control.OTHER_SCENE,
             control_scene=orphans_without_init,
+            needs=("own_pid_namespace",),
             holds="with --init no zombie remains when orphans end together",
             violated="some stay",
             lesson="Signals of one kind do not queue: one SIGCHLD may stand for many children.",
@@ -74,6 +77,7 @@ def rows() -> List[Property]:
         Property(
             name="init_is_pid_1", since="04", scene=with_init, observe=init_is_pid_1,
             control=Control.OTHER_SCENE, control_scene=without_init,
+            needs=("own_pid_namespace",),
             holds="with --init the command is PID 2, and PID 1 its parent",
             violated="the command is PID 1",
             lesson="Most programs are not written to be PID 1.",
@@ -139,7 +143,7 @@ def parent_killed_early(stage: Stage) -> Look:
     parent = stage.wait_for_family(run["pid"])
     if parent is None:
         stage.end(look, run, "run", 0.0)
-        look.problem = f"it never had a child: {tell_run(look.runs['run'])}"
+        look.problem = str(never_ran(look.runs["run"]))
         return look
     time.sleep(stage.seconds(0.1))
     stage.agent.signal("KILL", pid=parent)

@@ -27,6 +27,7 @@ def rows() -> List[Property]:
         Property(
             name="hosts_loopback_is_refused", since="08c", scene=inside, asks=("host_port",),
             observe=host_does_not_answer("host_port"),
+            needs=("own_network_namespace",),
             holds="a server at the host's 127.0.0.1 does not answer inside",
             violated="it answers",
             lesson="A server that listens only on localhost trusts every process that can"
@@ -36,6 +37,7 @@ def rows() -> List[Property]:
         Property(
             name="abstract_sockets_are_refused", since="08c", scene=inside, asks=("host_abstract",),
             observe=host_does_not_answer("host_abstract"),
+            needs=("own_network_namespace",),
             holds="an abstract socket of the host does not answer inside", violated="it answers",
             lesson="Abstract sockets have no file and no mode: only the network namespace guards"
                    " them.",
@@ -52,6 +54,7 @@ def rows() -> List[Property]:
         Property(
             name="links_are_own", since="08c", scene=with_sys, asks=("links",),
             observe=links_are_own,
+            needs=("own_network_namespace",),
             holds="/sys/class/net shows the container's link lo", violated="it shows the host's",
             lesson="A sysfs shows the network namespace in which it was mounted.",
             man="5 sysfs", mistake="/sys is the host's.",
@@ -60,6 +63,7 @@ def rows() -> List[Property]:
             name="published_port_is_reached", since="08c", scene=published, identities=(ROOT,),
             observe=asked_one_is_reached, control=Control.OTHER_SCENE,
             control_scene=not_published,
+            needs=("own_network_namespace",),
             holds="the host reaches the container at localhost and the published port",
             violated="there is no answer",
             lesson="Packets from the host itself take another path than packets from outside.",

@@ -38,6 +38,7 @@ def rows() -> List[Property]:
         Property(
             name="next_container_starts_afresh", since="08a", scene=one_after_the_other,
             observe=second_starts_afresh,
+            needs=("rootfs_is_not_changed",),
             holds="the next container does not find what the first one has written",
             violated="it finds it",
             lesson="A container that may be thrown away can be started again: it is always the"
@@ -48,6 +49,7 @@ def rows() -> List[Property]:
         Property(
             name="writes_are_not_shared", since="08a", scene=two_at_once,
             observe=second_starts_afresh,
+            needs=("rootfs_is_not_changed",),
             holds="a second container does not see what the first one writes",
             violated="it sees it",
             lesson="All containers share the lower layers; the upper layer belongs to one"

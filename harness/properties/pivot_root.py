@@ -16,6 +16,7 @@ def rows() -> List[Property]:
     return [
         Property(
             name="old_root_is_gone", since="06", scene=inside, observe=old_root_is_gone,
+            needs=("own_mount_namespace",),
             holds="its mount namespace contains no mount of the host", violated="it still does",
             lesson="chroot(2) hides the host's mounts; only pivot_root(2) and umount2(2) let them"
                    " go.",
@@ -24,6 +25,7 @@ def rows() -> List[Property]:
         Property(
             name="second_chroot_leads_nowhere", since="06", scene=inside, asks=("by_chroot",),
             observe=hidden("by_chroot", "secret-{nonce}"),
+            needs=("old_root_is_gone",),
             holds="root inside does not get out by a second chroot(2)",
             violated="it reads the host's file",
             lesson="'..' does not stop a process that is outside its root directory, and a process"
@@ -33,6 +35,7 @@ def rows() -> List[Property]:
         Property(
             name="kept_directory_leads_nowhere", since="06", scene=inside, asks=("by_descriptor",),
             observe=hidden("by_descriptor", "secret-{nonce}"),
+            needs=("old_root_is_gone",),
             holds="root inside does not get out by a descriptor of '/' and a second chroot(2)",
             violated="it reads the host's file",
             lesson="A directory that a process holds open stays reachable when the root moves"
@@ -42,6 +45,7 @@ def rows() -> List[Property]:
         Property(
             name="namespaces_root_is_its_root", since="06", scene=inside, asks=("by_setns",),
             observe=hidden("by_setns", "secret-{nonce}"),
+            needs=("old_root_is_gone",),
             holds="root inside unmounts / and joins its mount namespace again, and gets nowhere",
             violated="it reads the host's file",
             lesson="setns(2) leads to the root of the namespace, which a chroot does not change.",

@@ -30,6 +30,7 @@ def rows() -> List[Property]:
         Property(
             name="volume_can_be_written", since="06", scene=volumes,
             observe=volume_can_be_written,
+            needs=("volume_is_shown",),
             holds="what is written there is on the host, and the caller's", violated="it is not",
             lesson="A container keeps data in volumes.",
             man="2 mount", mistake="The volume is read-only, or a copy.",
@@ -38,6 +39,7 @@ def rows() -> List[Property]:
             name="read_only_volume_cannot_be_written", since="06", scene=volumes,
             observe=volume_is_read_only, control=Control.OTHER_SCENE,
             control_scene=volumes_writable,
+            needs=("volume_is_shown",),
             holds="a volume with :ro cannot be written", violated="it is written",
             lesson="MS_BIND ignores MS_RDONLY: a second call is needed.",
             man="2 mount", mistake="MS_RDONLY was passed to the call that makes the bind mount.",
@@ -46,6 +48,7 @@ def rows() -> List[Property]:
             name="volume_brings_no_device", since="06", scene=volumes,
             observe=volume_brings_no_device, identities=(ROOT,), control=Control.NONE,
             seen_failing="stage 06 with kNoDevices = 0",
+            needs=("volume_is_shown",),
             holds="a device node in a volume cannot be opened, and set-user-ID has no effect",
             violated="it can be opened",
             lesson="A volume is for data, so it is mounted nodev and nosuid.",

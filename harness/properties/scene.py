@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import secrets
+import shlex
 import time
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Union
 
@@ -52,6 +53,7 @@ class Stage:
     delegated: str = ""  # the one above it
     names: Dict[str, str] = dataclasses.field(default_factory=dict)
     before: Json = dataclasses.field(default_factory=dict)
+    tried: str = ""  # the last start, to paste
     used: Set[str] = dataclasses.field(default_factory=set)  # options, and those with their values
 
     def __post_init__(self) -> None:
@@ -291,11 +293,19 @@ class Stage:
     def note_options(self, words: Sequence[str]) -> None:
         """Keeps which of its options the program was given: not every tool has them all."""
         given = list(words[words.index(self.program) + 1:])
+        self.tried = self.to_paste(words)
         given = given[:given.index("--")] if "--" in given else given
         for option, value in zip(given, [*given[1:], ""]):
             if option.startswith("-"):
                 option = SHORT.get(option, option)
                 self.used |= {option, f"{option} {value}"}
+
+    def to_paste(self, words: Sequence[str]) -> str:
+        """The same start, but of a command that everybody has, and with a root of theirs."""
+        start = words.index(self.program)
+        end = words.index("--") if "--" in words[start:] else len(words)
+        told = shlex.join(words[start:end]).replace(self.root, "$ROOT")
+        return f"{told} -- /bin/sh -c 'exit 37'; echo $?" if end < len(words) else told
 
     def run_words(self, words: Sequence[str], **more: Any) -> Json:
         self.note_options(words)

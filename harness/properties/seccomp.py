@@ -91,6 +91,7 @@ def rows() -> List[Property]:
         Property(
             name="masks_cannot_be_lifted", since="08b", scene=inside, asks=("lift_mask",),
             observe=mask_stays,
+            needs=("effective_set_is_small",),
             holds="root inside cannot unmount what protects /proc/sys", violated="it is unmounted",
             lesson="A mount hides something only from a process that cannot unmount it, and"
                    " CAP_SYS_ADMIN lets a process unmount it.",
@@ -106,6 +107,7 @@ def rows() -> List[Property]:
         Property(
             name="set_user_id_gives_nothing", since="08b", scene=set_user_id,
             observe=set_user_id_is_dead, identities=(ROOT,),
+            needs=("no_new_privs_is_set",),
             holds="an ordinary user of the container who starts a set-user-ID program does not"
                   " become another user",
             violated="the user becomes root",
@@ -142,6 +144,7 @@ def rows() -> List[Property]:
             name="profile_of_a_file_is_used", since="08b", scene=profile_in_a_file,
             observe=file_is_used, asks=("set_hostname",), control=Control.OTHER_SCENE,
             control_scene=inside,
+            needs=("filter_is_installed",),
             holds="--seccomp FILE decides what a call returns", violated="another profile does",
             lesson="The best profile is written for one program.",
             man="2 seccomp", mistake="--seccomp FILE is ignored.",
@@ -149,6 +152,7 @@ def rows() -> List[Property]:
         Property(
             name="strict_profile_denies_more", since="08b", scene=strict_profile, asks=("sysv",),
             observe=strict_denies_more, control=Control.OTHER_SCENE, control_scene=inside,
+            needs=("filter_is_installed",),
             holds="--seccomp strict denies msgget(2)", violated="it is allowed",
             lesson="A list of allowed calls denies everything that its author forgot.",
             man="2 seccomp", mistake="--seccomp strict is the default profile.",
@@ -164,6 +168,7 @@ def rows() -> List[Property]:
         Property(
             name="forbidden_calls_are_denied", since="08b", scene=inside, asks=("forbidden_calls",),
             observe=all_are("forbidden_calls", "EPERM", "ENOSYS", "EACCES", "killed"),
+            needs=("filter_is_installed",),
             holds="some 50 system calls that no container needs are denied",
             violated="some reach the kernel",
             lesson="mount, bpf, io_uring, keyctl, perf_event_open, userfaultfd: most of these have"
@@ -173,6 +178,7 @@ def rows() -> List[Property]:
         Property(
             name="int80_calls_are_killed", since="08b", scene=inside, asks=("int80_calls",),
             observe=all_are("int80_calls", "killed"),
+            needs=("filter_is_installed",),
             holds="a process that makes a 32-bit call through int 0x80 is killed",
             violated="it is made",
             lesson="System call numbers differ between architectures: mount is 165, or"
@@ -182,6 +188,7 @@ def rows() -> List[Property]:
         Property(
             name="x32_calls_are_killed", since="08b", scene=inside, asks=("x32_calls",),
             observe=all_are("x32_calls", "killed"),
+            needs=("filter_is_installed",),
             holds="a process that makes an x32 call is killed", violated="it reaches the kernel",
             lesson="x32 has the architecture of x86-64, and a bit in the number.",
             man="2 seccomp",
@@ -190,6 +197,7 @@ def rows() -> List[Property]:
         Property(
             name="clone3_is_not_there", since="08b", scene=inside, asks=("clone3",),
             observe=says_no_such_call("clone3"),
+            needs=("filter_is_installed",),
             holds="clone3(2) returns ENOSYS", violated="it works, or returns EPERM",
             lesson="A filter cannot look into memory, where clone3 has its flags; ENOSYS makes"
                    " libc use clone.",
@@ -198,6 +206,7 @@ def rows() -> List[Property]:
         Property(
             name="newer_calls_are_not_there", since="08b", scene=inside, asks=("newer_call",),
             observe=says_no_such_call("newer_call"),
+            needs=("filter_is_installed",),
             holds="a call that is newer than the profile returns ENOSYS",
             violated="it works, or returns EPERM",
             lesson="The author of a profile has not considered calls that did not exist yet.",
@@ -207,6 +216,7 @@ def rows() -> List[Property]:
         Property(
             name="terminal_cannot_be_typed_into", since="08b", scene=inside,
             asks=("terminal_input",), observe=terminal_input_is_denied("terminal_input"),
+            needs=("filter_is_installed",),
             holds="TIOCSTI is denied", violated="it reaches the kernel",
             lesson="TIOCSTI types into the terminal: when the container ends, the host's shell"
                    " reads it.",
@@ -216,6 +226,7 @@ def rows() -> List[Property]:
             name="terminal_input_has_no_disguise", since="08b", scene=inside,
             asks=("terminal_input_disguised",),
             observe=terminal_input_is_denied("terminal_input_disguised"),
+            needs=("filter_is_installed",),
             holds="TIOCSTI with a bit in the high half is denied, too",
             violated="it reaches the kernel",
             lesson="The kernel uses 32 bits of a request, but the filter sees 64: CVE-2019-7303 of"
@@ -225,6 +236,7 @@ def rows() -> List[Property]:
         Property(
             name="socket_families_are_few", since="08b", scene=inside, asks=("socket_families",),
             observe=all_are("socket_families", "EPERM", "EACCES", "killed"),
+            needs=("filter_is_installed",),
             holds="AF_ALG and AF_VSOCK are denied, in 64 bits as well", violated="one is not",
             lesson="AF_VSOCK talks to the virtual machine's host, past every network namespace.",
             man="7 vsock", mistake="socket(2) is allowed for all families, or compared in 64 bits.",
@@ -232,6 +244,7 @@ def rows() -> List[Property]:
         Property(
             name="no_namespaces_inside", since="08b", scene=inside, asks=("new_namespaces",),
             observe=all_are("new_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
+            needs=("filter_is_installed",),
             holds="unshare(2) and clone(2) cannot make a user namespace", violated="one does",
             lesson="In a user namespace of its own a process has all capabilities again.",
             man="7 user_namespaces", mistake="The filter does not look at the flags of clone(2).",

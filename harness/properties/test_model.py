@@ -11,15 +11,15 @@ import pytest
 
 from harness.grading import report
 from harness.agent_client import HOST, Host, PlaceError
-from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, grade_skipped,
-                                    keys_of, positives_of)
+from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, command_of,
+                                    grade_skipped, keys_of, positives_of)
 from harness.properties.chroot import anybody
 from harness.properties.inside import inside
-from harness.properties.look import Look, tell_run
-from harness.properties.model import (ALL_SCENES, CONTROL, PROMISE, Case, Control, Outcome,
-                                      Positive, Property)
+from harness.properties.look import Look, last_error, tell_run
+from harness.properties.model import (ALL_SCENES, CONTROL, NOTHING, PROMISE, Case, Control,
+                                      Outcome, Positive, Property, Result)
 from harness.properties.scene import Tools
-from harness.properties.table import ASKS, FILES, PROPERTIES
+from harness.properties.table import ASKS, BY_NAME, FILES, PROPERTIES
 from harness.properties.verdict import (ROOT, STAGES, USER, NotInKernel, NotStarted, NotTestable,
                                         ProbeBroke, holds, stage_number, violated)
 
@@ -52,6 +52,8 @@ def test_a_row_says_all_that_it_has_to(row):
     row.command.format(stage="X", root="Y")
     assert row.scene in SCENES or row.scene is ALL_SCENES
     assert set(row.asks) <= set(ASKS)
+    for needed in row.needs:
+        assert stage_number(BY_NAME[needed].since) <= stage_number(row.since)
     assert row.points >= 1 and isinstance(row.points, int)
     assert (row.control is Control.OTHER_SCENE) <= (row.control_scene in SCENES)
     assert (row.control is Control.NONE) == bool(row.seen_failing)
@@ -286,6 +288,65 @@ def test_the_summary_counts():
 def test_alike_failures_are_told_once():
     text = report.failures(results_of(JUDGED[1], JUDGED[1]))
     assert text.count("property ") == 1 and "so too" in text
+
+
+def result_of(name: str, outcome: Outcome = Outcome.FAILED, got: str = "bad", why: str = "no",
+              identity: str = ROOT) -> Result:
+    case = Case(BY_NAME[name], "05", "/x/05_userns", "05_userns", identity, PROMISE)
+    return Result(case, outcome, "", got, why)
+
+
+def test_one_missing_namespace_is_one_block():
+    lost = [result_of(name, got=name) for name in (
+        "posix_queue_stays_inside", "sysv_ipc_is_hidden", "own_ipc_namespace", "env_option_works")]
+    told = [[result.case.property.name for result in group] for group in report.causes(lost)]
+    assert told == [["own_ipc_namespace", "posix_queue_stays_inside", "sysv_ipc_is_hidden"],
+                    ["env_option_works"]]
+    assert len(report.causes(lost[:2])) == 2  # the namespace is there: then it is not the cause
+
+
+def test_a_program_that_says_why_it_does_not_start_is_one_block_whoever_starts_it():
+    why = "the container never ran the command: '/tmp/box-{}: no root', exit status 1"
+    lost = [result_of("host_file_is_hidden", got=NOTHING, why=why.format("0123456789ab")),
+            result_of("env_option_works", got=NOTHING, why=why.format("ba9876543210")),
+            result_of("own_pid_namespace", got=NOTHING, why="it hangs"),
+            result_of("env_option_works", got=NOTHING, why=why.format("ba9876543211"),
+                      identity=USER)]
+    assert [len(group) for group in report.causes(lost)] == [3, 1]
+
+
+def test_what_never_ran_is_told_without_a_mistake_that_is_not_likely():
+    told = result_of("env_option_works", got=NOTHING).explain()
+    assert "mistake" not in told and "lesson" not in told and "try " in told
+    assert "mistake" in result_of("env_option_works").explain()
+
+
+@pytest.mark.parametrize("stderr, last", [
+    ("one\ntwo: no such file\n", "two: no such file"),
+    ("my: mount: Operation not permitted\nhint: as root", "my: mount: Operation not permitted"),
+    ("Traceback (most recent call last):\n  File x\nOSError: [Errno 1]\n", "OSError: [Errno 1]"),
+    ("panic: no root\n\ngoroutine 1 [running]:\nmain.main()\n\t/x/main.go:9 +0x1\nexit status 2",
+     "panic: no root"),
+    ("thread 'main' panicked\nnote: run with `RUST_BACKTRACE=1`", "thread 'main' panicked"),
+    ("", ""),
+])
+def test_the_line_that_says_why_is_told_first(stderr, last):
+    assert last_error(stderr) == last
+    run = {"why": "ended", "over": True, "exit": 1, "stdout": "", "stderr": stderr}
+    assert tell_run(run).startswith(repr(last) if last else "exit status 1")
+
+
+def test_the_command_to_paste_has_a_root_where_the_stage_needs_one():
+    row_ = BY_NAME["env_option_works"]
+    commands = {stage: command_of(Case(row_, stage, "my", "my", ROOT, PROMISE))
+                for stage in ("01", "05")}
+    assert commands == {"01": "my -e A=1 -- /bin/sh -c 'echo $A'",
+                        "05": "my --rootfs $ROOT -e A=1 -- /bin/sh -c 'echo $A'"}
+
+
+def test_of_a_long_output_the_end_is_told():
+    run = {"why": "ended", "over": True, "exit": 0, "stdout": "x" * 10000 + "end", "stderr": ""}
+    assert "xend'" in tell_run(run)
 
 
 def test_a_long_output_is_cut():

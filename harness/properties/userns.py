@@ -27,6 +27,7 @@ def rows() -> List[Property]:
         Property(
             name="no_root_needed", since="05", scene=anybody, observe=ran_with_status,
             identities=(USER,), control_identity=USER,
+            needs=("own_user_namespace",),
             holds="an ordinary user can start it", violated="it is refused",
             lesson="In a user namespace of their own, ordinary users may do what otherwise only"
                    " root may do.",
@@ -53,6 +54,7 @@ def rows() -> List[Property]:
         Property(
             name="given_maps_are_used", since="05", scene=other_user, observe=maps_are_the_given,
             identities=(ROOT,),
+            needs=("own_user_namespace",),
             holds="uid_map and gid_map are what the options say", violated="they are others",
             lesson="A range of ids gives a container users of its own.",
             man="7 user_namespaces", mistake="--uid-map is ignored, or its columns are swapped.",
@@ -60,6 +62,7 @@ def rows() -> List[Property]:
         Property(
             name="given_user_runs_the_command", since="05", scene=other_user,
             observe=command_runs_as_given_user, identities=(ROOT,),
+            needs=("given_maps_are_used",),
             holds="on the host the command runs as the ids to which the maps translate --user",
             violated="it runs as another user",
             lesson="--user names an id inside; the host sees the one outside.",
@@ -70,6 +73,7 @@ def rows() -> List[Property]:
             name="given_user_has_no_capabilities", since="05", scene=other_user,
             observe=has_no_capabilities, identities=(ROOT,), control=Control.OTHER_SCENE,
             control_scene=inside,
+            needs=("given_user_runs_the_command",),
             holds="CapEff is 0 for a user that is not root inside", violated="it is not",
             lesson="exec(2) drops all capabilities of a process whose uid is not 0.",
             man="7 capabilities", mistake="The command runs as uid 0 nevertheless.",
@@ -84,6 +88,7 @@ def rows() -> List[Property]:
         Property(
             name="root_inside_is_caller_outside", since="05", scene=inside,
             observe=root_inside_is_caller_outside,
+            needs=("own_user_namespace",),
             holds="uid_map maps 0 to the caller and no other uid; for root, to a range of ids that"
                   " no user has",
             violated="it maps more, or others",
@@ -94,6 +99,7 @@ def rows() -> List[Property]:
         Property(
             name="group_inside_is_callers_outside", since="05", scene=inside,
             observe=group_inside_is_callers_outside,
+            needs=("own_user_namespace",),
             holds="gid_map maps 0 to the caller's group and to no other; for root, to a range of"
                   " its own",
             violated="it maps more",
@@ -103,6 +109,7 @@ def rows() -> List[Property]:
         Property(
             name="setgroups_is_denied", since="05", scene=inside, observe=setgroups_is_denied,
             identities=(USER,),
+            needs=("own_user_namespace",),
             holds="/proc/PID/setgroups is deny", violated="it is allow",
             lesson="Membership of a group can deny access: a user who drops the group in a"
                    " namespace of their own would gain it.",
@@ -112,6 +119,7 @@ def rows() -> List[Property]:
         Property(
             name="files_belong_to_the_caller", since="05", scene=inside, asks=("mine",),
             observe=files_belong_to_the_caller, identities=(USER,),
+            needs=("own_user_namespace",),
             holds="a file made by root inside belongs to the caller on the host",
             violated="it belongs to root of the host",
             lesson="The disk stores the id outside.",
@@ -120,6 +128,7 @@ def rows() -> List[Property]:
         Property(
             name="hosts_files_keep_their_owner", since="05", scene=inside, asks=("chown",),
             observe=hosts_files_keep_their_owner,
+            needs=("own_user_namespace",),
             holds="a file of another user of the host cannot be given away",
             violated="root inside becomes its owner",
             lesson="A capability applies only to objects whose ids are mapped.",
@@ -129,6 +138,7 @@ def rows() -> List[Property]:
         Property(
             name="hosts_permissions_hold", since="05", scene=inside, asks=("private",),
             observe=hidden("private", "private-{nonce}"),
+            needs=("own_user_namespace",),
             holds="a private file of another user cannot be read", violated="root inside reads it",
             lesson="CAP_DAC_OVERRIDE, too, applies to mapped ids only.",
             man="7 capabilities", mistake="The container has its capabilities in the host's user"
@@ -137,6 +147,7 @@ def rows() -> List[Property]:
         Property(
             name="strangers_are_nobody", since="05", scene=inside, asks=("stranger",),
             observe=strangers_are_nobody,
+            needs=("own_user_namespace",),
             holds="a user of the host without an id inside is 65534",
             violated="the uid of the host is seen",
             lesson="Ids that are not mapped are shown as the overflow id.",
@@ -145,6 +156,7 @@ def rows() -> List[Property]:
         Property(
             name="no_user_beyond_the_map", since="05", scene=inside, asks=("setuid",),
             observe=refused("setuid", "EINVAL", "EPERM"),
+            needs=("own_user_namespace",),
             holds="setuid to an id that is not mapped is refused",
             violated="root inside becomes that user",
             lesson="A process cannot become a user whose id is not in the map.",
@@ -153,6 +165,7 @@ def rows() -> List[Property]:
         Property(
             name="sysctls_cannot_be_opened", since="05", scene=inside, asks=("sysctl",),
             observe=refused("sysctl", "EROFS", "EACCES"), identities=(ROOT,),
+            needs=("own_user_namespace",),
             holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
             lesson="core_pattern names a program that the kernel runs as root of the host.",
             man="5 core",
@@ -162,6 +175,7 @@ def rows() -> List[Property]:
         Property(
             name="no_device_nodes", since="05", scene=inside, asks=("mknod",),
             observe=no_device_nodes,
+            needs=("own_user_namespace",),
             holds="mknod(2) of a device says EPERM", violated="there is a new device node",
             lesson="A process that can make a device node can read the host's disk, past all"
                    " permissions.",
