@@ -25,7 +25,7 @@ def stage_binary(name, deps):
     )
     cc_library(
         name = "layers",
-        visibility = mutants,
+        visibility = mutants + ["//harness:__pkg__"],
         deps = deps + [
             "//common:frame_table",
             "//common:run_main",

@@ -1,40 +1,55 @@
-"""Gives a learner a folder to write a stage in: what the stage before was, a task, and a check.
+"""Gives a learner a folder to write a stage in: a task, a skeleton that builds, and a check.
 
   bazel run //harness:start -- 05 ~/stage05
   bazel run //harness:start -- 05 ~/stage05 --watch
 
-Our own way of writing that stage, and those after it, is not in the folder.
+The skeleton is the stage without the functions that are the lesson, and those after it are not in
+the folder. What the stages before are made of is compiled already.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import pathlib
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Set
 
-from harness.properties.model import Property
-from harness.properties.table import PROPERTIES
-from harness.properties.verdict import ROOT, STAGES, stage_number
+from harness import matrix
+from harness.learning import describe, skeleton
+from harness.learning.tasks.table import TASKS
+from harness.properties.verdict import STAGES, stage_number
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-FIRST = "02"  # 01 has no stage before it
 GENERATED = ("rootfs/rootfs.tar", "rootfs/rootfs_id.h", "stages/08b_seccomp/builtin_profiles.h")
 
 MAKEFILE = """\
-# make builds {program}, from all sources below common/, rootfs/ and stages/.
-CXXFLAGS = -std=c++20 -Os -Wall -Wextra -I. -MMD
-SOURCES := $(shell find common rootfs stages -name '*.cc')
-OBJECTS := $(SOURCES:.cc=.o)
+# make builds {program}
+# from what you have written or changed. All other sources are compiled already, in before.a.
+OWN := {own}
+# What is not in a skeleton is no error, and neither is what a function to write does not use yet.
+CXXFLAGS = -std=c++20 -O1 -Wall -Wextra -Wno-unused -I. -MMD
 LIBRARIES = -larchive -lzstd -lz -lnettle -lseccomp
 
+# What you have not changed. If you change a header, all that may include it is compiled again.
+SAME := $(shell sha256sum --check before.sums 2>/dev/null | sed -n 's/: OK$$//p')
+NEW_HEADERS := $(filter-out $(SAME),$(shell find common rootfs stages -name '*.h'))
+ifneq ($(filter-out $(OWN)/%,$(NEW_HEADERS)),)
+SAME :=
+else ifneq ($(NEW_HEADERS),)
+SAME := $(filter-out $(OWN)/%,$(SAME))
+endif
+SOURCES := $(filter-out $(SAME),$(shell find common rootfs stages -name '*.cc'))
+OBJECTS := $(SOURCES:.cc=.o)
+
 {program}: $(OBJECTS)
-\t$(CXX) -static -s -o $@ $^ $(LIBRARIES)
+\t$(CXX) -static -s -o $@ $^ $(wildcard before.a) $(LIBRARIES)
 
 -include $(OBJECTS:.o=.d)
 
@@ -45,27 +60,16 @@ clean:
 
 CHECK = """\
 #!/bin/sh
-# Builds, and tells which properties hold. ./check --hints 3 tells more, ./check --help all.
-cd "$(dirname "$0")" && make --quiet -j"$(nproc)" && folder=$PWD && cd {repository} &&
-  exec python3 -B -m harness.grade --stage {stage} --binary "$folder/{program}" "$@"
-"""
-
-TASK = """\
-# Your task: stage {stage}
-
-`{main}` is what the stage before was. Make it what stage {stage} promises. A new layer
-goes into files of its own beside it; `main.cc` gets a call or two.
-
-    ./check                  builds, and tells which properties hold and what to mend first
-    ./check --hints 3        tells more: where to look, the idea, what to read
-
-## What has to hold
-
-{promises}
-
-## What to read
-
-{pages}
+# Builds, and tells which milestone is next: see ./check --help.
+cd "$(dirname "$0")" || exit
+folder=$PWD
+# sudo ./check must not leave files that you cannot replace.
+build="make --quiet -j$(nproc)"
+if [ "$(id -u)" = 0 ] && [ "$(stat -c %u .)" != 0 ]; then
+  build="setpriv --reuid=$(stat -c %u .) --regid=$(stat -c %g .) --clear-groups $build"
+fi
+[ "$1" = --watch ] || [ "$1" = --help ] || $build || exit
+cd {repository} && exec python3 -B -m harness.learning.check {stage} "$folder" "$@"
 """
 
 
@@ -98,16 +102,16 @@ def make_folder(stage: str, folder: pathlib.Path) -> None:
     """Makes it, or, if something fails, leaves nothing."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already, and not an empty folder")
-    own, before = folder_of(stage), folder_of(stage_before(stage))
     try:
         for earlier in STAGES[1:stage_number(stage)]:
             copy_sources(folder_of(earlier), folder)
         for name in ("common", "rootfs"):
             copy_sources(REPOSITORY / name, folder)
+        own = folder / "stages" / folder_of(stage).name
+        write_skeleton(stage, own)
         copy_generated(folder)
-        main = folder / "stages" / own.name / "main.cc"
-        main.parent.mkdir()
-        shutil.copyfile(before / "main.cc", main)
+        write_objects(folder, [own / name for name in ("main.cc", *TASKS[stage].written)])
+        shutil.copytree(own, folder / "given")
         write_texts(stage, folder, f"stages/{own.name}")
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,32 +132,83 @@ def copy_generated(folder: pathlib.Path) -> None:
             shutil.copyfile(built(path), folder / path)
 
 
+def write_skeleton(stage: str, own: pathlib.Path) -> None:
+    """The layer, without what is to be written, and a main.cc that does what the stage before did.
+    """
+    origin, todos = folder_of(stage), TASKS[stage].todos
+    own.mkdir(parents=True)
+    headers = "".join(path.read_text(encoding="utf-8") for path in sources(origin)
+                      if path.suffix == ".h")
+    for path in sources(origin):
+        text = path.read_text(encoding="utf-8")
+        here = [todo for todo in todos if todo.file == path.name]
+        (own / path.name).write_text(skeleton.cut(text, here, headers) if here else text,
+                                     encoding="utf-8")
+    main = (origin / "main.cc").read_text(encoding="utf-8")
+    if stage != STAGES[1]:  # which has none before it: its main.cc has three calls, and is given
+        before = (folder_of(stage_before(stage)) / "main.cc").read_text(encoding="utf-8")
+        page = (origin / "README.md").read_text(encoding="utf-8")
+        main = skeleton.main_with_todos(before, main, page, todos)
+    (own / "main.cc").write_text(main, encoding="utf-8")
+
+
+def write_objects(folder: pathlib.Path, unfinished: Sequence[pathlib.Path]) -> None:
+    """before.a: what Bazel has compiled of the sources in the folder, so that make need not. And
+    before.sums, by which make sees what has been changed since."""
+    runfiles = pathlib.Path(__file__).absolute().parents[2]
+    done = [path.relative_to(folder) for path in sorted(folder.rglob("*.h"))]
+    there = {path.relative_to(folder) for path in folder.rglob("*.cc") if path not in unfinished}
+    with tempfile.TemporaryDirectory(prefix="start-") as scratch:
+        for package in sorted({path.parent for path in there}):
+            for archive in sorted((runfiles / package).glob("lib*.a")):
+                done += unpack(archive, package, there, pathlib.Path(scratch))
+        objects = sorted(str(path) for path in pathlib.Path(scratch).glob("*.o"))
+        if objects:  # not so without Bazel, which alone knows that they fit the sources
+            subprocess.run(["ar", "rcs", str(folder / "before.a"), *objects], check=True)
+    sums = [f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {path}\n"
+            for path in done]
+    (folder / "before.sums").write_text("".join(sums), encoding="utf-8")
+
+
+def unpack(archive: pathlib.Path, package: pathlib.Path, there: Set[pathlib.Path],
+           scratch: pathlib.Path) -> List[pathlib.Path]:
+    """Puts those objects of a library whose sources are `there` into `scratch`, and returns these
+    sources."""
+    found = []
+    names = subprocess.run(["ar", "t", str(archive)], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout.split()
+    for name in names:
+        source = package / (name.split(".")[0] + ".cc")
+        if source in there:
+            found.append(source)
+            with open(scratch / (str(source).replace("/", "_") + ".o"), "wb") as file:
+                subprocess.run(["ar", "p", str(archive), name], stdout=file, check=True)
+    return found
+
+
 def write_texts(stage: str, folder: pathlib.Path, own: str) -> None:
-    words = {"stage": stage, "program": f"{own}/{os.path.basename(own)}", "main": f"{own}/main.cc",
-             "repository": shlex.quote(str(REPOSITORY)),
-             "promises": promises(stage), "pages": pages(stage)}
-    for name, text in {"Makefile": MAKEFILE, "check": CHECK, "TASK.md": TASK}.items():
+    words = {"stage": stage, "own": own, "program": f"{own}/{os.path.basename(own)}",
+             "repository": shlex.quote(str(REPOSITORY))}
+    for name, text in {"Makefile": MAKEFILE, "check": CHECK}.items():
         (folder / name).write_text(text.format(**words), encoding="utf-8")
     (folder / "check").chmod(0o755)
+    (folder / "TASK.md").write_text(
+        describe.task_text(TASKS[stage], own, options_of(stage), REPOSITORY), encoding="utf-8")
 
 
-def rows_of(stage: str) -> List[Property]:
-    return [row for row in PROPERTIES if row.since == stage]
+def options_of(stage: str) -> str:
+    """What --help says of those options that the stage adds."""
+    programs = matrix.stages_of_this_toolkit()
+    if stage not in programs:
+        raise ValueError(f"stage {stage} is not built: bazel build //stages/...")
+    before = programs.get(stage_before(stage))
+    return describe.new_options(help_of(programs[stage].path),
+                                help_of(before.path) if before and stage != STAGES[1] else "")
 
 
-def promises(stage: str) -> str:
-    return "\n".join(f"- **{row.name}**: {row.holds}."
-                     + ("" if ROOT in row.identities else " (As an ordinary user.)")
-                     for row in rows_of(stage))
-
-
-def pages(stage: str) -> str:
-    """The man pages of its rows, each with the rows that name it."""
-    found: Dict[str, List[str]] = {}
-    for row in rows_of(stage):
-        section, name = row.man.split()
-        found.setdefault(f"{name}({section})", []).append(row.name)
-    return "\n".join(f"- {page}: {', '.join(names)}" for page, names in sorted(found.items()))
+def help_of(program: str) -> str:
+    return subprocess.run([program, "--help"], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout
 
 
 def state_of(folder: pathlib.Path) -> Dict[str, int]:
@@ -183,8 +238,8 @@ def watch(folder: pathlib.Path, words: Sequence[str]) -> None:
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="harness.start", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("stage", choices=STAGES[stage_number(FIRST):], metavar="NN",
-                        help="the stage to write: 02 to 08c")
+    parser.add_argument("stage", choices=list(TASKS), metavar="NN",
+                        help="the stage to write: 01 to 08c")
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a new folder")
     parser.add_argument("--watch", action="store_true", help="check each time a source is saved")
     parser.add_argument("--hints", default="1", choices=("0", "1", "2", "3"))
