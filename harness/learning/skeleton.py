@@ -1,5 +1,5 @@
-"""Makes a skeleton of a stage: its layer without the functions that a learner writes, and the main.cc
-of the stage before with a TODO at each line that changes.
+"""Makes a skeleton of a stage: its layer without the functions that a learner writes, and the
+main.cc of the stage before with a TODO at each line that changes.
 
 Nothing is written twice. The headers are the stage's own. The TODOs in main.cc come from the table
 "What changes in main.cc" of the stage's page. What only a removed body used is removed with it.
@@ -107,8 +107,8 @@ def main_with_todos(before: str, after: str, page: str, todos: Sequence[Todo]) -
 
 
 def with_todos(hunk: step.Hunk, milestones: Dict[str, int]) -> List[str]:
-    """The old lines, with a TODO for each new one: the page's reason, and the names of what has to be
-    called. It stands above the line that is replaced, or below it if the new line comes later."""
+    """The old lines, with a TODO for each new one: the page's reason, and the names of what has to
+    be called. It stands above the line that is replaced, or below if the new line comes later."""
     indent = next((re.match(r" *", line).group() for line in hunk.changed if line.strip()), "")
     above: List[str] = []
     below: List[str] = []
