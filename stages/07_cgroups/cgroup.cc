@@ -38,8 +38,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "containers-under-the-hood-";
 constexpr const char* kInside = "/sys/fs/cgroup";
 
-// The number in a file of `cgroup` behind `key`, or the file's only number if that is "". Nothing,
-// if this kernel or this cgroup has no such file or key.
+// Returns the number after `key` in a file of `cgroup`, or the file's only number if `key` is "".
+// Returns nullopt if this kernel or this cgroup has no such file or key.
 std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::string& name,
                                        const std::string& key = "") {
   std::istringstream file(read_file(cgroup + "/" + name));
@@ -53,8 +53,8 @@ std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::str
 }
 
 // Locks the cgroup, see flock(2), so that the next start can tell it from one whose parent was
-// killed. It is cgroup.kill that is locked: others may open the directory, and could hold a lock on
-// it for ever; this file only its owner can open. Returns -1 if somebody else has the lock.
+// killed. The lock is on cgroup.kill, which only its owner can open; other users may open the
+// directory, and could hold a lock on that for ever. Returns -1 if another process has the lock.
 UniqueFd lock(const std::string& cgroup) {
   UniqueFd file(open((cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() == -1 && errno == ENOENT) {  // before Linux 5.14
@@ -64,8 +64,8 @@ UniqueFd lock(const std::string& cgroup) {
   return file;
 }
 
-// A process that was killed is in its cgroup until it is dead indeed; then cgroup.events changes,
-// which poll(2) tells as POLLPRI, see cgroups(7).
+// A process that was killed stays in its cgroup until it has ended; then cgroup.events changes,
+// which poll(2) reports as POLLPRI, see cgroups(7).
 void wait_until_empty(const std::string& cgroup) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   const UniqueFd events(open((cgroup + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
@@ -78,18 +78,19 @@ void wait_until_empty(const std::string& cgroup) {
   }
 }
 
-// `locked` is what lock() has returned.
+// `locked` is the descriptor that lock() has returned.
 void remove_cgroup(const std::string& cgroup, const UniqueFd& locked) {
-  // As a rule it is empty by now; this much works without descriptors and memory to spare.
+  // Usually it is empty by now; this works even without free descriptors and memory.
   if (rmdir(cgroup.c_str()) == 0 || errno == ENOENT) return;
-  // All of it at once, however fast it forks. The end of the PID namespace has done it already
-  // where the kernel does not know this file yet: then this is the directory.
+  // This kills all processes at once, however fast they fork. If the kernel has no such file yet,
+  // `locked` is the directory, and the end of the PID namespace has killed the processes already.
   if (write(locked.get(), "1", 1) == 1) trace("write(" + cgroup + "/cgroup.kill, \"1\") = 1");
   wait_until_empty(cgroup);
   remove_directories(cgroup);  // the container may have made cgroups in its own
 }
 
-// That it cannot be removed, as when it is another user's, is no reason not to start.
+// If it cannot be removed, for instance because it belongs to another user, the container starts
+// nevertheless.
 void remove_if_left(const std::string& cgroup) {
   const UniqueFd locked = lock(cgroup);
   if (locked.get() == -1) return;
@@ -100,8 +101,8 @@ void remove_if_left(const std::string& cgroup) {
   }
 }
 
-// The process that has made the cgroup, which is in its name. It need not be ours: processes in
-// another PID namespace have numbers of their own. Nothing, if there is no number.
+// The number of the process that made the cgroup, which is part of its name. It may be a process of
+// another PID namespace, which has numbers of its own. nullopt if there is no number.
 std::optional<pid_t> maker_of(std::string_view name) {
   name.remove_prefix(kPrefix.size());
   pid_t pid = 0;
@@ -109,9 +110,10 @@ std::optional<pid_t> maker_of(std::string_view name) {
   return result.ec == std::errc() && pid > 0 ? std::optional(pid) : std::nullopt;
 }
 
-// Removes the cgroups whose parent was killed: nobody has them locked. To try each lock would cost
-// each start as many open(2) as there are containers. So what is tried is where no process has the
-// number in the name; and, because numbers come again, a few of the others, each time other ones.
+// Removes the cgroups whose parent was killed: no process has a lock on them. To try each lock
+// would cost each start as many open(2) calls as there are containers. So we try only those whose
+// number belongs to no process; and, because numbers are reused, a few of the others, different
+// ones at each start.
 void remove_leftovers(const std::string& parent) {
   constexpr std::size_t kTriedOfOthers = 8;
   std::vector<std::string> others;
@@ -133,7 +135,7 @@ void remove_leftovers(const std::string& parent) {
 }
 
 // A cgroup has the files of a controller once the one above it has enabled that for its children.
-// That is never undone: the cgroups of others would lose their limits.
+// We never undo that, because the cgroups of other containers would lose their limits.
 void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers) {
   std::string words;
   for (const auto& name : missing_in(parent + "/cgroup.subtree_control", controllers)) {
@@ -142,12 +144,12 @@ void enable_controllers(const std::string& parent, const std::vector<std::string
   if (!words.empty()) write_file(parent + "/cgroup.subtree_control", words);
 }
 
-// The least that a cgroup above `cgroup` lets those below it have together, and which one it is.
+// The lowest limit of a cgroup above `cgroup` on all cgroups below it, and which cgroup that is.
 std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
   std::pair<std::uint64_t, std::string> least = {std::numeric_limits<std::uint64_t>::max(), ""};
   while (cgroup.rfind('/') != std::string::npos) {
     cgroup.erase(cgroup.rfind('/'));
-    const auto limit = number_in(cgroup, "memory.max");  // "max" is no number
+    const auto limit = number_in(cgroup, "memory.max");  // "max" is not a number
     if (limit && *limit < least.first) least = {*limit, cgroup};
   }
   return least;
@@ -174,12 +176,12 @@ Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
   }
 }
 
-// Between the mkdir() and the lock another start may take it for a leftover and remove it: then
-// another one is made.
+// Between the mkdir() and the lock another start may mistake it for a leftover and remove it; then
+// we make another one.
 void Cgroup::make_in(const std::string& parent) {
   constexpr int kAttempts = 100;
   for (int i = 0; i < kAttempts; ++i) {
-    // Others with our number may be in PID namespaces of their own.
+    // Processes in other PID namespaces may have our number.
     std::string path =
         fmt::format("{}/{}{}", parent, kPrefix, getpid()) + (i > 0 ? fmt::format("-{}", i) : "");
     const int made = mkdir(path.c_str(), 0755);
@@ -214,9 +216,9 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
   set("cpu.max", options.cpu_max);
   set("memory.max", options.memory_max);
   if (!options.memory_max.empty()) {
-    // Swap is counted by itself: without this line the container would go on in it.
+    // Swap is counted separately: without this line the container would go on in swap.
     if (access((path_ + "/memory.swap.max").c_str(), F_OK) == 0) set("memory.swap.max", "0");
-    // All or nothing: half a container, with some of its processes gone, is of no use.
+    // All or none: a container that has lost some of its processes is of no use.
     set("memory.oom.group", "1");
   }
   set("pids.max", options.pids_max);
@@ -224,13 +226,13 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
 }
 
 void Cgroup::enter_namespace() const {
-  // The cgroup in which we are at this moment becomes the root of the namespace. CLONE_NEWCGROUP
-  // among the flags of clone3(2) would do for a child that is born in its cgroup; for one that is
-  // moved there, see start_child_in(), the root would be the caller's.
+  // The cgroup that we are in at this moment becomes the root of the namespace. CLONE_NEWCGROUP
+  // among the flags of clone3(2) would suffice for a child that is born in its cgroup; but for one
+  // that is moved there, see start_child_in(), the root would be the caller's cgroup.
   check(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
   if (access(kInside, F_OK) == -1 && errno == ENOENT) return;  // a kernel without cgroups
-  // On top of the host's cgroups, which came with /sys. mount(2) would refuse: it takes no file
-  // system twice in one place.
+  // On top of the host's cgroups, which came with /sys. mount(2) would refuse to mount the same
+  // file system twice in one place.
   attach_at(new_mount(is_own() ? "cgroup2" : "tmpfs",
                       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
             kInside);
@@ -251,8 +253,8 @@ int Cgroup::finish(int exit_status) {
 
 void Cgroup::tell_of_out_of_memory() const {
   if (number_in(path_, "memory.events", "oom_kill").value_or(0) == 0) return;
-  // "oom" counts how often its own limit was reached, "oom_kill" the victims, whosever limit it
-  // was.
+  // "oom" counts how often the cgroup's own limit was reached, "oom_kill" the victims, whichever
+  // cgroup's limit was reached.
   const auto own_limit = number_in(path_, "memory.max");
   if (own_limit && number_in(path_, "memory.events", "oom").value_or(1) > 0) {
     warn(fmt::format("out of memory: the container exceeded {} bytes and was killed", *own_limit),
@@ -308,7 +310,8 @@ Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup, const std::functi
     if (born_inside != -1 || (errno != ENOSYS && errno != EINVAL && errno != E2BIG)) {
       return born_inside;
     }
-    // A kernel before 5.7, or a sandbox that plays one: then it is moved while it waits.
+    // A kernel before 5.7, or a sandbox that behaves like one: then the parent moves the child
+    // while it waits.
     until_moved.emplace();
     const pid_t moved = clone_process(namespaces);
     if (moved > 0) {
@@ -318,8 +321,8 @@ Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup, const std::functi
     return moved;
   };
   return {"clone3(" + names_of(namespaces | CLONE_INTO_CGROUP) + ")", clone, [&] {
-            // Left open, they would be a way for the container to the host's cgroups: a path of
-            // its own choice may be looked up before the exec closes them.
+            // If they stayed open, they would lead the container to the host's cgroups, because a
+            // path that the container chooses may be looked up before the exec closes them.
             directory.close();
             cgroup.close_in_child();
             if (until_moved) until_moved->wait_for_parent();

@@ -1,5 +1,5 @@
-// Stage 07: a cgroup of its own limits what the container may use, see cgroups(7); a cgroup
-// namespace makes it the only one that the container sees, see cgroup_namespaces(7).
+// Stage 07: a cgroup of its own limits the resources of the container, see cgroups(7); a cgroup
+// namespace makes it the only cgroup that the container sees, see cgroup_namespaces(7).
 #pragma once
 
 #include <cstdint>
@@ -15,29 +15,29 @@ namespace box {
 // The container's cgroup.
 class Cgroup {
  public:
-  // In the parent, before the child starts: removes what a killed parent has left, makes the cgroup
-  // next to our own, or above, and sets the limits. Where the machine does not allow that, throws
-  // Failure if a limit or --stats was asked for; else the container goes on in our own cgroup, and
-  // --verbose tells why.
+  // In the parent, before the child starts: removes cgroups that a killed parent has left, makes
+  // the container's cgroup beside or above our own, and sets the limits. If the machine does not
+  // allow that, throws Failure if a limit or --stats was asked for; otherwise the container stays
+  // in our own cgroup, and --verbose shows why.
   explicit Cgroup(const CgroupOptions& options);
 
-  // In the parent: kills what is still in the cgroup, and removes it.
+  // In the parent: kills the processes that are still in the cgroup, and removes it.
   ~Cgroup();
   Cgroup(const Cgroup&) = delete;
   Cgroup& operator=(const Cgroup&) = delete;
 
-  // In the child, with /sys in place: from here on /proc/self/cgroup calls its own cgroup "/", and
-  // /sys/fs/cgroup shows that and nothing else, read-only.
+  // In the child, with /sys in place: from here on /proc/self/cgroup shows its own cgroup as "/",
+  // and /sys/fs/cgroup contains only that, read-only.
   void enter_namespace() const;
 
-  // In the parent, when the container has ended: tells if it ran out of memory, and what --stats
-  // asks for; removes the cgroup. Returns the status.
+  // In the parent, after the container has ended: reports whether it ran out of memory, and the
+  // numbers of --stats; removes the cgroup. Returns the status.
   [[nodiscard]] int finish(int exit_status);
 
   // In the parent.
   void add(pid_t process) const;
 
-  // Whether it has one of its own, and is not in ours.
+  // Whether the container has a cgroup of its own instead of ours.
   [[nodiscard]] bool is_own() const { return !path_.empty(); }
 
  private:
@@ -57,8 +57,8 @@ class Cgroup {
   bool stats_;
 };
 
-// start_child_in(), but the child is born in `cgroup`: there is no moment in which it is outside. A
-// kernel that cannot do that lets the child wait until the parent has moved it.
+// start_child_in(), but the child is born in `cgroup`: it is never outside. On a kernel that cannot
+// do that, the child waits until the parent has moved it.
 [[nodiscard]] Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup,
                                    const std::function<void()>& body);
 

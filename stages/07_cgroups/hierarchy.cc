@@ -16,7 +16,7 @@
 namespace box {
 namespace {
 
-// A stock kernel with cgroup v2, for those who have none.
+// For users without cgroup v2: a virtual machine that has it.
 std::string vm_hint() {
   return fmt::format("in a virtual machine it works: bazel run //harness/vm -- {} ...",
                      program_invocation_short_name);
@@ -42,7 +42,7 @@ std::optional<std::string> below(const std::string& path, const std::string& roo
 
 bool may_write(const std::string& path) { return access(path.c_str(), W_OK) == 0; }
 
-// Only the root of the whole hierarchy has no type, see "Core Interface Files".
+// Only the root of the whole hierarchy has no cgroup.type, see "Core Interface Files".
 bool is_root(const std::string& cgroup) {
   return access((cgroup + "/cgroup.type").c_str(), F_OK) == -1;
 }
@@ -51,21 +51,21 @@ bool has_processes(const std::string& cgroup) {
   return !read_file(cgroup + "/cgroup.procs").empty();
 }
 
-// Whether we may make a cgroup there and put a child into it: for that the kernel wants the right
-// to write cgroup.procs of the cgroup in which both the old and the new one are, see "Delegation".
+// Whether we may make a cgroup there and put a child into it: the kernel requires write access to
+// cgroup.procs of the common ancestor of the old and the new cgroup, see "Delegation".
 bool may_make_in(const std::string& cgroup) {
   return may_write(cgroup) && may_write(cgroup + "/cgroup.procs");
 }
 
-// A child of a cgroup that is threaded, or above one, is "domain invalid": it takes no processes,
-// see "Threads" in cgroup-v2.rst. The root has no type, and is none of these.
+// A child of a threaded cgroup, or of one above a threaded one, is "domain invalid" and cannot
+// contain processes, see "Threads" in cgroup-v2.rst. The root has no type, and is neither.
 bool is_domain(const std::string& cgroup) {
   const std::string type = read_file(cgroup + "/cgroup.type");
   return type.empty() || type == "domain\n";
 }
 
-// "No internal processes", see cgroups(7): a cgroup that hands controllers on to its children has
-// no processes of its own, so that these need not compete with the children. The root may.
+// "No internal processes", see cgroups(7): a cgroup that enables controllers for its children must
+// not contain processes, so that these do not compete with the children. The root may.
 bool may_enable(const std::string& cgroup, const std::vector<std::string>& controllers) {
   if (missing_in(cgroup + "/cgroup.subtree_control", controllers).empty()) return true;
   return may_write(cgroup + "/cgroup.subtree_control") &&
@@ -84,7 +84,7 @@ std::vector<std::string> own_and_above(const Hierarchy& hierarchy) {
   return cgroups;
 }
 
-// Whether a controller is in use by a hierarchy of cgroup v1: it can be in one only.
+// Whether a hierarchy of cgroup v1 uses the controller: it can be in only one hierarchy.
 bool is_on_v1(const std::string& controller) {
   std::istringstream lines(read_file("/proc/self/cgroup"));
   for (std::string line; std::getline(lines, line);) {
@@ -105,7 +105,7 @@ std::string delegation_hint() {
   return vm_hint();
 }
 
-// Why none of `cgroups` will do.
+// Why none of `cgroups` can be used.
 Failure refusal(const Hierarchy& hierarchy, const std::vector<std::string>& cgroups,
                 const std::vector<std::string>& controllers) {
   const std::string top = hierarchy.mount_point;

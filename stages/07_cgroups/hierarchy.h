@@ -24,8 +24,9 @@ struct Hierarchy {
 // In the parent: the same, of this process. Throws Failure if no cgroup v2 is mounted.
 [[nodiscard]] Hierarchy find_hierarchy();
 
-// In the parent: the cgroup in which we may make one with these `controllers`: our own, or the next
-// above it that the kernel and its owner allow. Changes nothing. Throws Failure, with a hint.
+// In the parent: returns the cgroup in which we may make one with these `controllers`: our own, or
+// the nearest above it in which the kernel and our permissions allow it. Does not change anything.
+// Throws Failure, with a hint.
 [[nodiscard]] std::string find_parent_cgroup(const Hierarchy& hierarchy,
                                              const std::vector<std::string>& controllers);
 

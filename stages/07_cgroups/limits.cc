@@ -17,12 +17,12 @@
 namespace box {
 namespace {
 
-// How often the kernel gives out CPU time anew, and the least that it takes as a quota; both in
-// microseconds, see "CPU bandwidth control" in the kernel's sched-bwc.rst.
+// The period in which the kernel refills the quota of CPU time, and the smallest quota that it
+// accepts, both in microseconds, see "CPU bandwidth control" in the kernel's sched-bwc.rst.
 constexpr long kPeriod = 100'000;
 constexpr long kLeastQuota = 1'000;
 
-// What the set-up itself and a shell need, and a little more.
+// As much as the set-up itself and a shell need, and a little more.
 constexpr std::uint64_t kLeastMemory = 1 << 20;
 
 constexpr std::uint64_t kMostPids = 1 << 22;  // PID_MAX_LIMIT of the kernel
@@ -40,7 +40,7 @@ std::optional<unsigned> shift_of_unit(std::string_view unit) {
   return 10 * static_cast<unsigned>(found + 1);
 }
 
-// "8:0" for "8:0", "/dev/sda" and whatever leads there. Throws Failure.
+// "8:0" for "8:0", for "/dev/sda" and for links to it. Throws Failure.
 std::string disk_of(const std::string& device) {
   std::string number = device;
   const auto colon = device.find(':');
@@ -99,8 +99,8 @@ CgroupOptions::CgroupOptions(CommandLine& line) {
 std::vector<std::string> CgroupOptions::controllers() const {
   std::vector<std::string> names;
   if (!cpu_max.empty() || stats) names.emplace_back("cpu");
-  // What is written to a file reaches the disk later, by somebody else. Only where there is memory
-  // as well does the kernel know for whom: see "Writeback" in cgroup-v2.rst.
+  // A kernel thread writes a file's data to the disk later. Only with the memory controller does
+  // the kernel know for which cgroup, see "Writeback" in cgroup-v2.rst.
   if (!memory_max.empty() || !io_max.empty() || stats) names.emplace_back("memory");
   if (!pids_max.empty()) names.emplace_back("pids");
   if (!io_max.empty()) names.emplace_back("io");

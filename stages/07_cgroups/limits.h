@@ -1,5 +1,5 @@
-// What a container may use at most, in the words of cgroup v2's files, see cgroup-v2.rst of the
-// kernel: https://docs.kernel.org/admin-guide/cgroup-v2.html
+// The limits of a container, in the format of cgroup v2's files, see the kernel's cgroup-v2.rst:
+// https://docs.kernel.org/admin-guide/cgroup-v2.html
 #pragma once
 
 #include <cstdint>
@@ -11,19 +11,19 @@
 
 namespace box {
 
-// --cpus, -m/--memory, --pids-limit, --io-max and --stats. A text that is empty is no limit.
+// --cpus, -m/--memory, --pids-limit, --io-max and --stats. An empty text means no limit.
 struct CgroupOptions {
   explicit CgroupOptions(CommandLine& line);
 
   std::string cpu_max;
   std::string memory_max;
   std::string pids_max;
-  std::vector<std::string> io_max;  // a device each
+  std::vector<std::string> io_max;  // one device each
   bool stats = false;
 
-  // Whether anything was asked for that takes a cgroup of the container's own.
+  // Whether an option was given that needs a cgroup of the container's own.
   [[nodiscard]] bool any() const { return !controllers().empty(); }
-  // Those that it takes: "cpu", "memory", "pids", "io".
+  // The controllers that the options need: "cpu", "memory", "pids", "io".
   [[nodiscard]] std::vector<std::string> controllers() const;
 };
 

@@ -19,8 +19,8 @@ namespace {
 
 using nlohmann::json;
 
-// The file `name` of the archive, by its path without links. Docker has links in there, from a
-// layer to the same one of another image; none of them can lead out of `directory`.
+// The file `name` of the archive, by its path without links. Docker's archives contain links from a
+// layer to the same layer of another image; none of them can lead out of `directory`.
 std::string find_file(const std::string& directory, const std::string& name) {
   const UniqueFd folder(check_quietly(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC),
                                       "open({})", directory));
@@ -33,7 +33,7 @@ std::string find_file(const std::string& directory, const std::string& name) {
   return {path, static_cast<std::size_t>(size)};
 }
 
-// "docker.io/library/busybox:latest" is called so, and also "busybox:latest" and "latest".
+// "docker.io/library/busybox:latest" is also called "busybox:latest" and "latest".
 bool is_called(const std::string& name, const std::string& tag) {
   return name == tag || name.ends_with("/" + tag) || name.ends_with(":" + tag);
 }
@@ -69,7 +69,7 @@ OciImage read_docker_archive(const std::string& directory, const std::string& ta
   const std::string text = read_image_file(config);
   OciImage image = parse_image_config(config, text);
 
-  // The layers are known by the digests of their tars, uncompressed, which the config has.
+  // Layers are identified by the digests of their uncompressed tars, which the config lists.
   const auto files = member<std::vector<std::string>>(entry, "Layers");
   const auto digests = member<std::vector<std::string>>(
       member<json>(parse_image_json(config, text), "rootfs"), "diff_ids");

@@ -1,5 +1,5 @@
-// What `docker save` and skopeo's docker-archive write, unpacked: a manifest.json, a config and the
-// layers' tars.
+// Reads the unpacked output of `docker save` or of skopeo's docker-archive: a manifest.json, a
+// config and the layers' tars.
 #pragma once
 
 #include <string>

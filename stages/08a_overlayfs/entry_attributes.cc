@@ -13,17 +13,19 @@
 namespace box {
 namespace {
 
-// The kernel takes 64 KiB of one attribute, and most file systems no more of all of a file's.
+// The kernel accepts 64 KiB for one attribute, and most file systems accept only that for all
+// attributes of a file.
 constexpr std::uint64_t kMaxAttributeBytes = 128UL * 1024;
 
 std::uint32_t id_of(la_int64_t id, const char* kind, const std::string& where) {
   if (id >= 0 && id < la_int64_t{UINT32_MAX}) return static_cast<std::uint32_t>(id);
-  // 2^32 would become 0, and 2^32-1 leaves a file as it is, see chown(2): root's files, both.
+  // 2^32 would become 0, and 2^32-1 leaves a file unchanged, see chown(2): either way it would
+  // belong to root.
   throw Failure(fmt::format("{}: its {} is {}, which is not a valid id", where, kind, id));
 }
 
-// What overlayfs itself would act upon is not for a tar to say; other namespaces of attributes mean
-// nothing in a container.
+// A tar must not set attributes that overlayfs itself acts on; other namespaces of attributes have
+// no meaning in a container.
 bool is_wanted(std::string_view name) {
   return name == "security.capability" ||
          (name.starts_with("user.") && !name.starts_with("user.overlay."));

@@ -1,4 +1,4 @@
-// Whose an entry of a tar is, and what else it has beside its content.
+// The owner, mode, times and extended attributes of an entry of a tar.
 #pragma once
 
 #include <sys/types.h>
@@ -22,16 +22,16 @@ struct Attributes {
 
 using ExtendedAttributes = std::vector<std::pair<std::string, std::string>>;
 
-// Throws Failure, which begins with `where`, for owners that nobody can be.
+// Throws Failure, which begins with `where`, for owners that are not valid ids.
 [[nodiscard]] Attributes attributes_of(archive_entry* entry, const std::string& where);
 
-// Those that a container can make use of. Takes their size from `bytes_left`; throws Failure if
-// that is not enough, or if this entry has far more than a file can have.
+// Returns those that are of use in a container. Subtracts their size from `bytes_left`; throws
+// Failure if that is not enough, or if this entry has far more than a file can have.
 [[nodiscard]] ExtendedAttributes extended_attributes_of(archive_entry* entry,
                                                         const std::string& where,
                                                         std::uint64_t& bytes_left);
 
-// A name in a message: it may be long, and have escape sequences in it.
+// Shortens a name for a message, and makes it printable: it may contain escape sequences.
 [[nodiscard]] std::string shown(const std::string& path);
 
 }  // namespace box

@@ -20,13 +20,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kMaxBytes = 4UL * 1024 * 1024;  // of a manifest; as containerd has it
+constexpr std::uint64_t kMaxBytes =
+    4UL * 1024 * 1024;  // of a manifest; the same limit as containerd's
 
 }  // namespace
 
 UniqueFd open_image_file(const std::string& path) {
   open_how how = {};
-  how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;  // of a FIFO we would wait for the other end
+  how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;  // a FIFO would make us wait for its other end
   how.resolve = RESOLVE_NO_SYMLINKS;
   UniqueFd file(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
   struct stat st = {};

@@ -16,7 +16,8 @@ IdOptions find_user(const LayerOptions& options, const IdOptions& ids, ProcessOp
   }
   const std::string& text = options.image->user;
   const auto colon = text.find(':');
-  const std::string user = colon == 0 ? "0" : text.substr(0, colon);  // ":50" is root's group
+  const std::string user =
+      colon == 0 ? "0" : text.substr(0, colon);  // ":50" is root with the group 50
   const std::string group = colon == std::string::npos ? "" : text.substr(colon + 1);
 
   const auto number = parse_id(user);

@@ -1,4 +1,4 @@
-// Who runs an image's command.
+// The user that runs an image's command.
 #pragma once
 
 #include "stages/01_exec/process.h"

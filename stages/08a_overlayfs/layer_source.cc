@@ -44,8 +44,8 @@ LayerSource::LayerSource(const UniqueFd& tar, std::string name, UnpackLimits& le
   archive_read_support_filter_gzip(raw_.get());
   archive_read_support_filter_xz(raw_.get());
   archive_read_support_filter_zstd(raw_.get());
-  // "raw" takes whatever comes out of the filters for one file; the tar in it is read elsewhere, so
-  // that its bytes are counted on the way.
+  // "raw" treats the decompressed bytes as one file; another reader parses the tar in it, so that
+  // its bytes are counted on the way.
   archive_read_support_format_raw(raw_.get());
   archive_read_support_format_empty(raw_.get());
   archive_entry* entry = nullptr;

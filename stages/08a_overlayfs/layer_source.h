@@ -1,4 +1,4 @@
-// The bytes of a layer's tar, out of a file that may be compressed.
+// Reads the bytes of a layer's tar from a file that may be compressed.
 #pragma once
 
 #include <nettle/sha2.h>
@@ -20,40 +20,41 @@ struct FileDigest {
   std::uint64_t bytes = 0;
 };
 
-// What the unpacking of all layers of one start may use together. A few hundred kilobytes of gzip
-// can stand for as many gigabytes, and libarchive keeps in memory what belongs to one entry.
+// What unpacking all layers of one start may use together. A few hundred kilobytes of gzip can
+// expand to as many gigabytes, and libarchive keeps the metadata of an entry in memory.
 struct UnpackLimits {
   std::uint64_t bytes = std::uint64_t{4} << 30;  // of the tars, decompressed
   std::uint64_t entries = 1'000'000;             // and folders that entries need
   std::uint64_t attribute_bytes = 64 << 20;      // names and values of extended attributes
 };
 
-// Why libarchive has failed. It need not say: a damaged gzip has no text.
+// Why libarchive has failed. It may have no message, for instance for a damaged gzip.
 [[nodiscard]] std::string reason_of(archive* reader);
 
 class LayerSource {
  public:
-  // Reads the file `tar`, called `name` in messages, and counts in `left` what it gives.
+  // Reads the file `tar`, called `name` in messages, and subtracts the bytes that it returns from
+  // `left`.
   LayerSource(const UniqueFd& tar, std::string name, UnpackLimits& left);
   ~LayerSource();
   LayerSource(const LayerSource&) = delete;
   LayerSource& operator=(const LayerSource&) = delete;
 
-  // Whether there is nothing at all in it, as in the layer of a command that changed nothing.
+  // Whether the tar is empty, as in the layer of a command that did not change anything.
   [[nodiscard]] bool is_empty() const { return at_end_; }
   [[nodiscard]] bool is_at_end() const { return at_end_; }
 
   // The next bytes of the tar; 0 of them at the end. Throws Failure.
   std::size_t read(const void** part);
 
-  // From now on read() belongs to an entry's header, of which libarchive keeps all; or it does not.
+  // Whether from now on read() reads an entry's header, all of which libarchive keeps in memory.
   void begin_header();
   void end_header();
 
-  // Reads the file to its end, and returns what it was.
+  // Reads the file to its end, and returns its size and digests.
   FileDigest finish();
 
-  // A callback of libarchive's, which is C: it must not throw. The failure is thrown later.
+  // A callback for libarchive, which is C: it must not throw. The failure is thrown later.
   static long read_part(archive* tar, void* source, const void** part);
   void rethrow_failure() const;
 

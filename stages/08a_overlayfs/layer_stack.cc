@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Closed to others: an image may bring set-user-ID programs of root's.
+// Closed to other users, because an image may contain set-user-ID programs that belong to root.
 std::string make_private_folder(const std::string& name) {
   std::string path = cache_directory() + "/" + name;
   if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) check_quietly(-1, "mkdir({})", path);
@@ -33,8 +33,8 @@ std::string make_private_folder(const std::string& name) {
 
 std::string layer_cache() { return make_private_folder("layers"); }
 
-// What is left of a layer's name when it has been unpacked: its digest, or for a tar file of which
-// none is known, what changes with it. To take a digest is to read it all, at each start.
+// The name of an unpacked layer in the cache: its digest, or for a tar file without a known digest,
+// attributes that change with the file. A digest would have to read the whole file at each start.
 std::string tar_id(const struct stat& st) {
   return fmt::format("tar-{:x}-{}-{}-{}.{:09}-{}.{:09}", st.st_dev, st.st_ino, st.st_size,
                      st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
@@ -68,7 +68,7 @@ std::string unpack_tar(const std::string& tar, UnpackLimits& left) {
   return folder;
 }
 
-// A layer of an image: it gets its name only after all of it has been read, and has its digest.
+// A layer of an image: it gets its name only after all of it has been read and its digest is right.
 std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
   std::string folder = layer_cache() + "/sha256-" + blob.sha256;
   try {
@@ -90,7 +90,7 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
   return folder;
 }
 
-// Locks a folder of the cache.
+// Locks a directory of the cache.
 UniqueFd hold(const std::string& path) {
   UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (folder.get() == -1 || flock(folder.get(), LOCK_SH | LOCK_NB) == -1 ||
@@ -100,8 +100,8 @@ UniqueFd hold(const std::string& path) {
   return folder;
 }
 
-// Where a layer is named twice, only its upper place counts: all that it has is there once more.
-// overlayfs refuses it, and folders that lie in each other, with ELOOP.
+// If a layer is named twice, only its uppermost place matters, because that hides the lower one
+// completely. overlayfs refuses it, and directories that are inside each other, with ELOOP.
 std::vector<std::string> without_repetitions(const std::vector<std::string>& folders) {
   std::vector<std::string> kept;
   for (auto it = folders.rbegin(); it != folders.rend(); ++it) {
@@ -110,7 +110,7 @@ std::vector<std::string> without_repetitions(const std::vector<std::string>& fol
   return kept;
 }
 
-// In whatever order: what is written to an upper folder would change a layer below it.
+// In either order, because writing to an upper directory would change a layer below it.
 void refuse_nested(const std::vector<std::string>& folders) {
   const auto holds = [](const std::string& outer, const std::string& inner) {
     return (inner + "/").starts_with(outer == "/" ? outer : outer + "/");
@@ -124,8 +124,8 @@ void refuse_nested(const std::vector<std::string>& folders) {
   }
 }
 
-// In these overlayfs keeps what it has to remember, where a user namespace has mounted it. Without
-// them it cannot even remove a folder of a layer below (EIO).
+// In a user namespace, overlayfs stores its own marks in these attributes. Without them it cannot
+// even remove a directory of a layer below (EIO).
 void need_attributes(const UniqueFd& folder, const std::string& path, const std::string& hint) {
   if (keeps_user_attributes(folder)) return;
   throw Failure(
@@ -138,8 +138,8 @@ UniqueFd open_folder(const std::string& path) {
                                 "open({})", path));
 }
 
-// The lock of who uses the folder; -1 if somebody else does. It goes with its process, see
-// flock(2).
+// The lock of the container that uses the directory; -1 if another one does. The kernel releases it
+// when its process ends, see flock(2).
 UniqueFd lock(const std::string& path) {
   UniqueFd folder = open_folder(path);
   if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return folder;
@@ -147,7 +147,7 @@ UniqueFd lock(const std::string& path) {
   return UniqueFd();
 }
 
-// The user of the host that is root inside; ourselves, if nobody is.
+// The user of the host that is root inside; our own user, if no user is.
 uid_t outside_of_root(const IdOptions& ids) {
   for (const IdRange& range : ids.uid_map) {
     if (range.inside == 0) return range.outside;
@@ -162,8 +162,8 @@ bool has_only_what_is_ours(const std::string& path) {
   return true;
 }
 
-// What others can reach must not hold programs that are set-user-ID for us, which the container can
-// make there; where others can write, they may have put links to our folders in place of ours.
+// In a directory that other users can reach, they could run set-user-ID programs of ours that the
+// container makes there; and where they can write, they may have replaced our directories by links.
 void check_that_kept_is_private(const UniqueFd& folder, const std::string& name,
                                 uid_t root_inside) {
   struct stat st = {};
@@ -183,13 +183,13 @@ void check_that_kept_is_private(const UniqueFd& folder, const std::string& name,
   check_quietly(fchmod(folder.get(), S_IRWXU), "chmod({}, 0700)", name);
 }
 
-// What a killed parent could not remove, nobody has locked any more.
+// The directories that a killed parent left are those without a lock.
 void remove_left(const std::string& uppers) {
   for (const auto& entry : fs::directory_iterator(uppers)) {
     try {
       const UniqueFd ours = lock(entry.path());
       if (ours.get() != -1) remove_tree(entry.path());
-    } catch (const Failure& failure) {  // it has just gone, or is not ours to remove
+    } catch (const Failure& failure) {  // another start has just removed it, or we may not
       trace(failure.what());
     }
   }
@@ -242,7 +242,7 @@ void LayerOptions::read_image_called(const std::string& reference) {
   }
 }
 
-// As docker run does: another entrypoint than the image's does not get the image's arguments.
+// As with docker run, an entrypoint other than the image's does not get the image's arguments.
 void LayerOptions::complete(ProcessOptions& process) const {
   auto& words = process.command;
   if (entrypoint_) {
@@ -301,21 +301,23 @@ UpperFolder UpperFolder::kept(const std::string& directory, uid_t root_inside) {
     need_attributes(ours, name, "on a disk");
     return {path, std::move(ours), false};
   } catch (const Failure&) {
-    if (made) (void)rmdir(path.c_str());  // the failure is what to report
+    if (made) (void)rmdir(path.c_str());  // the failure is the error to report
     throw;
   }
 }
 
 UpperFolder UpperFolder::temporary() {
   const std::string uppers = make_private_folder("uppers");
-  const UniqueFd one_at_a_time = open_folder(uppers);  // else a new one could look like one left
+  const UniqueFd one_at_a_time =
+      open_folder(uppers);  // otherwise another start could mistake a new one for a leftover
   check_quietly(TEMP_FAILURE_RETRY(flock(one_at_a_time.get(), LOCK_EX)), "flock({})", uppers);
   remove_left(uppers);
   std::string path = uppers + "/XXXXXX";
   check_quietly(mkdtemp(path.data()) == nullptr ? -1 : 0, "mkdtemp({})", path);
   UpperFolder folder(path, lock(path), true);
   need_attributes(folder.lock_, path, "with XDG_CACHE_HOME, or Linux 6.6");
-  // Root of the container need not be us. Others cannot reach it: `uppers` is closed to them.
+  // Root of the container may be another user. Users outside cannot reach it, because `uppers` is
+  // closed to them.
   check_quietly(fchmod(folder.lock_.get(), 0777), "chmod({})", folder.path_);
   return folder;
 }
@@ -344,7 +346,7 @@ Layers stack_layers(const LayerOptions& options, const UserspaceOptions& userspa
     for (const Blob& blob : options.image->layers) add_cached(unpack_blob(blob, left));
     layers.volumes = options.image->volumes;
   } else if (rootfs.directory.empty()) {
-    // Not in the folder where earlier stages' containers have it: they write to theirs.
+    // Not in the directory that earlier stages use, because their containers write to it.
     add_cached(build_userspace(userspace, rootfs, layer_cache()));
   } else {
     layers.folders.push_back(build_userspace(userspace, rootfs));

@@ -1,4 +1,4 @@
-// Stage 08a: layers in place of copies. What the container writes goes to a layer of its own.
+// Stage 08a: layers instead of copies. The container's changes go to a layer of its own.
 //
 //   bazel run //stages/08a_overlayfs -- /bin/sh
 

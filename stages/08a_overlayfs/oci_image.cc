@@ -72,7 +72,7 @@ std::string tag_of(const json& descriptor) {
                              "org.opencontainers.image.ref.name");
 }
 
-// In Go's words, as the spec wants it.
+// In Go's terms, as the specification requires.
 std::string this_architecture() {
   utsname machine = {};
   check_quietly(uname(&machine), "uname()");
@@ -80,7 +80,7 @@ std::string this_architecture() {
   return name == "x86_64" ? "amd64" : name == "aarch64" ? "arm64" : name;
 }
 
-// "linux/amd64/v3" of a descriptor; what it does not say is as we need it.
+// "linux/amd64/v3" of a descriptor; a part that it does not give counts as matching.
 struct Platform {
   explicit Platform(const json& descriptor) {
     const auto platform = member<json>(descriptor, "platform");
@@ -92,7 +92,7 @@ struct Platform {
     return (os.empty() || os == "linux") &&
            (architecture.empty() || architecture == this_architecture());
   }
-  // Any machine of the architecture runs it.
+  // Every machine of the architecture runs it.
   [[nodiscard]] bool is_baseline() const {
     return variant.empty() || variant == "v1" || (architecture == "arm64" && variant == "v8");
   }
@@ -131,7 +131,7 @@ json Layout::choose(const json& index, const std::string& tag) const {
     throw Failure(directory_ + ": has no image" + (tag.empty() ? "" : " called " + tag),
                   list(tags));
   }
-  // A single one for another CPU may run by qemu-user(1); not one for another system.
+  // A single image for another CPU may run under qemu-user(1), but not one for another system.
   if (ours.empty() && named.size() == 1 && Platform(named[0]).os == "linux") return named[0];
   if (ours.empty()) {
     throw Failure(directory_ + ": has no image for linux/" + this_architecture(), list(platforms));
@@ -145,7 +145,7 @@ json Layout::choose(const json& index, const std::string& tag) const {
   return baseline == ours.end() ? ours.front() : *baseline;
 }
 
-// An index of several platforms lies where otherwise the manifest does.
+// An index of several platforms may be in the place of the manifest.
 json Layout::manifest(json descriptor) const {
   for (int depth = 0; depth < kMaxIndexes; ++depth) {
     json found = parse_object(blob(descriptor).path, read_blob(descriptor));
@@ -183,7 +183,8 @@ OciImage parse_image_config(const std::string& name, const std::string& text) {
   OciImage image;
   image.entrypoint = member<std::vector<std::string>>(config, "Entrypoint");
   image.command = member<std::vector<std::string>>(config, "Cmd");
-  if (image.entrypoint == std::vector<std::string>{""}) image.entrypoint.clear();  // a reset one
+  if (image.entrypoint == std::vector<std::string>{""})
+    image.entrypoint.clear();  // the error is reset
   image.workdir = member<std::string>(config, "WorkingDir");
   image.user = member<std::string>(config, "User");
   image.stop_signal = member<std::string>(config, "StopSignal");

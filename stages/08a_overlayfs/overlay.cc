@@ -20,10 +20,10 @@
 namespace box {
 namespace {
 
-// fsconfig(2) takes values of up to 255 bytes.
+// fsconfig(2) accepts values of up to 255 bytes.
 constexpr std::size_t kLongestValue = 255;
 
-// Opens the folder `name` of `above`, and makes it first unless it is there: with --keep this may
+// Opens the directory `name` of `above`, and makes it first if it is missing: with --keep this may
 // be the second run.
 UniqueFd make_folder(const UniqueFd& above, const std::string& name, mode_t mode) {
   const bool made = mkdirat(above.get(), name.c_str(), 0700) == 0;
@@ -34,7 +34,7 @@ UniqueFd make_folder(const UniqueFd& above, const std::string& name, mode_t mode
                                   : "give the directory of --keep to the user that --uid-map makes "
                                     "root inside: sudo chown UID DIR");
   }
-  // Not what a link leads to: then overlayfs would write there.
+  // Without following a link, because overlayfs would write to its target.
   UniqueFd folder(check_quietly(
       openat(above.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
       "open({})", name));
@@ -55,8 +55,8 @@ std::string mounted_below(const std::string& folder) {
   return "";
 }
 
-// No component of a layer's path is a link: the parent has resolved them, and who swaps one for a
-// link meanwhile wants us elsewhere.
+// No component of a layer's path may be a link: the parent has resolved them all, so a component
+// that has become a link since then would lead us elsewhere.
 UniqueFd open_folder(const std::string& path) {
   open_how how = {};
   how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
@@ -65,7 +65,7 @@ UniqueFd open_folder(const std::string& path) {
       syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
 }
 
-// The kernel says little more than EINVAL, and the rest in its log.
+// The kernel returns little more than EINVAL; the reason is only in its log.
 std::string hint_for(const Failure& failure, const OpenLayers& layers, const std::string& names) {
   if (read_file("/proc/filesystems").find("\toverlay\n") == std::string::npos) {
     return "this kernel has no overlayfs: sudo modprobe overlay";
@@ -114,19 +114,19 @@ OpenLayers take_layers(Layers& layers, MountsByPath& shown) {
   return open;
 }
 
-// The plan: a tmpfs, attached over the old root, is where overlayfs finds all that it needs by
-// short names, which are links to our descriptors: fsconfig(2) takes no long ones. It has to be
-// attached, because before Linux 6.15 overlayfs takes folders from mounts of our mount namespace
-// only; and to be detached once the overlay is mounted, because pivot_into() lets go of the mount
-// that is on top: that has to be the old root. The overlay keeps its hold of the tmpfs, and of the
-// folders.
+// The plan: attach a tmpfs over the old root. In it overlayfs finds all directories by short names,
+// which are links to our descriptors, because fsconfig(2) does not accept long ones. The tmpfs has
+// to be attached, because before Linux 6.15 overlayfs accepts directories only from mounts of our
+// mount namespace; and it has to be detached after the overlay is mounted, because pivot_into()
+// unmounts the topmost mount, which has to be the old root. The overlay keeps its references to the
+// tmpfs and the directories.
 UniqueFd mount_overlay(OpenLayers& layers) {
   const UniqueFd scratch =
       new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, {{"mode", "0700"}});
   attach_at(scratch, "/");
   check(fchdir(scratch.get()), "fchdir(the tmpfs)");
 
-  std::string names;  // the uppermost layer's is the first
+  std::string names;  // the uppermost layer comes first
   const auto link = [](const UniqueFd& folder, const std::string& name) {
     const std::string target = fmt::format("/proc/self/fd/{}", folder.get());
     check(symlink(target.c_str(), name.c_str()), "symlink({}, {})", target, name);
@@ -140,7 +140,8 @@ UniqueFd mount_overlay(OpenLayers& layers) {
     place(layers.folders[i], std::to_string(i));
     names = std::to_string(i) + (names.empty() ? "" : ":" + names);
   }
-  // The merged root has the upper folder's mode and owner, whatever the layers' roots have.
+  // The merged root has the mode and owner of the upper directory, whatever those of the layers
+  // are.
   struct stat st = {};
   check_quietly(fstat(layers.folders.back().fd.get(), &st), "fstat({})", layers.paths.back());
   if (layers.upper.is_mount) place(layers.upper, "kept");
@@ -150,8 +151,9 @@ UniqueFd mount_overlay(OpenLayers& layers) {
   link(upper, "upperdir");
   link(work, "workdir");
 
-  // userxattr: in a user namespace, what overlayfs has to remember of a file (that a folder hides
-  // those below it) is in user.overlay.*, not in trusted.overlay.*, which is for the host's root.
+  // userxattr: in a user namespace, overlayfs stores its marks (for instance that a directory hides
+  // those below it) in user.overlay.* instead of trusted.overlay.*, which only the host's root may
+  // use.
   std::vector<std::pair<std::string, std::string>> options = {{"userxattr", ""}};
   if (names.size() <= kLongestValue) {
     options.emplace_back("lowerdir", names);

@@ -32,14 +32,14 @@ namespace {
 // Names with a meaning, see "Whiteouts" in the OCI image spec's layer.md.
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
-constexpr std::string_view kReserved = ".wh..wh.";  // of aufs, which they come from
+constexpr std::string_view kReserved = ".wh..wh.";  // from aufs, where the format comes from
 
 constexpr dev_t kWhiteoutDevice = 0;  // 0:0, see "whiteouts" in the kernel's overlayfs.rst
 
-// Deeper than the trees of programs; far less deep than what takes a process apart that walks it.
+// Deeper than the trees of real programs, but shallow enough for every program that walks it.
 constexpr std::ptrdiff_t kMaxDepth = 256;
 
-// Of the folders, whose modes and times are set at the end: their paths are kept until then.
+// Of the directories, whose modes and times are set at the end: their paths are kept until then.
 constexpr std::uint64_t kMaxFolderBytes = 64UL << 20;
 
 constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -91,9 +91,10 @@ class Unpacker {
   void must_be_good(int result) const;
   void count_entry();
   void check_depth(const Place& place) const;
-  // How many folders above it an open folder has; -1 if its path has more than PATH_MAX bytes.
+  // How many directories an open directory has above it; -1 if its path has more than PATH_MAX
+  // bytes.
   [[nodiscard]] static std::ptrdiff_t depth_of(const UniqueFd& folder);
-  // What the kernel refuses, with the entry's name.
+  // A failure of the kernel, with the entry's name.
   template <typename Result>
   Result check_entry(Result result, const std::string& path) const {
     if (result == -1) throw Failure(errno, name_ + ": " + shown(path));
@@ -108,7 +109,7 @@ class Unpacker {
   bool privileged_;
   std::ptrdiff_t depth_of_root_;
   bool ended_ = false;                         // without the last file's padding
-  std::map<std::string, Attributes> folders_;  // what they get when all is in them
+  std::map<std::string, Attributes> folders_;  // set when all files are in them
   std::uint64_t folder_bytes_ = 0;
 };
 
@@ -134,7 +135,7 @@ void Unpacker::unpack() {
     must_be_good(result);
     count_entry();
     add(entry);
-    if (!ended_) must_be_good(archive_read_data_skip(tar_));  // else next_header() would
+    if (!ended_) must_be_good(archive_read_data_skip(tar_));  // otherwise next_header() would do it
   }
   set_attributes_of_folders();
 }
@@ -146,7 +147,8 @@ std::ptrdiff_t Unpacker::depth_of(const UniqueFd& folder) {
   return size == -1 || size == sizeof path ? -1 : std::count(path, path + size, '/');
 }
 
-// Not by the slashes in the entry's name: a link in the layer may lead far down at once.
+// Counting the slashes in the entry's name is not enough, because a link in the layer may lead far
+// down.
 void Unpacker::check_depth(const Place& place) const {
   const auto depth = depth_of(place.folder);
   if (depth != -1 && depth - depth_of_root_ < kMaxDepth) return;
@@ -154,7 +156,8 @@ void Unpacker::check_depth(const Place& place) const {
       fmt::format("{}: {}: directories more than {} deep", name_, shown(place.path), kMaxDepth));
 }
 
-// A path below the root: "./a//b/" is "a/b", and the root itself is "". Who writes ".." wants out.
+// Returns a path below the root: "a/b" for "./a//b/", and "" for the root itself. Throws Failure
+// for "..", which could lead out.
 std::string Unpacker::tidy(const char* path) const {
   if (path == nullptr) throw Failure(name_ + ": an entry has no name");
   std::string tidied;
@@ -173,7 +176,7 @@ void Unpacker::add(archive_entry* entry) {
   const std::string path = tidy(archive_entry_pathname(entry));
   const std::string name = path.substr(path.rfind('/') + 1);
   Attributes attributes = attributes_of(entry, name_ + ": " + shown(path));
-  // A set-user-ID program would become us for everybody else who can reach it.
+  // A set-user-ID program would run as us for every other user who can reach it.
   if (!privileged_) attributes.mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
   if (path.empty()) {
     if (archive_entry_filetype(entry) == AE_IFDIR) note_folder(".", attributes);
@@ -201,8 +204,9 @@ void Unpacker::add(archive_entry* entry) {
   }
 }
 
-// In the tar ".wh.NAME" hides NAME of the layers below; in overlayfs a device 0:0 called NAME does.
-// ".wh..wh..opq" hides all that the layers below have in its folder: an attribute of the folder.
+// In the tar, ".wh.NAME" hides NAME of the layers below; in overlayfs a device 0:0 called NAME
+// does. ".wh..wh..opq" hides everything that the layers below have in its directory; in overlayfs
+// an attribute of the directory does.
 void Unpacker::add_whiteout(const std::string& path, std::string_view name) {
   if (name.starts_with(kReserved)) {
     const std::string folder = path.size() == name.size() ? "" : path.substr(0, path.rfind('/'));
@@ -214,16 +218,17 @@ void Unpacker::add_whiteout(const std::string& path, std::string_view name) {
   if (place.name.empty() || place.name == "." || place.name == "..") {
     throw Failure(name_ + ": " + shown(path) + " is not a valid whiteout");
   }
-  // Anybody may make this one device, and it needs no privilege to open, since Linux 5.8.
+  // Since Linux 5.8 every user may make this one device.
   if (mknodat(place.folder.get(), place.name.c_str(), S_IFCHR, kWhiteoutDevice) == 0) return;
   if (errno != EEXIST) check_entry(-1, path);
-  // The layer also has a new NAME, which is not what is hidden: only a folder would be merged.
+  // The layer itself also has a NAME, which hides the lower one already; only a directory would be
+  // merged.
   const UniqueFd folder(openat(place.folder.get(), place.name.c_str(), kFolder));
   if (folder.get() != -1) set_opaque(folder, path);
 }
 
 void Unpacker::set_opaque(const UniqueFd& folder, const std::string& path) const {
-  // Not trusted.overlay.opaque, which takes the host's root to read: see "userxattr" in overlay.cc.
+  // Not trusted.overlay.opaque, which only the host's root may read: see "userxattr" in overlay.cc.
   if (fsetxattr(folder.get(), "user.overlay.opaque", "y", 1, 0) == 0) return;
   throw Failure(errno, name_ + ": setxattr(" + shown(path) + ", user.overlay.opaque)",
                 kExitSetupFailed,
@@ -241,7 +246,7 @@ UniqueFd Unpacker::open_folder(const std::string& path) const {
       syscall(SYS_openat2, root_.get(), path.empty() ? "." : path.c_str(), &how, sizeof how)));
 }
 
-// Opens the folder `path`; what the tar has not brought yet is made.
+// Opens the directory `path`, and makes the parts that the tar has not brought yet.
 UniqueFd Unpacker::make_folders(const std::string& path) {
   UniqueFd folder = open_folder(path);
   if (folder.get() != -1) return folder;
@@ -257,7 +262,7 @@ Unpacker::Place Unpacker::place_of(const std::string& path) {
   return {make_folders(path.substr(0, slash)), path.substr(slash + 1), path};
 }
 
-// A folder in the place of a whiteout is a new one: nothing of the layers below belongs into it.
+// A directory that replaces a whiteout is a new one: it must not show anything of the layers below.
 void Unpacker::make_folder(const Place& place, mode_t mode) {
   count_entry();
   check_depth(place);
@@ -273,7 +278,7 @@ void Unpacker::make_folder(const Place& place, mode_t mode) {
   if (is_whiteout) set_opaque(folder, place.path);
 }
 
-// Of two entries with one name the later one counts.
+// Of two entries with the same name, the later one wins.
 void Unpacker::make_way(const Place& place) const {
   if (unlinkat(place.folder.get(), place.name.c_str(), 0) == 0 || errno == ENOENT) return;
   if (errno != EISDIR) check_entry(-1, place.path);
@@ -284,7 +289,7 @@ void Unpacker::add_hard_link(const Place& place, const std::string& target) {
   const Place existing = place_of(target);
   if (target == place.path) return;
   make_way(place);
-  // Without AT_SYMLINK_FOLLOW: of a symbolic link, the new name is one for the link itself.
+  // Without AT_SYMLINK_FOLLOW: for a symbolic link, the new name refers to the link itself.
   check_entry(linkat(existing.folder.get(), existing.name.c_str(), place.folder.get(),
                      place.name.c_str(), 0),
               place.path + " -> " + target);
@@ -301,7 +306,7 @@ void Unpacker::add_file(archive_entry* entry, const Place& place, const Attribut
   apply_extended(entry, file, place.path);  // chown(2) removes security.capability
 }
 
-// How many bytes of data an entry has; not its size: between the parts of a sparse file are holes.
+// How many bytes of data an entry has. That is not its size, because a sparse file has holes.
 static la_int64_t data_bytes_of(archive_entry* entry) {
   la_int64_t sum = 0;
   la_int64_t offset = 0;
@@ -321,7 +326,7 @@ void Unpacker::write_data(archive_entry* entry, const UniqueFd& file, const Plac
     const int result = archive_read_data_block(tar_, &data, &size, &offset);
     if (result == ARCHIVE_EOF) return;
     if (result == ARCHIVE_FATAL && got == expected && source_.is_at_end()) {
-      ended_ = true;  // all is there but the padding, which umoci's layers do not have
+      ended_ = true;  // only the padding is missing, which umoci's layers do not have
       return;
     }
     must_be_good(result);
@@ -379,8 +384,7 @@ void Unpacker::add_fifo(const Place& place, const Attributes& attributes) {
 }
 
 void Unpacker::apply_extended(archive_entry* entry, const UniqueFd& file, const std::string& path) {
-  // File systems without them, and users without the right: as with tar --xattrs, no reason to
-  // stop.
+  // As with tar --xattrs, we go on if the file system does not support them or we may not set them.
   const std::string where = name_ + ": " + shown(path);
   for (const auto& [name, value] : extended_attributes_of(entry, where, left_.attribute_bytes)) {
     (void)fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0);
@@ -391,11 +395,12 @@ void Unpacker::apply(const UniqueFd& file, const Place& place, const Attributes&
   if (privileged_) {
     check_entry(fchown(file.get(), attributes.uid, attributes.gid), place.path);
   }
-  check_entry(fchmod(file.get(), attributes.mode), place.path);  // chown(2) takes set-user-ID away
+  check_entry(fchmod(file.get(), attributes.mode), place.path);  // chown(2) removes set-user-ID
   check_entry(futimens(file.get(), attributes.times), place.path);
 }
 
-// Each after what is in it: a folder may be closed to ourselves, and its time changes with it.
+// Each directory after its content, because its mode may deny access to us, and its time changes
+// with its content.
 void Unpacker::set_attributes_of_folders() {
   for (auto it = folders_.rbegin(); it != folders_.rend(); ++it) {
     throw_if_interrupted();

@@ -12,11 +12,11 @@ namespace box {
 using BpfProgram = std::vector<sock_filter>;
 
 // Runs `program` as the kernel would, see seccomp(2), and returns one of SECCOMP_RET_*, with its
-// data. Throws Failure at an instruction that no filter of libseccomp's has.
+// data. Throws Failure at an instruction that libseccomp's filters do not contain.
 [[nodiscard]] std::uint32_t evaluate(const BpfProgram& program, const seccomp_data& call);
 
-// Whether the kernel would take `program` for a whole one: it is not empty, the last instruction
-// returns, and each jump leads to an instruction of it. A program whose end is missing is none.
+// Whether the kernel would accept `program` as complete: it is not empty, its last instruction
+// returns, and each jump leads to an instruction of it.
 [[nodiscard]] bool is_whole(const BpfProgram& program);
 
 }  // namespace box

@@ -15,7 +15,7 @@ namespace {
 
 bool is_all(const std::string& name) { return strcasecmp(name.c_str(), "ALL") == 0; }
 
-// The capabilities of these names but for "ALL", of which `all` tells.
+// Returns the capabilities of these names except "ALL"; `all` is set if that is among them.
 CapabilitySet set_of(const std::vector<std::string>& names, bool& all) {
   CapabilitySet set = 0;
   for (const auto& name : names) {
@@ -35,8 +35,8 @@ void check_name(const std::string& name) {
                                                        : "did you mean " + nearest + "?");
 }
 
-// Those that this kernel knows. Beyond the last of them prctl(2) returns EINVAL; any other error
-// must not be taken for the end, or what comes after it would not be dropped.
+// The capabilities that this kernel has. After the last one prctl(2) returns EINVAL; no other error
+// may be mistaken for the end, or the capabilities after it would not be dropped.
 CapabilitySet known_capabilities() {
   CapabilitySet known = 0;
   for (int capability = 0;; ++capability) {
@@ -47,13 +47,13 @@ CapabilitySet known_capabilities() {
   }
 }
 
-// glibc has no wrapper for capset(2). Its third version takes 64 bits in two halves.
+// glibc has no wrapper for capset(2). Version 3 of the call has 64 bits in two halves.
 void set_capabilities(CapabilitySet permitted) {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   const auto low = static_cast<std::uint32_t>(permitted);
   const auto high = static_cast<std::uint32_t>(permitted >> 32);
-  // Inheritable stays empty: what is in it, programs with file capabilities would get, even for
-  // whom root has become (CVE-2022-24769).
+  // Inheritable stays empty: otherwise a program with file capabilities could gain those in it,
+  // even for a user that root has become (CVE-2022-24769).
   const __user_cap_data_struct halves[] = {{low, low, 0}, {high, high, 0}};
   check(syscall(SYS_capset, &header, halves), "capset({:#x}, inheritable: 0)", permitted);
 }
@@ -92,30 +92,31 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   const CapabilitySet known = known_capabilities();
   const CapabilitySet granted = capabilities.granted & known;
 
-  // No execve(2) gives a capability that is not in the bounding set: not to root, who otherwise
-  // gets all of them, nor by file capabilities. Now, because this needs CAP_SETPCAP; what we have
-  // ourselves it leaves untouched.
+  // No execve(2) gives a capability that is not in the bounding set: neither to root, which
+  // otherwise gets all of them, nor by file capabilities. We do this now because it needs
+  // CAP_SETPCAP; it does not change our own capabilities.
   for (int capability = 0; contains(known, capability); ++capability) {
     if (contains(granted, capability)) continue;
     check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);
   }
   if (tracing()) trace("prctl(PR_CAPBSET_DROP), all but " + names_of_capabilities(granted));
 
-  // A change from uid 0 clears the permitted set. This securebit keeps it until the execve(2); the
-  // other securebits would take from root inside what Docker leaves him, and with a bounding set as
-  // small as his rights there is nothing left for them to take.
+  // A change from uid 0 clears the permitted set. This securebit keeps it until the execve(2). The
+  // other securebits would remove from root inside what Docker leaves it, and with a bounding set
+  // as small as root's own sets they could remove nothing else.
   check(prctl(PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS, 1)");
   become_user(ids);
 
-  // Without no_new_privs seccomp(2) needs CAP_SYS_ADMIN, and comes later: so we keep it until the
-  // execve(2), which drops it. What a program is given is computed from the bounding, inheritable
-  // and ambient sets alone.
+  // Without no_new_privs, seccomp(2) needs CAP_SYS_ADMIN and comes later, so we keep this
+  // capability until the execve(2), which drops it: the kernel computes a program's capabilities
+  // from the bounding, inheritable and ambient sets alone.
   const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN);
   set_capabilities(granted | for_seccomp);
   check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
 
-  // From now on set-user-ID and file capabilities have no effect, for us and all that we start.
+  // From now on set-user-ID and file capabilities have no effect, for us and for all our
+  // descendants.
   if (capabilities.no_new_privs) {
     check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");
   }

@@ -1,4 +1,4 @@
-// Stage 08b: what root of the container may still do, see capabilities(7).
+// Stage 08b: the capabilities that root of the container keeps, see capabilities(7).
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace box {
 
-// What --cap-add and --cap-drop leave, by docker run's rules: of the default ones those that are
-// not dropped, and those that are added; with "ALL" added, all but the dropped ones; with "ALL"
-// dropped, the added ones alone. Throws Failure for an unknown name.
+// Returns the capabilities that remain after --cap-add and --cap-drop, by docker run's rules: the
+// default ones that are not dropped, and those that are added; with "ALL" added, all except the
+// dropped ones; with "ALL" dropped, only the added ones. Throws Failure for an unknown name.
 [[nodiscard]] CapabilitySet granted_capabilities(const std::vector<std::string>& add,
                                                  const std::vector<std::string>& drop);
 
@@ -28,10 +28,10 @@ struct CapabilityOptions {
   std::vector<std::string> drop_;
 };
 
-// In the child, when the container is built: it becomes the user of --user, and keeps of its
-// capabilities, from the execve(2) on, only what is granted. Root of the container, as with docker
-// run, gets these; another user gets none, and set-user-ID programs give them none. Until the
-// execve(2), with --no-new-privs=false, it keeps CAP_SYS_ADMIN, which seccomp(2) needs then.
+// In the child, with the container built: becomes the user of --user, and from the execve(2) on
+// keeps only the granted capabilities. As with docker run, root of the container gets these;
+// another user gets none, and does not gain any by set-user-ID programs. With --no-new-privs=false
+// the child keeps CAP_SYS_ADMIN until the execve(2), because seccomp(2) then needs it.
 void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids);
 
 }  // namespace box

@@ -55,8 +55,8 @@ constexpr const char* kNames[] = {"CHOWN",
                                   "CHECKPOINT_RESTORE"};
 static_assert(std::size(kNames) == CAP_LAST_CAP + 1);
 
-// What Docker grants, and why root of a container misses it otherwise. Each counts for the
-// container's own files, processes and namespaces only: those of its user namespace.
+// The capabilities that Docker grants, and what root of a container needs them for. Each applies
+// only to the container's own files, processes and namespaces: those of its user namespace.
 // https://github.com/moby/moby/blob/master/oci/caps/defaults.go
 constexpr int kDefault[] = {
     CAP_CHOWN,             // package managers give files their owners
@@ -68,9 +68,9 @@ constexpr int kDefault[] = {
     CAP_SETUID,            // their group, and their user
     CAP_SETPCAP,           // programs that give up capabilities of their own
     CAP_NET_BIND_SERVICE,  // ports below 1024
-    CAP_NET_RAW,           // ping; it also forges packets: the first to --cap-drop
+    CAP_NET_RAW,           // ping; it also allows forging packets, so drop it first
     CAP_SYS_CHROOT,        // sshd and others that lock themselves in; after pivot_root harmless
-    CAP_MKNOD,             // FIFOs need none; for devices the kernel wants more than this
+    CAP_MKNOD,             // FIFOs need none, and devices need more than this
     CAP_AUDIT_WRITE,       // login and sshd write to the audit log
     CAP_SETFCAP,           // package managers give programs file capabilities
 };

@@ -1,4 +1,4 @@
-// The capabilities by name, and those that a container gets.
+// The names of the capabilities, and the default ones of a container.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ using CapabilitySet = std::uint64_t;  // bit n is capability n of <linux/capabil
   return (set & bit_of(capability)) != 0;
 }
 
-// With or without "CAP_", in any case. Nothing if there is none of this name.
+// With or without "CAP_", in upper or lower case. Returns nullopt if there is no such capability.
 [[nodiscard]] std::optional<int> capability_called(const std::string& name);
 
 // "CHOWN, KILL": without "CAP_", as docker run writes them.
@@ -28,7 +28,7 @@ using CapabilitySet = std::uint64_t;  // bit n is capability n of <linux/capabil
 // What a container has unless --cap-add and --cap-drop say otherwise: Docker's fourteen.
 [[nodiscard]] CapabilitySet default_capabilities();
 
-// The name that is meant by `name`, which is none: "" if none is near.
+// Returns the capability name that is most similar to the unknown `name`, or "" if none is similar.
 [[nodiscard]] std::string nearest_capability(const std::string& name);
 
 }  // namespace box

@@ -63,12 +63,13 @@ std::string name_of_process(pid_t process) {
 }
 
 void report_and_deny(int listener, const BpfProgram& program) {
-  // The kernel's structures may grow beyond those that we were compiled with.
+  // The kernel's structures may be larger than those that we were compiled with.
   struct {
     seccomp_notif call;
     char more[128];
   } request = {};
-  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == -1) return;  // it was killed meanwhile
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == -1)
+    return;  // it was killed in the meantime
   const auto error = static_cast<int>(evaluate(program, request.call.data) & SECCOMP_RET_DATA);
   trace(fmt::format("{}() = {}, called by {}", name_of_call(request.call.data),
                     strerrorname_np(error), name_of_process(static_cast<pid_t>(request.call.pid))));
@@ -100,7 +101,8 @@ DeniedCalls::DeniedCalls(const BpfProgram& program) {
   reporter_ = check_quietly(fork(), "fork()");
   if (reporter_ != 0) return;
 
-  // Ctrl-C is for the command: what it denies until it ends is still to be told.
+  // Ctrl-C is meant for the command, and calls that are denied until it ends must still be
+  // reported.
   sigset_t all;
   sigfillset(&all);
   (void)sigprocmask(SIG_SETMASK, &all, nullptr);

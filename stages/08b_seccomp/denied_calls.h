@@ -1,4 +1,4 @@
-// Tells which system calls the filter denies, so that one sees why a program fails.
+// Reports which system calls the filter denies, so that a user sees why a program fails.
 #pragma once
 
 #include <sys/types.h>
@@ -9,9 +9,9 @@
 namespace box {
 
 // With --verbose: a reporter, a process beside the parent, to which the kernel sends each call that
-// `program` denies with an errno, see seccomp_unotify(2). It writes a line, and lets the call fail
-// with that errno. More it cannot do: it never lets a call pass, and if it dies, they fail with
-// ENOSYS. It ends with this object, or with the parent. Without --verbose there is none.
+// `program` denies with an errno, see seccomp_unotify(2). The reporter writes a line, and lets the
+// call fail with that errno. It never lets a call pass, and if it dies, such calls fail with
+// ENOSYS. It ends with this object, or with the parent. Without --verbose there is no reporter.
 class DeniedCalls {
  public:
   explicit DeniedCalls(const BpfProgram& program);
@@ -21,9 +21,9 @@ class DeniedCalls {
 
   [[nodiscard]] bool are_reported() const { return reporter_ > 0; }
 
-  // In the child: gives the filter's listener to the reporter.
+  // In the child: passes the filter's listener to the reporter.
   void send_to_reporter(int listener) const;
-  // What the child needs for that; -1 if they are not reported.
+  // The descriptor that the child needs for that; -1 if denied calls are not reported.
   [[nodiscard]] int descriptor() const { return socket_.get(); }
 
  private:
@@ -31,8 +31,8 @@ class DeniedCalls {
   pid_t reporter_ = -1;
 };
 
-// `program`, but instead of an errno it answers: ask the listener. What says ENOSYS still does: as
-// if the kernel had no such call, which is nothing to tell.
+// Returns `program`, changed so that it asks the listener instead of returning an errno. ENOSYS
+// stays: it means that the kernel has no such call, which is not worth reporting.
 [[nodiscard]] BpfProgram with_listener(BpfProgram program);
 
 }  // namespace box

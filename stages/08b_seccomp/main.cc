@@ -1,4 +1,4 @@
-// Stage 08b: root inside has few rights, and few of the kernel's system calls.
+// Stage 08b: root inside keeps few capabilities, and may make fewer system calls.
 //
 //   bazel run //stages/08b_seccomp -- /bin/sh
 

@@ -26,7 +26,7 @@ namespace {
 using Json = nlohmann::json;
 
 #if defined(__x86_64__)
-constexpr const char* kGoArch = "amd64";  // as profiles call this machine in "arches"
+constexpr const char* kGoArch = "amd64";  // this machine's name in a profile's "arches"
 #elif defined(__aarch64__)
 constexpr const char* kGoArch = "arm64";
 #else
@@ -37,7 +37,7 @@ constexpr std::uint32_t kX32Bit = 0x40000000;  // of the numbers of x32 calls, _
 
 // --- Reading ----------------------------------------------------------------------------------
 
-// A value of the profile and where it is, for messages: "syscalls[3].action".
+// A value of the profile and its path in it, for messages: "syscalls[3].action".
 class Node {
  public:
   Node(const Json& value, std::string path) : value_(&value), path_(std::move(path)) {}
@@ -46,7 +46,7 @@ class Node {
     throw Failure(path_.empty() ? why : path_ + ": " + why);
   }
 
-  // Go writes null for what is not there.
+  // Go writes null for a missing value.
   [[nodiscard]] bool is_there() const { return !value_->is_null(); }
 
   [[nodiscard]] Node at(const std::string& key) const {
@@ -55,7 +55,7 @@ class Node {
     return {found == value_->end() ? kNothing : *found, path_.empty() ? key : path_ + "." + key};
   }
 
-  // Refuses what is no object, and keys that we do not know: they may mean a restriction.
+  // Refuses values that are not objects, and unknown keys, because they may mean a restriction.
   const Node& only_with(std::initializer_list<const char*> keys) const {
     if (!value_->is_object()) refuse("must be an object");
     for (const auto& [key, value] : value_->items()) {
@@ -140,7 +140,7 @@ scmp_arg_cmp read_condition(const Node& node) {
   return condition;
 }
 
-// 0: libseccomp does not know it.
+// 0 if libseccomp does not know it.
 std::uint32_t find_architecture(const Node& node) {
   std::string name = node.text();
   if (name.rfind("SCMP_ARCH_", 0) != 0) node.refuse("unknown architecture " + name);
@@ -156,7 +156,7 @@ std::uint32_t read_architecture(const Node& node) {
   return architecture;
 }
 
-// The architectures whose calls the profile is about.
+// The architectures that the profile applies to.
 std::vector<std::uint32_t> read_architectures(const Node& profile) {
   const std::uint32_t native = seccomp_arch_native();
   std::vector<std::uint32_t> listed;
@@ -165,7 +165,7 @@ std::vector<std::uint32_t> read_architectures(const Node& profile) {
   }
   for (const Node& node : profile.at("archMap").items()) {
     node.only_with({"architecture", "subArchitectures"});
-    // What is said of other machines does not matter here, nor whether libseccomp knows them.
+    // Entries for other machines do not matter here, even if libseccomp does not know them.
     if (find_architecture(node.at("architecture")) != native) continue;
     listed.push_back(native);
     for (const Node& sub : node.at("subArchitectures").items()) {
@@ -233,7 +233,7 @@ std::vector<Node> names_in(const Node& rule) {
 
 // --- Compiling --------------------------------------------------------------------------------
 
-// libseccomp answers a negative errno.
+// libseccomp returns a negative errno.
 int check_seccomp(int result, const Node& place) {
   if (result < 0) place.refuse(std::string("libseccomp: ") + strerrordesc_np(-result));
   return result;
@@ -250,11 +250,12 @@ class Compiler {
     if (filter_ == nullptr) throw Failure("seccomp_init()");
     check_seccomp(seccomp_attr_set(filter_.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
                   profile);
-    // A binary tree instead of a list: the kernel, too, runs it for each call number as it loads.
+    // A binary tree instead of a list, because the kernel, too, runs the filter for each call
+    // number when it loads it.
     check_seccomp(seccomp_attr_set(filter_.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2), profile);
     for (const std::uint32_t architecture : architectures_) {
       const int result = seccomp_arch_add(filter_.get(), architecture);
-      if (result != -EEXIST) check_seccomp(result, profile);  // the native one is there
+      if (result != -EEXIST) check_seccomp(result, profile);  // the native one is there already
     }
     for (const Node& rule : profile.at("syscalls").items()) {
       rule.only_with({"names", "name", "action", "errnoRet", "errno", "args", "comment", "includes",
@@ -280,7 +281,7 @@ class Compiler {
       const std::string text = name.text();
       const int number = seccomp_syscall_resolve_name(text.c_str());
       if (number == __NR_SCMP_ERROR) {
-        // It may be newer than our libseccomp: then it is refused as all new ones are.
+        // The call may be newer than our libseccomp: then it is denied like all new ones.
         if (action != SCMP_ACT_ALLOW && !says_newest()) name.refuse("unknown system call " + text);
         continue;
       }
@@ -294,7 +295,7 @@ class Compiler {
     const auto add_rule = [&](const scmp_arg_cmp* first, std::size_t count) {
       const int result = seccomp_rule_add_array(filter_.get(), action, number,
                                                 static_cast<unsigned>(count), first);
-      // What another rule says already, or is about a call that this machine does not have.
+      // The same as another rule, or about a call that this machine does not have.
       if (result != -EEXIST && result != -EDOM) check_seccomp(result, name);
     };
     if (share_an_argument(conditions)) {
@@ -315,7 +316,7 @@ class Compiler {
 
   [[nodiscard]] bool says_newest() const { return profile_.at("newestSyscall").is_there(); }
 
-  // The number of the newest call that the profile knows, or -1 if it does not matter.
+  // Returns the number of the newest call that the profile names, or -1 if it does not matter.
   [[nodiscard]] int newest(std::uint32_t architecture) const {
     const auto number = [architecture](const std::string& name) {
       return seccomp_syscall_resolve_name_arch(architecture, name.c_str());
@@ -331,7 +332,7 @@ class Compiler {
     return newest;
   }
 
-  // The beginning of the program, for what libseccomp has no rule: all numbers of a range.
+  // The beginning of the program, for which libseccomp has no kind of rule: all numbers of a range.
   [[nodiscard]] BpfProgram missing_calls() const {
     BpfProgram program;
     for (const std::uint32_t architecture : architectures_) {
@@ -349,8 +350,8 @@ class Compiler {
     return program;
   }
 
-  // The numbers that are newer than the profile, and those that are no call's. Numbers of x32 are
-  // left to the part that follows: there they kill.
+  // The numbers that are newer than the profile, and those that belong to no call. Numbers of x32
+  // are left to the part that follows, which kills the process.
   [[nodiscard]] std::vector<std::pair<std::uint32_t, std::uint32_t>> missing_numbers(
       std::uint32_t architecture) const {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> ranges;
@@ -403,11 +404,10 @@ BpfProgram compile_profile(const std::string& json, CapabilitySet granted) {
   const Json value = parse(json);
   const Node profile(value, "");
   // Podman writes the name of each number in errnoRet beside it.
-  profile.only_with(
-      {"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures", "syscalls",
-       "comment", "newestSyscall", "flags",
-       // For a supervisor, see SCMP_ACT_NOTIFY, which is refused: then it has no task.
-       "listenerPath", "listenerMetadata"});
+  profile.only_with({"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures",
+                     "syscalls", "comment", "newestSyscall", "flags",
+                     // For a supervisor, which is not needed because SCMP_ACT_NOTIFY is refused.
+                     "listenerPath", "listenerMetadata"});
   return Compiler(profile, granted).program();
 }
 
@@ -423,7 +423,7 @@ unsigned flags_of_profile(const std::string& json) {
     } else if (name != "SECCOMP_FILTER_FLAG_TSYNC" &&
                name != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
       node.refuse("unknown flag " + name);
-    }  // these two are about other threads and about a supervisor: there are none
+    }  // these two concern other threads and a supervisor, which do not exist here
   }
   return flags;
 }
@@ -432,7 +432,7 @@ std::string compiler_of_profiles() {
   const scmp_version* version = seccomp_version();
   utsname name = {};
   check_quietly(uname(&name), "uname()");
-  struct stat program = {};  // another build may compile differently
+  struct stat program = {};  // another build may compile profiles differently
   check_quietly(stat("/proc/self/exe", &program), "stat(/proc/self/exe)");
   return fmt::format("libseccomp {}.{}.{}, Linux {}, program {} {}.{}", version->major,
                      version->minor, version->micro, name.release, program.st_size,

@@ -9,23 +9,24 @@
 namespace box {
 
 // Compiles the text of a profile, with libseccomp, for this machine and a container that has the
-// capabilities `granted`: profiles have rules for those who have or lack one. Takes milliseconds.
+// capabilities `granted`: profiles have rules that depend on a capability. Takes milliseconds.
 //
-// As runc does, whatever the profile: a call of an architecture that it does not name kills the
-// process; calls that are newer than the newest that it names return ENOSYS, as on a kernel without
-// them, so that programs do without. Our own key "newestSyscall" names that one where the rules do
-// not; with it, so do the numbers below that are no call's, since the kernel may have given them to
-// one after libseccomp's list was made. Docker ignores that key.
+// For every profile, as in runc, a call of an architecture that the profile does not name kills the
+// process; calls that are newer than the newest one that the profile names return ENOSYS, as on a
+// kernel without them, so that programs fall back. Our own key "newestSyscall" names that newest
+// call if the rules do not; with it, lower numbers that libseccomp does not know return ENOSYS,
+// too, because the kernel may have assigned them after libseccomp's list was made. Docker ignores
+// that key.
 //
-// Throws Failure, with the place, for a profile that does not parse or asks for what cannot be
-// done: nothing that it says is left out silently, but for permissions of calls that nobody knows.
+// Throws Failure, with the place, for a profile that does not parse or that asks for something
+// unsupported: no part of it is ignored silently, except permissions for unknown calls.
 [[nodiscard]] BpfProgram compile_profile(const std::string& json, CapabilitySet granted);
 
-// The profile's "flags" for seccomp(2): SECCOMP_FILTER_FLAG_*. Throws Failure for one that is
-// unknown.
+// Returns the profile's "flags" for seccomp(2): SECCOMP_FILTER_FLAG_*. Throws Failure for an
+// unknown one.
 [[nodiscard]] unsigned flags_of_profile(const std::string& json);
 
-// What the result depends on, besides: to know whether it is still good.
+// The versions that the result also depends on, to decide whether a cached result is still valid.
 [[nodiscard]] std::string compiler_of_profiles();
 
 }  // namespace box

@@ -51,8 +51,8 @@ void write_all(const std::string& path, const void* bytes, std::size_t size) {
   if (!file.flush()) throw Failure(EIO, "write(" + path + ")");
 }
 
-// compile_profile(), done once for each profile: a program as long as Docker's takes libseccomp
-// longer than all else that a container needs.
+// compile_profile(), once for each profile: for a profile as long as Docker's, libseccomp needs
+// more time than the whole rest of a container's start.
 BpfProgram compile_once(const std::string& json, CapabilitySet granted) {
   const std::string key =
       fmt::format("{}, capabilities {:#x}\n{}", compiler_of_profiles(), granted, json);
@@ -65,12 +65,13 @@ BpfProgram compile_once(const std::string& json, CapabilitySet granted) {
       write_all(partial + "/program", program.data(), program.size() * sizeof(sock_filter));
       write_all(partial + "/profile", key.data(), key.size());
     });
-    // The hash is no secret, and another profile may have been made to have the same.
+    // The hash is not secret, so another profile may have been crafted to have the same one.
     if (program.empty() && read_all<std::string>(folder + "/profile") == key) {
       program = read_all<BpfProgram>(folder + "/program");
     }
   } catch (const Failure&) {
-    program.clear();  // no place for a cache; or the profile is bad, which is told again below
+    program.clear();  // there is no place for a cache; or the profile is invalid, which is reported
+                      // below
   }
   return is_whole(program) ? program : compile_profile(json, granted);
 }
@@ -100,7 +101,7 @@ bool allows(const BpfProgram& program, int number) {
   return evaluate(program, call) == SECCOMP_RET_ALLOW;
 }
 
-// Whether there is a call of this machine's that kills, whatever its arguments.
+// Whether the filter kills some call of this machine's architecture whatever its arguments.
 bool kills_calls(const BpfProgram& program) {
   constexpr int kMostCalls = 1024;
   for (int number = 0; number < kMostCalls; ++number) {
@@ -142,7 +143,7 @@ SeccompFilter::SeccompFilter(const SeccompOptions& seccomp)
 void SeccompFilter::install() const {
   const BpfProgram& program = options_.program;
   if (program.empty()) return;
-  // The listener can be sent only when the filter is there: the filter must let it.
+  // The listener exists only after the filter is installed, so the filter must allow sending it.
   if (denied_.are_reported() && allows(program, SYS_sendmsg)) {
     denied_.send_to_reporter(
         load(with_listener(program), options_.flags | SECCOMP_FILTER_FLAG_NEW_LISTENER));

@@ -11,8 +11,8 @@
 
 namespace box {
 
-// --seccomp. The profile's rules follow `capabilities`: with --cap-add SYS_ADMIN the default
-// profile lets mount(2) pass.
+// --seccomp. The profile's rules depend on `capabilities`: with --cap-add SYS_ADMIN the default
+// profile allows mount(2).
 struct SeccompOptions {
   SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities);
 
@@ -25,22 +25,23 @@ struct SeccompOptions {
 
 class SeccompFilter {
  public:
-  // In the parent, before the child starts. With --verbose it will tell which calls are denied.
+  // In the parent, before the child starts. With --verbose it will report which calls are denied.
   explicit SeccompFilter(const SeccompOptions& seccomp);
 
-  // In the child, last: from here on it and all that it starts make the calls that the filter
-  // allows, for good. Whatever builds the container has to be done: capset(2), setresuid(2) and the
-  // like may well be denied. execve(2) is what remains. The parent, which forwards signals and
-  // cleans up, has no filter.
+  // In the child, last: from here on it and all its descendants can make only the calls that the
+  // filter allows. All calls that build the container must be done by now, because capset(2),
+  // setresuid(2) and others may be denied; only execve(2) remains. The parent, which forwards
+  // signals and cleans up, has no filter.
   //
-  // seccomp(2) wants no_new_privs, for else somebody could make single calls of a set-user-ID
-  // program fail; or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us either.
+  // seccomp(2) requires either no_new_privs, because otherwise a user could make single calls of a
+  // set-user-ID program fail, or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us
+  // one of the two.
   void install() const;
 
   // install(), for exec_command().
   [[nodiscard]] LastStep as_last_step() const;
 
-  // In the parent, when the container has ended: says so if the filter has killed the command,
+  // In the parent, after the container has ended: reports it if the filter has killed the command,
   // which would otherwise look like a crash. Returns `exit_status`.
   [[nodiscard]] int explain(int exit_status) const;
 

@@ -1,4 +1,4 @@
-// Runs while the stage is built: compiles the built-in profiles, so that no start has to.
+// Runs during the build of the stage: compiles the built-in profiles, so that no start has to.
 //
 //   write_builtin_profiles NAME FILE...: writes builtin_profiles.h to stdout
 

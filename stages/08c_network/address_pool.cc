@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kLinkPrefix = "hood";
 
-// The container's number if this is a link of a container, otherwise 0.
+// Returns the container's number if this is a link of a container, otherwise 0.
 int number_of(const Link& link) {
   for (int number = 1; number <= kMostContainers; ++number) {
     if (link.name == link_name(number)) {
@@ -26,7 +26,7 @@ std::string link_name(int number) { return kLinkPrefix + std::to_string(number);
 std::string address_of(int number) { return fmt::format("10.79.0.{}", number + 1); }
 
 std::string mac_address_of(int number) {
-  // The 2 in the first byte: administered locally, by us, see IEEE 802.
+  // The 2 in the first byte means "locally administered", see IEEE 802.
   return {'\x02', '\x4f', 10, 79, 0, static_cast<char>(number + 1)};
 }
 

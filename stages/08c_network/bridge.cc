@@ -36,7 +36,7 @@ std::string name_of(int link, const std::vector<Link>& links) {
   return "a route";
 }
 
-// The pool must be unused: packets to it would go to our bridge, and not to whom they are for.
+// The pool must be unused: otherwise packets for its present owner would go to our bridge.
 void check_that_the_pool_is_free(RouteSocket& host) {
   const in_addr_t pool = ntohl(inet_addr("10.79.0.0"));
   ifaddrs* all = nullptr;
@@ -49,7 +49,7 @@ void check_that_the_pool_is_free(RouteSocket& host) {
     if (network == pool >> (32 - kPrefixLength)) throw pool_is_in_use(one->ifa_name);
   }
   for (const Route& route : host.routes()) {
-    // Two routes to a half of all addresses each are a default route, as VPNs make it.
+    // Two routes that each cover half of all addresses are a default route, as VPNs make it.
     if (route.prefix_length <= 1) continue;
     const int common = 32 - std::min(route.prefix_length, kPrefixLength);
     if (route.destination >> common == pool >> common) {
@@ -58,7 +58,7 @@ void check_that_the_pool_is_free(RouteSocket& host) {
   }
 }
 
-// A link of this name that is somebody else's stays as it is.
+// A link of this name that we did not make stays as it is.
 void check_that_the_name_is_free(RouteSocket& host) {
   if (host.index_of(kBridge) == 0) return;
   throw Failure(
@@ -66,20 +66,20 @@ void check_that_the_name_is_free(RouteSocket& host) {
       fmt::format("rename it:  ip link set {} name NAME;  or {}", kBridge, kOtherNetwork));
 }
 
-// The bridge, still down. Its containers speak IPv4 alone: by IPv6 one of them could tell the host
-// that it is its router (CVE-2020-13401).
+// Makes the bridge, still down. Its containers use only IPv4: over IPv6 one of them could announce
+// itself to the host as a router (CVE-2020-13401).
 void make_bridge(RouteSocket& host) {
   check_that_the_name_is_free(host);
   check_that_the_pool_is_free(host);
   make_bridge_link(host, kBridge, mac_address_of(0));
   set_ipv6(kBridge, "disable_ipv6", "1");
   set_ipv6(kBridge, "accept_ra", "0");
-  set_ipv4(kBridge, "rp_filter", "1");  // no packet from a source that is elsewhere
+  set_ipv4(kBridge, "rp_filter", "1");  // drop packets whose source address belongs to another link
   set_ipv4(kBridge, "accept_redirects", "0");
   add_address(host, host.index_of(kBridge), address_of(0), kPrefixLength);
 }
 
-// Takes the first number that no link has. Both ends are down.
+// Uses the first number that no link has. Both ends are down.
 int connect_to_bridge(RouteSocket& host, int bridge, pid_t child) {
   for (int number = 1; number <= kMostContainers; ++number) {
     const int result = make_veth_pair(host, link_name(number), outer_mac_address_of(number), bridge,
@@ -93,7 +93,8 @@ int connect_to_bridge(RouteSocket& host, int bridge, pid_t child) {
                 "end a container; ip link show master " + std::string(kBridge) + " lists them");
 }
 
-// The end on the host. It has no address; without IPv6 it does not get one by itself either.
+// The end on the host. It has no IPv4 address, and with IPv6 off the kernel does not give it one
+// either.
 void set_up_outside(RouteSocket& host, const Container& container) {
   const std::string name = link_name(container.number);
   set_ipv6(name, "disable_ipv6", "1");
@@ -121,13 +122,14 @@ void write_hosts_file(const std::vector<Container>& containers) {
   const UniqueFd file(check_quietly(
       open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644), "open({})", path));
   check_quietly(fchmod(file.get(), 0644), "fchmod({})", path);  // whatever the umask
-  // In place: the containers have this file mounted, not its name. And never empty in between.
+  // Written in place, because the containers have mounted this file, not its name; and never empty
+  // in between.
   check_quietly(pwrite(file.get(), text.data(), text.size(), 0), "pwrite({})", path);
   check_quietly(ftruncate(file.get(), static_cast<off_t>(text.size())), "ftruncate({})", path);
 }
 
-// The containers at the bridge. A link without a name, while we have the lock, belongs to a start
-// that was killed before it could give it one: it is removed.
+// Returns the containers at the bridge. A link without a name, while we have the lock, belongs to a
+// start that was killed before it could name the link, so it is removed.
 std::vector<Container> containers_at_bridge(RouteSocket& host) {
   std::vector<Container> containers = containers_in(host.links());
   const auto is_nameless = [](const Container& container) { return container.name.empty(); };
@@ -144,7 +146,7 @@ std::vector<int> switched_on(const std::vector<Link>& links) {
   return bridge == nullptr ? std::vector<int>{} : read_switched_on(bridge->alias);
 }
 
-// In the bridge's alias: so it is known at the end, also if we are killed now.
+// Stored in the bridge's alias, so that the clean-up finds it even if we are killed now.
 void remember_switched_on(RouteSocket& host, int bridge, const std::vector<int>& numbers) {
   const std::string text = text_of_switched_on(numbers);
   if (text.size() > kLongestAlias) {
@@ -157,8 +159,8 @@ void remember_switched_on(RouteSocket& host, int bridge, const std::vector<int>&
   set_alias(host, bridge, text);
 }
 
-// Rules and names follow from the links: what a killed container has left is gone after this. Rules
-// first, switches last: nothing is ever forwarded without rules.
+// Rules and names are derived from the links, so this removes those that a killed container has
+// left. Rules first, switches last, so that no packet is ever forwarded without rules.
 void update_all(RouteSocket& host) {
   const std::vector<Container> containers = containers_at_bridge(host);
   write_hosts_file(containers);
@@ -172,7 +174,7 @@ void update_all(RouteSocket& host) {
   bring_up(host, bridge, kBridge);
 }
 
-// Makes each step though another has failed, and throws the first failure.
+// Takes each step even if an earlier one has failed, and throws the first failure.
 class Steps {
  public:
   void attempt(const std::function<void()>& step) {
@@ -190,7 +192,7 @@ class Steps {
   std::unique_ptr<Failure> first_;
 };
 
-// Switches first, rules last. A bridge of somebody else's is left alone.
+// Switches first, rules last. A bridge that we did not make is left alone.
 void remove_bridge(RouteSocket& host) {
   const std::vector<Link> links = host.links();
   const Link* bridge = find_bridge(links);
@@ -198,15 +200,15 @@ void remove_bridge(RouteSocket& host) {
   Steps steps;
   steps.attempt([&] { switch_forwarding_off(links, read_switched_on(bridge->alias)); });
   steps.attempt([&] { remove_link(host, bridge->index); });
-  // It goes up when its rules are loaded. If that is what has failed, so will this, with nothing
-  // lost.
+  // The bridge goes up after its rules are loaded. If loading them has failed, this fails, too, but
+  // does no harm.
   Steps unneeded;
   (bridge->is_up ? steps : unneeded).attempt([] { remove_ruleset(kernel_has_ipv6()); });
   steps.attempt([] { (void)unlink(shared_hosts_file().c_str()); });
   steps.finish();
 }
 
-// In the janitor. `link` is the number of the container's, or 0 if it has never got one.
+// In the janitor. `link` is the number of the container's link, or 0 if it never had one.
 void leave_bridge(int link) {
   BridgeLock lock(BridgeLock::For::kCleanUp);
   RouteSocket host;
@@ -220,7 +222,7 @@ void leave_bridge(int link) {
   steps.finish();
 }
 
-// What the janitor is noted: the container's link and its number.
+// The note for the janitor: the container's link and its number.
 std::string note_of(const Container& container) {
   return fmt::format("{} {}", container.link, container.number);
 }
@@ -243,7 +245,7 @@ class BridgeWork : public Janitor::Work {
     proxy_->serve_until(parent, address_of(container.number), container.link);
   }
   void clean_up(const std::string& note) override { leave_bridge(container_of(note).link); }
-  // In the parent: only the janitor is to have the sockets.
+  // In the parent: closes the sockets, because only the janitor may have them.
   void close_sockets() { proxy_.reset(); }
 
  private:
@@ -275,7 +277,7 @@ std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
   const BridgeLock lock(BridgeLock::For::kStart);
   RouteSocket host;
   if (containers_at_bridge(host).empty()) {
-    remove_bridge(host);  // what is there was left by a start that was killed, perhaps half done
+    remove_bridge(host);  // a start that was killed may have left the bridge unfinished
     make_bridge(host);
   }
   container.number = connect_to_bridge(host, host.index_of(kBridge), child);

@@ -16,13 +16,14 @@ namespace box {
 // Throws Failure, with a hint, if this caller or this host cannot have a bridge.
 void check_that_a_bridge_is_possible();
 
-// The file of hosts(5) that all containers at the bridge share: those that started earlier find in
-// it those that started later.
+// The hosts(5) file that all containers at the bridge share, so that those started earlier can
+// resolve the names of later ones.
 [[nodiscard]] std::string shared_hosts_file();
 
 // In the parent, while the child waits: connects the network namespace of `child` to the bridge,
-// under the name and with the ports of `container`, whose number it chooses. `sockets` are those of
-// reserve(). The janitor removes the container's link and, after the last container, all the rest.
+// with the name and the ports of `container`, and chooses its number. `sockets` are those of
+// reserve(). The janitor removes the container's link and, after the last container, everything
+// else.
 [[nodiscard]] std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
                                                    std::vector<UniqueFd> sockets);
 

@@ -18,7 +18,7 @@ namespace {
 constexpr int kPatience = 30;          // seconds
 constexpr long kInterval = 2'000'000;  // nanoseconds
 
-// Waits for a moment, or until one of the signals comes: then it throws.
+// Waits for a moment; throws Failure if one of the signals comes.
 void wait_a_moment(BridgeLock::For purpose) {
   const timespec moment = {0, kInterval};
   if (purpose == BridgeLock::For::kCleanUp) {
@@ -38,7 +38,7 @@ double now() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
-// flock(2) cannot be told how long to wait, and a signal that is blocked does not end it.
+// flock(2) has no time limit, and a signal that is blocked does not end it.
 void lock(const UniqueFd& file, const std::string& path, BridgeLock::For purpose) {
   for (const double end = now() + kPatience;;) {
     if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return;
@@ -83,8 +83,8 @@ BridgeLock::BridgeLock(For purpose) {
   path_ = std::string(kSharedFolder) + "/" + name;
   struct stat st = {};
   do {
-    // The last container removes the folder and the file: then what we have is not what others
-    // lock.
+    // The last container removes the directory and the file: then our lock is on another file than
+    // other processes'.
     const UniqueFd folder = open_shared_folder();
     file_ = UniqueFd(
         openat(folder.get(), name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -93,8 +93,8 @@ BridgeLock::BridgeLock(For purpose) {
     lock(file_, path_, purpose);
     check_quietly(fstat(file_.get(), &st), "fstat({})", path_);
   } while (st.st_nlink == 0);
-  // For nft to inherit, and with it the lock: if we are killed meanwhile, the janitor has to wait
-  // until the rules are loaded, or it would remove them too early.
+  // nft has to inherit the lock: if we are killed in the meantime, the janitor has to wait until
+  // the rules are loaded, or it would remove them too early.
   check_quietly(fcntl(file_.get(), F_SETFD, 0), "fcntl({})", path_);
 }
 

@@ -7,17 +7,17 @@
 
 namespace box {
 
-// A lock on a file that only root can open: nobody else can hold it. Each network namespace has a
-// bridge of its own, and so a file of its own.
+// A lock on a file that only root can open, so that no other user can hold it. Each network
+// namespace has a bridge of its own, and therefore a file of its own.
 class BridgeLock {
  public:
-  // Waits until it is free, but not for ever: throws Failure then. A start is also given up if
-  // SIGINT, SIGTERM or SIGHUP come, which are blocked since the child was started; a clean-up is
+  // Waits until the lock is free, and throws Failure after a time limit. A start also gives up at
+  // SIGINT, SIGTERM or SIGHUP, which have been blocked since the child was started; a clean-up does
   // not.
   enum class For { kStart, kCleanUp };
   explicit BridgeLock(For purpose);
 
-  // With the lock, when nothing is left of the bridge: removes the file.
+  // To be called with the lock, when nothing is left of the bridge: removes the file.
   void remove_file();
 
  private:
@@ -25,12 +25,12 @@ class BridgeLock {
   UniqueFd file_;
 };
 
-// The folder of what the containers at the bridge share; made if it is missing. Only root can write
-// to it, everyone can read in it.
+// The directory of the files that the containers at the bridge share; made if it is missing. Only
+// root can write to it, every user can read it.
 [[nodiscard]] UniqueFd open_shared_folder();
 inline constexpr const char* kSharedFolder = "/run/containers-under-the-hood";
 
-// The number of our network namespace, which is part of the names in that folder.
+// The number of our network namespace, which is part of the file names in that directory.
 [[nodiscard]] std::string network_namespace_number();
 
 }  // namespace box

@@ -5,8 +5,8 @@
 
 namespace box {
 
-// The path of the program `name`, or "" if it is not installed. Looked for in PATH and in the
-// administrator's folders, which are not in everybody's: after su(1), not in root's either.
+// Returns the path of the program `name`, or "" if it is not installed. Searches PATH and the sbin
+// directories, which are not in every user's PATH, nor in root's after su(1).
 [[nodiscard]] std::string find_program(const std::string& name);
 
 }  // namespace box

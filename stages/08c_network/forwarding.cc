@@ -35,7 +35,8 @@ bool is_among(const std::vector<int>& numbers, int number) {
 
 void switch_forwarding(const std::string& link, const std::string& value) {
   const std::string path = ipv4_path(link, "forwarding");
-  if (access(path.c_str(), F_OK) == 0) write_file(path, value);  // otherwise it has gone since
+  if (access(path.c_str(), F_OK) == 0)
+    write_file(path, value);  // otherwise the link has been removed since
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ std::vector<int> links_to_switch_on(const std::vector<Link>& links,
   std::vector<int> numbers;
   if (all_forward()) return numbers;
   for (const Link& link : links) {
-    // A port of a bridge routes nothing: its bridge does. Nor does the loopback.
+    // A port of a bridge does not route, its bridge does. The loopback does not route either.
     if (link.master != 0 || link.name == "lo" || link.name == kBridge) continue;
     if (is_among(before, link.index) || !is_on(ipv4_path(link.name, "forwarding"))) {
       numbers.push_back(link.index);
@@ -62,7 +63,8 @@ void switch_forwarding_on(const std::vector<Link>& links, const std::vector<int>
 }
 
 void switch_forwarding_off(const std::vector<Link>& links, const std::vector<int>& numbers) {
-  if (all_forward()) return;  // somebody has switched it on for all since, and needs it
+  if (all_forward())
+    return;  // another program has switched it on for all links since, and needs it
   for (const Link& link : links) {
     if (is_among(numbers, link.index)) switch_forwarding(link.name, "0");
   }

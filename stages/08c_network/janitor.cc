@@ -18,7 +18,7 @@ namespace box {
 namespace {
 
 constexpr std::size_t kLongestNote = 256;
-constexpr char kStopped = 's';   // says the janitor, when its stop() is done
+constexpr char kStopped = 's';   // the janitor sends this after its stop()
 constexpr int kPatience = 2000;  // milliseconds
 constexpr const char* kNextStart = "the next container's start tries again";
 
@@ -36,8 +36,8 @@ void close_all_but(std::vector<int> kept) {
   (void)close_range(first, ~0U, 0);
 }
 
-// A program that reads our caller's output waits for its end, and must not wait for us. What we
-// have to complain about still goes to stderr. Where there is no /dev/null they stay closed.
+// A program that reads our caller's output waits for its end, and must not wait for the janitor.
+// Complaints still go to stderr. If there is no /dev/null, both stay closed.
 void let_go_of_input_and_output() {
   (void)close(STDIN_FILENO);
   (void)close(STDOUT_FILENO);
@@ -45,7 +45,7 @@ void let_go_of_input_and_output() {
   (void)open("/dev/null", O_WRONLY);
 }
 
-// A failure here stops nothing: what can still be done is done.
+// A failure must not stop the clean-up: the other steps are still taken.
 void attempt(const std::function<void()>& step) {
   try {
     step();
@@ -72,18 +72,19 @@ Janitor::Janitor(std::shared_ptr<Work> work) : work_(std::move(work)) {
   if (pid_ != 0) return;
 
   trace_as("janitor");
-  (void)setsid();  // out of the reach of the terminal's signals; a new process leads no group yet
+  (void)
+      setsid();  // out of reach of the terminal's signals; a new process does not lead a group yet
   run(parent.get());
 }
 
 void Janitor::run(int parent) {
-  // Above all our parent's end of the socket, or we would never see it end; and published ports,
-  // locks and pipes, which have to end with our parent.
+  // Most of all our parent's end of the socket, or we would never see end-of-file; and published
+  // ports, locks and pipes, which have to be released when our parent ends.
   std::vector<int> needed = work_->descriptors();
   needed.push_back(parent);
   close_all_but(needed);
   let_go_of_input_and_output();
-  (void)!chdir("/");  // the caller's directory may be on a disk that is to be unmounted
+  (void)!chdir("/");  // the caller's directory may be on a disk that someone wants to unmount
 
   std::string note;
   attempt([&] {
@@ -105,8 +106,8 @@ void Janitor::run(int parent) {
 
 Janitor::~Janitor() {
   (void)shutdown(socket_.get(), SHUT_WR);
-  // If it says nothing, as it has been stopped by a signal, it is no use to wait for ever. If it
-  // has been killed, the kernel has closed its end.
+  // If the janitor was stopped by a signal, it sends nothing, so we do not wait without a limit. If
+  // it was killed, the kernel has closed its end.
   pollfd event = {socket_.get(), POLLIN, 0};
   if (TEMP_FAILURE_RETRY(poll(&event, 1, kPatience)) != 1) return;
   char said = 0;

@@ -25,7 +25,7 @@ ifinfomsg link_header(int index, unsigned flags) {
   return header;
 }
 
-// What follows "peer": a link of its own, with a header and attributes.
+// The part after "peer": a link of its own, with a header and attributes.
 void add_peer(NetlinkMessage& message, const std::string& address, pid_t child) {
   const ifinfomsg header = {};
   message.append(&header, sizeof header);
@@ -83,7 +83,7 @@ void turn_hairpin_on(RouteSocket& socket, int link) {
 void remove_link(RouteSocket& socket, int link) {
   NetlinkMessage message(RTM_DELLINK, 0, link_header(link, 0));
   const int result = socket.ask(message);
-  if (result == -1 && errno == ENODEV) return;  // it has gone with the container's namespace
+  if (result == -1 && errno == ENODEV) return;  // it was removed with the container's namespace
   check(result, "rtnetlink(DELLINK {})", link);
 }
 

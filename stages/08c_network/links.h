@@ -15,8 +15,8 @@ void make_bridge_link(RouteSocket& socket, const std::string& name, const std::s
 
 // ip link add NAME address ADDRESS master BRIDGE type veth peer name eth0 address PEER netns CHILD
 //
-// The other end is born in the container, and with its namespace both go. Both are still down.
-// Returns -1, with EEXIST in errno, if there is a link NAME.
+// The other end is created in the container, and both are removed with its namespace. Both are
+// still down. Returns -1, with EEXIST in errno, if there is a link NAME.
 [[nodiscard]] int make_veth_pair(RouteSocket& socket, const std::string& name,
                                  const std::string& address, int bridge,
                                  const std::string& peer_address, pid_t child);
@@ -29,13 +29,13 @@ void set_alias(RouteSocket& socket, int link, const std::string& text);
 
 // ip link set LINK type bridge_slave hairpin on
 //
-// Where net.bridge.bridge-nf-call-iptables is on, the bridge itself applies the rules. What they
-// send back to the container from which it came, its own published port, then has to leave by the
-// link by which it came in.
+// If net.bridge.bridge-nf-call-iptables is on, the bridge itself applies the rules. A packet that
+// they send back to the container that it came from, for that container's own published port, then
+// has to leave by the link by which it came in.
 void turn_hairpin_on(RouteSocket& socket, int link);
 
-// ip link delete LINK, by its number: its name may be another link's by now. That it has gone by
-// itself is no error.
+// ip link delete LINK, by its number, because another link may have its name by now. It is not an
+// error if the link does not exist any more.
 void remove_link(RouteSocket& socket, int link);
 
 // ip address add ADDRESS/LENGTH dev LINK

@@ -15,16 +15,16 @@
 namespace box {
 namespace {
 
-// What one recv(2) of a dump can hold, see "netlink_dump" in net/netlink/af_netlink.c.
+// The most that one recv(2) of a dump returns, see "netlink_dump" in net/netlink/af_netlink.c.
 constexpr std::size_t kLargestAnswer = 32 * 1024;
 
-// Lists that change while they are read are read again; one that always does is no list.
+// A list that changes while it is read is read again, up to this many times.
 constexpr int kMostAttempts = 100;
 
 using ReadAttribute = std::function<void(int type, const char* data, std::size_t size)>;
 
 void read_attributes(const rtattr* attribute, std::size_t size, const ReadAttribute& read) {
-  auto left = static_cast<long>(size);  // RTA_NEXT makes it negative where the padding is missing
+  auto left = static_cast<long>(size);  // RTA_NEXT makes it negative if the padding is missing
   for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
     read(attribute->rta_type & NLA_TYPE_MASK, static_cast<const char*>(RTA_DATA(attribute)),
          RTA_PAYLOAD(attribute));
@@ -39,10 +39,10 @@ Value value_at(const char* data, std::size_t size) {
   return value;
 }
 
-// Up to the 0, which the kernel does not promise for every attribute.
+// Up to the 0, which the kernel does not guarantee for every attribute.
 std::string text_at(const char* data, std::size_t size) { return {data, strnlen(data, size)}; }
 
-// Whether the header of the message's kind is there.
+// Whether the message is long enough for the header of its kind.
 template <typename Header>
 bool holds(const nlmsghdr* message) {
   return message->nlmsg_len >= NLMSG_LENGTH(sizeof(Header));
@@ -129,7 +129,7 @@ int RouteSocket::ask(NetlinkMessage& message) {
   check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
   alignas(nlmsghdr) char answer[kLargestAnswer];
   check_quietly(TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)");
-  // NLM_F_ACK: the answer is an nlmsgerr, with 0 for "done", see netlink(7).
+  // NLM_F_ACK: the kernel replies with an nlmsgerr, with 0 for "done", see netlink(7).
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer);
   const int error = -static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
   errno = error;
@@ -142,7 +142,7 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     again();
     check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
-    bool interrupted = false;  // the list has changed meanwhile: some of it may be missing
+    bool interrupted = false;  // the list has changed in the meantime: some of it may be missing
     bool done = false;
     while (!done) {
       alignas(nlmsghdr) char answer[kLargestAnswer];
@@ -209,7 +209,7 @@ void in_network_of(pid_t pid, const std::function<void()>& body) {
   try {
     body();
   } catch (...) {
-    (void)setns(ours.get(), CLONE_NEWNET);  // the first failure is the one to be told
+    (void)setns(ours.get(), CLONE_NEWNET);  // the first failure is the one to report
     throw;
   }
   check(setns(ours.get(), CLONE_NEWNET), "setns(our own network namespace)");

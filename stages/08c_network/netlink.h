@@ -1,4 +1,4 @@
-// rtnetlink(7): links, addresses and routes, as the kernel takes them.
+// rtnetlink(7): requests to the kernel about links, addresses and routes.
 //
 // ip(8) sends these same messages; `strace ip link add ...` shows them.
 #pragma once
@@ -30,13 +30,13 @@ class NetlinkMessage {
   }
 
   void add(std::uint16_t type, const std::string& text);  // with the 0 at its end
-  void add(std::uint16_t type, std::uint32_t value);      // in the host's order, or as it is
+  void add(std::uint16_t type, std::uint32_t value);      // in host byte order, or as it is
   void add_bytes(std::uint16_t type, const std::string& bytes);
-  // An attribute that holds what `fill` adds.
+  // An attribute that contains what `fill` adds.
   void nest(std::uint16_t type, const std::function<void()>& fill);
   void append(const void* data, std::size_t size);  // padded to four bytes
 
-  // The whole message, with its length filled in.
+  // Returns the whole message, with its length filled in.
   [[nodiscard]] const std::string& finish();
 
  private:
@@ -53,24 +53,25 @@ struct Link {
   bool is_up = false;
 };
 
-// An IPv4 route of any table but "local", which holds the host's own addresses.
+// An IPv4 route of any table except "local", which contains the host's own addresses.
 struct Route {
   std::uint32_t destination = 0;  // in the host's order
   int prefix_length = 0;          // 0: a default route
-  int link = 0;                   // by which it leaves, or 0
+  int link = 0;                   // the link by which packets leave, or 0
 };
 
-// What a message of type RTM_NEWLINK or RTM_NEWROUTE says; what it does not say is as above.
+// Parses a message of type RTM_NEWLINK or RTM_NEWROUTE; members that it does not contain have the
+// defaults above.
 [[nodiscard]] Link read_link(const nlmsghdr* message);
 [[nodiscard]] Route read_route(const nlmsghdr* message);
 
-// A socket to the kernel's routing subsystem. It belongs for good to the network namespace in which
-// it was made, whatever namespace its process is in, see network_namespaces(7).
+// A socket to the kernel's routing subsystem. It always belongs to the network namespace in which
+// it was made, whatever namespace its process enters later, see network_namespaces(7).
 class RouteSocket {
  public:
   RouteSocket();
 
-  // Sends the request and reads the kernel's answer: 0, or -1 and errno, for check().
+  // Sends the request, reads the kernel's reply and returns 0, or -1 and errno, for check().
   [[nodiscard]] int ask(NetlinkMessage& message);
 
   [[nodiscard]] std::vector<Link> links();
@@ -79,8 +80,8 @@ class RouteSocket {
   [[nodiscard]] int index_of(const std::string& name);
 
  private:
-  // Calls `read` for each message of the answer to `request`. `again` is called first, and once
-  // more whenever the kernel's list has changed in the middle.
+  // Calls `read` for each message of the reply to `request`. `again` is called first, and again
+  // whenever the kernel's list has changed during the reading.
   void dump(NetlinkMessage& request, const std::function<void()>& again,
             const std::function<void(const nlmsghdr*)>& read);
 

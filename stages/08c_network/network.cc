@@ -51,7 +51,7 @@ NetworkKind parse_kind(const std::string& text) {
   throw Failure("unknown network; choose none, host, bridge, pasta or slirp4netns");
 }
 
-// What publishes a port for this caller.
+// The kind of network that can publish a port for this caller.
 NetworkKind kind_that_publishes() {
   if (geteuid() == 0) return NetworkKind::kBridge;
   return parse_kind(helper_that_works());
@@ -68,7 +68,7 @@ void add_ports(std::vector<PublishedPort>& ports, const std::vector<PublishedPor
   }
 }
 
-// What other containers can look up, and what is written into their /etc/hosts.
+// Other containers look this name up, and it is written to their /etc/hosts.
 void check_that_it_is_a_name(const std::string& name) {
   const bool good = std::all_of(name.begin(), name.end(), [](unsigned char letter) {
     return std::isalnum(letter) != 0 || letter == '-' || letter == '_' || letter == '.';
@@ -97,7 +97,7 @@ void replace_file(const std::string& path, const std::string& text) {
   check_quietly(write(file.get(), text.data(), text.size()), "write({})", path);
 }
 
-// ip link set lo up: a new namespace's loopback is down, and even 127.0.0.1 then leads nowhere.
+// ip link set lo up: a new namespace's loopback is down, and then even 127.0.0.1 is unreachable.
 void bring_up_loopback() {
   const UniqueFd any(
       check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(AF_INET)"));
@@ -107,7 +107,7 @@ void bring_up_loopback() {
   check(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo, UP)");
 }
 
-// The last group that is mapped, by /proc/self/gid_map.
+// The last group that is mapped, from /proc/self/gid_map.
 std::uint32_t last_group(const HostMounts& host) {
   const UniqueFd file(openat(host.proc.get(), "self/gid_map", O_RDONLY | O_CLOEXEC));
   char text[4096] = {};
@@ -120,8 +120,8 @@ std::uint32_t last_group(const HostMounts& host) {
   return last;
 }
 
-// Switches of the new namespace, which are not those of the host. Where there are none, or they are
-// not for us to write, things stay as they are: they take nothing away from the container.
+// Settings of the new namespace, separate from the host's. If they do not exist, or we may not
+// write them, they keep their defaults, which do not weaken the container's isolation.
 void set(const HostMounts& host, const char* name, const std::string& value) {
   const std::string path = std::string("sys/net/ipv4/") + name;
   const UniqueFd file(openat(host.proc.get(), path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -205,7 +205,8 @@ Network::Network(const NetworkOptions& options) : options_(options), ports_(opti
     resolv_conf_ = resolv_conf_of_bridge();
     sockets_ = std::move(sockets);
   } else if (options.kind != NetworkKind::kNone && options.kind != NetworkKind::kHost) {
-    // The helpers take the ports themselves: that has only told in time if one is taken.
+    // The helpers bind the ports themselves; binding them here has only checked in time whether one
+    // is taken.
     resolv_conf_ = resolv_conf_of_helper(name_server_of(name_of(options.kind)));
   }
 }
@@ -242,7 +243,7 @@ HostMounts Network::take_from_host(MountOptions mounts, MountsByPath& shown) con
 void Network::set_up_inside(const HostMounts& host) const {
   if (options_.kind == NetworkKind::kHost) return;
   bring_up_loopback();
-  // As docker run does: all ports are the container's own, and ping(8) works for all its users.
+  // As with docker run, all ports are the container's own, and ping(8) works for all its users.
   set(host, "ip_unprivileged_port_start", "0");
   set(host, "ping_group_range", fmt::format("0 {}", last_group(host)));
   if (mkdir("/etc", 0755) == 0) {
@@ -251,7 +252,8 @@ void Network::set_up_inside(const HostMounts& host) const {
     check(-1, "mkdir(/etc)");
   }
   if (access("/etc", W_OK) == -1 && errno == EACCES) {
-    // It belongs to an id that is not mapped: see capabilities(7), CAP_DAC_OVERRIDE does not help.
+    // It belongs to an id that is not mapped, and for such files CAP_DAC_OVERRIDE does not help,
+    // see capabilities(7).
     if (options_.kind != NetworkKind::kNone) {
       warn(
           "/etc of this root belongs to an id that is not mapped, so its resolv.conf stays as it"

@@ -18,8 +18,8 @@ namespace box {
 
 enum class NetworkKind { kNone, kHost, kBridge, kPasta, kSlirp4netns };
 
-// --network and -p/--publish. When the command line has been read, and nothing has been made yet,
-// throws Failure if what the network needs is missing.
+// --network and -p/--publish. After the command line has been read, and before anything is made,
+// throws Failure if something that the network needs is missing.
 struct NetworkOptions {
   NetworkOptions(CommandLine& line, const NamespaceOptions& namespaces);
 
@@ -38,14 +38,14 @@ struct NetworkOptions {
 // connect() has made.
 class Network {
  public:
-  // In the parent, before there is a child: takes the ports. Throws Failure if one is taken.
+  // In the parent, before there is a child: reserves the ports. Throws Failure if one is taken.
   explicit Network(const NetworkOptions& options);
 
   // CLONE_NEWNET, or 0 with --network host.
   [[nodiscard]] std::uint64_t namespaces() const;
 
   // In the child: take_from_host() of stage 06, but with a /sys that shows the container's links,
-  // and with those files of /etc that the host has for the container.
+  // and with the files of /etc that the host provides for the container.
   [[nodiscard]] HostMounts take_from_host(MountOptions mounts, MountsByPath& shown) const;
 
   // In the child, in its root, as root: lo, the namespace's settings, /etc/hosts and
@@ -57,9 +57,9 @@ class Network {
 
  private:
   const NetworkOptions& options_;
-  std::vector<PublishedPort> ports_;  // none is left to be chosen
-  std::vector<UniqueFd> sockets_;     // those that have the ports
-  std::string hosts_file_;            // of the host, that all containers at the bridge share
+  std::vector<PublishedPort> ports_;  // with every port chosen
+  std::vector<UniqueFd> sockets_;     // the sockets that reserve the ports
+  std::string hosts_file_;            // of the host; all containers at the bridge share it
   std::string resolv_conf_;
   std::unique_ptr<Janitor> janitor_;
 };

@@ -17,8 +17,8 @@ namespace {
 
 constexpr const char* kTable = "containers_under_the_hood";
 
-// The elements of a map from the host's ports, of one of its addresses or of all, to the
-// containers' addresses and ports. What comes to 127.0.0.1 is for the PortProxy.
+// The elements of a map from the host's ports, on one of its addresses or on all, to the
+// containers' addresses and ports. Packets for 127.0.0.1 are left to the PortProxy.
 std::string elements(const std::vector<Container>& containers, bool udp, bool with_address) {
   std::vector<std::string> all;
   for (const Container& container : containers) {
@@ -32,7 +32,8 @@ std::string elements(const std::vector<Container>& containers, bool udp, bool wi
   return all.empty() ? "" : fmt::format("elements = {{ {} }}", fmt::join(all, ", "));
 }
 
-// Who else forwards is none of our business: what Docker publishes, too, has been through a dnat.
+// We must not restrict what other programs forward: packets for ports that Docker publishes have
+// also been through a dnat.
 std::string nothing_else(const std::vector<int>& switched_on) {
   if (switched_on.empty()) return "";
   return fmt::format(
@@ -63,7 +64,7 @@ std::string hint_for_nft() {
   return netfilter.get() == -1 ? "this kernel has no nf_tables:  sudo modprobe nf_tables" : "";
 }
 
-// By a file, as a list of ports can be longer than a word of a command line may be.
+// In a file, because a list of ports can be longer than a command-line argument may be.
 void run_nft(const std::string& text) {
   const UniqueFd file(
       check_quietly(memfd_create("rules", 0), "memfd_create()"));  // nft inherits it
@@ -83,7 +84,7 @@ void run_nft(const std::string& text) {
 
 std::string ruleset(const std::vector<Container>& containers, const std::vector<int>& switched_on,
                     bool ipv6) {
-  // The first line makes the table, should there be none, so that the second can delete it.
+  // The first line makes the table if it does not exist, so that the second can delete it.
   constexpr const char* kText = R"(add table ip {table}
 delete table ip {table}
 table ip {table} {{

@@ -1,4 +1,4 @@
-// What the kernel does with the packets of the bridge: tables of our own in nftables(8).
+// Rules for the packets of the bridge: tables of our own in nftables(8).
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 
 namespace box {
 
-// The whole of our tables, which take the place of those that are there, in one transaction. The
-// links `switched_on` forward only since we have made them: they forward nothing but the
-// containers' packets. With `ipv6` there is a table that keeps IPv6 from the bridge.
+// Returns the text of our tables, which replaces the existing ones in one transaction. The links
+// `switched_on` forward only because we have switched that on, so they may forward only the
+// containers' packets. With `ipv6`, a table drops all IPv6 at the bridge.
 [[nodiscard]] std::string ruleset(const std::vector<Container>& containers,
                                   const std::vector<int>& switched_on, bool ipv6);
 

@@ -20,11 +20,11 @@ namespace {
 
 constexpr std::size_t kBufferSize = 64 * 1024;
 constexpr std::size_t kMostClients = 512;  // of UDP, of all ports
-constexpr time_t kIdle = 120;              // seconds, after which a client of UDP is forgotten
+constexpr time_t kIdle = 120;              // seconds after which a UDP client is forgotten
 
 using PollFds = std::vector<pollfd>;
 
-// poll(2) reports errors even where nothing was asked: then it would not wait any more.
+// poll(2) reports errors even if no events were asked for, so it would return at once.
 void add(PollFds& events, int fd, short wanted) {
   events.push_back({wanted == 0 ? -1 : fd, wanted, 0});
 }
@@ -57,7 +57,7 @@ class Flow {
   [[nodiscard]] bool wants_to_write() const { return start_ != end_; }
   [[nodiscard]] bool is_done() const { return at_end_ && start_ == end_; }
 
-  // Moves what can be moved. Whether the connection is still good.
+  // Copies as much as possible. Returns whether the connection is still usable.
   bool move() {
     if (wants_to_read()) {
       const ssize_t size = recv(from_, buffer_.data(), buffer_.size(), 0);
@@ -101,7 +101,7 @@ class Connection {
     add(events, server_.get(), connected_ ? wanted(out_, in_) : POLLOUT);
   }
 
-  // Whether it goes on, after poll(2) has told this of its two sockets.
+  // Handles what poll(2) has reported for its two sockets. Returns whether the connection goes on.
   bool go_on(const pollfd& client, const pollfd& server) {
     if (client.revents == 0 && server.revents == 0) return true;
     if (!connected_) {
@@ -115,7 +115,7 @@ class Connection {
   }
 
  private:
-  // Nobody listens inside. The client has been accepted by now: a reset is as near as we get.
+  // No server listens inside. The client's connection has been accepted by now, so we reset it.
   bool refuse() {
     const linger at_once = {1, 0};
     (void)setsockopt(client_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
@@ -138,7 +138,7 @@ std::size_t most_connections() {
   return limit.rlim_cur > 2 * kMostClients ? (limit.rlim_cur - kMostClients) / 2 - 64 : 8;
 }
 
-// A peer of UDP, and the address of the host to which it has sent: the answers come from there.
+// A UDP client, and the address of the host that it sent to, from which replies must come.
 struct Client {
   sockaddr_in peer = {};
   in_addr local = {};
@@ -224,7 +224,8 @@ class PortProxy::Connections {
   void accept_at(int listener, const std::string& address, std::uint16_t port) {
     UniqueFd client(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (client.get() == -1) {
-      const timespec moment = {0, 20'000'000};  // no descriptors are left: it would return at once
+      const timespec moment = {
+          0, 20'000'000};  // no descriptors are left: poll(2) would return at once
       if (errno == EMFILE || errno == ENFILE) (void)nanosleep(&moment, nullptr);
       return;
     }
@@ -249,7 +250,7 @@ class PortProxy::Datagrams {
     for (Client& client : clients_) {
       if ((events++)->revents == 0) continue;
       const ssize_t size = recv(client.to_container.get(), buffer_.data(), buffer_.size(), 0);
-      if (size == -1) continue;  // nobody listens inside, see udp(7)
+      if (size == -1) continue;  // no server listens inside, see udp(7)
       answer(client, buffer_.data(), static_cast<std::size_t>(size));
       client.last_used = time;
     }
@@ -323,7 +324,8 @@ void PortProxy::serve_until(int stop, const std::string& address, int link) {
     for (std::size_t i = 0; i < sockets_.size(); ++i) {
       if (events[i + 1].revents == 0) continue;
       if (!exists(link)) {
-        sockets_[i].close();  // refused from now on, and not accepted and dropped
+        sockets_[i]
+            .close();  // from now on connections are refused, instead of accepted and dropped
       } else if (ports_[i].udp) {
         datagrams.take_from(sockets_[i].get(), address, ports_[i].container);
       } else {

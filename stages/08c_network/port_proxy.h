@@ -1,8 +1,8 @@
-// Passes on to the container what reaches a published port of the host without the help of the
-// rules: what comes from 127.0.0.1, which no rule may lead out of the loopback.
+// Forwards to the container the connections to a published port that the rules cannot translate:
+// those from 127.0.0.1, which no rule may lead out of the loopback.
 //
-// A rule could, with route_localnet, but then the kernel would also let packets for 127.0.0.1 in
-// from other links, see CVE-2020-8558. docker-proxy is there for the same reason.
+// With route_localnet a rule could do it, but then the kernel would also accept packets for
+// 127.0.0.1 from other links, see CVE-2020-8558. docker-proxy exists for the same reason.
 #pragma once
 
 #include <netinet/in.h>
@@ -26,8 +26,8 @@ class PortProxy {
 
   [[nodiscard]] std::vector<int> descriptors() const;
 
-  // Until there is something to read from `stop`. `address` is the container's; while `link`, its
-  // link, does not exist any more, nobody is let in: another container may have that address.
+  // Runs until there is something to read from `stop`. `address` is the container's. After its
+  // `link` is gone, connections are refused, because another container may have that address.
   void serve_until(int stop, const std::string& address, int link);
 
  private:

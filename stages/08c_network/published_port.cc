@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kSyntax = "is not [[ADDRESS:]HOST:]CONTAINER[/udp], as in 8080:80";
 
-// A container that was killed lets its ports go within moments, see Janitor::Work::stop().
+// The ports of a container that was killed are free within moments, see Janitor::Work::stop().
 constexpr int kAttempts = 30;
 constexpr long kInterval = 10'000'000;  // nanoseconds
 
@@ -36,7 +36,7 @@ struct PortRange {
 };
 
 PortRange parse_range(std::string_view text) {
-  const auto dash = text.find('-', 1);  // a first one would be a sign
+  const auto dash = text.find('-', 1);  // a first character could be a sign
   if (dash == std::string_view::npos) {
     const std::uint16_t port = parse_port(text);
     return {port, port};
@@ -108,8 +108,8 @@ int try_to_bind(const UniqueFd& fd, PublishedPort& port) {
 UniqueFd new_socket(const PublishedPort& port) {
   const int kind = (port.udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
   UniqueFd fd(check_quietly(socket(AF_INET, kind, 0), "socket()"));
-  // Otherwise connections of an earlier server, which wait out their TIME_WAIT, would keep the
-  // port. With it two sockets may be bound to it, unless one listens, see socket(7).
+  // Otherwise connections of an earlier server that are in TIME_WAIT would keep the port in use.
+  // With it two sockets may be bound to the port, unless one listens, see socket(7).
   const int on = 1;
   if (!port.udp) {
     check_quietly(setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt()");

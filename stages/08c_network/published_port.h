@@ -1,4 +1,4 @@
-// -p/--publish: a port of the host leads to one of the container.
+// -p/--publish: connections to a port of the host reach a port of the container.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +24,15 @@ struct PublishedPort {
 // "8080:80", "127.0.0.1:5353:53/udp"
 [[nodiscard]] std::string text_of(const PublishedPort& port);
 
-// "8000-8010:80-90 5353:53/udp": what parse_published_ports() reads, word by word, for all of them.
+// "8000-8010:80-90 5353:53/udp": all of them as parse_published_ports() reads them, separated by
+// spaces.
 [[nodiscard]] std::string text_of(const std::vector<PublishedPort>& ports);
 
-// Whether both cannot be had at once.
+// Whether both cannot be published at the same time.
 [[nodiscard]] bool collide(const PublishedPort& one, const PublishedPort& other);
 
-// In the parent: takes the ports of the host, so that nobody else gets them, and writes down those
-// that were to be chosen. They are free again when the sockets, one for each port, are closed.
+// In the parent: binds the ports of the host, so that no other process gets them, and fills in
+// those that the kernel chose. They are free again when the sockets, one for each port, are closed.
 // Throws Failure if one is taken, with a hint.
 [[nodiscard]] std::vector<UniqueFd> reserve(std::vector<PublishedPort>& ports);
 

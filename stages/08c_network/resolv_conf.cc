@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kLargest = 64 * 1024;
 
-// "" if there is no such file. That it cannot be opened for another reason must not look like that.
+// Returns "" if there is no such file. Any other reason why it cannot be opened is a Failure.
 std::string text_of(const char* path) {
   if (access(path, R_OK) == -1 && (errno == ENOENT || errno == ENOTDIR)) return "";
   const UniqueFd file(check_quietly(open(path, O_RDONLY | O_CLOEXEC), "open({})", path));
@@ -62,7 +62,7 @@ bool names_a_server(const std::string& text) {
 std::string resolv_conf_of_bridge() {
   std::string text = without_loopback(text_of("/etc/resolv.conf"));
   if (!names_a_server(text)) {
-    // systemd-resolved is a name server at 127.0.0.53; in this file are those that it asks.
+    // systemd-resolved is a name server at 127.0.0.53; this file lists the servers that it asks.
     text += without_loopback(text_of("/run/systemd/resolve/resolv.conf"));
   }
   if (!names_a_server(text)) {

@@ -28,21 +28,22 @@
 namespace box {
 namespace {
 
-constexpr const char* kReady = "ready";  // noted when the container has its network
+constexpr const char* kReady = "ready";  // the note after the container has its network
 constexpr const char* kTun = "/dev/net/tun";
 constexpr int kPatience = 10'000;  // milliseconds
-constexpr int kReadyFd = 3;        // slirp4netns says here that it is ready; pasta on its stdout
+constexpr int kReadyFd =
+    3;  // slirp4netns reports on this descriptor that it is ready; pasta does so on its stdout
 
 std::string socket_in(const std::string& folder) { return folder + "/socket"; }
 
-// A name that nobody else has or can foresee.
+// A name that no other process has or can guess.
 std::string new_folder_name() {
   std::uint64_t number = 0;
   check_quietly(getrandom(&number, sizeof number, 0), "getrandom()");
   return fmt::format("/tmp/slirp4netns-{:016x}", number);
 }
 
-// The last line that the helper wrote to `errors`: what comes before is about its log.
+// Returns the last line that the helper wrote to `errors`; the lines before are about its log.
 std::string last_line(const UniqueFd& errors) {
   char text[4096] = {};
   (void)!pread(errors.get(), text, sizeof text - 1, 0);
@@ -56,13 +57,13 @@ std::string last_line(const UniqueFd& errors) {
 
 struct Helper {
   std::vector<std::string> words;
-  int ready_fd;        // on which it says that the network is there
+  int ready_fd;        // on which it reports that the network is ready
   std::string folder;  // for the socket of slirp4netns' API, or ""
 };
 
 void remove_folder(const std::string& folder) {
   if (folder.empty()) return;
-  (void)unlink(socket_in(folder).c_str());  // it may never have come to be
+  (void)unlink(socket_in(folder).c_str());  // it may never have been made
   (void)rmdir(folder.c_str());
 }
 
@@ -73,7 +74,7 @@ void remove_folder(const std::string& folder) {
   if (getppid() != janitor) _exit(kExitNotFound);
   sigset_t none;
   sigemptyset(&none);
-  (void)sigprocmask(SIG_SETMASK, &none, nullptr);  // our parent has some blocked, see Child
+  (void)sigprocmask(SIG_SETMASK, &none, nullptr);  // our parent has blocked some signals, see Child
   (void)dup2(errors, STDERR_FILENO);
   if (dup2(ready, helper.ready_fd) == ready) (void)fcntl(ready, F_SETFD, 0);
   (void)close_range(static_cast<unsigned>(std::max(helper.ready_fd, STDERR_FILENO)) + 1, ~0U, 0);
@@ -117,12 +118,13 @@ class HelperWork : public Janitor::Work {
     }
   }
 
-  // In the parent: the janitor's end of the pipe, so that ours ends if the helper does.
+  // In the parent: closes the janitor's end of the pipe, so that we read end-of-file if the helper
+  // ends.
   void close_ready() { ready_.close(); }
   [[nodiscard]] const UniqueFd& errors() const { return errors_; }
 
  private:
-  // What fails here is for the parent to tell, which waits at the pipe.
+  // The parent, which waits at the pipe, reports a failure here.
   void start() {
     const pid_t janitor = getpid();
     process_ = fork();
@@ -143,7 +145,7 @@ class HelperWork : public Janitor::Work {
   std::string last_words_;
 };
 
-// The API of slirp4netns: a connection for each request, JSON both ways.
+// The API of slirp4netns: one connection for each request, with JSON in both directions.
 void ask_slirp4netns(const std::string& path, const std::string& request) {
   const UniqueFd fd(
       check_quietly(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket(AF_UNIX)"));
@@ -233,12 +235,12 @@ std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedP
   std::vector<std::string> words = {
       find_program(kPasta), "--config-net", "--foreground", "--quiet",
       "--ns-ifname",        "eth0",         "--pid",        "/dev/stdout"};
-  // What it would offer besides: the host's loopback at the gateway's address, and all open ports
-  // of the host's loopback. That is what we are here to prevent.
+  // By default pasta also offers the host's loopback at the gateway's address, and all open ports
+  // of the host's loopback. These options switch that off.
   words.insert(words.end(), {"--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none"});
   words.insert(words.end(), {"--dns-forward", name_server_of(kPasta)});
-  // IPv4, as the others: a client that asks at ::1 first, which localhost is, would be accepted
-  // there, and then lose the connection if the server inside listens to IPv4 alone.
+  // Only IPv4, as with the other networks: a client of localhost that tries ::1 first would be
+  // accepted there, and then lose the connection if the server inside listens only on IPv4.
   bool any[2] = {};
   for (const PublishedPort& port : ports) {
     words.insert(words.end(),
@@ -248,15 +250,16 @@ std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedP
   }
   if (!any[0]) words.insert(words.end(), {"--tcp-ports", "none"});
   if (!any[1]) words.insert(words.end(), {"--udp-ports", "none"});
-  // From root pasta would become nobody, who may not enter the container's namespaces.
+  // If root starts it, pasta becomes the user nobody, which may not enter the container's
+  // namespaces.
   if (root) words.insert(words.end(), {"--runas", "0"});
   words.push_back(std::to_string(child));
   return words;
 }
 
 std::vector<std::string> slirp4netns_command(pid_t child, const std::string& folder) {
-  // It reads what the container sends: in a mount namespace with nothing in it, without
-  // capabilities, under a filter of its own.
+  // It parses packets from the container, so it runs in an empty mount namespace, without
+  // capabilities, with a seccomp filter of its own.
   std::vector<std::string> words = {find_program(kSlirp4netns),
                                     "--configure",
                                     "--mtu=65520",
@@ -290,7 +293,7 @@ std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
   check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
   const UniqueFd is_ready(ends[0]);
   UniqueFd ready(ends[1]);
-  // Not a pipe: nobody would read it, and a full one would stop the helper.
+  // Not a pipe, because no process reads it after the start, and a full pipe would stop the helper.
   UniqueFd errors(check_quietly(memfd_create("errors", MFD_CLOEXEC), "memfd_create()"));
 
   Helper helper = {{}, STDOUT_FILENO, ""};
@@ -311,7 +314,7 @@ std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
   wait_until_ready(is_ready, name, work->errors());
   if (!folder.empty()) {
     for (const PublishedPort& port : ports) publish(socket_in(folder), port);
-    remove_folder(folder);  // it has served
+    remove_folder(folder);  // it is not needed any more
   }
   janitor->note(kReady);
   return janitor;

@@ -23,7 +23,7 @@ void check_that_helper_is_possible(const std::string& helper);
 // needs. Throws Failure if neither is installed.
 [[nodiscard]] std::string helper_that_works();
 
-// The name server in the container's resolv.conf: the helper passes it on to the host's.
+// The name server in the container's resolv.conf: the helper forwards requests to the host's.
 [[nodiscard]] std::string name_server_of(const std::string& helper);
 
 // In the parent, while the child waits: starts the helper `name` and waits until it has connected
@@ -31,8 +31,8 @@ void check_that_helper_is_possible(const std::string& helper);
 [[nodiscard]] std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
                                                     const std::vector<PublishedPort>& ports);
 
-// The command line of either, for the tests. `folder` is where slirp4netns
-// has the socket of its API, or "".
+// The command line of either, for the tests. `folder` is where slirp4netns puts the socket of its
+// API, or "".
 [[nodiscard]] std::vector<std::string> pasta_command(pid_t child,
                                                      const std::vector<PublishedPort>& ports,
                                                      bool root);
