@@ -44,3 +44,7 @@ export function picture(svg, name, title) {
       ` role="img" aria-label="${escapeHtml(title)}" data-picture="${name}">${head(name)}`)
     .replace(/\n\s*/g, '\n')
 }
+
+// `svg` with its words in another language; what `words` has not stays.
+export const translated = (svg, words) =>
+  svg.replace(/(<text[^>]*>)(.*?)(<\/text>)/gs, (_, begin, text, end) => begin + (words[text] ?? text) + end)

@@ -33,7 +33,8 @@ MADE = {"snippet": ("", *LANGUAGES.values()), "diff": ("diff",)}  # the language
 ELIDED = "…"
 MEASURED = "slides/measured"
 PICTURES = "slides/pictures"
-MEASURED_LINE = "*Measured "
+MEASURED_LINE = ("*Measured ", "*Измерено ")
+TRANSLATION = re.compile(r"(?P<original>.*)\.(?P<language>[a-z]{2})\.md")
 
 
 class Wrong(Exception):
@@ -228,18 +229,26 @@ class Sources:
         return data
 
     def table(self, block: Block) -> List[str]:
-        return self.drawn(block, plot.table)
+        return self.drawn(block, plot.table, self.words(block))
 
     def plot(self, block: Block) -> List[str]:
         picture = f"{PICTURES}/{block.words}.svg"
         data = self.measured(block)
         self.pictures[picture] = self.drawn(block, plot.svg)
         relative = os.path.relpath(picture, os.path.dirname(block.page) or ".")
-        return [f"![{data['title']}]({relative})"]
+        title = self.words(block).get(data["title"], data["title"])
+        return [f"![{title}]({relative})"]
 
-    def drawn(self, block: Block, draw: Callable):
+    def words(self, block: Block) -> Dict[str, str]:
+        """For a page in another language: what is drawn and measured -> the same in its words."""
+        if not (translation := TRANSLATION.fullmatch(block.page)):
+            return {}
+        path = os.path.join(os.path.dirname(block.page), f"words.{translation['language']}.json")
+        return json.loads(self.read(block, path))
+
+    def drawn(self, block: Block, draw: Callable, *more: Dict[str, str]):
         try:
-            return draw(self.measured(block))
+            return draw(self.measured(block), *more)
         except (KeyError, TypeError, ValueError) as error:
             raise block.wrong(f"{MEASURED}/{block.words}.json is not as slides/plot.py wants it: "
                               f"{type(error).__name__}: {error}") from error
@@ -294,6 +303,20 @@ def played(block: Block, lines: Sequence[str], vm: Machine) -> List[str]:
     return merged
 
 
+class Told:
+    """In place of a machine, for a translated page: the transcripts of the original, in order."""
+
+    def __init__(self, root: pathlib.Path, page: str) -> None:
+        lines = (root / page).read_text(encoding="utf-8").split("\n")
+        self.blocks = [lines[block.begin:block.end] for block in blocks(page, lines)
+                       if block.kind == "console"]
+
+    def of(self, block: Block, number: int, blocks_there: int) -> List[str]:
+        if blocks_there != len(self.blocks):
+            raise block.wrong(f"{blocks_there} transcripts here, {len(self.blocks)} in the original")
+        return self.blocks[number]
+
+
 # --- Pages ----------------------------------------------------------------------------------------
 
 def brought_up_to_date(page: str, text: str, sources: Sources,
@@ -307,11 +330,16 @@ def brought_up_to_date(page: str, text: str, sources: Sources,
     except Wrong as wrong:
         complaints.append(str(wrong))
     changed = list(lines)
+    translation = TRANSLATION.fullmatch(page)
+    told = Told(sources.root, translation["original"] + ".md") if translation else None
+    typed = [block for block in found if block.kind == "console"]
     for block in reversed(found):  # from below, so that line numbers stay true
         written = lines[block.begin:block.end]
         try:
             if block.kind != "console":
                 new = sources.of(block)
+            elif told is not None:
+                new = told.of(block, typed.index(block), len(typed))
             elif vm is not None:
                 new = played(block, written, vm)
             else:
@@ -338,8 +366,8 @@ def difference(written: Sequence[str], new: Sequence[str], offset: int) -> str:
 
 def pages_of(root: pathlib.Path) -> List[str]:
     """All that are kept true: the stages' pages, the README, the glossary, the deck."""
-    found = [root / "README.md", root / "GLOSSARY.md",
-             *sorted(root.glob("stages/*/README.md")), root / "slides/deck.md"]
+    found = [root / "README.md", root / "GLOSSARY.md", *sorted(root.glob("stages/*/README.md")),
+             root / "slides/deck.md", *sorted(root.glob("slides/deck.??.md"))]
     return [str(path.relative_to(root)) for path in found if path.exists()]
 
 
@@ -350,7 +378,7 @@ def has_transcripts(root: pathlib.Path, pages: Sequence[str]) -> bool:
             return any(block.kind == "console" for block in blocks(page, lines))
         except Wrong:
             return False  # it is complained of elsewhere
-    return any(of(page) for page in pages)
+    return any(of(page) for page in pages if not TRANSLATION.fullmatch(page))
 
 
 # The tip of an arrow; and what gives a picture its colours where nothing else does. In the deck its

@@ -4,7 +4,7 @@
 
 import { readFileSync } from 'node:fs'
 import { Marp } from '@marp-team/marp-core'
-import { consoleLines, diffLines, escapeHtml, picture } from './blocks.mjs'
+import { consoleLines, diffLines, escapeHtml, picture, translated } from './blocks.mjs'
 
 const STAGES = ['01_exec', '02_chroot', '03_userspace', '04_namespaces', '05_userns',
   '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network']
@@ -19,8 +19,28 @@ function theme() {
 }
 
 // "<!-- snippet: stages/05_userns/id_map.cc write_id_maps -->"
-const MEASURED = /^\*(Measured .*)\*$/gm
+const MEASURED = /^\*((?:Measured|Измерено) .*)\*$/gm
 const LIVING = /^<!-- (snippet|diff|table|plot|before|not run): *(.*?) *-->$/gms
+
+// What slides/deck.py reads is for the speaker: it goes below the note.
+const TRACK = /^<!-- track: (\d+)(, late: skip)? -->\n/m
+const PAUSE = /^<!-- (exercise|break): ([\d ]+), (\d+) min(?:, (\w+))? -->\n/gm
+const TRACKS = [45, 90, 180]
+const SAID = {
+  en: { track: 'Tracks', skip: 'if you are late, skip', exercise: 'then an exercise of', break: 'then a break', min: 'min' },
+  ru: { track: 'Варианты', skip: 'если опаздываете, пропустите', exercise: 'затем упражнение из', break: 'затем перерыв', min: 'мин' },
+}
+
+function tracks(slide, lang) {
+  const [, shortest, late] = slide.match(TRACK) ?? []
+  if (!shortest) return slide
+  const said = SAID[lang]
+  const pauses = [...slide.matchAll(PAUSE)].map(([, kind, of, minutes, stage]) =>
+    `${of.replaceAll(' ', ', ')}: ${said[kind]}${stage ? ` ${stage}` : ''}, ${minutes} ${said.min}`)
+  const lines = [`${said.track}: ${TRACKS.filter((track) => track >= shortest).join(', ')}` +
+    (late ? `; ${said.skip}` : ''), ...pauses]
+  return slide.replace(TRACK, '').replace(PAUSE, '').replace(/\n-->\s*$/, `\n[${lines.join('. ')}.]$&`)
+}
 
 function sources(markdown) {
   return markdown.replace(LIVING, (_, kind, words) => {
@@ -59,7 +79,7 @@ class Deck extends Marp {
     this.markdown.renderer.rules.image = (tokens, index, options_, env, self) => {
       const path = tokens[index].attrGet('src')
       return path.endsWith('.svg')
-        ? picture(read(path), path.replace(/^pictures\/|\.svg$/g, ''), tokens[index].content)
+        ? picture(translated(read(path), this.words), path.replace(/^pictures\/|\.svg$/g, ''), tokens[index].content)
         : self.renderToken(tokens, index, options_)
     }
     const fence = this.markdown.renderer.rules.fence
@@ -76,7 +96,10 @@ class Deck extends Marp {
   }
 
   render(markdown, environment) {
-    return super.render(sources(markdown), environment)
+    const [, lang] = markdown.match(/^lang: (\w+)$/m)
+    this.words = lang === 'en' ? {} : JSON.parse(read(`words.${lang}.json`))
+    const slides = markdown.split(/^---$/m).map((slide) => tracks(slide, lang)).join('---')
+    return super.render(sources(slides), environment)
   }
 }
 

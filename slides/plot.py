@@ -26,6 +26,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 DARK_COLOURS = ("#56b4e9", "#ff8c42", "#2fd6a3", "#e6a3cb", "#f5c542")
 DASHES = ("", "14 8", "4 7", "20 6 4 6", "9 5")
 
+MEASURED = "Measured {when} on {machine}: `{command}`"
 NUMBER = re.compile(r"[-\d][\d.,]*|–")
 
 STYLE = """\
@@ -161,9 +162,9 @@ def provenance(data: Data) -> str:
     return f"Measured {data['when']} on {data['machine']}: {data['command']}"
 
 
-def table(data: Data) -> List[str]:
-    """Markdown: numbers to the right; below it where they come from."""
-    rows = [[cell(value) for value in row] for row in data["rows"]]
+def table(data: Data, words: Dict[str, str] = {}) -> List[str]:  # never changed
+    """Markdown, in `words`: numbers to the right; below it where they come from."""
+    rows = [[words.get(shown := cell(value), shown) for value in row] for row in data["rows"]]
     for row in rows:
         if len(row) != len(data["columns"]):
             raise ValueError(f"a row has {len(row)} cells, not {len(data['columns'])}: {row}")
@@ -171,9 +172,9 @@ def table(data: Data) -> List[str]:
     for number in range(len(data["columns"])):
         is_number = all(NUMBER.fullmatch(row[number]) for row in rows)
         marks.append("---:" if is_number and rows else "---")
-    written = [data["columns"], marks, *rows]
-    return (["| " + " | ".join(row) + " |" for row in written]
-            + ["", f"*Measured {data['when']} on {data['machine']}: `{data['command']}`*"])
+    written = [[words.get(name, name) for name in data["columns"]], marks, *rows]
+    measured = words.get(MEASURED, MEASURED).format(**data)
+    return ["| " + " | ".join(row) + " |" for row in written] + ["", f"*{measured}*"]
 
 
 def cell(value: Any) -> str:

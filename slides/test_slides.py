@@ -13,25 +13,27 @@ import subprocess
 
 import pytest
 
+from slides import deck
+
 SLIDES = pathlib.Path("slides")
 DECK = (SLIDES / "deck.md").read_text(encoding="utf-8")
 THEME = (SLIDES / "theme.css").read_text(encoding="utf-8")
-BUILT = SLIDES / "slides.html"
+BUILT = {"en": SLIDES / "slides.html", "ru": SLIDES / "slides.ru.html"}
 STAGES = ["01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
           "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
-needs_deck = pytest.mark.skipif(not BUILT.exists(),
+needs_deck = pytest.mark.skipif(not all(page.exists() for page in BUILT.values()),
                                 reason="without Marp there is no deck: ./setup.sh installs it")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to measure with")
 
-FEWEST, MOST = 60, 90
-MINUTES = (85, 90)
+FEWEST, MOST = 90, 110
+QUESTIONS = 5  # minutes that a track leaves at least, for questions and for typing
+SPARE = 5  # minutes that skipping saves in a track which has slides to skip
 SMALLEST_CODE, SMALLEST_TEXT, SMALLEST_IN_PICTURE = 18, 16, 20  # px, of a slide of 1280 x 720
 CONTRAST = 4.5  # WCAG 2, level AA
 
 LIVING = re.compile(r"<!-- (?:snippet|diff|table|plot|before|not run):.*?-->", re.DOTALL)
-NOTE = re.compile(r"<!--\n(?P<minutes>[\d.]+) min\. (?P<text>.*?)-->", re.DOTALL)
 
 # Goes to the end of the page. Two slides that must be found faulty come first: else nothing was
 # measured. What the page asks the network for, or any other file, is refused and told.
@@ -55,7 +57,8 @@ function addFaultySlides() {
   faulty('<p>too long</p>'.repeat(40))
   faulty('<p style="font-size: 9px">too small</p>')
   faulty('<p><svg data-picture="x" viewBox="0 0 1152 500"><text x="5" y="50">this lies</text>' +
-    '<text x="9" y="55">on that</text><text x="1150" y="90">out of it</text></svg></p>')
+    '<text x="9" y="55">on that</text><text x="1150" y="90">out of it</text>' +
+    '<rect x="300" y="200" width="120" height="50"/><text x="302" y="230">too long for it</text></svg></p>')
   new Image().src = 'https://example.org/picture.png'
 }
 
@@ -70,6 +73,15 @@ function measure(slide) {
     return [(r.left - frame.left) / scale, (r.top - frame.top) / scale,
       (r.right - frame.left) / scale, (r.bottom - frame.top) / scale]
   }
+  const rects = [...section.querySelectorAll('svg[data-picture] rect')].map((rect) => {
+    const r = rect.getBoundingClientRect()
+    return [(r.left - frame.left) / scale, (r.top - frame.top) / scale,
+      (r.right - frame.left) / scale, (r.bottom - frame.top) / scale]
+  })
+  // Whether a text is neither in a box nor beside it. A line of text has air above and below.
+  const crosses = ([left, top, right, bottom]) => rects.some(([x0, y0, x1, y1]) =>
+    Math.min(right, x1) - Math.max(left, x0) > 3 && Math.min(bottom, y1) - Math.max(top, y0) > 12 &&
+    !(left >= x0 - 1 && right <= x1 + 1 && top >= y0 - 10 && bottom <= y1 + 10))
   const pieces = []
   for (const element of section.querySelectorAll('h1, h2, h3, p, li, pre, td, th, header, text')) {
     if (!element.textContent.trim() || element.querySelector('svg')) continue
@@ -80,6 +92,7 @@ function measure(slide) {
       kind: element.localName,
       text: element.textContent.trim().slice(0, 60),
       box: box(element),
+      crosses: picture !== null && crosses(box(element)),
       size: parseFloat(getComputedStyle(element).fontSize) * zoom,
       wide: element.scrollWidth > element.clientWidth + 1 && element.localName === 'pre',
     })
@@ -124,11 +137,11 @@ def run_chromium(scratch: pathlib.Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """What the browser tells of the deck: `asked` for, `slides`."""
+@pytest.fixture(scope="module", params=BUILT)
+def measured(request, tmp_path_factory):
+    """What the browser reports of an edition of the deck: what it `asked` for, its `slides`."""
     scratch = tmp_path_factory.mktemp("chromium")
-    page = BUILT.read_text(encoding="utf-8")
+    page = BUILT[request.param].read_text(encoding="utf-8")
     assert page.count("<head>") == page.count("</body>") == 1
     (scratch / "deck.html").write_text(
         page.replace("<head>", "<head>" + POLICY).replace("</body>", MEASURE + "</body>"),
@@ -149,6 +162,8 @@ def faults_of(slide):
         lowest = 720 if piece["kind"] == "header" else 690
         if left < -1 or top < -1 or right > 1281 or bottom > lowest:
             yield f"{what} reaches {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}"
+        if piece["crosses"]:
+            yield f"{what} crosses the edge of a box"
         if piece["wide"]:
             yield f"{what} is cut off at its right"
         smallest = {"pre": SMALLEST_CODE, "text": SMALLEST_IN_PICTURE}.get(
@@ -173,6 +188,7 @@ def test_nothing_overflows_and_all_can_be_read(measured):
                                     " px too high", "is cut off at its right"]):
         assert said in " ".join(faults_of(slide))
     assert "“out of it” reaches" in " ".join(faults_of(faulty[0]))
+    assert "“too long for it” crosses" in " ".join(faults_of(faulty[0]))
     found = [f"{number} {slide['title']}: {fault}" for number, slide in enumerate(slides, 1)
              for fault in faults_of(slide)]
     assert not found, "\n".join(found)
@@ -192,25 +208,50 @@ def test_number_of_slides(measured):
 
 
 @needs_deck
-def test_notes_are_for_the_speaker_and_nothing_else_is():
-    page = BUILT.read_text(encoding="utf-8")
+@pytest.mark.parametrize("language", BUILT)
+def test_notes_are_for_the_speaker_and_nothing_else_is(language):
+    page = BUILT[language].read_text(encoding="utf-8")
     notes = [html.unescape(note) for note in
              re.findall(r'<div class="bespoke-marp-note"[^>]*>(.*?)</div>', page, re.DOTALL)]
-    assert len(notes) == len(slides_of(DECK))
-    assert not [note for note in notes if not re.match(r"\s*<p>[\d.]+ min\. ", note)]
-    assert not [note for note in notes if LIVING.search(note) or "snippet:" in note]
+    assert len(notes) == len(deck.parts(DECK))
+    assert not [note for note in notes if not re.match(r"\s*<p>[\d.]+ (min|мин)\. ", note)]
+    assert not [note for note in notes if not re.search(r"\[(Tracks|Варианты): .*\]", note)]
+    assert not [note for note in notes
+                if LIVING.search(note) or "snippet:" in note or "track:" in note]
 
 
-def slides_of(deck):
-    return re.split(r"^---$", deck, flags=re.MULTILINE)[2:]
+def test_every_slide_has_its_title_time_and_track():
+    assert len(deck.slides(DECK)) == len(deck.parts(DECK))  # slides() refuses the others
 
 
-def test_every_slide_has_its_time_and_all_fit():
-    notes = [NOTE.findall(slide) for slide in slides_of(DECK)]
-    assert not [slide.strip().splitlines()[0] for slide, note in zip(slides_of(DECK), notes)
-                if len(note) != 1]
-    minutes = sum(float(time) for note in notes for time, _ in note)
-    assert MINUTES[0] <= minutes <= MINUTES[1]
+@pytest.mark.parametrize("track", deck.TRACKS)
+def test_a_track_leaves_time_for_questions_and_can_be_shortened(track):
+    slides = deck.slides(DECK)
+    minutes, pauses = deck.minutes_of(slides, track)
+    assert track * 0.8 <= minutes + pauses <= track - QUESTIONS
+    assert all(one.is_in(track) for one in slides if one.track < track)
+    if track > deck.TRACKS[0]:
+        assert minutes - deck.minutes_of(slides, track, skip=True)[0] >= SPARE
+        assert pauses >= 10
+
+
+def test_a_break_comes_at_the_end_of_a_stage_and_an_exercise_is_of_that_stage():
+    for one in deck.slides(DECK):
+        for pause in one.pauses:
+            assert one.title == "What still leaks", one.title
+            assert set(pause.tracks) <= set(deck.TRACKS) and all(map(one.is_in, pause.tracks))
+            assert pause.stage == (one.stage if pause.kind == "exercise" else "")
+
+
+@pytest.mark.parametrize("text", [
+    "\n## No note\n<!-- track: 45 -->\n",
+    "\n## No track\n<!--\n1 min. Note.\n-->\n",
+    "\n<!-- track: 45 -->\nNo title\n<!--\n1 min. Note.\n-->\n",
+    "\n## No minutes\n<!-- track: 45 -->\n<!--\nNote.\n-->\n",
+])
+def test_a_slide_without_title_time_or_track_is_refused(text):
+    with pytest.raises(ValueError, match="slide 1, "):
+        deck.slides("---\nlang: en\n---\n" + text)
 
 
 def test_every_picture_is_shown_and_there():
@@ -223,7 +264,7 @@ def test_every_picture_is_shown_and_there():
 def parts_by_stage():
     """Stage -> the text of its slides."""
     parts, stage = {}, ""
-    for slide in slides_of(DECK):
+    for slide in deck.parts(DECK):
         if found := re.search(r"<!-- stage: (\S+) -->", slide):
             stage = found.group(1)
         parts[stage] = parts.get(stage, "") + slide
