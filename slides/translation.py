@@ -3,7 +3,7 @@
   bazel run //slides:translated        records that both editions say the same now
 
 slides/translated.json has a line for each slide, with a hash of each edition's text. What living.py
-quotes is no part of that: it changes in both editions at once. A test finds the slides that have
+quotes is not part of it, because it changes in both editions at once. A test finds the slides that have
 changed since, in either language. Record only what you have read in both.
 """
 
@@ -34,7 +34,7 @@ Row = Dict[str, str]
 
 def prose(slide: str) -> str:
     """What somebody has written and has to translate: the rest is quoted."""
-    return TABLE.sub("", BLOCK.sub("", slide))
+    return DIRECTIVE.sub("", TABLE.sub("", BLOCK.sub("", slide)))
 
 
 def digest(slide: str) -> str:
