@@ -27,7 +27,7 @@ MUTANTS = [
         name = "inner_pid_written",
         stage = "07_cgroups",
         caught_by = "own_cgroup",
-        why = "getpid() inside does not return the number that the process has on the host; with"
+        why = "getpid() inside does not return the number that the process has on the host; with" +
               " --init it returns 2",
         changes = [
             _NOT_BORN_IN_IT,
@@ -68,7 +68,7 @@ MUTANTS = [
         also = [row for row in _ALL_LIMITS if row != "grandchildren_are_limited"] + [
             "cgroup_is_the_root_inside",
         ],
-        because = "processes that were forked earlier are not moved, and the namespace is created"
+        because = "processes that were forked earlier are not moved, and the namespace is created" +
                   " earlier",
     ),
     mutant(
@@ -133,7 +133,7 @@ MUTANTS = [
         name = "controllers_not_enabled",
         stage = "07_cgroups",
         caught_by = "fork_bomb_is_contained",
-        why = "cgroup.controllers lists them, so they seem to be enabled; missing files are"
+        why = "cgroup.controllers lists them, so they seem to be enabled; missing files are" +
               " skipped",
         changes = [
             change(_CGROUP, "    enable_controllers(parent, options.controllers());\n", "    (void)enable_controllers;\n"),

@@ -171,7 +171,7 @@ MUTANTS = [
         name = "signals_not_forwarded",
         stage = "01_exec",
         caught_by = "signals_are_forwarded",
-        why = "the signals were blocked so that they could be forwarded, but the code that"
+        why = "the signals were blocked so that they could be forwarded, but the code that" +
               " forwards them is missing",
         changes = [
             change(
@@ -198,7 +198,7 @@ MUTANTS = [
         name = "sigchld_trusted",
         stage = "01_exec",
         caught_by = "ignored_sigchld_does_no_harm",
-        why = "the program does not ignore SIGCHLD itself, so its author does not expect that it"
+        why = "the program does not ignore SIGCHLD itself, so its author does not expect that it" +
               " is ignored",
         changes = [change(_EXEC, "(void)signal(SIGCHLD, SIG_DFL);", "")],
     ),

@@ -246,7 +246,7 @@ MUTANTS = [
         name = "always_init",
         stage = "04_namespaces",
         caught_by = "command_is_pid_1",
-        why = "unshare(2) moves only the children into the PID namespace, so the program forks"
+        why = "unshare(2) moves only the children into the PID namespace, so the program forks" +
               " once more",
         changes = [
             change("04_namespaces/main.cc", "if (isolation.init) become_init();", "become_init();"),

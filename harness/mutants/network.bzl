@@ -30,7 +30,7 @@ MUTANTS = [
             "gateway_is_not_the_host",
             "nothing_is_left",
         ],
-        because = "all of these belong to the network namespace, and without one the bridge"
+        because = "all of these belong to the network namespace, and without one the bridge" +
                   " connects the host to itself",
     ),
     mutant(
@@ -74,7 +74,7 @@ MUTANTS = [
         name = "hosts_file_replaced",
         stage = "08c_network",
         caught_by = "containers_meet_by_name",
-        why = "to write a new file and rename it is the safe way to replace a file; but a mount"
+        why = "to write a new file and rename it is the safe way to replace a file; but a mount" +
               " keeps the old one",
         changes = [change(_BRIDGE, "  const UniqueFd file(check_quietly(\n      open(path.c_str()", "  (void)unlink(path.c_str());\n  const UniqueFd file(check_quietly(\n      open(path.c_str()")],
     ),

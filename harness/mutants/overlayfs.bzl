@@ -70,7 +70,7 @@ MUTANTS = [
         name = "scratch_left_mounted",
         stage = "08a_overlayfs",
         caught_by = "old_root_is_gone",
-        why = "the tmpfs is on top of the old root, which is unmounted; but the tmpfs is then"
+        why = "the tmpfs is on top of the old root, which is unmounted; but the tmpfs is then" +
               " unmounted in its place",
         changes = [
             change(
@@ -122,7 +122,7 @@ MUTANTS = [
         name = "layers_upside_down",
         stage = "08a_overlayfs",
         caught_by = "later_layer_lies_above",
-        why = "lowerdir lists the uppermost layer first, but a user who types --layer lists the"
+        why = "lowerdir lists the uppermost layer first, but a user who types --layer lists the" +
               " lowest first",
         changes = [
             change(

@@ -70,7 +70,7 @@ MUTANTS = [
   }"""),
         ],
         also = ["inheritable_set_is_empty", "given_user_has_no_capabilities"],
-        because = "only inheritable capabilities can be ambient, and a user other than root keeps"
+        because = "only inheritable capabilities can be ambient, and a user other than root keeps" +
                   " these",
     ),
     mutant(
@@ -314,7 +314,7 @@ MUTANTS = [
         name = "init_keeps_all",
         stage = "08b_seccomp",
         caught_by = "init_has_few_rights",
-        why = "the init is the stage's own program, so there seems to be no reason to drop its"
+        why = "the init is the stage's own program, so there seems to be no reason to drop its" +
               " capabilities",
         changes = [
             change("08b_seccomp/main.cc", """    drop_privileges(capabilities, find_user(layering, ids, process));

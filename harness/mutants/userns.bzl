@@ -30,7 +30,7 @@ MUTANTS = [
         name = "root_stays_root",
         stage = "05_userns",
         caught_by = "root_inside_is_caller_outside",
-        why = "the map 0 to the caller's id works for ordinary users, so it seems right for root,"
+        why = "the map 0 to the caller's id works for ordinary users, so it seems right for root," +
               " too",
         changes = [
             change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, 1}};"),
@@ -115,7 +115,7 @@ MUTANTS = [
         name = "capabilities_dropped",
         stage = "05_userns",
         caught_by = "root_inside_has_capabilities",
-        why = "the author drops all of them to be on the safe side, although those inside a user"
+        why = "the author drops all of them to be on the safe side, although those inside a user" +
               " namespace do not apply to the host",
         changes = [
             change("05_userns/main.cc", "#include \"common/run_main.h\"", """#include <linux/securebits.h>
@@ -188,7 +188,7 @@ MUTANTS = [
             "given_user_runs_the_command",
             "init_hides_the_hosts_program",
         ],
-        because = "root without a user namespace is the host's root, and each row tries one thing"
+        because = "root without a user namespace is the host's root, and each row tries one thing" +
                   " that the host's root may do",
     ),
 ]
