@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import os
 import pathlib
 import sys
@@ -17,8 +19,9 @@ from typing import Dict, List, Optional, Sequence
 
 from harness import places
 from harness.grading import report
+from harness.grading.foreign import EVERY_OPTION, BadTemplate, adapter_for
 from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
-from harness.properties.model import PROMISE, Case
+from harness.properties.model import PROMISE, Case, Result
 from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
 from harness.properties.verdict import ROOT, USER, stage_number
@@ -77,9 +80,24 @@ def programs_of(own: Tools, cases: Sequence[Case] = ()) -> List[str]:
     return [own.agent, own.probe, own.busybox, *sorted({case.program for case in cases})]
 
 
+def to_paste(result: Result, template: str) -> Result:
+    """With the command line of a program that has no options in place of its adapter's."""
+    start = template.replace("{root}", "$ROOT").replace("{command}", "").replace("{line}", "")
+    path = result.case.program
+    command = result.command.replace(f"{path} --rootfs $ROOT -- ", start)
+    return dataclasses.replace(result, command=command.replace(f"{path} -- ", start))
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Which isolation properties does a program have?")
     parser.add_argument("--binary", help="the program; default: the stages of this toolkit")
+    parser.add_argument("--command", metavar="TEMPLATE", help="for a program that has no options:"
+                        " 'my run {root} {command}'; {line} is the command as one word")
+    parser.add_argument("--lacks", action="append", default=[], metavar="OPTION", help="an option"
+                        " that the program does not have, such as --init; may be repeated")
+    parser.add_argument("--with", dest="beside", action="append", default=[], metavar="FILE",
+                        help="what the program needs beside itself in a virtual machine; may be"
+                        " repeated")
     parser.add_argument("--stage", default="", help="such as 05: the stage that it claims to be")
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--as", dest="identities", action="append", choices=(ROOT, USER),
@@ -90,8 +108,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
                         help="print only the names of the properties that fail")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
     arguments = parser.parse_args(words)
-    if arguments.binary and not arguments.stage:
-        parser.error("--binary needs --stage")
+    if arguments.binary and arguments.command:
+        parser.error("give one of --binary and --command")
+    if (arguments.binary or arguments.command) and not arguments.stage:
+        parser.error("--binary and --command need --stage")
     return arguments
 
 
@@ -100,11 +120,23 @@ def main(words: Sequence[str]) -> int:
     own = tools()
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     start = time.monotonic()
-    cases = choose(arguments)
-    ours, theirs = ([], cases) if arguments.binary else (cases, [])
-    with places.places(arguments.place, programs_of(own, ours),
-                       sorted({case.program for case in theirs})) as where:
-        results = grade_in(where, own, cases, arguments.time_limit)
+    try:
+        with contextlib.ExitStack() as stack:
+            if arguments.command:
+                arguments.binary, beside = stack.enter_context(adapter_for(arguments.command))
+                arguments.beside += beside
+                arguments.lacks.append(EVERY_OPTION)
+            cases = choose(arguments)
+            ours, theirs = ([], cases) if arguments.binary else (cases, [])
+            where = stack.enter_context(places.places(
+                arguments.place, programs_of(own, ours),
+                [*sorted({case.program for case in theirs}), *arguments.beside]))
+            results = grade_in(where, own, cases, arguments.time_limit, lacks=arguments.lacks)
+            if arguments.command:
+                results = [to_paste(result, arguments.command) for result in results]
+    except BadTemplate as error:
+        print(f"harness.matrix: {error}", file=sys.stderr)
+        return 2
     bad = [result for result in results if result.is_bad]
     if arguments.failing:
         print("\n".join(sorted({result.case.property.name for result in bad})))

@@ -61,7 +61,8 @@ class Task:
 # --- One ------------------------------------------------------------------------------------------
 
 
-def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits) -> Grade:
+def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits,
+              lacks: Sequence[str] = ()) -> Grade:
     """Builds and grades it. Whatever is wrong with it is told in the Grade."""
     start = time.monotonic()
 
@@ -87,7 +88,7 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits) 
                     return Grade(task.name, stage, skipped, seconds=time.monotonic() - start)
             with places.places(place, matrix.programs_of(tools), [program.path]) as where:
                 results = grade_in(where, tools, cases, limits.start,
-                                   time.monotonic() + limits.stage)
+                                   time.monotonic() + limits.stage, lacks)
     except NotGradable as error:
         return no_grade(str(error), error.log)
     except PlaceError as error:
@@ -267,7 +268,8 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
         grade = None if arguments.again else results.load(task)
         again = grade is not None
         if grade is None:
-            grade = grade_one(task, arguments.stage, tools, arguments.place, limits)
+            grade = grade_one(task, arguments.stage, tools, arguments.place, limits,
+                              arguments.lacks)
             if places.stopped.is_set():
                 return  # it was cut short
         with lock:
@@ -358,6 +360,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
                      help=f"{places.HELP}; of a class: vm")
     how.add_argument("--host", dest="place", action="store_const", const="host",
                      help="a class on this machine: only if you trust each of its programs")
+    how.add_argument("--lacks", action="append", default=[], metavar="OPTION",
+                     help="an option that was not to be written, such as --init; may be repeated")
     how.add_argument("--time-limit", type=float, default=5.0, metavar="S", help="for each start")
     how.add_argument("--stage-limit", type=float, default=300.0, metavar="S", help="for all")
     how.add_argument("--build-limit", type=float, default=300.0, metavar="S", help="for the build")
@@ -387,7 +391,8 @@ def main(words: Sequence[str]) -> int:
         if arguments.roster:
             return main_of_class(arguments, tools, limits)
         task = Task(arguments.submission.name or "submission", arguments.submission)
-        grade = grade_one(task, arguments.stage, tools, arguments.place or places.ANYWHERE, limits)
+        grade = grade_one(task, arguments.stage, tools, arguments.place or places.ANYWHERE, limits,
+                          arguments.lacks)
         colour = arguments.output is None and sys.stdout.isatty()
         text = write(grade, arguments.format, arguments.hints, colour)
         if arguments.output:

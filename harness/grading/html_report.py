@@ -122,6 +122,11 @@ def submission(grade: Grade, level: int = 3) -> str:
         reasons = sorted({result.why for result in skipped})
         body += ["<h2>Not tested here</h2>", '<div class="card"><ul>',
                  *(f"<li>{escape(reason)}</li>" for reason in reasons), "</ul></div>"]
+    lacking = sorted({result.why for result in grade.results
+                      if result.outcome is Outcome.LACKING})
+    if lacking:
+        body += ["<h2>Not there</h2>", '<div class="card"><ul>',
+                 *(f"<li>{escape(why)}</li>" for why in lacking), "</ul></div>"]
     return page(grade.name, body)
 
 

@@ -70,11 +70,11 @@ def causes(results: Sequence[Result]) -> List[List[Result]]:
     """The failures, those of one cause together: a program that says why it does not start, a row
     that needs another one, one row whoever starts the program."""
     failed = {(result.case.label, result.case.kind, result.case.property.name): result
-              for result in reversed(results) if result.is_bad}
+              for result in reversed(results) if is_failure(result)}
     groups: List[List[Result]] = []
     group_of: Dict[Tuple[str, ...], List[Result]] = {}
     for result in results:
-        if not result.is_bad:
+        if not is_failure(result):
             continue
         first = first_cause(result, failed)
         keys = [(first.case.label, first.case.kind, *key) for key in keys_of_cause(first)]
@@ -87,6 +87,11 @@ def causes(results: Sequence[Result]) -> List[List[Result]]:
     for group in groups:  # the cause itself stands before what it has caused
         group.sort(key=lambda result: first_cause(result, failed) is not result)
     return groups
+
+
+def is_failure(result: Result) -> bool:
+    """What a program lacks is listed, but is no failure to mend."""
+    return result.is_bad and result.outcome is not Outcome.LACKING
 
 
 def first_cause(result: Result, failed: Dict[Tuple[str, str, str], Result]) -> Result:
@@ -127,12 +132,12 @@ def failures(results: Sequence[Result]) -> str:
 
 
 def skips(results: Sequence[Result]) -> str:
-    reasons: Dict[str, List[str]] = {}
+    reasons: Dict[Tuple[str, str], List[str]] = {}
     for result in results:
-        if result.outcome is Outcome.SKIPPED:
-            reasons.setdefault(result.why, []).append(result.case.id)
-    return "\n".join(f"skipped: {why}: {len(ids)} cases, such as {ids[0]}"
-                     for why, ids in reasons.items())
+        if result.outcome in (Outcome.SKIPPED, Outcome.LACKING):
+            reasons.setdefault((result.outcome.value, result.why), []).append(result.case.id)
+    return "\n".join(f"{outcome}: {why}: {len(ids)} cases, such as {ids[0]}"
+                     for (outcome, why), ids in reasons.items())
 
 
 def report(results: Sequence[Result]) -> str:

@@ -45,6 +45,7 @@ def rows() -> List[Property]:
         Property(
             name="not_executable_is_126", since="01", scene=statuses,
             observe=exit_status_is("not executable", 126),
+            needs=("not_found_is_127",),
             earned_by=Positive(inside),
             holds="126, when the command cannot be executed", violated="another status",
             lesson="126 means that the file exists, but cannot be executed: look at its mode.",

@@ -156,7 +156,7 @@ def rows() -> List[Property]:
         Property(
             name="mount_stays_inside", since="04", scene=inside, asks=("mount",),
             observe=mount_stays_inside,
-            needs=("own_mount_namespace",),
+            needs=("own_mount_namespace", "mounts_are_private"),
             holds="the host does not see what the container mounts", violated="the host sees it",
             lesson="A new mount namespace is a copy whose mounts are peers of the originals: what"
                    " is mounted in one appears in the other, unless they are made private.",
@@ -165,7 +165,7 @@ def rows() -> List[Property]:
         Property(
             name="host_mount_stays_outside", since="04", scene=inside, asks=("host_mount",),
             observe=host_mount_stays_outside, identities=(ROOT, USER),
-            needs=("own_mount_namespace",),
+            needs=("own_mount_namespace", "mounts_are_private"),
             holds="what the host mounts later does not appear",
             violated="it appears in the container",
             lesson="Propagation works in both directions; MS_SLAVE stops only one of them.",

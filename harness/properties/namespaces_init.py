@@ -27,6 +27,7 @@ def rows() -> List[Property]:
         Property(
             name="death_with_the_parent_cannot_be_revoked", since="04",
             scene=parent_killed_after_revoking, observe=nothing_outlives,
+            needs=("container_dies_with_its_parent",),
             holds="SIGKILL for the program ends all of the container, though the command has called"
                   " prctl(PR_SET_PDEATHSIG, 0)",
             violated="the command goes on alone",
@@ -39,6 +40,7 @@ def rows() -> List[Property]:
             name="early_death_is_noticed", since="04", scene=parent_killed_early,
             observe=nothing_outlives,
             earned_by=Positive(parent_killed),
+            needs=("container_dies_with_its_parent",),
             holds="no container remains if the program is killed during the set-up",
             violated="the command starts all the same",
             lesson="If the parent dies before the child asks for the signal, the kernel sends"
