@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs what building, running and testing this toolkit needs, from the distribution's own
-# packages, and from npm what makes the slides and the site. Run it as often as you like: when nothing is missing
-# it changes nothing and needs no network.
+# Installs everything that is needed to build, run and test this toolkit from the distribution's own
+# packages, and the programs that make the slides and the site from npm. Run it as often as you
+# like: when nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -37,20 +37,20 @@ the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client q
 container tools to compare with|bubblewrap crun jq
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
-  # Some have a newer Node.js, beside which the distribution's npm cannot be installed.
+  # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has it as a snap only.
   [[ $codename == noble ]] || echo 'slides as PDF, and their tests|chromium'
 }
 
-# Any other Bazel brings or downloads its own rules.
+# Any other Bazel contains or downloads its own rules.
 needs_packaged_bazel() {
   [[ -v installed[bazel-bootstrap] ]] || ! { have bazel || have bazelisk; }
 }
 
 have() { command -v "$1" >/dev/null; }
 
-# Complains with the first argument, shows the others as they are, and leaves.
+# Complains with the first argument, prints the others as they are, and exits.
 die() {
   local line
   printf 'setup.sh: %s\n' "$1" >&2
@@ -106,7 +106,7 @@ become_root() {
   elif have sudo && { sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; }; }; then
     as_root=(sudo)
   else
-    die "packages are missing, and you are neither root nor can you use sudo." \
+    die "packages are missing, and you are neither root nor able to use sudo." \
       "Ask an administrator to run:" "  $administrators_command"
   fi
 }
@@ -119,7 +119,7 @@ apt_get() {
 
 install_missing() {
   local package complaints unknown=()
-  # An unreachable third-party repository need not matter: what counts is whether we can install.
+  # An unreachable third-party repository need not matter, as long as the packages can be installed.
   apt_get update || true
   complaints=$(sed -n '/^[EW]:/p' "$log")
   for package in "${missing[@]}"; do
@@ -140,12 +140,12 @@ slides/site|Eleventy|the site
 END
 }
 
-# Whether a folder's node_modules is what its package-lock.json asks for.
+# Whether a directory's node_modules matches its package-lock.json.
 npm_is_done() {
   [[ -d $here/$1/node_modules ]] && (cd "$here/$1" && sha256sum --check --status .npm-installed) 2>/dev/null
 }
 
-# Without it all else is as good, and so this is no failure.
+# Everything else works without it, so this is not a failure.
 install_by_npm() {
   local folder=$1 tool=$2 product=$3 said
   if said=$(
@@ -158,7 +158,7 @@ install_by_npm() {
   ); then
     echo "setup.sh: $tool is installed"
   else
-    printf '%s\n' "setup.sh: npm could not install $tool: $product cannot be built, all else can." \
+    printf '%s\n' "setup.sh: npm could not install $tool: $product cannot be built; everything else can." \
       "$(sed 5q <<<"$said")" 'To try again:  ./setup.sh' >&2
   fi
 }
@@ -178,7 +178,7 @@ main() {
   here=$(dirname "${BASH_SOURCE[0]}")
   recognise_distribution
   if [[ -z $supported ]]; then
-    die "$distribution is none of Debian 12, Debian 13 and Ubuntu 24.04. Nothing was changed." \
+    die "$distribution is not supported; use Debian 12, Debian 13 or Ubuntu 24.04. Nothing was changed." \
       "What to install by hand, by its name on Debian:" \
       "$(groups | sed 's/^/  /; s/|/: /')"
   fi

@@ -1,6 +1,6 @@
-"""Talks to an agent: harness/agent, which does on a host what the harness asks for.
+"""Talks to an agent (harness/agent), which does on a host what the harness asks for.
 
-The host is a place: this machine, HOST, or a virtual one, harness/vm. Who asks need not know which.
+The host is a place: this machine, HOST, or a virtual one, harness/vm. Callers need not know which.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Place(Protocol):
     name: str  # "host", "vm:6.1"
     is_root: bool  # whether agents are root there
     own_hosts: bool  # whether they may have a host of their own
-    ordinary: Tuple[int, int]  # uid and gid there of who starts containers without being root
-    at_once: int  # so many scenes do not get into each other's way
+    ordinary: Tuple[int, int]  # uid and gid there of the ordinary user who starts containers
+    at_once: int  # this many scenes can run at the same time
     patience: float  # how much longer things take than on a usual machine
-    tests_all: bool  # nothing that it lacks is an excuse
-    hinders: bool  # what the harness itself may not do there is one
+    tests_all: bool  # this place must be able to test everything
+    hinders: bool  # a skip is allowed for what the harness itself may not do there
 
     def boot(self) -> None:
-        """Sees to it that it runs."""
+        """Makes sure that it runs."""
 
     def command(self, words: Sequence[str]) -> List[str]:
-        """What to run on this machine so that `words` run there, on our standard streams."""
+        """The command to run on this machine so that `words` run there, on our standard streams."""
 
     def path(self, program: str) -> str:
-        """Where a program of this machine is there."""
+        """The path there of a program of this machine."""
 
 
 class Host:
@@ -47,7 +47,7 @@ class Host:
     name = "host"
     is_root = own_hosts = os.geteuid() == 0
     ordinary = (os.geteuid() or 12345, os.getegid() if os.geteuid() != 0 else 12345)
-    at_once = 8 if is_root else 1  # who has no host of his own would see what another scene does
+    at_once = 8 if is_root else 1  # others would see each other's changes
     patience = 1.0
     tests_all = hinders = False
 
@@ -74,11 +74,11 @@ class Container(Host):
 
 
 class PlaceError(Exception):
-    """There is no such place. The text is for people: what failed, and what to do."""
+    """The place is not available. The text is for users: what failed, and what to do."""
 
 
 class AgentError(Exception):
-    """The agent's answer to a request that failed."""
+    """The agent's reply to a request that failed."""
 
     def __init__(self, message: str, errno: str = "") -> None:
         super().__init__(message)
@@ -86,15 +86,15 @@ class AgentError(Exception):
 
 
 class AgentLost(Exception):
-    """The agent does not answer any more."""
+    """The agent does not reply any more."""
 
 
 class Agent:
     """One agent, as a child process, or the child of one in another place.
 
-    With `own_host` it lives in namespaces of its own there: root only.
+    With `own_host` it runs in namespaces of its own there, for which it needs root.
 
-    Not for two threads at once: each takes an agent of its own.
+    Two threads must not share one: each needs an agent of its own.
     """
 
     def __init__(self, program: str, own_host: Optional[bool] = None,
@@ -127,9 +127,9 @@ class Agent:
         return self.about["own_host"]
 
     def ask(self, verb: str, answer_within: float = 30.0, **arguments: Any) -> Any:
-        """Sends one request and waits for its answer."""
-        # Not to be guessed: root of the agent's host, as which programs are tested, can write into
-        # its pipes.
+        """Sends one request and waits for its reply."""
+        # It must be hard to guess, because programs that are tested as root of the agent's host can
+        # write into its pipes.
         number = secrets.randbits(62)
         line = json.dumps({"id": number, "do": verb, **arguments}) + "\n"
         try:
@@ -152,20 +152,20 @@ class Agent:
         try:
             answer = json.loads(self._read_line(deadline))
         except (ValueError, RecursionError) as error:
-            raise self._lost("the agent's answer is none") from error
+            raise self._lost("the agent's reply is not valid") from error
         return answer if isinstance(answer, dict) else {}
 
     def _read_line(self, deadline: float) -> bytes:
-        """One line, of what may come without an end."""
+        """One line, of output that may never end."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             ready, _, _ = select.select([fd], [], [], max(0.0, left))
             if not ready or left < 0:
-                raise self._lost("the agent does not answer")
+                raise self._lost("the agent does not reply")
             if len(self._buffer) > LONGEST_ANSWER:
-                raise self._lost("the agent's answer has no end")
+                raise self._lost("the agent's reply does not end")
             part = os.read(fd, 1 << 20)
             if not part:
                 raise self._lost("the agent has ended")
@@ -190,10 +190,10 @@ class Agent:
         self._process.stdout.close()
         self._complaints.close()
 
-    # What is asked for most, by name.
+    # The most frequent requests, by name.
 
     def run(self, argv: Sequence[str], time_limit: float = 5.0, **options: Any) -> Json:
-        """Starts a program, waits for its end, and kills what it left."""
+        """Starts a program, waits for its end, and kills the processes that it left."""
         milliseconds = int(time_limit * 1000)
         return self.ask("run", argv=list(argv), time_limit_ms=milliseconds,
                         answer_within=time_limit + 10, **options)
@@ -202,7 +202,7 @@ class Agent:
         return self.ask("start", argv=list(argv), time_limit_ms=int(time_limit * 1000), **options)
 
     def expect(self, run: int, text: str, time_limit: float) -> Json:
-        """Waits until the run has written `text`, is over, or the time is."""
+        """Waits until the run has written `text`, the run has ended, or the time is over."""
         return self.ask("expect", run=run, text=text, time_limit_ms=int(time_limit * 1000),
                         answer_within=time_limit + 10)
 

@@ -1,4 +1,4 @@
-"""What the harness' tests share: programs, agents, and a machine that stays as it is."""
+"""What the harness's tests share: programs, agents, and a machine that must not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.grading.grader import grade_in
 from harness.properties.model import Case, Result
 from harness.properties.scene import Tools
 
-# What else happens on this machine hardly changes these.
+# Other programs of this machine hardly change these.
 WATCHED = ("mounts", "links", "nft", "hostname")
 
 CASES = pytest.StashKey[List[Case]]()
@@ -27,19 +27,20 @@ RESULTS = pytest.StashKey[Dict[str, Result]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    # What a sanitizer has been built into needs libraries that the virtual machine has not.
+    # Programs that are built with a sanitizer need libraries that the virtual machine does not
+    # have.
     default = "host" if "SANITIZED" in os.environ else places.ANYWHERE
     parser.addoption("--in", dest="place", choices=places.CHOICES, default=default,
                      help=places.HELP, metavar="PLACE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.option.verbose = max(config.option.verbose, 1)  # the names are what there is to read
+    config.option.verbose = max(config.option.verbose, 1)  # the names describe them
     config.stash[RESULTS] = {}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Those that -k has left: only what they need is started."""
+    """The cases that -k has selected: only the scenes that they need are run."""
     cases = (getattr(item, "callspec", None) for item in session.items)
     session.config.stash[CASES] = [spec.params["case"] for spec in cases
                                    if spec is not None and "case" in spec.params]
@@ -52,7 +53,7 @@ def tools() -> Tools:
 
 @pytest.fixture(scope="session")
 def where(request: pytest.FixtureRequest, tools: Tools) -> Iterator[List[Place]]:
-    """The places to test in. What Bazel has built for the test is there, wherever it is."""
+    """The places to test in. Each has the programs that Bazel has built for the test."""
     names = ("HARNESS_STAGE", "HARNESS_STAGE_BEFORE", "HARNESS_MUTANTS")
     programs = [path for name in names for path in os.environ.get(name, "").split()]
     own = [tools.agent, tools.probe, tools.busybox]
@@ -63,7 +64,7 @@ def where(request: pytest.FixtureRequest, tools: Tools) -> Iterator[List[Place]]
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, tools: Tools, where: List[Place],
             watcher: Agent) -> Dict[str, Result]:
-    """What came of all the chosen cases, by their id: they are graded together."""
+    """The results of all selected cases, by their id; they are graded together."""
     with machine_unchanged_by("grading", watcher):
         graded = grade_in(where, tools, request.config.stash[CASES])
     request.config.stash[RESULTS].update({result.case.id: result for result in graded})
@@ -78,12 +79,12 @@ def agent(tools: Tools) -> Iterator[Agent]:
 
 @pytest.fixture(scope="session")
 def watcher(tools: Tools) -> Iterator[Agent]:
-    """An agent on this machine itself, which only looks."""
+    """An agent on this machine itself, which only observes."""
     with Agent(tools.agent, own_host=False) as started:
         yield started
 
 
-# What a container that has this machine's programs sees of it, read-only.
+# The directories of this machine that a container with this machine's programs sees, read-only.
 OF_THIS_MACHINE = ("/usr", "/etc/passwd", "/etc/alternatives", "/var/lib/dpkg")
 
 
@@ -93,7 +94,7 @@ def like_docker() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
     08b, with all ids of this machine. Called with the command, and volumes="HOST:CONTAINER[:ro]".
     """
     if os.geteuid() != 0:
-        pytest.skip("root of a Docker container has many ids: needs root")
+        pytest.skip("needs root, because root of a Docker container has many ids")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="like-docker-", dir="/tmp"))
     for name in ("etc", "tmp"):
         (folder / name).mkdir()
@@ -116,9 +117,9 @@ def like_docker() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
 
 @pytest.fixture(autouse=True)
 def machine_is_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Around every test: nothing of what the tests do reaches the machine itself."""
+    """Around every test: no change that a test makes may reach the machine itself."""
     if "HARNESS_AGENT" not in os.environ or "results" in request.fixturenames:
-        yield  # a test of results starts nothing, and what gave the results was watched as a whole
+        yield  # a test of results starts no program; its runs were watched already
         return
     with machine_unchanged_by("the test", request.getfixturevalue("watcher")):
         yield
@@ -135,7 +136,8 @@ def machine_unchanged_by(what: str, watcher: Agent) -> Iterator[None]:
 
 
 def ours(lines: List[str], kind: str) -> List[str]:
-    """Others mount things while the tests run; ours lie in the folder of a scene."""
+    """Other programs mount things while the tests run; our mounts are in the directory of a
+    scene."""
     return [line for line in lines if "/box-" in line] if kind == "mounts" else lines
 
 

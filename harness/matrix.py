@@ -30,10 +30,11 @@ BUILT = pathlib.Path("bazel-bin")
 
 
 def find(variable: str, built: str) -> str:
-    """A program of the harness' own: Bazel says where, else it is where Bazel builds it."""
+    """A program of the harness itself: Bazel passes its path, otherwise it is where Bazel builds
+    it."""
     path = pathlib.Path(os.environ.get(variable) or BUILT / built)
     if not path.exists():
-        sys.exit(f"{path} is not there.\nTry:  bazel build //harness:programs")
+        sys.exit(f"{path} does not exist.\nTry:  bazel build //harness:programs")
     return str(path.resolve())
 
 
@@ -76,7 +77,7 @@ def choose(arguments: argparse.Namespace) -> List[Case]:
 
 
 def programs_of(own: Tools, cases: Sequence[Case] = ()) -> List[str]:
-    """All that has to be in a place."""
+    """Everything that a place has to contain."""
     return [own.agent, own.probe, own.busybox, *sorted({case.program for case in cases})]
 
 
@@ -101,7 +102,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stage", default="", help="such as 05: the stage that it claims to be")
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--as", dest="identities", action="append", choices=(ROOT, USER),
-                        help="started by whom; default: both")
+                        help="the user who starts it; default: both")
     parser.add_argument("--in", dest="place", choices=places.CHOICES, default=places.ANYWHERE,
                         help=places.HELP, metavar="PLACE")
     parser.add_argument("--failing", action="store_true",

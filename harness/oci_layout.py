@@ -35,7 +35,7 @@ def hard_link(name: str, target: str) -> Entry:
 
 
 def tar(*entries: Entry, form: int = tarfile.PAX_FORMAT) -> bytes:
-    """The entries as they are, however hostile."""
+    """The entries exactly as given, however hostile."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=form, errors="surrogateescape") as archive:
         for info, content in entries:

@@ -17,14 +17,14 @@ HELP = ("host, vm, vm:KERNEL, or container: this machine, if it is one that is t
         " default: on this machine what it can test, and in a virtual one the rest")
 
 running: List[Vm] = []
-stopped = threading.Event()  # after it, what comes of anything is no result
+stopped = threading.Event()  # after it, outcomes do not count
 
 
 @contextlib.contextmanager
 def places(choice: str, programs: Sequence[str],
            strangers: Sequence[str] = ()) -> Iterator[List[Place]]:
-    """Those that were chosen, to be asked in this order. A VM starts once it is needed, and has
-    these programs: ours, and what strangers have written."""
+    """The chosen places, to be tried in this order. A VM starts when it is needed, and contains
+    these programs: our own, and untrusted ones."""
     if choice in ("host", CONTAINER):
         yield [HOST if choice == "host" else Container()]
         return
@@ -40,7 +40,7 @@ def places(choice: str, programs: Sequence[str],
 
 
 def stop_all() -> None:
-    """Ends all machines and builds for good: who works in one is told that it is lost."""
+    """Ends all machines and builds for good: a thread that uses one gets a Lost exception."""
     stopped.set()
     for vm in list(running):
         vm.stop()

@@ -121,7 +121,7 @@ def test_refuses_other_releases_with_the_list_of_what_to_install(machine, releas
     machine.release.write_text(release)
     done = machine.setup()
     assert done.returncode == 1
-    assert done.stderr.startswith("setup.sh: Other is none of Debian 12")
+    assert done.stderr.startswith("setup.sh: Other is not supported; use Debian 12")
     assert "the compiler: g++\n" in done.stderr
     assert not machine.apt_calls()
 

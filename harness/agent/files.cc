@@ -52,7 +52,7 @@ void unmount_all_below(const std::string& path) {
   for (int round = 0; round < 100; ++round) {
     auto points = mount_points_below(path);
     if (points.empty()) return;
-    std::reverse(points.begin(), points.end());  // the latest lie on top
+    std::reverse(points.begin(), points.end());  // the latest mounts are on top
     for (const auto& point : points) (void)umount2(point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   }
   throw Failure("mounts below " + path + " cannot be unmounted");
@@ -66,7 +66,7 @@ void remove_entry(int folder, const char* name, const std::string& path) {
     check_quietly(unlinkat(folder, name, 0), "unlink({})", path);
     return;
   }
-  std::ignore = fchmodat(folder, name, 0700, 0);  // else an ordinary user could not empty it
+  std::ignore = fchmodat(folder, name, 0700, 0);  // otherwise an ordinary user could not empty it
   UniqueFd fd(check_quietly(openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
                             "open({})", path));
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(fdopendir(dup(fd.get())), closedir);
@@ -88,7 +88,7 @@ void list_into(const std::string& path, std::size_t limit, std::vector<std::stri
     const std::string child = path + (path == "/" ? "" : "/") + name;
     const FileStatus status = status_of(child, false);
     if (lines.size() >= limit) return;
-    if (status.error != 0) continue;  // gone meanwhile
+    if (status.error != 0) continue;  // removed in the meantime
     const bool directory = S_ISDIR(status.mode);
     lines.push_back(fmt::format("{} {:o} {}:{} {}{}", child, status.mode, status.uid, status.gid,
                                 directory ? 0 : status.size, status.is_mount_point ? " M" : ""));
@@ -120,7 +120,7 @@ void write_regular(const NewFile& file) {
 }  // namespace
 
 FileText read_text(const std::string& path, std::size_t limit) {
-  // O_NONBLOCK: a FIFO that somebody planted shall not stop us.
+  // O_NONBLOCK: a FIFO that a program under test has planted must not block us.
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (fd.get() == -1) return {errno, ""};
   return read_fd(fd.get(), limit);

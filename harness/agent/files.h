@@ -1,4 +1,4 @@
-// Files of the host: read, looked at, made and removed for the harness.
+// Reads, examines, makes and removes files of the host for the harness.
 #pragma once
 
 #include <sys/types.h>
@@ -10,7 +10,7 @@
 
 namespace box {
 
-// What reading a file gave: its text, or the errno that kept us from it.
+// The result of reading a file: its text, or the errno of the failure.
 struct FileText {
   int error = 0;
   std::string text;
@@ -61,8 +61,8 @@ struct NewFile {
 // Throws Failure.
 void make_file(const NewFile& file);
 
-// rm -rf, but never into another mount: what a program under test has bound there is the host's.
-// Unmounts what is mounted below first. Throws Failure if anything stays.
+// rm -rf, but never into another mount, because a program under test may have bind-mounted a
+// directory of the host there. Unmounts the mounts below first. Throws Failure if anything remains.
 void remove_all(const std::string& path);
 
 }  // namespace box

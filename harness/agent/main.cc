@@ -1,5 +1,6 @@
-// The agent: does on a host what the harness asks for, which stays elsewhere: starts programs,
-// kills all that is left of them, reads what the host knows. JSON lines in on stdin, out on stdout.
+// The agent: does on a host what the harness, which runs elsewhere, asks for: starts programs,
+// kills all their processes, reads what the host knows. It reads JSON lines on stdin and writes
+// them to stdout.
 //
 //   echo '{"id": 1, "do": "run", "argv": ["/bin/echo", "hello"]}' | agent --own-host
 
@@ -44,7 +45,7 @@ std::optional<Clock::time_point> earlier(const std::optional<Clock::time_point>&
   return !a || (b && *b < *a) ? b : a;
 }
 
-// Takes the whole lines out of `text`.
+// Removes the complete lines from `text` and returns them.
 void take_requests(std::string& text, Requests& requests) {
   std::size_t start = 0;
   for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n', start)) {
@@ -57,7 +58,7 @@ void take_requests(std::string& text, Requests& requests) {
 
 void serve() {
   Supervisor supervisor;
-  // Out of the numbers 0 to 2, so that no program under test is given them by accident.
+  // Not among the numbers 0 to 2, so that no program under test gets one of them by accident.
   const UniqueFd in(check_quietly(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3), "dup(stdin)"));
   const UniqueFd out(check_quietly(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3), "dup(stdout)"));
   Requests requests(supervisor, [&](const std::string& line) { write_line(out.get(), line); });
@@ -75,7 +76,7 @@ void serve() {
       char part[64 * 1024];
       const auto size =
           check_quietly(TEMP_FAILURE_RETRY(read(in.get(), part, sizeof part)), "read(stdin)");
-      if (size == 0) return;  // the harness has gone, and with us go all programs
+      if (size == 0) return;  // the harness has ended, so we end, and with us all programs
       text.append(part, static_cast<std::size_t>(size));
       take_requests(text, requests);
     }

@@ -52,7 +52,7 @@ std::vector<std::string> directories_in(int fd) {
   return names;
 }
 
-// What cannot be removed, since something still runs there, the next agent tries again.
+// If a process still runs there, it cannot be removed; the next agent tries again.
 void remove_cgroup(int parent, const std::string& name) {
   try {
     remove_directories_at(parent, name);
@@ -60,7 +60,7 @@ void remove_cgroup(int parent, const std::string& name) {
   }
 }
 
-// What agents have left that were killed together with whoever waited for them.
+// Removes the cgroups of agents that were killed together with their parents.
 void remove_left(int top) {
   for (const auto& name : directories_in(top)) {
     if (name.rfind(kPrefix, 0) != 0) continue;
@@ -71,8 +71,9 @@ void remove_left(int top) {
 
 constexpr const char* kUsualPlace = "/sys/fs/cgroup";
 
-// The cgroups of version 1 are the machine's: a program must not find them, nor leave a directory
-// beside them. On a machine that has them, cgroup v2 is mounted in one of the directories there.
+// The cgroups of version 1 belong to the machine: a program must neither find them nor leave a
+// directory beside them. On a machine that has them, cgroup v2 is mounted in one of the directories
+// there.
 void hide_other_hierarchies(const std::string& mount_point) {
   if (mount_point == kUsualPlace || access(kUsualPlace, F_OK) == -1) return;
   (void)umount2(kUsualPlace, MNT_DETACH);  // unless nothing is mounted there
@@ -83,7 +84,7 @@ void hide_other_hierarchies(const std::string& mount_point) {
   }
 }
 
-// "0" is who writes.
+// "0" means the process that writes.
 void join(const std::string& cgroup) { write_file(cgroup + "/cgroup.procs", "0"); }
 
 }  // namespace
@@ -104,8 +105,8 @@ void OwnCgroup::enter() {
   const std::string own = mount_point_ + "/" + name_;
   join(own);
   check_quietly(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
-  // A cgroup with processes gives its children no controllers, see "no internal processes" in
-  // cgroups(7). So we are in one of them, as on every host.
+  // A cgroup with processes cannot enable controllers for its children, see "no internal processes"
+  // in cgroups(7). So we move into a child, as processes are on every host.
   const std::string agents = own + "/agent";
   check_quietly(mkdir(agents.c_str(), 0755), "mkdir({})", agents);
   join(agents);

@@ -1,5 +1,4 @@
-// A part of the machine's cgroups for the agent's host, which is all that is seen of them from
-// there.
+// A part of the machine's cgroups for the agent's host, which does not see the rest.
 #pragma once
 
 #include <string>
@@ -8,10 +7,10 @@
 
 namespace box {
 
-// Where there is no cgroup v2 that may be written, this is none: enter() only hides version 1.
+// If there is no cgroup v2 that we may write to, this is empty, and enter() only hides version 1.
 class OwnCgroup {
  public:
-  // Makes it. For the process that stays outside and removes it in the end.
+  // Makes it. For the process that stays outside and removes it at the end.
   OwnCgroup();
 
   // Moves the caller into it, which then sees it as the root of all cgroups, in a new cgroup
@@ -19,7 +18,7 @@ class OwnCgroup {
   // namespace of its own.
   void enter();
 
-  // With all cgroups that were made in it. Nothing runs there any more.
+  // Removes it with all cgroups in it. No process runs there any more.
   void remove();
 
  private:

@@ -12,7 +12,7 @@
 namespace box {
 namespace {
 
-// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...". NAME may hold spaces and ")".
+// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...". NAME may contain spaces and ")".
 bool read_stat(const std::string& pid, Process& process) {
   const FileText stat = read_text("/proc/" + pid + "/stat", 4096);
   const auto open = stat.text.find('(');

@@ -1,4 +1,4 @@
-// Who runs on this host, from /proc, see proc(5).
+// The processes of this host, from /proc, see proc(5).
 #pragma once
 
 #include <sys/types.h>

@@ -23,7 +23,7 @@ constexpr std::uint32_t kOwnArchitecture = AUDIT_ARCH_X86_64;
 constexpr std::uint32_t kOwnArchitecture = AUDIT_ARCH_AARCH64;
 #endif
 
-// What containers are set up with.
+// The calls with which containers are set up.
 std::uint32_t number_of(const std::string& call) {
   static const std::map<std::string, std::uint32_t> kNumbers = {
       {"capset", SYS_capset},
@@ -60,12 +60,12 @@ std::uint32_t number_of(const std::string& call) {
       {"unshare", SYS_unshare},
   };
   const auto found = kNumbers.find(call);
-  if (found == kNumbers.end()) throw Failure("no call that can be refused is called " + call);
+  if (found == kNumbers.end()) throw Failure("this agent cannot refuse a call named " + call);
   return found->second;
 }
 
 std::uint32_t offset_of_argument(int argument) {
-  // Its low half, which is the first on a little-endian machine: flags and options lie in it.
+  // Its low half, which comes first on a little-endian machine and contains flags and options.
   return static_cast<std::uint32_t>(offsetof(seccomp_data, args)) +
          static_cast<std::uint32_t>(argument) * 8;
 }
@@ -102,7 +102,8 @@ void refuse(const std::vector<Refusal>& refusals) {
   std::vector<sock_filter> filter = filter_of(refusals);
   const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0) return;
-  // Who is not root may install one only if it can take no rights from anybody.
+  // A user other than root may install a filter only with no_new_privs, so that it cannot harm
+  // set-user-ID programs.
   check_quietly(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)");
   check_quietly(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "prctl(PR_SET_SECCOMP)");
 }

@@ -1,4 +1,4 @@
-// A kernel that refuses some system calls: what becomes of a program whose set-up fails?
+// Makes the kernel refuse some system calls, to see what a program does when its set-up fails.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct Refusal {
   int error = 1;
 };
 
-// In a child that is about to execute a program. Nobody can take it off again, see seccomp(2); the
-// program inherits it, and so do all of its children.
+// In a child that is about to execute a program. The filter cannot be removed again, see
+// seccomp(2); the program and all its descendants inherit it.
 void refuse(const std::vector<Refusal>& refusals);
 
 }  // namespace box

@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 
 constexpr int kProtocol = 1;
 
-// What programs write need not be UTF-8, which JSON is.
+// The output of programs need not be UTF-8, as JSON must be.
 std::string one_line(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -41,7 +41,7 @@ int signal_of(const Json& value) {
     const char* abbreviation = sigabbrev_np(signal);
     if (abbreviation != nullptr && name == abbreviation) return signal;
   }
-  throw Failure("no signal is called " + name);
+  throw Failure("there is no signal " + name);
 }
 
 std::vector<int> signals_of(const Json& request, const char* key) {
@@ -57,7 +57,7 @@ Limit limit_of(const std::string& name, const Json& value) {
       {"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"stack", RLIMIT_STACK},
   };
   const auto resource = kResources.find(name);
-  if (resource == kResources.end()) throw Failure("no limit is called " + name);
+  if (resource == kResources.end()) throw Failure("there is no limit " + name);
   const auto number = value.get<rlim_t>();
   return {resource->second, {number, number}};
 }
@@ -168,7 +168,7 @@ std::vector<std::string> paths_of(const Json& request) {
   return request.at("paths").get<std::vector<std::string>>();
 }
 
-// Asks `question` for each of the request's paths.
+// Calls `question` for each of the request's paths.
 template <typename Question>
 Json for_each_path(const Json& request, const Question& question) {
   Json answers = Json::object();
@@ -176,7 +176,7 @@ Json for_each_path(const Json& request, const Question& question) {
   return answers;
 }
 
-// A directory's entries, each with where it leads if it is a link: /proc/PID/fd is read with it.
+// A directory's entries, each with its target if it is a link: used to read /proc/PID/fd.
 Json entries_of(const std::string& path) {
   const DirectoryList list = list_directory(path);
   if (list.error != 0) return {{"errno", name_of_errno(list.error)}};
@@ -196,7 +196,7 @@ NewFile new_file_of(const Json& json) {
                                                        {"fifo", NewFile::Kind::kFifo}};
   NewFile file;
   const auto kind = kKinds.find(json.value("kind", "file"));
-  if (kind == kKinds.end()) throw Failure("no kind of file is called " + json.at("kind").dump());
+  if (kind == kKinds.end()) throw Failure("there is no kind of file " + json.at("kind").dump());
   file.kind = kind->second;
   file.path = json.at("path").get<std::string>();
   file.text = json.value("text", "");
@@ -221,7 +221,7 @@ Json hello() {
 
 }  // namespace
 
-// A request that is answered once a run has written something, or is over.
+// A request that gets its reply when a run has written something, or has ended.
 struct Requests::Waiting {
   struct One {
     Json id;
@@ -309,7 +309,7 @@ void Requests::take(const std::string& line) {
     } else if (verb == "snapshot") {
       ok = take_snapshot(request.value("folders", std::vector<std::string>{}));
     } else {
-      throw Failure("there is no request called " + verb);
+      throw Failure("there is no request " + verb);
     }
     answer_(one_line({{"id", id}, {"ok", ok}}));
   } catch (const Failure& failure) {

@@ -1,5 +1,5 @@
-// The agent's language: one JSON object a line, a request with an "id" and a "do", answered by one
-// with the same "id" and either "ok" or "error".
+// The agent's protocol: one JSON object per line. A request has an "id" and a "do"; its reply has
+// the same "id" and either "ok" or "error".
 #pragma once
 
 #include <functional>
@@ -13,14 +13,14 @@ namespace box {
 
 class Requests {
  public:
-  // `answer` gets each answer as a line without its end.
+  // `answer` is called with each reply, a line without its end.
   Requests(Supervisor& supervisor, std::function<void(const std::string&)> answer);
   ~Requests();
 
-  // Answers at once, or later if the request waits for something. Never throws: what is wrong with
-  // a request is its answer.
+  // Replies at once, or later if the request waits for something. Never throws: if a request is
+  // wrong, its reply says why.
   void take(const std::string& line);
-  // Answers what can be answered by now.
+  // Sends the replies that are ready by now.
   void answer_waiting();
   [[nodiscard]] std::optional<Clock::time_point> next_deadline() const;
 

@@ -31,7 +31,8 @@ namespace box {
 namespace {
 
 void mount_new(const char* type, const char* path, const char* options) {
-  if (mkdir(path, 0755) == -1 && errno != EEXIST) return;  // then this host has none: no matter
+  if (mkdir(path, 0755) == -1 && errno != EEXIST)
+    return;  // then this host has none, which does not matter
   check_quietly(mount(type, path, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, options), "mount({}, {})",
                 type, path);
 }
@@ -64,7 +65,8 @@ void attach_at(const UniqueFd& mount, const std::string& path) {
                 "move_mount({})", path);
 }
 
-// On the disk, for a kernel whose tmpfs cannot hold what a container's overlayfs has to remember.
+// On the disk, for a kernel whose tmpfs does not support the attributes that a container's
+// overlayfs needs.
 class ScratchOnDisk {
  public:
   ScratchOnDisk()
@@ -76,7 +78,7 @@ class ScratchOnDisk {
     check_quietly(chmod(path_.c_str(), 0711), "chmod({})", path_);
   }
 
-  // A mount of it for each folder of kScratch; none if a tmpfs will do.
+  // A mount of it for each directory of kScratch; none if a tmpfs suffices.
   [[nodiscard]] std::vector<UniqueFd> mounts() const {
     std::vector<UniqueFd> mounts;
     if (path_.empty()) return mounts;
@@ -89,7 +91,8 @@ class ScratchOnDisk {
     return mounts;
   }
 
-  // When nobody uses it any more. Its name is covered by now: from its own folder it is not.
+  // When it is not in use any more. A mount covers its path by now, but not seen from its own
+  // directory.
   void remove() {
     if (path_.empty()) return;
     check_quietly(fchdir(parent_.get()), "fchdir({})", kParent);
@@ -102,7 +105,7 @@ class ScratchOnDisk {
   std::string path_;
 };
 
-// Covers the folders in which everybody leaves files, and shows in them again what is `kept`.
+// Covers the directories to which every program writes, and shows in them only what is `kept`.
 void mount_new_scratch(const std::vector<std::string>& kept, const ScratchOnDisk& disk) {
   std::vector<std::pair<std::string, UniqueFd>> mounts;
   for (const auto& path : kept) mounts.emplace_back(path, copy_mount(path));
@@ -129,13 +132,13 @@ std::vector<WrittenFolder>& written() {
   return folders;
 }
 
-// Lays an empty layer upon the folders in which programs keep what they know: what is there stays
-// to be seen, and what is written comes into that layer, which ends with us.
+// Mounts an empty layer on top of the directories in which programs store their state: existing
+// files stay visible, and changes go to that layer, which ends with us.
 void protect_kept_folders() {
   const std::string layers = std::string(kScratch[0]) + "/agent-layers";
   check_quietly(mkdir(layers.c_str(), 0700), "mkdir({})", layers);
   check_quietly(mount("tmpfs", layers.c_str(), "tmpfs", 0, "mode=755"), "mount({})", layers);
-  // Not one of the numbers that programs under test are given, see supervisor.cc.
+  // Not one of the numbers that programs under test get, see supervisor.cc.
   const UniqueFd top(
       check_quietly(open(layers.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", layers));
   const int number = check_quietly(fcntl(top.get(), F_DUPFD_CLOEXEC, 64), "dup()");
@@ -151,7 +154,7 @@ void protect_kept_folders() {
     }
     const std::string options = std::string("lowerdir=") + kKept[i] + ",upperdir=" + layers + "/" +
                                 upper + ",workdir=" + layers + "/" + work;
-    // A kernel has a limit to overlays upon overlays. /run is empty after each boot.
+    // The kernel limits how deep overlays can be stacked. /run is empty after each boot.
     if (mount("overlay", kKept[i], "overlay", 0, options.c_str()) == -1) {
       if (std::string(kKept[i]) != "/run") continue;
       check_quietly(mount("tmpfs", kKept[i], "tmpfs", 0, "mode=755"), "mount({})", kKept[i]);
@@ -175,9 +178,9 @@ void bring_up_loopback() {
   check_quietly(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo)");
 }
 
-// Process numbers that no other agent's host has at the same time, as programs under test make
-// names of them. The kernel keeps who has which: an abstract socket is one's own as long as one
-// lives, see unix(7). A container's first processes have small numbers, which these are not.
+// Process numbers that no other agent's host uses at the same time, because programs under test use
+// them in names. An abstract socket reserves them as long as we live, see unix(7). They are not
+// small numbers, which a container's first processes have.
 class OwnNumbers {
  public:
   OwnNumbers() : socket_(check_quietly(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket()")) {
@@ -198,7 +201,7 @@ class OwnNumbers {
  private:
   static constexpr int kSlots = 64;
   static constexpr int kFirst = 10000;
-  static constexpr int kEach = 350;  // all below 32768, the fewest that a kernel has
+  static constexpr int kEach = 350;  // all below 32768, the smallest limit that a kernel has
   UniqueFd socket_;
   int slot_ = 0;
 };
@@ -223,7 +226,7 @@ void enter_own_host(const std::vector<std::string>& kept) {
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
   }
   check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
-  // First out of the real host's peer groups, then into new ones.
+  // First leave the real host's peer groups, then make new ones.
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, PRIVATE)");
   cgroup.enter();
   bring_up_loopback();

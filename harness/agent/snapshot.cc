@@ -32,7 +32,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// A mount's id changes when it is made anew; what stands in the line after it does not.
+// A mount's id changes when it is mounted again; the rest of the line does not.
 std::vector<std::string> mounts() {
   std::vector<std::string> lines;
   for (const auto& line : lines_of(read_text("/proc/self/mountinfo", 8 << 20).text)) {
@@ -45,8 +45,8 @@ std::vector<std::string> mounts() {
   return lines;
 }
 
-// The cgroups below `path`, and which of them are empty. Those in use are others' on this machine;
-// what a container leaves behind is empty.
+// The cgroups below `path`, and which of them are empty. Those in use belong to other programs of
+// this machine; those that a container leaves behind are empty.
 void list_cgroups(const std::string& path, std::vector<std::string>& lines) {
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir(path.c_str()), closedir);
   if (folder == nullptr) return;
@@ -83,7 +83,7 @@ std::vector<std::string> links() {
   return names;
 }
 
-// Runs `body` in a child, and answers what it returned. Throws what it threw.
+// Runs `body` in a child, and returns its result. Throws what it threw.
 template <typename Body>
 std::string in_child(const Body& body) {
   int ends[2];
@@ -117,8 +117,8 @@ std::string in_child(const Body& body) {
   return text;
 }
 
-// Asks the kernel: to start nft(8) takes longer than all else in a snapshot, and most hosts have no
-// table. True if the kernel does not say.
+// Asks the kernel whether there are tables, because starting nft(8) takes longer than the rest of a
+// snapshot, and most hosts have none. Returns true if the kernel does not reply.
 bool may_have_nft_tables() {
   const UniqueFd netlink(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
   struct {
@@ -210,7 +210,7 @@ Snapshot take_snapshot(const std::vector<std::string>& folders) {
 
 std::string mounts_of(int process) {
   return in_child([process] {
-    // Once in the other namespace, /proc is another one, or none.
+    // In the other namespace, /proc is another one, or missing.
     const UniqueFd proc(
         check_quietly(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(/proc)"));
     const auto open_namespace = [&](const char* name) {
@@ -220,7 +220,7 @@ std::string mounts_of(int process) {
     };
     const UniqueFd mount_namespace = open_namespace("mnt");
     if (setns(mount_namespace.get(), CLONE_NEWNS) == -1) {
-      // Not root: but who made a user namespace has all capabilities in it.
+      // We are not root, but the user who made a user namespace has all capabilities in it.
       check_quietly(setns(open_namespace("user").get(), CLONE_NEWUSER), "setns(user)");
       check_quietly(setns(mount_namespace.get(), CLONE_NEWNS), "setns(mnt)");
     }

@@ -1,4 +1,4 @@
-// What a host looks like: to be compared before and after a test.
+// The state of a host, to be compared before and after a test.
 #pragma once
 
 #include <map>
@@ -14,8 +14,8 @@ using Snapshot = std::map<std::string, std::vector<std::string>>;
 // `folders` are those whose files are listed.
 [[nodiscard]] Snapshot take_snapshot(const std::vector<std::string>& folders);
 
-// The mounts of the namespace in which `process` is, from that namespace's root, which a process in
-// a chroot is not shown: lines as in proc_pid_mountinfo(5). Throws Failure.
+// The mounts of the namespace that `process` is in, as seen from that namespace's root, which a
+// process in a chroot does not see: lines as in proc_pid_mountinfo(5). Throws Failure.
 [[nodiscard]] std::string mounts_of(int process);
 
 }  // namespace box

@@ -22,7 +22,7 @@
 namespace box {
 namespace {
 
-constexpr int kFirstOwnFd = 64;  // below are the numbers that requests may ask for
+constexpr int kFirstOwnFd = 64;  // lower numbers are those that requests may ask for
 
 struct Streams {
   UniqueFd input;
@@ -80,8 +80,8 @@ Streams open_streams(const StartRequest& request, Run& run) {
 void place(int from, int to) { check_quietly(dup2(from, to), "dup2({}, {})", from, to); }
 
 void set_signals(const StartRequest& request) {
-  // Not by signal(2), which in glibc leaves alone the two signals that it keeps for threads; our
-  // caller may ignore these as well. All zeros is SIG_DFL, no flag, and no mask.
+  // Without glibc's signal(2), which does not change the two signals that it reserves for threads;
+  // our caller may ignore these as well. All zeros means SIG_DFL, no flag, and no mask.
   const unsigned long by_default[4] = {};
   for (int signal = 1; signal < NSIG; ++signal) {
     (void)syscall(SYS_rt_sigaction, signal, by_default, nullptr, _NSIG / 8);
@@ -146,17 +146,17 @@ void become_the_program(const StartRequest& request, const Streams& streams) {
 
 void read_into(UniqueFd& fd, std::string& text, std::size_t limit) {
   char part[64 * 1024];
-  // Not for ever: somebody who writes without end shall not keep us here.
+  // At most this often, so that a program that writes without end does not keep us here.
   for (int i = 0; i < 16 && fd.get() != -1; ++i) {
     const auto size = read(fd.get(), part, sizeof part);
     if (size > 0) {
-      // One byte beyond the limit is kept, by which we know that there was more.
+      // One byte beyond the limit is kept, so that we know that there was more.
       const auto room = limit + 1 - std::min(limit + 1, text.size());
       text.append(part, std::min(room, static_cast<std::size_t>(size)));
     } else if (size == -1 && (errno == EAGAIN || errno == EINTR)) {
       return;
     } else {
-      fd.close();  // end-of-file; a terminal says EIO, see pty(7)
+      fd.close();  // end-of-file; a terminal returns EIO, see pty(7)
     }
   }
 }
@@ -164,7 +164,7 @@ void read_into(UniqueFd& fd, std::string& text, std::size_t limit) {
 }  // namespace
 
 Supervisor::Supervisor() {
-  // The numbers that requests ask for are taken, so that no descriptor of ours has one.
+  // Reserves the numbers that requests may ask for, so that no descriptor of ours has one.
   while (true) {
     const int fd = check_quietly(open("/dev/null", O_RDWR | O_CLOEXEC), "open(/dev/null)");
     if (fd < kFirstOwnFd) continue;
@@ -226,7 +226,7 @@ void Supervisor::write_pending_input(Run& run) {
   while (!run.input.empty() && run.input_fd.get() != -1) {
     const auto size = write(run.input_fd.get(), run.input.data(), run.input.size());
     if (size == -1 && (errno == EAGAIN || errno == EINTR)) return;
-    if (size == -1) {  // nobody will read it
+    if (size == -1) {  // no process will read it
       run.input.clear();
       run.input_fd.close();
     } else {
@@ -259,8 +259,7 @@ void Supervisor::read_outputs(Run& run) {
   read_into(run.errors_fd, run.errors, run.output_limit);
 }
 
-// New processes may appear while we look: so again and again, and a group at a time, which
-// kill(2) reaches as a whole.
+// New processes may appear while we look, so we repeat this, and kill a whole group at a time.
 std::vector<Process> Supervisor::kill_until_gone(Run* run) {
   const auto give_up = Clock::now() + std::chrono::seconds(2);
   for (int round = 0;; ++round) {
@@ -273,12 +272,12 @@ std::vector<Process> Supervisor::kill_until_gone(Run* run) {
       bool other = false;
       for (const auto& [number, known] : runs_) other |= known->pid == process.pid;
       if (other && (run == nullptr || run->pid != process.pid)) continue;
-      targets.push_back(process);  // the run itself, or an orphan, with whatever descends from it
+      targets.push_back(process);  // the run itself, or an orphan, with all its descendants
       for (const auto& heir : descendants_of(process.pid, everybody)) targets.push_back(heir);
     }
     if (targets.empty()) return {};
     if (Clock::now() > give_up) return targets;
-    // As PID 1 of our host we can kill all at once. That it also hits other runs is the price.
+    // As PID 1 of our host we can kill all processes at once, although that also kills other runs.
     if (getpid() == 1 && (run == nullptr || round > 100)) (void)kill(-1, SIGKILL);
     for (const Process& process : targets) {
       (void)kill(process.pid, SIGKILL);

@@ -1,4 +1,4 @@
-// Starts the programs under test, and sees to it that none of their processes stays.
+// Starts the programs under test, and makes sure that none of their processes remains.
 #pragma once
 
 #include <poll.h>
@@ -37,9 +37,9 @@ struct StartRequest {
   std::string program;  // if it is not argv[0]
   std::vector<std::string> environment;
   std::string directory;
-  std::string cgroup;       // a folder of /sys/fs/cgroup: joined while still the agent's user
-  std::string input;        // what its stdin holds at first
-  bool close_input = true;  // after it: end-of-file; else more may be written
+  std::string cgroup;       // a directory of /sys/fs/cgroup: joined while still the agent's user
+  std::string input;        // the first content of its stdin
+  bool close_input = true;  // after that, end-of-file; otherwise more may be written
   bool terminal = false;    // a pseudo-terminal instead of three pipes
   unsigned short rows = 24;
   unsigned short columns = 80;
@@ -51,15 +51,15 @@ struct StartRequest {
   std::vector<int> ignored;          // signals
   std::vector<int> blocked;
   std::vector<Limit> limits;
-  std::vector<Refusal> refusals;  // what the kernel refuses it
+  std::vector<Refusal> refusals;  // the calls that the kernel refuses
   std::optional<mode_t> umask;
-  bool own_session = true;  // else the agent's, which a terminal cannot be in
+  bool own_session = true;  // otherwise the agent's, which cannot have a terminal
   bool own_group = true;
-  std::size_t output_limit = 256 * 1024;  // of each stream: beyond it the run is ended
+  std::size_t output_limit = 256 * 1024;  // of each stream; a run that writes more is ended
   std::chrono::milliseconds time_limit{10000};
 };
 
-// One program that was started, and what came of it.
+// One program that was started, and its result.
 struct Run {
   int number = 0;
   pid_t pid = -1;
@@ -95,20 +95,20 @@ class Supervisor {
   Run& run(int number);
   void write_input(Run& run, const std::string& text, bool close);
 
-  // Descendants of this process that are no run's first process. Those that a run's end orphaned
-  // are ours, see PR_SET_CHILD_SUBREAPER in prctl(2).
+  // Descendants of this process that are not a run's first process. Orphans of a run become our
+  // children, see PR_SET_CHILD_SUBREAPER in prctl(2).
   [[nodiscard]] std::vector<Process> processes_of_runs() const;
 
-  // Kills the run and all that descends from it, and every orphan; answers who is still there.
+  // Kills the run, all its descendants and every orphan; returns the processes that still exist.
   std::vector<Process> finish(Run& run, const std::string& why);
   std::vector<Process> finish_all();
   void forget(int number) { runs_.erase(number); }
 
-  // For the loop: what to poll(2) for, and what to do after it.
+  // For the main loop: what to poll(2) for, and what to do after it.
   void add_events(std::vector<pollfd>& events) const;
   void handle(const std::vector<pollfd>& events);
   [[nodiscard]] std::optional<Clock::time_point> next_deadline() const;
-  // Ends the runs that took too long or wrote too much.
+  // Ends the runs that have taken too long or have written too much.
   void enforce_limits();
 
  private:

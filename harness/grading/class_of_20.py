@@ -4,8 +4,8 @@
   python3 -m harness.grade --stage 05 --roster DIR/roster.csv --submissions DIR/submissions \\
     --output DIR/results
 
-Correct ones in four ways of building, one in another style, mutants, and those that hang, fork, spy
-or are no program at all. Each says what has to come of it.
+Correct ones that are built in four ways, one in another style, mutants, and some that hang, fork,
+spy or are not a program. Each names the expected result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MUTANTS = ("uid_and_gid_maps_swapped", "root_stays_root", "all_ids_mapped", "gro
            "no_user_namespace_for_root")
 STOLEN = "this was stolen"
 
-# Whatever it may read of its grader's, or reach, it tells.
+# It reports whatever it can read or reach of its grader.
 SPY = f"""
 for file in {REPOSITORY} /autograder /root/.ssh /home/*/.ssh ../roster.csv; do
   head -c 1 "$file" 2>/dev/null | grep -q . && echo "{STOLEN}: $file"
@@ -46,17 +46,18 @@ ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(44)  # see
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-    """Who hands in what, and what has to come of it: a problem, or what does not hold."""
+    """A submission, and its expected result: a problem, or the rows that do not hold."""
 
     name: str
     hand_in: Callable[[pathlib.Path], None]
     problem: str = ""  # how it begins
     loses: FrozenSet[str] = frozenset()
-    loses_all: bool = False  # but for what is about a command that never runs
+    loses_all: bool = False  # except rows about a command that must not run
 
 
 def ready(program: pathlib.Path) -> Callable[[pathlib.Path], None]:
-    """A program as Bazel has built it, and the built-in root where it looks for that."""
+    """A program as Bazel has built it, and the built-in root at the path where the program expects
+    it."""
     def hand_in(folder: pathlib.Path) -> None:
         place = folder / "stages" / PROGRAM / PROGRAM
         place.parent.mkdir(parents=True)
@@ -72,7 +73,7 @@ def by_script(folder: pathlib.Path) -> None:
 
 
 def by_make(folder: pathlib.Path) -> None:
-    """What a learner has who began with `start`, and has written the layer as we did."""
+    """The folder of a learner who began with `start` and has written the layer as we did."""
     start.make_folder(STAGE, folder)
     own = start.folder_of(STAGE)
     for path in [*start.sources(own), own / "main.cc"]:
@@ -80,7 +81,7 @@ def by_make(folder: pathlib.Path) -> None:
 
 
 def by_bazel(folder: pathlib.Path) -> None:
-    """All of this repository but what is built, and the slides."""
+    """All of this repository except build results and the slides."""
     shutil.copytree(REPOSITORY, folder, dirs_exist_ok=True, symlinks=True,
                     ignore=shutil.ignore_patterns("bazel-*", ".git", "slides", "__pycache__"))
 
@@ -128,7 +129,7 @@ def students(unshare_loses: Sequence[str]) -> List[Student]:
         Student("forks", with_files(**{"05_forks": "f() { f | f & }; f; wait"}), loses_all=True),
         Student("spy", with_files(build__sh=SPY_WHILE_BUILT, **{"05_spy": SPY}), loses_all=True),
         Student("other processor", for_arm, "05_arm is for another processor: aarch64"),
-        Student("no build", with_files(build__sh="gcc -o 05_none none.c"), "its build has failed"),
+        Student("no build", with_files(build__sh="gcc -o 05_none none.c"), "its build failed"),
         Student("endless build", with_files(build__sh="while :; do sleep 1; done"),
                 "its build does not end"),
         Student("nothing", lambda folder: None, "no build.sh, Makefile or BUILD.bazel"),

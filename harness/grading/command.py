@@ -3,9 +3,9 @@
   python3 -m harness.grade --stage 05 --submission DIR
   python3 -m harness.grade --stage 05 --roster class.csv --submissions DIR --output results
 
-One is graded on this machine unless --in says otherwise, a class in virtual machines: one for each
-submission, which is thrown away. Each result is written as soon as it is there, and a submission
-that has one already, and has not changed, is not graded again.
+A single submission is graded on this machine unless --in says otherwise; each of a class is graded
+in a virtual machine of its own, which is thrown away. Each result is written as soon as it is
+known, and a submission that has one already, and has not changed, is not graded again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Task:
 
 def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits,
               lacks: Sequence[str] = ()) -> Grade:
-    """Builds and grades it. Whatever is wrong with it is told in the Grade."""
+    """Builds and grades it. Every problem of the submission is reported in the Grade."""
     start = time.monotonic()
 
     def no_grade(problem: str, log: str = "") -> Grade:
@@ -74,7 +74,7 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits,
         return no_grade(task.problem)
     try:
         with folders.scratch_folder("submission-") as scratch:
-            scratch.chmod(0o755)  # an ordinary user, too, has to start what is in it
+            scratch.chmod(0o755)  # an ordinary user, too, has to be able to start the program in it
             built = program_of(task.path, stage, scratch, limits.build,
                                confined=place != places.CONTAINER)
             program = Program.of(str(built.path), stage)
@@ -95,20 +95,21 @@ def grade_one(task: Task, stage: str, tools: Tools, place: str, limits: Limits,
         return no_grade(str(error).splitlines()[0], str(error))
     except OSError as error:
         return no_grade(f"{error.filename or task.path}: {error.strerror}")
-    except Exception as error:  # pylint: disable=broad-except  # the others are graded all the same
-        return no_grade(f"grading it has failed: {error!r}", traceback.format_exc())
+    except Exception as error:  # pylint: disable=broad-except  # the others are still graded
+        return no_grade(f"grading it failed: {error!r}", traceback.format_exc())
     return Grade(task.name, stage, results, seconds=time.monotonic() - start)
 
 
 def in_a_container(cases: Sequence[Case], stage: str) -> List[Case]:
-    """Where nothing but its user keeps a program from the grader's files, it is started as an
-    ordinary one; but for the stages that run as root alone."""
+    """If only its user id keeps a program from the grader's files, the program is started as an
+    ordinary user, except for the stages that run only as root."""
     needs_root = stage in doctor.NEED_ROOT
     return [case for case in cases if needs_root or case.identity == USER]
 
 
 def forbidden_here(stage: str) -> str:
-    """Why no program of this stage could run in this container, whoever wrote it; "" if one could.
+    """Why no program of this stage, even a correct one, could run in this container; "" if one
+    could.
     """
     needed = [operation for operation in doctor.OPERATIONS if stage in operation.stages]
     broken = [finding for finding in doctor.examine_all(needed) if not finding.works]
@@ -116,7 +117,7 @@ def forbidden_here(stage: str) -> str:
 
 
 def unseen(stage: str, why: str) -> List[Result]:
-    """The cases of a stage, of which none was looked at."""
+    """The cases of a stage, none of which was looked at."""
     cases = cases_for(Program("", stage, f"{stage}_submission"), PROPERTIES, PROMISE)
     return [Result(case, Outcome.ERROR, case.property.holds, "nothing", why) for case in cases]
 
@@ -125,11 +126,12 @@ def unseen(stage: str, why: str) -> List[Result]:
 
 
 def read_roster(roster: pathlib.Path, submissions: pathlib.Path) -> List[Task]:
-    """A line for each: a column `name`, and perhaps `submission`, a path; default: the name."""
+    """One line per submission: a column `name`, and perhaps `submission`, a path; default: the
+    name."""
     with open(roster, newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
         if "name" not in (lines.fieldnames or []):
-            raise ValueError(f"{roster}: its first line names no column called name")
+            raise ValueError(f"{roster}: its first line has no column `name`")
         return tasks_of(list(lines), submissions)
 
 
@@ -147,7 +149,7 @@ def tasks_of(lines: Sequence[Dict[str, Optional[str]]], submissions: pathlib.Pat
         elif not is_below(submissions, place):
             tasks.append(Task(name, path, f"{place} is not below {submissions}"))
         elif not path.exists():
-            tasks.append(Task(name, path, f"nothing was submitted: {path} is not there"))
+            tasks.append(Task(name, path, f"nothing was submitted: {path} does not exist"))
         else:
             tasks.append(Task(name, path))
         names.add(name)
@@ -155,7 +157,7 @@ def tasks_of(lines: Sequence[Dict[str, Optional[str]]], submissions: pathlib.Pat
 
 
 def is_below(folder: pathlib.Path, place: str) -> bool:
-    """A roster may come from elsewhere, too."""
+    """A roster may also come from elsewhere."""
     real = (folder / place).resolve()
     return folder.resolve() in real.parents
 
@@ -169,12 +171,13 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
 
     def file_of(self, task: Task, ending: str) -> pathlib.Path:
-        """Names are whatever a roster says; two that differ only in odd signs get two files."""
+        """A roster may contain any name; two names that differ only in special characters get two
+        files."""
         short = hashlib.sha256(task.name.encode(errors="surrogateescape")).hexdigest()[:6]
         return self.folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', task.name)[:60]}-{short}{ending}"
 
     def load(self, task: Task) -> Optional[Grade]:
-        """What is there already, if it is of the same submission."""
+        """The existing result, if it is of the same submission."""
         try:
             saved = json.loads(self.file_of(task, ".json").read_text(encoding="utf-8"))
             if saved["submission"] != digest_of(task) or saved["stage"] != self.stage:
@@ -196,7 +199,8 @@ class Results:
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
-    """So that whoever looks, or goes on after Ctrl-C, finds a whole file."""
+    """Writes the file by rename, so that a reader, or a later run after Ctrl-C, finds it
+    complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # A name need not be text, see filesystem encoding and error handler in Python's glossary.
@@ -207,7 +211,7 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
 
 
 def digest_of(task: Task) -> str:
-    """Changes when what was submitted does."""
+    """Changes whenever the submission changes."""
     told = hashlib.sha256(task.problem.encode(errors="surrogateescape"))
     told.update(folders.digest(task.path, LARGEST).encode())
     return told.hexdigest()
@@ -236,7 +240,7 @@ def grade_from(saved: Dict[str, Any]) -> Grade:
 
 
 class Progress:
-    """A bar on a terminal, else a line for each."""
+    """A bar on a terminal, otherwise a line for each."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         self.total = total
@@ -259,7 +263,7 @@ class Progress:
 
 def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Namespace,
                 tools: Tools, limits: Limits) -> List[Grade]:
-    """Grades them all, some at a time. Each result is on the disk before the next begins."""
+    """Grades them all, several at a time. Each result is on the disk before the next begins."""
     progress = Progress(len(tasks), sys.stderr)
     grades: Dict[str, Grade] = {}
     lock = threading.Lock()
@@ -288,7 +292,7 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
     except BaseException:
         for job in jobs:
             job.cancel()
-        places.stop_all()  # what still runs ends with its machine
+        places.stop_all()  # the programs that still run end with their machine
         raise
     finally:
         pool.shutdown(wait=True)
@@ -299,7 +303,8 @@ def grade_class(tasks: Sequence[Task], results: Results, arguments: argparse.Nam
 
 
 def tell(grade: Grade, level: int, colour: bool) -> str:
-    """The score, each property, and what to mend first. Texts are `shown`, as the colours are ours.
+    """The score, each property, and what to fix first. Texts are `shown`, because the colours are
+    ours.
     """
     good, bad, dim, plain = ("\033[32m", "\033[31m", "\033[2m", "\033[0m") if colour else [""] * 4
     lines = [f"{report.on_one_line(grade.name)}, stage {grade.stage}", ""]
@@ -320,7 +325,7 @@ def tell(grade: Grade, level: int, colour: bool) -> str:
     groups = html_report.failures(grade.results)
     for number, group in enumerate(groups):
         ids = [report.on_one_line(result.case.id) for result in group]
-        lines += ["", f"{bad}{'Mend first' if number == 0 else 'Then'}: {ids[0]}{plain}",
+        lines += ["", f"{bad}{'Fix first' if number == 0 else 'Then'}: {ids[0]}{plain}",
                   report.shown(writers.explain(group[0], level))]
         if group[1:]:
             lines.append(f"{dim}{len(group) - 1} more are blocked by it, such as {ids[1]}{plain}")
@@ -348,7 +353,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         prog="harness.grade", description=__doc__.split("\n", 1)[0],
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__.split("\n", 2)[2])
     parser.add_argument("--stage", required=True, choices=STAGES[1:], metavar="NN",
-                        help="which stage it is to be: 01 to 08c")
+                        help="the stage that it implements: 01 to 08c")
     what = parser.add_argument_group("what to grade")
     what.add_argument("--submission", "--binary", type=pathlib.Path, metavar="PATH",
                       help="a program, or a folder with build.sh, Makefile or BUILD.bazel")
@@ -357,23 +362,24 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--submissions", type=pathlib.Path, metavar="DIR", help="those of the class")
     how = parser.add_argument_group("how")
     how.add_argument("--in", dest="place", choices=places.CHOICES, metavar="PLACE",
-                     help=f"{places.HELP}; of a class: vm")
+                     help=f"{places.HELP}; for a class: vm")
     how.add_argument("--host", dest="place", action="store_const", const="host",
-                     help="a class on this machine: only if you trust each of its programs")
+                     help="grade a class on this machine: only if you trust each of its programs")
     how.add_argument("--lacks", action="append", default=[], metavar="OPTION",
                      help="an option that was not to be written, such as --init; may be repeated")
     how.add_argument("--time-limit", type=float, default=5.0, metavar="S", help="for each start")
     how.add_argument("--stage-limit", type=float, default=300.0, metavar="S", help="for all")
     how.add_argument("--build-limit", type=float, default=300.0, metavar="S", help="for the build")
     how.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
-                     help="how many of a class at a time")
-    how.add_argument("--again", action="store_true", help="also what has a result already")
+                     help="how many submissions of a class to grade at a time")
+    how.add_argument("--again", action="store_true", help="grade submissions again that have a"
+                                                          " result already")
     out = parser.add_argument_group("what to tell")
     out.add_argument("--hints", type=int, choices=range(4), default=1,
                      help="1: where to look, 2: the concept, 3: what to read; default: 1")
     out.add_argument("--format", choices=FORMATS, default="terminal")
     out.add_argument("--output", type=pathlib.Path, metavar="PATH",
-                     help="a file; of a class: a folder, in which one can look meanwhile")
+                     help="a file; for a class: a directory, which can be read during the run")
     arguments = parser.parse_args(words)
     if (arguments.submission is None) == (arguments.roster is None):
         parser.error("give one of --submission and --roster")
@@ -399,7 +405,7 @@ def main(words: Sequence[str]) -> int:
             write_atomically(arguments.output, text)
         else:
             sys.stdout.write(text.encode(errors="backslashreplace").decode())
-        # These two read the results, and take another status for a grader that broke.
+        # These two read the results, and treat any other exit status as a broken grader.
         is_read = arguments.format in ("classroom50", "gradescope", "github-classroom")
         return 0 if is_read or grade.status == "passed" else 1
     except (ValueError, OSError) as error:
@@ -420,8 +426,8 @@ def main_of_class(arguments: argparse.Namespace, tools: Tools, limits: Limits) -
     known = {task.path.resolve() for task in tasks}
     for other in sorted(arguments.submissions.iterdir()):
         if other.resolve() not in known:
-            print(f"harness.grade: warning: {report.on_one_line(other.name)} is in no line of the"
-                  " roster", file=sys.stderr)
+            print(f"harness.grade: warning: {report.on_one_line(other.name)} is not in any line of"
+                  " the roster", file=sys.stderr)
     grades = grade_class(tasks, Results(arguments.output, arguments.stage), arguments, tools,
                          limits)
     graded = [grade for grade in grades if not grade.problem]

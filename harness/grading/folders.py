@@ -1,4 +1,4 @@
-"""Folders that somebody else has filled: walked, copied, compared, removed, whatever is in them."""
+"""Walks, copies, compares and removes untrusted directories, whatever is in them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import tempfile
 from typing import Iterator
 
 MOST_ENTRIES = 200_000
-MOST_DEEP = 64  # folders in each other
+MOST_DEEP = 64  # the depth of directories
 
 
 class Unwieldy(Exception):
-    """What a folder is too large for, in one line."""
+    """A directory exceeds a limit: which one, in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A file, folder, link or whatever else; of a link the link itself."""
+    """A file, directory, link or anything else; for a link, the link itself."""
 
-    name: str  # from the folder on
+    name: str  # relative to the directory
     path: pathlib.Path
     status: os.stat_result
 
@@ -44,7 +44,7 @@ class Entry:
 
 
 def entries(folder: pathlib.Path) -> Iterator[Entry]:
-    """All that is below `folder`, each folder before what is in it. No link is followed."""
+    """Everything below `folder`, each directory before its content. No link is followed."""
     waiting = [""]
     count = 0
     while waiting:
@@ -60,23 +60,23 @@ def entries(folder: pathlib.Path) -> Iterator[Entry]:
             yield (one := Entry(entry, path, path.lstat()))
             if one.is_folder:
                 if entry.count("/") + 1 >= MOST_DEEP:
-                    raise Unwieldy(f"its folders lie more than {MOST_DEEP} deep in each other")
+                    raise Unwieldy(f"its directories are more than {MOST_DEEP} deep")
                 waiting.append(entry)
 
 
 def check_size(folder: pathlib.Path, largest: int) -> None:
-    """Whether it has only what can be copied, and no more than `largest` bytes of it."""
+    """Raises TooLarge unless it contains only what can be copied, at most `largest` bytes."""
     size = 0
     for entry in entries(folder):
         size += entry.status.st_size
         if size > largest:
             raise Unwieldy(f"it is larger than {largest >> 20} MiB")
         if not (entry.is_link or entry.is_folder or entry.is_file):
-            raise Unwieldy(f"{entry.name} is neither a file, a folder nor a link")
+            raise Unwieldy(f"{entry.name} is neither a file, a directory nor a link")
 
 
 def copy(folder: pathlib.Path, target: pathlib.Path) -> None:
-    """Links stay links, so that none brings a file of this machine along."""
+    """Links stay links, so that none copies a file of this machine."""
     target.mkdir()
     folders = []
     for entry in entries(folder):
@@ -95,19 +95,21 @@ def copy(folder: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def take_over(entry: Entry, place: pathlib.Path) -> None:
-    """Mode and times, which make(1) reads. The copy is ours: it must be no set-user-ID program."""
+    """Copies mode and times, which make(1) reads. The copy belongs to us, so it must not be a
+    set-user-ID program."""
     place.chmod(entry.status.st_mode & 0o777)
     os.utime(place, ns=(entry.status.st_atime_ns, entry.status.st_mtime_ns))
 
 
 def opened(path: pathlib.Path):
-    """A file to read: a link or a FIFO that has taken its place meanwhile is not opened."""
+    """Opens a file to read it; a link or a FIFO that has replaced it in the meantime is not
+    opened."""
     return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
 
 
 def digest(path: pathlib.Path, largest: int) -> str:
-    """Changes when what is there does. Of what is larger than `largest` bytes, the contents are not
-    read, but the times of changes are looked at."""
+    """Changes whenever the directory's content does. If that is larger than `largest` bytes, files
+    are not read; their times of change are used instead."""
     told = hashlib.sha256()
 
     def tell(text: str) -> None:
@@ -129,13 +131,13 @@ def digest(path: pathlib.Path, largest: int) -> str:
                     while part := file.read(1 << 20):
                         told.update(part)
     except (Unwieldy, OSError) as error:
-        tell(str(error))  # so it is no submission that could be graded
+        tell(str(error))  # so it is not a submission that could be graded
     return told.hexdigest()
 
 
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[pathlib.Path]:
-    """An empty folder that is removed in the end, with all that has come into it."""
+    """An empty directory that is removed at the end, with everything in it."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
     try:
         yield folder
@@ -144,7 +146,7 @@ def scratch_folder(prefix: str) -> Iterator[pathlib.Path]:
 
 
 def remove(folder: pathlib.Path) -> None:
-    """rm(1) and chmod(1) walk by descriptors: no folder is too deep for them."""
+    """rm(1) and chmod(1) walk by descriptors, so no directory is too deep for them."""
     for words in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
         subprocess.run([*words, "--", str(folder)], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

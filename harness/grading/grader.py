@@ -1,4 +1,4 @@
-"""Runs the scenes that a choice of cases needs, and judges each case."""
+"""Runs the scenes that the selected cases need, and judges each case."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Program:
 
 def cases_for(program: Program, rows: Sequence[Property], kind: str,
               identities: Sequence[str] = (ROOT, USER)) -> List[Case]:
-    """All promises of a program's stage, or the controls for `rows` that it can serve as."""
+    """All promises of a program's stage, or the controls that it can be for `rows`."""
     found = (case_for(row, program.stage, program.path, program.label, identity, kind)
              for row in rows for identity in identities)
     return [case for case in found if case is not None]
@@ -47,8 +47,8 @@ def cases_for(program: Program, rows: Sequence[Property], kind: str,
 
 def cases_of_stage(program: Program, before: Optional[Program], rows: Sequence[Property],
                    identities: Sequence[str] = (ROOT, USER)) -> List[Case]:
-    """What has to be shown of a stage: its promises, and that the rows which it introduces can
-    fail: at the stage before, or where the row says."""
+    """What has to be shown about a stage: its promises, and that the rows that it introduces can
+    fail, at the stage before or where the row says."""
     number = program.stage
     cases = cases_for(program, rows, PROMISE, identities)
     new = [row for row in rows if row.since == number]
@@ -64,7 +64,7 @@ def cases_of_stage(program: Program, before: Optional[Program], rows: Sequence[P
 
 @dataclasses.dataclass(frozen=True)
 class SceneKey:
-    """What is started once, for all the cases that look at it."""
+    """A start that is made once, for all the cases that look at it."""
 
     program: str
     stage: str
@@ -74,7 +74,7 @@ class SceneKey:
 
 @dataclasses.dataclass
 class Seen:
-    """What a scene gave: a Look, or why there is none."""
+    """The outcome of a scene: a Look, or why there is none."""
 
     look: Optional[Look] = None
     error: Optional[Exception] = None
@@ -90,7 +90,7 @@ def failing(tools: Tools, program: Program, rows: Sequence[Property] = PROPERTIE
 
 
 class Grader:
-    """Looks at each scene once, in one place. May be asked by several threads."""
+    """Runs each scene once, in one place. Several threads may call it."""
 
     def __init__(self, tools: Tools, time_limit: float = 5.0, place: Place = HOST,
                  deadline: Optional[float] = None, lacks: Sequence[str] = ()) -> None:
@@ -105,7 +105,7 @@ class Grader:
 
     def grade(self, cases: Sequence[Case],
               tell: Callable[[Result], None] = lambda _: None) -> List[Result]:
-        """Judges all cases, in order. `tell` gets each result as soon as it is there."""
+        """Judges all cases, in order. `tell` is called with each result as soon as it is known."""
         self.place.boot()
         self.look_at(cases)
         results = []
@@ -141,7 +141,7 @@ class Grader:
             seen.error = error
         except (AgentError, AgentLost, OSError) as error:
             excuse = NotTestable if self.place.hinders else ProbeBroke
-            seen.error = excuse(f"the harness could not look: {error}")
+            seen.error = excuse(f"the harness could not observe it: {error}")
         except Exception as error:  # pylint: disable=broad-except  # a bug here is no verdict
             seen.error = ProbeBroke(f"the harness broke: {error!r}\n{traceback.format_exc()}")
         seen.seconds = time.monotonic() - start
@@ -152,7 +152,7 @@ class Grader:
         own = Tools(*map(there, dataclasses.astuple(self.tools)))
         programs = (there(key.program), own.probe, own.busybox)
         keep = sorted({kept for kept in map(what_to_keep, programs) if os.path.exists(kept)})
-        # Without CAP_SYS_PTRACE, only its own user may look into a program, see ptrace(2).
+        # Without CAP_SYS_PTRACE, only a program's own user may read its /proc files, see ptrace(2).
         is_users = self.place.hinders and self.place.is_root and key.identity == USER
         user = self.place.ordinary[0] if is_users else None
         with Agent(self.tools.agent, keep=keep, place=self.place, user=user) as agent:
@@ -173,7 +173,7 @@ class Grader:
                 stage.clean_up()
 
     def seen_by(self, case: Case) -> Seen:
-        """What the case looks at. For a row of all scenes: what any of them left."""
+        """The outcome that the case looks at. For a row of all scenes: what any of them left."""
         if case.property.scene is not ALL_SCENES:
             return self.seen[keys_of(case)[0]]
         seen = [(key, self.seen[key]) for key in keys_of(case) if key in self.seen]
@@ -186,7 +186,7 @@ class Grader:
         return Seen(dataclasses.replace(looks[0][1], leaks=leaks, left=[], ran=ran))
 
     def add_leaks(self, result: Result) -> Result:
-        """A row of all scenes holds if it holds in those that were looked at here, too."""
+        """A row of all scenes holds if it also holds in the scenes that were run here."""
         if result.case.property.scene is not ALL_SCENES or result.is_bad:
             return result
         here = any(key in self.seen for key in keys_of(result.case))
@@ -210,7 +210,8 @@ class Grader:
             if lacking:
                 return result(Outcome.LACKING, NOTHING, f"it has no {lacking}")
             observed = row.observe(seen.look)
-            # What never starts has one cause, whatever the row says: that is to be mended first.
+            # If the program never starts, all rows fail for the same reason, which has to be fixed
+            # first.
             if case.kind == PROMISE and (observed.holds or not seen.look.ran):
                 self.check_that_it_is_earned(case, seen.look, observed)
         except NotTestable as reason:
@@ -243,14 +244,14 @@ class Grader:
         declared = [option for option in lacks if option in seen.used]
         if declared or seen.look.ran:
             return declared[0] if declared else ""
-        for key in positives_of(case):  # what works there is not lacking here
+        for key in positives_of(case):  # an option that works there is not lacking here
             look = self.seen[key].look
             if look is not None and look.ran and seen.look.lacking in self.seen[key].used:
                 return ""
         return seen.look.lacking
 
     def check_that_it_is_earned(self, case: Case, look: Look, observed: Observed) -> None:
-        """Nothing comes of a program that never runs a command: that proves nothing of it."""
+        """A program that never runs a command does not do anything, and that proves nothing."""
         if case.property.earned_by is None:
             if observed.holds and not look.ran:
                 raise NotStarted(why_not_run(look))
@@ -263,7 +264,8 @@ class Grader:
         if observed.holds and case.property.earned_by.observe is not None:
             unhindered = case.property.earned_by.observe(without.look)
             if not unhindered.holds:
-                raise NotStarted(f"unhindered, it does not do it either: {unhindered.got}")
+                raise NotStarted("without the hindrance, it does not do it either:"
+                                 f" {unhindered.got}")
 
 
 def command_of(case: Case) -> str:
@@ -294,12 +296,12 @@ def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
 
 
 def grade_skipped(results: Sequence[Result], grader: Grader) -> List[Result]:
-    """Puts what another place says in place of each skip."""
+    """Replaces each skip by the result from another place."""
     skipped = [result for result in results if result.outcome is Outcome.SKIPPED]
     try:
         there = iter(grader.grade([result.case for result in skipped]))
     except PlaceError as error:
-        no_place = f"and {grader.place.name} is not to be had: {str(error).splitlines()[0]}"
+        no_place = f"and {grader.place.name} is not available: {str(error).splitlines()[0]}"
         there = iter(dataclasses.replace(result, why=f"{result.why}; {no_place}")
                      for result in skipped)
     return [next(there) if result.outcome is Outcome.SKIPPED else grader.add_leaks(result)
@@ -307,7 +309,7 @@ def grade_skipped(results: Sequence[Result], grader: Grader) -> List[Result]:
 
 
 def what_to_keep(program: str) -> str:
-    """What of /tmp and the like a program needs: all that came with it."""
+    """What a program needs from /tmp and the like: everything that came with it."""
     for folder in ("/var/tmp/", "/var/cache/", "/tmp/"):
         if program.startswith(folder):
             return folder + program[len(folder):].split("/")[0]
@@ -315,7 +317,7 @@ def what_to_keep(program: str) -> str:
 
 
 def keys_of(case: Case) -> List[SceneKey]:
-    """The starts that a case looks at: one, or all that the stage's promises look at."""
+    """The starts that a case looks at: one, or all those of the stage's promises."""
     scenes_of_case = [case.scene]
     if case.property.scene is ALL_SCENES:
         scenes_of_case = ([case.property.control_scene] if case.kind == CONTROL
@@ -324,7 +326,7 @@ def keys_of(case: Case) -> List[SceneKey]:
 
 
 def positives_of(case: Case) -> List[SceneKey]:
-    """The start that shows what the case's row would look like for a program that does its job."""
+    """The start without the hindrance, in which a program must show that it does its job."""
     positive = case.property.earned_by
     if positive is None or case.kind != PROMISE:
         return []

@@ -95,7 +95,7 @@ def ring(score: int, most: int) -> str:
 
 
 def submission(grade: Grade, level: int = 3) -> str:
-    """The page of one submission: its score, what to mend first, each property, each failure."""
+    """The page of one submission: its score, what to fix first, each property, each failure."""
     body = ["<header>", ring(grade.score, grade.max_score),
             f"<div><h1>{escape(grade.name)}</h1>",
             f"<p>{escape(summary(grade))}</p></div>", "</header>"]
@@ -131,13 +131,13 @@ def submission(grade: Grade, level: int = 3) -> str:
 
 
 def failures(results: Sequence[Result]) -> List[List[Result]]:
-    """Those with one cause together, and those of the earliest stage first."""
+    """Groups failures with the same cause, those of the earliest stage first."""
     return sorted(causes(results),
                   key=lambda group: stage_number(group[0].case.property.since))
 
 
 def property_row(results: Sequence[Result]) -> str:
-    """A property; where root and an ordinary user see different things, what each does."""
+    """A property; if root and an ordinary user get different results, both."""
     kinds = [MARKS[result.outcome] for result in results]
     kind = min((kind for kind, _ in kinds), key=["bad", "odd", "none", "good"].index)
     mark = kinds[0][1]
@@ -169,14 +169,14 @@ def failure_card(group: Sequence[Result], level: int, is_open: bool = False) -> 
 
 def overview(title: str, grades: Sequence[Grade],
              pages: Optional[Mapping[str, str]] = None) -> str:
-    """The page of a class: who has reached which stage, and what most have missed. `pages` says
-    where each submission's own page is, by its name."""
+    """The page of a class: which stage each submission has reached, and what most have missed.
+    `pages` has the address of each submission's own page, by its name."""
     most = max([grade.max_score for grade in grades] + [0])
     average = sum(grade.score for grade in grades) / len(grades) if grades else 0
     body = ["<header>", ring(round(average), most),
             f"<div><h1>{escape(title)}</h1><p>{len(grades)} submissions;"
             f" on average {average:.1f} of {most} points</p></div>", "</header>",
-            "<h2>Who is where</h2>",
+            "<h2>Stages reached</h2>",
             '<div class="card wide"><table><thead><tr><th>Name</th><th class="number">Score</th>']
     stages = [stage for stage in STAGES if any(
         result.case.property.since == stage for grade in grades for result in grade.results)]

@@ -15,8 +15,8 @@ MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outc
 
 
 def shown(text: str) -> str:
-    """What a submission may have chosen, for a terminal: nothing of it moves the cursor, changes
-    the direction of writing, or cannot be encoded."""
+    """Makes untrusted text safe for a terminal: it cannot move the cursor or change the direction
+    of writing, and can always be encoded."""
     return "".join(letter if letter.isprintable() or letter in "\t\n" else UNPRINTABLE
                    for letter in text)
 
@@ -67,8 +67,8 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def causes(results: Sequence[Result]) -> List[List[Result]]:
-    """The failures, those of one cause together: a program that says why it does not start, a row
-    that needs another one, one row whoever starts the program."""
+    """The failures, grouped by cause: a program that does not start, a row that needs another one,
+    one row for both users."""
     failed = {(result.case.label, result.case.kind, result.case.property.name): result
               for result in reversed(results) if is_failure(result)}
     groups: List[List[Result]] = []
@@ -84,7 +84,7 @@ def causes(results: Sequence[Result]) -> List[List[Result]]:
             groups.append(group)
         group_of.update({key: group for key in keys})
         group.append(result)
-    for group in groups:  # the cause itself stands before what it has caused
+    for group in groups:  # the cause itself comes before its consequences
         group.sort(key=lambda result: first_cause(result, failed) is not result)
     return groups
 
@@ -105,22 +105,22 @@ def first_cause(result: Result, failed: Dict[Tuple[str, str, str], Result]) -> R
 
 
 def keys_of_cause(result: Result) -> List[Tuple[str, ...]]:
-    """What is the same for failures with one cause. Of a start that came to nothing: what the
-    program says, but for names and numbers that each start has of its own."""
+    """A key that failures with the same cause share. For a start that failed: the program's
+    message, without names and numbers that differ from start to start."""
     if not result.never_ran:
         return [(result.case.property.name,), (str(result.case.scene), result.why, result.got)]
     why = result.why.replace("unhindered, too: ", "").split(", stderr ends with")[0]
     return [(re.sub(r"[0-9a-f]{12}|[0-9]+", "N", why.split(", stdout ends with")[0]),)]
 
 
-# What the commands to paste have for a root directory.
+# The root directory for the commands to paste.
 TO_TRY = ("to try it   ROOT=$(mktemp -d); chmod 755 $ROOT; mkdir $ROOT/bin $ROOT/dev $ROOT/etc"
           " $ROOT/mnt $ROOT/proc $ROOT/run $ROOT/sys $ROOT/tmp; cp /bin/busybox $ROOT/bin;"
           " for a in $(busybox --list); do ln -s busybox $ROOT/bin/$a; done 2>/dev/null")
 
 
 def failures(results: Sequence[Result]) -> str:
-    """Each failure; what has one cause, only once."""
+    """Each failure; those with the same cause only once."""
     needs_root = any(result.is_bad and "$ROOT" in result.command for result in results)
     told = [TO_TRY] if needs_root else []
     for alike in causes(results):

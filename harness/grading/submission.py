@@ -1,7 +1,7 @@
-"""A submission: a program, or a folder that is built into one. Nothing of it is trusted.
+"""A submission: a program, or a directory that is built into one. It is not trusted.
 
-It is built in a copy of its folder, with bubblewrap around it: no network, no file of this machine
-but what compilers need, no longer than a limit. The folder itself stays as it is.
+It is built in a copy of its directory, inside bubblewrap: without a network, with only the files of
+this machine that compilers need, within a time limit. The directory itself does not change.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from harness.grading.folders import Unwieldy
 LOG_LINES = 40
 LARGEST = 1 << 30  # bytes: of what is copied, of each file that a build writes, and of its /tmp
 MOST_PROCESSES = 256
-# What a build leaves for all others. One that has itself used more than that is ended.
+# The minimum that a build must leave for others. A build that has itself used more than that is
+# ended.
 LEAST_FREE = 512 << 20  # bytes on the disk
 LEAST_FILES = 10_000  # that can still be made there
 LEAST_MEMORY = 1 << 30  # bytes
 
-# What a compiler may see. The rest of the machine is not there.
+# The directories that a compiler may see. The rest of the machine is hidden.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/bazel",
           "/etc/ld.so.cache", *sorted(glob.glob("/etc/java-*")))  # Bazel's own Java
 NOBODY = 65534
@@ -46,7 +47,7 @@ MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64
 
 
 class NotGradable(Exception):
-    """There is no program to grade: why, in one line. `log` is the end of what a build wrote."""
+    """There is no program to grade: why, in one line. `log` is the end of the build's output."""
 
     def __init__(self, why: str, log: str = "") -> None:
         super().__init__(why)
@@ -55,7 +56,7 @@ class NotGradable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a submission has become: the program, and the end of what its build wrote."""
+    """The result of a build: the program, and the end of the build's output."""
 
     path: pathlib.Path
     log: str = ""
@@ -69,7 +70,7 @@ def program_of(submission: pathlib.Path, stage: str, scratch: pathlib.Path,
         if submission.is_dir():
             return program_of_folder(submission, stage, scratch, build_limit, confined)
         if not submission.exists():
-            raise NotGradable(f"{submission} is not there")
+            raise NotGradable(f"{submission} does not exist")
         check_program(submission)
         return Program(submission)
     except Unwieldy as error:
@@ -95,7 +96,7 @@ def program_of_folder(folder: pathlib.Path, stage: str, scratch: pathlib.Path,
 
 
 def build_command(folder: pathlib.Path, stage: str, seen_at: pathlib.Path) -> Optional[List[str]]:
-    """How a folder wants to be built, which the build sees at another place."""
+    """The command that builds a directory, which the build sees at another path."""
     if (folder / "build.sh").is_file():
         return ["sh", "./build.sh"]
     if any((folder / name).is_file() for name in ("Makefile", "makefile", "GNUmakefile")):
@@ -144,12 +145,12 @@ def build(command: Sequence[str], folder: pathlib.Path, limit: float,
     if status is None:
         raise NotGradable(f"its build does not end within {limit:.0f} s", said)
     if status != 0:
-        raise NotGradable(f"its build has failed: {' '.join(command)}: status {status}", said)
+        raise NotGradable(f"its build failed: {' '.join(command)}: status {status}", said)
     return said
 
 
 def limited() -> List[str]:
-    """What is to be killed first where memory is short: a build, and not its grader."""
+    """If memory is short, the kernel should kill a build, not its grader."""
     return ["choom", "-n", "1000", "--", "prlimit", f"--fsize={LARGEST}",
             f"--nproc={MOST_PROCESSES}", "--core=0", "--"]
 
@@ -167,8 +168,8 @@ def confined_words(folder: pathlib.Path, seen_at: pathlib.Path) -> List[str]:
 
 
 def takes_all(pid: int, folder: pathlib.Path) -> str:
-    """Whether the build whose process is `pid` leaves too little for others: what, or "". That
-    another one does is not its fault."""
+    """What the build whose process is `pid` leaves too little of for others, or "". Only its own
+    use counts."""
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < LEAST_FREE and used(folder, "--block-size=1") > LEAST_FREE:
         return f"its build leaves less than {LEAST_FREE >> 20} MiB on the disk"
@@ -192,13 +193,13 @@ def memory_left() -> int:
 
 
 def memory_of(pid: int) -> int:
-    """Of a process and all of its descendants: what it has written to, see proc(5)."""
+    """The number of bytes that a process and all its descendants have written, see proc(5)."""
     children: Dict[int, List[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             children.setdefault(field_of(f"/proc/{name}/status", "PPid", 1), []).append(int(name))
     family = [pid]
-    for parent in family:  # which grows meanwhile
+    for parent in family:  # which grows in the meantime
         family += children.get(parent, [])
     return sum(field_of(f"/proc/{member}/status", name)
                for member in family for name in ("RssAnon", "RssShmem"))
@@ -217,7 +218,8 @@ def field_of(path: str, name: str, unit: int = 1024) -> int:
 
 @contextlib.contextmanager
 def inherited_by_all() -> Iterator[Tuple[int, Callable[[], None]]]:
-    """A descriptor for a process to inherit, and what waits until all that have it are gone."""
+    """A descriptor for a process to inherit, and a function that waits until all processes that
+    have it have ended."""
     reader, writer = os.pipe()
 
     def wait_for_all() -> None:
@@ -266,7 +268,8 @@ def is_mapped(user: int) -> bool:
 
 
 def become(user: Optional[int], folder: pathlib.Path) -> List[str]:
-    """For root there is no limit to processes, see getrlimit(2): its builds are somebody else's."""
+    """The kernel does not limit root's processes, see getrlimit(2), so root's builds run as another
+    user."""
     if user is None:
         return []
     folder.parent.chmod(0o711)

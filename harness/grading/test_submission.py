@@ -72,14 +72,14 @@ def test_a_ready_program_is_taken_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("files, why", [
-    ({"Makefile": "all:\n\tfalse\n"}, "its build has failed: make"),
+    ({"Makefile": "all:\n\tfalse\n"}, "its build failed: make"),
     ({"build__sh": "while :; do :; done"}, "its build does not end within 5 s"),
-    ({"build__sh": "f() { f | f & }; f; while :; do sleep 9 & done"}, "its build has failed"),
+    ({"build__sh": "f() { f | f & }; f; while :; do sleep 9 & done"}, "its build failed"),
     ({"build__sh": "true"}, "its build has made no program called 05_"),
     ({"readme": "hello"}, "no build.sh, Makefile or BUILD.bazel"),
     ({"05_text": "no program"}, "05_text is neither a program nor a script"),
     ({"build__sh": "ln -s /bin/true 05_link"}, "its build has made no program"),
-    ({"build__sh": "head -c 20M /dev/zero >large"}, "its build has failed"),
+    ({"build__sh": "head -c 20M /dev/zero >large"}, "its build failed"),
 ])
 def test_what_cannot_be_graded_says_why(tmp_path, monkeypatch, files, why):
     monkeypatch.setattr(submission, "LARGEST", 16 << 20)
@@ -222,7 +222,7 @@ def class_of_three(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_a_class_is_graded_and_nobody_stops_it(class_of_three):
     out, err = (running := start_class(class_of_three)).communicate(timeout=120)
     assert running.returncode == 0, err
-    assert "zoe is in no line of the roster" in err and "warning: their programs run" in err
+    assert "zoe is not in any line of the roster" in err and "warning: their programs run" in err
     assert "2 of 3 graded" in out
     table = list(csv.DictReader(io.StringIO((class_of_three / "out/grades.csv").read_text())))
     assert [(line["name"], line["status"]) for line in table] == [

@@ -39,7 +39,7 @@ def name_of(result: Result) -> str:
 
 
 def for_others(outcome: Outcome) -> Outcome:
-    """As formats have it that know no option that a program may lack: nothing is earned."""
+    """For formats that have no outcome for an option that a program lacks: it earns nothing."""
     return Outcome.FAILED if outcome is Outcome.LACKING else outcome
 
 
@@ -172,7 +172,7 @@ COLUMNS = ("name", "stage", "score", "max_score", "status", "passed", "failed", 
 
 
 def csv_table(grades: Sequence[Grade]) -> str:
-    """A line for each submission. No cell starts a formula in a spreadsheet, whatever the names."""
+    """One line per submission. No cell starts a formula in a spreadsheet, whatever the names."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,10 +1,11 @@
-"""Tells a learner which milestone of a stage is next.
+"""Shows a learner which milestone of a stage is next.
 
   ./check
   python3 -m harness.learning.check 05 FOLDER
 
-The milestones are looked at in their order, and only up to the first that is not reached, so that
-there is one thing to do. What this machine cannot show is no milestone missed: it says so.
+The milestones are checked in their order, and only up to the first that is not reached, so that
+there is one thing to do. A milestone that this machine cannot test does not count as missed; the
+output says so.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MARKS = {REACHED: "+", MISSED: "-", UNSEEN: "?"}
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A milestone, and what came of its rows."""
+    """A milestone, and the results of its rows."""
 
     title: str
     results: Sequence[Result]
@@ -90,7 +91,7 @@ def tell(step: Step, hints: int, stream: TextIO) -> None:
             print(f"    {bad}{name}{plain}", file=stream)
     if step.state == MISSED:
         first = html_report.failures(step.results)[0][0]
-        print(f"\nMend first: {report.on_one_line(first.case.id)}\n"
+        print(f"\nFix first: {report.on_one_line(first.case.id)}\n"
               f"{report.shown(writers.explain(first, hints))}", file=stream)
     skipped = [result for result in step.results if result.outcome is Outcome.SKIPPED]
     if step.state == UNSEEN:

@@ -1,10 +1,11 @@
-"""Tells which stages this machine can run, by doing what each needs, and undoing it.
+"""Shows which stages this machine can run, by doing what each needs, and undoing it.
 
   bazel run //harness:doctor
   python3 -m harness.learning.doctor --json
 
-Nothing is decided by a version number: each operation is done for real, by unshare(1) or by the
-system call itself, in a process whose end undoes it. Why it failed is looked up afterwards.
+Version numbers do not decide anything: each operation is really done, by unshare(1) or by the
+system call itself, in a process whose end undoes it. The reason for a failure is looked up
+afterwards.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ OWN_MOUNTS = ("--user", "--map-root-user", "--mount")
 # Made by the kernel for others to mount on: its proc_create_mount_point().
 ALWAYS_EMPTY = ("/proc/fs/nfsd", "/proc/openprom", "/proc/sys/fs/binfmt_misc", "/proc/xen")
 
-# An ordinary user of Debian has no sbin in his.
+# An ordinary user of Debian has no sbin in their PATH.
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
 
 class Fails(Exception):
-    """An operation did not do what a stage needs of it. Says what was seen."""
+    """An operation did not do what a stage needs. Its text says what was seen."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """Something to do. Without it `stages` cannot start, and `lost` is lost.
+    """An operation. Without it `stages` cannot start, and the feature `lost` does not work.
 
     `after`: another operation that is part of this one. If that fails, this one is not tried.
     """
@@ -101,13 +102,13 @@ def find_program(name: str) -> Optional[str]:
 
 
 def unshare(*options: str, script: str) -> None:
-    """Runs `script` in new namespaces and an empty directory: what it did goes with them."""
+    """Runs `script` in new namespaces and an empty directory, which disappear with its effects."""
     with tempfile.TemporaryDirectory(prefix="doctor-") as empty:
         run("unshare", *options, "--", "sh", "-euc", script, cwd=empty)
 
 
 def in_child(what: Callable[[], object]) -> None:
-    """Does something in a process of its own, with which it goes."""
+    """Does something in a process of its own, whose end undoes it."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -131,7 +132,7 @@ def call(name: str, *arguments: object) -> None:
 
 
 def text_of(path: str) -> str:
-    """What a file says; "" if it is not there or not for us."""
+    """A file's text; "" if it does not exist or we may not read it."""
     try:
         return pathlib.Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -221,7 +222,7 @@ def mount_overlay() -> str:
         mkdir lower upper work merged; echo lower >lower/file
         mount -t overlay overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work merged
         echo upper >merged/file; rm merged/file; test -e lower/file; test ! -e merged/file""")
-    return "overlayfs, in which one can write and delete"
+    return "overlayfs, with writing and deleting"
 
 
 def filter_calls() -> str:
@@ -237,7 +238,7 @@ def filter_calls() -> str:
 
 def make_network() -> str:
     unshare("--user", "--map-root-user", "--net", script="test $(wc -l </proc/net/dev) = 3")
-    return "a network with nothing but lo"
+    return "a network with only lo"
 
 
 def make_bridge() -> str:
@@ -307,7 +308,7 @@ def fix_user_namespace(_: str) -> str:
     if os.geteuid() != 0:
         if text_of("/proc/sys/kernel/unprivileged_userns_clone") == "0":
             return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-        # Ubuntu 24.04 lets clone(2) succeed, and refuses what comes then.
+        # Ubuntu 24.04 lets clone(2) succeed, but refuses later calls.
         restricted = "kernel.apparmor_restrict_unprivileged_userns"
         if text_of("/proc/sys/" + restricted.replace(".", "/")) == "1":
             return f"sudo sysctl -w {restricted}=0"
@@ -315,7 +316,8 @@ def fix_user_namespace(_: str) -> str:
 
 
 def fix_container(_: str) -> str:
-    """A container's own layers forbid new ones; a filter or a covered /proc tells of it."""
+    """A container's own layers forbid new ones; a filter or a covered /proc shows that we are in
+    one."""
     if in_docker() or "Seccomp:\t2" in text_of("/proc/self/status") or covered_proc():
         return ("docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
                 " --security-opt apparmor=unconfined ...")
@@ -325,15 +327,15 @@ def fix_container(_: str) -> str:
 
 
 def may_administer() -> bool:
-    """Whether we have CAP_SYS_ADMIN, which Docker takes from its root."""
+    """Whether we have CAP_SYS_ADMIN, which Docker removes from its root."""
     sets = [line.split()[1] for line in text_of("/proc/self/status").splitlines()
             if line.startswith("CapEff:")]
     return bool(sets) and bool(int(sets[0], 16) >> 21 & 1)
 
 
 def covered_proc() -> List[str]:
-    """What is mounted over a part of /proc, so that a user namespace may mount no fuller one: the
-    kernel's mount_too_revealing() lets pass what covers a directory that is always empty."""
+    """The mounts that cover a part of /proc, because of which a user namespace may not mount a new
+    one: the kernel's mount_too_revealing() ignores mounts on directories that are always empty."""
     points = [line.split()[4] for line in text_of("/proc/self/mountinfo").splitlines()]
     return [point for point in points if point.startswith("/proc/") and point not in ALWAYS_EMPTY]
 

@@ -190,7 +190,7 @@ def test_an_ordinary_user_is_told_the_next_milestone_and_no_more(tmp_path, tools
                           env={**os.environ, **programs, "HOME": str(made)})
     assert told.returncode == 1, told.stdout
     assert told.stdout.startswith("- 1. A user namespace"), told.stdout
-    assert "Mend first: 05_userns-no_root_needed-holds-as_user" in told.stdout
+    assert "Fix first: 05_userns-no_root_needed-holds-as_user" in told.stdout
     assert "2. " not in told.stdout
 
 

@@ -13,7 +13,8 @@
 
 namespace {
 
-// Opens a file that is there and writes to it: files of the kernel answer in the result.
+// Opens an existing file and writes to it: for files of the kernel, the result of write(2) is the
+// outcome.
 void write_to(Answer& answer, const char* path, const char* text) {
   const int fd = open(path, O_WRONLY);
   answer.add_result(fd != -1 && write(fd, text, strlen(text)) != -1);
@@ -24,7 +25,7 @@ void do_write_to(const Verb& verb, Answer& answer) {
   write_to(answer, verb.argument(0), verb.argument(1));
 }
 
-// write_to_new_cgroup2=DIRECTORY,FILE,TEXT: mounts cgroup2 once more, to be written.
+// write_to_new_cgroup2=DIRECTORY,FILE,TEXT: mounts cgroup2 again, writable.
 void do_write_to_new_cgroup2(const Verb& verb, Answer& answer) {
   char path[512];
   (void)mkdir(verb.argument(0), 0755);
@@ -42,7 +43,7 @@ void do_leave_cgroup(const Verb& verb, Answer& answer) {
   char path[512];
   char parent[16];
   (void)umount2(verb.argument(0), MNT_DETACH);
-  // The other flags are locked, see mount_namespaces(7): they have to stay.
+  // The other flags are locked and must not change, see mount_namespaces(7).
   (void)mount(nullptr, verb.argument(0), nullptr,
               MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
   snprintf(path, sizeof path, "%s/cgroup.procs", verb.argument(1));
@@ -50,7 +51,7 @@ void do_leave_cgroup(const Verb& verb, Answer& answer) {
   write_to(answer, path, parent);
 }
 
-// eat=MIB: uses so much memory.
+// eat=MIB: uses this much memory.
 void do_eat(const Verb& verb, Answer& answer) {
   const auto size = static_cast<size_t>(verb.number(0)) << 20;
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -60,13 +61,14 @@ void do_eat(const Verb& verb, Answer& answer) {
   }
 }
 
-// burn=COUNT: leaves so many grandchildren, each of which keeps a CPU busy for a minute.
+// burn=COUNT: leaves this many grandchildren, each of which keeps a CPU busy for a minute.
 void burn(const Verb& verb) {
   bool good = true;
   for (long i = 0; i < verb.number(0); ++i) {
     good = in_grandchild([] {
              alarm(60);
-             while (getppid() != -1) {  // a call each time: under emulation others get a turn
+             while (getppid() != -1) {  // makes a system call each time, so that under emulation
+                                        // other processes get a turn
              }
            }) &&
            good;
@@ -76,7 +78,7 @@ void burn(const Verb& verb) {
   answer.send();
 }
 
-// fork_bomb=MOST: every process forks, again and again, but no more than MOST come to be.
+// fork_bomb=MOST: every process forks, again and again, up to MOST processes.
 void fork_bomb(const Verb& verb) {
   auto* count = static_cast<int*>(
       mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));

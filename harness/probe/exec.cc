@@ -25,7 +25,7 @@ void do_arguments(const Verb&, Answer& answer) {
   answer.add_list("words", words_after, count);
 }
 
-// Through a descriptor of a directory that somebody let us inherit.
+// Through a directory descriptor that we have inherited.
 void do_read_from(const Verb& verb, Answer& answer) {
   add_text_from(answer, static_cast<int>(verb.number(0)), verb.argument(1));
 }
@@ -38,8 +38,8 @@ void do_terminal(const Verb&, Answer& answer) {
   answer.add("foreground", tcgetpgrp(STDIN_FILENO) == getpgrp());
 }
 
-// Says what it read from stdin up to the end of a line. At end-of-file it waits a moment: time for
-// the harness to look at us.
+// Reports what it read from stdin up to the end of a line. At end-of-file it waits a moment, so
+// that the harness can look at us.
 void hold(const Verb& verb) {
   {
     Answer ready(verb);
@@ -72,7 +72,7 @@ void tell_signal(int signal) {
   answer.send();
 }
 
-// trap=SECONDS: tells each signal that comes, until one more line is read or the time is over.
+// trap=SECONDS: reports each signal that comes, until one more line is read or the time is over.
 void trap(const Verb& verb) {
   constexpr int kTrapped[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
   struct sigaction action = {};
@@ -89,7 +89,7 @@ void trap(const Verb& verb) {
     if (poll(&input, 1, 100) <= 0) continue;
     char byte = 0;
     if (read(STDIN_FILENO, &byte, 1) == 1) break;
-    usleep(100 * 1000);  // end-of-file: nobody will tell us to go on
+    usleep(100 * 1000);  // end-of-file: the harness cannot tell us to go on any more
   }
   Answer done(verb);
   done.add("trap", "done");
@@ -112,7 +112,7 @@ void sleep_ms(const Verb& verb) { usleep(static_cast<useconds_t>(verb.number(0))
 void exit_with(const Verb& verb) { exit(static_cast<int>(verb.number(0))); }
 
 void raise_signal(const Verb& verb) {
-  // As PID 1 we cannot be killed by ourselves, see pid_namespaces(7): then say so.
+  // PID 1 cannot kill itself, see pid_namespaces(7): then report that.
   (void)signal(static_cast<int>(verb.number(0)), SIG_DFL);
   (void)raise(static_cast<int>(verb.number(0)));
   Answer answer(verb);

@@ -1,13 +1,15 @@
-// The probe: runs inside the container that is tested, does what it is told, and says what it saw.
+// The probe: runs inside the container that is tested, does what it is told, and reports what it
+// saw.
 //
 //   probe NONCE VERB[=ARGUMENT[,ARGUMENT...]]... [-- WORD...]
 //
-// Each verb is answered by one line of JSON, which carries NONCE. A verb that changes this process
-// (its root, its user) does so in a child of its own, so that no verb spoils the next. No verdict
-// rests on this program alone: what the host can see, the harness reads on the host.
+// The probe replies to each verb with one line of JSON, which contains NONCE. A verb that changes
+// this process (its root, its user) does so in a child of its own, so that it does not affect the
+// next one. No verdict rests on this program alone: whatever the host can see, the harness reads on
+// the host.
 //
-// It is written against libc only: it is copied into every root file system, and has to start in
-// any.
+// It needs only libc, because it is copied into every root file system and has to start in all of
+// them.
 
 #include <sys/wait.h>
 

@@ -29,8 +29,8 @@ void do_set_hostname(const Verb& verb, Answer& answer) {
   answer.add_result(sethostname(verb.argument(0), strlen(verb.argument(0))) == 0);
 }
 
-// processes=NAME,DIRECTORY: how many are called NAME, in argv[0]? Seen through /proc, or, where
-// there is none, through one that is mounted on DIRECTORY.
+// processes=NAME,DIRECTORY: how many have NAME as argv[0]? Counted in /proc, or, without one, in a
+// new one that is mounted on DIRECTORY.
 void do_processes(const Verb& verb, Answer& answer) {
   const char* folder = "/proc";
   struct statfs fs = {};
@@ -112,7 +112,7 @@ void orphan(const Verb& verb) {
   answer.send();
 }
 
-// orphans=COUNT: leaves so many grandchildren, which wait to be killed, and which only PID 1 can
+// orphans=COUNT: leaves this many grandchildren, which wait to be killed, and which only PID 1 can
 // reap.
 void orphans(const Verb& verb) {
   bool good = true;
@@ -122,14 +122,15 @@ void orphans(const Verb& verb) {
   answer.send();
 }
 
-// no_death_signal: what the program under test may have asked for is revoked, for this process.
+// no_death_signal: revokes for this process the death signal that the program under test may have
+// asked for.
 void revoke_death_signal(const Verb& verb) {
   Answer answer(verb);
   answer.add_result(prctl(PR_SET_PDEATHSIG, 0) == 0);
   answer.send();
 }
 
-// daemon=SECONDS: leaves a process that belongs to nobody's session.
+// daemon=SECONDS: leaves a process in a session of its own.
 void leave_daemon(const Verb& verb) {
   const pid_t child = fork();
   if (child == 0) {

@@ -1,4 +1,4 @@
-// Stage 08c: who can be reached, and who listens.
+// Stage 08c: which servers can be reached, and servers of our own.
 
 #include "harness/probe/probe.h"
 
@@ -31,7 +31,7 @@ sockaddr_in ip_address(const char* address, long port) {
   return ip;
 }
 
-// In the abstract name space, which a network namespace has for itself, see unix(7).
+// In the abstract namespace, of which each network namespace has its own, see unix(7).
 socklen_t abstract_address(const char* name, sockaddr_un& address) {
   address = {};
   address.sun_family = AF_UNIX;
@@ -39,7 +39,7 @@ socklen_t abstract_address(const char* name, sockaddr_un& address) {
   return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<size_t>(size));
 }
 
-// The text that whoever listens there says.
+// The text that the server there sends.
 void connect_and_read(Answer& answer, int family, const void* address, socklen_t size) {
   const int fd = socket(family, SOCK_STREAM, 0);
   const timeval patience = {1, 0};
@@ -64,7 +64,7 @@ void do_connect_abstract(const Verb& verb, Answer& answer) {
   connect_and_read(answer, AF_UNIX, &address, size);
 }
 
-// connect_by_name=NAME,PORT: where /etc/hosts says that NAME is.
+// connect_by_name=NAME,PORT: connects to the address of NAME in /etc/hosts.
 void do_connect_by_name(const Verb& verb, Answer& answer) {
   FILE* hosts = fopen("/etc/hosts", "re");
   char line[256];
@@ -95,8 +95,8 @@ void do_loopback(const Verb&, Answer& answer) {
   answer.add_result(connect(socket(AF_INET, SOCK_STREAM, 0), address, size) == 0);
 }
 
-// forge=PORT: a packet to 127.0.0.1 of whoever is at the other end of eth0. Its Ethernet address is
-// everybody's: we need not know theirs.
+// forge=PORT: sends a packet for 127.0.0.1 to the host at the other end of eth0. It goes to the
+// Ethernet broadcast address, because we do not know the host's.
 void do_forge(const Verb& verb, Answer& answer) {
   const int fd = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
   sockaddr_ll to = {};
@@ -137,8 +137,8 @@ void do_forge(const Verb& verb, Answer& answer) {
                            sizeof to) == sizeof packet);
 }
 
-// Leaves a child that says `text` to everybody who connects to `fd`, as long as we live. In a
-// container it is not called probe any more, so that the harness can tell it from us.
+// Leaves a child that sends `text` to every client that connects to `fd`, as long as we live. In a
+// container its name is not probe any more, so that the harness can tell it from us.
 bool serve(int fd, const char* text) {
   if (listen(fd, 8) == -1) return false;
   const pid_t child = fork();
@@ -175,7 +175,7 @@ void serve_abstract(const Verb& verb) {
   answer.send();
 }
 
-// catch=PORT,MILLISECONDS: the text of a UDP packet to 127.0.0.1, should one come in time.
+// catch=PORT,MILLISECONDS: the text of a UDP packet to 127.0.0.1, if one comes in time.
 void catch_packet(const Verb& verb) {
   const int fd = socket(AF_INET, SOCK_DGRAM, 0);
   const sockaddr_in ip = ip_address("127.0.0.1", verb.number(0));

@@ -11,7 +11,7 @@
 
 namespace {
 
-// Opens only: what is written to some files of /proc would change the machine.
+// Only opens the file, because writing to some files of /proc would change the machine.
 void do_open_to_write(const Verb& verb, Answer& answer) {
   answer.add_result(open(verb.argument(0), O_WRONLY | O_NONBLOCK | O_NOCTTY) != -1);
 }
@@ -31,15 +31,15 @@ void climb_and_read(Answer& answer, const char* path) {
   add_text_of(answer, open(path, O_RDONLY | O_NONBLOCK));
 }
 
-// escape_by_chroot=SECRET,DIRECTORY: the kernel stops ".." at the root, but a process whose working
-// directory is not below its root never comes past it, see chroot(2).
+// escape_by_chroot=SECRET,DIRECTORY: the kernel stops ".." at the root, but on its way up a process
+// whose working directory is not below its root never passes it, see chroot(2).
 void do_escape_by_chroot(const Verb& verb, Answer& answer) {
   (void)mkdir(verb.argument(1), 0755);
   if (chroot(verb.argument(1)) == -1) return answer.add_result(false);
   climb_and_read(answer, verb.argument(0));
 }
 
-// The same, for who goes into the directory first: a descriptor of "/" leads out again.
+// The same for a process that enters the directory first: a descriptor of "/" leads out again.
 void do_escape_by_descriptor(const Verb& verb, Answer& answer) {
   const int root = open("/", O_RDONLY | O_DIRECTORY);
   (void)mkdir(verb.argument(1), 0755);
@@ -49,8 +49,9 @@ void do_escape_by_descriptor(const Verb& verb, Answer& answer) {
   climb_and_read(answer, verb.argument(0));
 }
 
-// setns(2) makes the root of a mount namespace the caller's root: of a chroot that is what lies
-// around it, and of a root that is only mounted over another, once it is uncovered, the other.
+// setns(2) makes the root of a mount namespace the caller's root: from a chroot that is the tree
+// around it, and if the root is only mounted over another one, that is the other one after an
+// unmount.
 void do_escape_by_setns(const Verb& verb, Answer& answer) {
   const int own = open("/proc/self/ns/mnt", O_RDONLY);
   (void)umount2("/", MNT_DETACH);

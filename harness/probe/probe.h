@@ -1,4 +1,4 @@
-// What the verbs of all stages share: what they are told, and how they answer. See main.cc.
+// What the verbs of all stages share: their arguments, and their replies. See main.cc.
 
 #ifndef HARNESS_PROBE_PROBE_H_
 #define HARNESS_PROBE_PROBE_H_
@@ -30,7 +30,7 @@ struct Verb {
   long number(int i) const { return strtol(argument(i), nullptr, 0); }
 };
 
-// One line of JSON, built up and then written at once: lines of two processes shall not mix.
+// One line of JSON, built up and then written at once, so that lines of two processes do not mix.
 class Answer {
  public:
   explicit Answer(const Verb& verb) {
@@ -56,7 +56,7 @@ class Answer {
     }
     add_raw("]");
   }
-  // "ok": true, or what errno is called.
+  // "ok": true, or the name of errno.
   void add_result(bool good) {
     if (good) {
       add_key("ok");
@@ -77,7 +77,7 @@ class Answer {
     add_string(key);
     add_raw(":");
   }
-  // Bytes beyond ASCII become the code points of Latin-1, so that every text can be told.
+  // Bytes beyond ASCII become the code points of Latin-1, so that every text can be sent.
   void add_string(const char* value) {
     add_raw("\"");
     for (; *value != '\0'; ++value) {
@@ -105,17 +105,17 @@ class Answer {
   size_t size_ = 0;
 };
 
-// A file's text, at most 2 KiB of it, or why `fd` is none. Closes it.
+// A file's text, at most 2 KiB of it, or why `fd` could not be opened. Closes it.
 void add_text_of(Answer& answer, int fd);
 
 // The path `path`, but from `directory` up as far as it goes, and then down again.
 void add_text_from(Answer& answer, int directory, const char* path);
 
-// On the host we are not called probe any more: argv[0] is what /proc/PID/cmdline shows.
+// Changes our name on the host: /proc/PID/cmdline shows argv[0].
 void call_ourselves_child();
 
-// Runs `body` in a grandchild of its own session, which on the host is not called probe any more,
-// so that the harness can tell it from us.
+// Runs `body` in a grandchild in a session of its own, whose name on the host is not probe any
+// more, so that the harness can tell it from us.
 template <typename Body>
 bool in_grandchild(const Body& body) {
   const pid_t child = fork();
@@ -133,8 +133,8 @@ bool in_grandchild(const Body& body) {
 
 struct KnownVerb {
   const char* name;
-  void (*in_child)(const Verb&, Answer&);  // in a child of its own, whose answer is then sent
-  void (*in_this_process)(const Verb&) = nullptr;  // or here: it answers itself
+  void (*in_child)(const Verb&, Answer&);  // in a child of its own, whose reply is then sent
+  void (*in_this_process)(const Verb&) = nullptr;  // or here, where the verb sends the reply itself
 };
 
 std::span<const KnownVerb> exec_verbs();

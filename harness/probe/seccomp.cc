@@ -1,4 +1,4 @@
-// Stage 08b: system calls, made as no library does, and a set-user-ID program.
+// Stage 08b: system calls, made without a library, and a set-user-ID program.
 
 #include "harness/probe/probe.h"
 
@@ -16,8 +16,8 @@
 
 namespace {
 
-// What became of a call: "ok", the errno, or "killed" for SIGSYS, which a filter may send. In a
-// process and a session of its own, so that nothing of what it does stays.
+// The outcome of a call: "ok", the errno, or "killed" for SIGSYS, which a filter may send. The call
+// is made in a process and a session of its own, so that its effects end with it.
 template <typename Call>
 const char* outcome_of(const Call& call) {
   int ends[2];
@@ -60,8 +60,8 @@ struct NamedCall {
   long number;
 };
 
-// What a container has no use for. Each of them fails harmlessly, or changes its own process, when
-// all of its arguments are 1: no pointer, no flag, no file of this kind.
+// Calls that a container does not need. If all arguments are 1, which is not a valid pointer, flag
+// or file, each of them fails harmlessly, or changes only its own process.
 constexpr NamedCall kForbidden[] = {
 #ifdef __x86_64__
     {"iopl", SYS_iopl},
@@ -123,13 +123,13 @@ void do_forbidden_calls(const Verb&, Answer& answer) {
   for (const auto& [name, number] : kForbidden) {
     outcomes.add(name, outcome_of([number = number] { return syscall(number, 1, 1, 1, 1, 1, 1); }));
   }
-  // ADDR_NO_RANDOMIZE: an exploit need not guess any more where things are.
+  // ADDR_NO_RANDOMIZE: an exploit need not guess addresses any more.
   outcomes.add("personality", outcome_of([] { return syscall(SYS_personality, 0x40000); }));
   outcomes.tell(answer);
 }
 
-// The numbers of x32 are those of x86-64 and a bit. A filter that knows only the latter sees none
-// of its calls.
+// The numbers of x32 are those of x86-64 with an extra bit. A filter that lists only the latter
+// does not match them.
 void do_x32_calls(const Verb&, Answer& answer) {
   Outcomes outcomes;
 #ifdef __x86_64__
@@ -165,15 +165,15 @@ void do_int80_calls(const Verb&, Answer& answer) {
   outcomes.tell(answer);
 }
 
-// terminal_input=HIGH: TIOCSTI of what is no terminal. The kernel looks at the low half of the
-// request; HIGH is the other.
+// terminal_input=HIGH: TIOCSTI on a file that is not a terminal. The kernel uses the low half of
+// the request; HIGH is the other half.
 void do_terminal_input(const Verb& verb, Answer& answer) {
   int ends[2];
   const long high = verb.number(0) << 32;
   answer.add_result(pipe(ends) == 0 && syscall(SYS_ioctl, ends[0], high | TIOCSTI, "x") != -1);
 }
 
-// Families that know no network namespace, with arguments whose high half the kernel ignores.
+// Address families without network namespaces, with arguments whose high half the kernel ignores.
 void do_socket_families(const Verb&, Answer& answer) {
   Outcomes outcomes;
   constexpr long kHigh = 0x5L << 32;
@@ -200,7 +200,7 @@ void do_new_namespaces(const Verb&, Answer& answer) {
   outcomes.tell(answer);
 }
 
-// With a size that no kernel takes: EINVAL, if there is such a call.
+// With a size that no kernel accepts, so it returns EINVAL if the call exists.
 void do_clone3(const Verb&, Answer& answer) { answer.add_result(syscall(SYS_clone3, 0, 0) != -1); }
 
 // call=NUMBER: with no file and no memory.
@@ -217,7 +217,7 @@ void do_effective_user(const Verb&, Answer& answer) {
   answer.add("euid", geteuid());
 }
 
-// run=PATH,VERB: another probe does VERB, and answers.
+// run=PATH,VERB: another probe does VERB, and replies.
 void do_run(const Verb& verb, Answer& answer) {
   execl(verb.argument(0), verb.argument(0), nonce, verb.argument(1), nullptr);
   answer.add_result(false);

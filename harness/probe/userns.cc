@@ -1,4 +1,4 @@
-// Stage 05: what only root may do.
+// Stage 05: operations that only root may do.
 
 #include "harness/probe/probe.h"
 

@@ -238,7 +238,7 @@ def test_without_the_next_place_it_stays_a_skip_that_says_why():
     here = graded(Scripted(HOST), row(observe=not_testable))
     there = grade_skipped(here, Scripted(Elsewhere("no QEMU\nhint: get it")))
     assert there[0].outcome is Outcome.SKIPPED
-    assert there[0].why == "no kernel for it; and elsewhere is not to be had: no QEMU"
+    assert there[0].why == "no kernel for it; and elsewhere is not available: no QEMU"
 
 
 def test_what_is_left_in_the_next_place_counts():

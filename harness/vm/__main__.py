@@ -1,7 +1,7 @@
 """Runs a command, or a shell, in a virtual machine with a stock Debian kernel.
 
-The stages are there, in PATH. Nothing that is done in the machine stays. While one runs, a second
-terminal gets another shell in the same machine with --join.
+The stages are there, in PATH. Changes in the machine are thrown away when it ends. While it runs,
+--join in a second terminal starts another shell in the same machine.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def parse() -> argparse.Namespace:
                         help="in the machine that you started last and that still runs, in another "
                         "terminal")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS",
-                        help="end the command after so long, with status 124")
+                        help="end the command after this many seconds, with status 124")
     parser.add_argument("--with", dest="programs", action="append", default=[], metavar="PROGRAM",
-                        help="take it along, into PATH; may be repeated")
+                        help="copy it into the machine's PATH; may be repeated")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND [ARG...]",
                         help="default: a shell")
     return parser.parse_args()

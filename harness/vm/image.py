@@ -1,6 +1,6 @@
 """The disk and the kernel of the virtual machine: made once from Debian's packages, then kept.
 
-Which kernel is up to Debian: the one on which the suite's linux-image-cloud-amd64 depends.
+Debian chooses the kernel: it is the one on which the suite's linux-image-cloud-amd64 depends.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 FURNISH = FOLDER / "furnish"
 INIT = FOLDER / "init"  # the machine's PID 1
 
-# A kernel's version -> the Debian that has it. The newest has no number: it is what there is.
+# A kernel's version -> the Debian release that has it. The newest has no number.
 SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
 DEFAULT_KERNEL = "6.1"
 
-# What the layers and their tests call, and sshd, through which we call them.
+# The programs that the layers and their tests call, and sshd, through which we start them.
 PACKAGES = ("bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq", "kmod",
             "nftables", "openssh-server", "passt", "procps", "python3-pexpect", "python3-pytest",
             "slirp4netns", "strace", "uidmap")
@@ -39,12 +39,12 @@ KEPT_UNUSED = 14 * 86400  # seconds
 
 
 class VmError(PlaceError):
-    """There is no machine."""
+    """The machine is not available."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """What a machine starts from."""
+    """The files that a machine starts from."""
 
     folder: pathlib.Path
 
@@ -62,7 +62,7 @@ class Image:
 
 
 def cache_directory() -> pathlib.Path:
-    """As common/build_once has it. $HOME is not asked: tests are given one of their own."""
+    """As in common/build_once, but without $HOME, because tests have one of their own."""
     if os.geteuid() == 0:
         return pathlib.Path("/var/cache/containers-under-the-hood")
     try:
@@ -74,7 +74,7 @@ def cache_directory() -> pathlib.Path:
 
 
 def mmdebstrap(suite: str) -> List[str]:
-    """The command, but for the mirror. The root directory that it makes is not kept."""
+    """The command, without the mirror. The root directory that it makes is not kept."""
     return ["mmdebstrap", "--variant=minbase", "--format=null",
             f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
@@ -98,15 +98,16 @@ def mirror() -> str:
 
 
 def apt_options() -> List[str]:
-    """How this machine's apt reaches its mirror: proxies, certificates, the trust in dates."""
+    """The settings with which this machine's apt reaches its mirror: proxies, certificates, checks
+    of dates."""
     wanted = re.compile(r"Acquire::(https?::.*|Check-\S+ )", re.IGNORECASE)
     return [f"--aptopt={line}" for line in output("apt-config", "dump").splitlines()
             if wanted.match(line) and not line.endswith('"";')]
 
 
 def make_once(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
-    """Makes it, whole or not at all, if it is not there: it gets its name by one rename(2). Of two
-    that start at once, the second waits for the first. See flock(2)."""
+    """Makes it, completely or not at all, if it does not exist: it gets its name by one rename(2).
+    If two processes start at the same time, the second waits for the first, see flock(2)."""
     if path.exists():
         return
     partial = path.with_name(f".{path.name}.partial")
@@ -115,7 +116,7 @@ def make_once(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
             if not path.exists():
-                remove(partial)  # what a killed process left
+                remove(partial)  # left by a process that was killed
                 make(partial)
                 partial.rename(path)
         finally:
@@ -132,7 +133,7 @@ def remove(path: pathlib.Path) -> None:
 
 
 def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
-    """The image with this kernel: there already, or made now, which needs the network."""
+    """The image with this kernel: an existing one, or one made now, which needs the network."""
     if kernel not in SUITES:
         raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
     suite = SUITES[kernel]
@@ -151,7 +152,7 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
 
 
 def build(suite: str, name: pathlib.Path, image: Image) -> None:
-    """Makes the image, which is to have that name, and makes room."""
+    """Makes the image with that name, and removes old ones."""
     print(f"harness/vm: making a disk with Debian's {suite} and its kernel in {name}:"
           " about a minute", file=sys.stderr, flush=True)
     start = time.monotonic()
@@ -167,7 +168,7 @@ def fill(suite: str, image: Image) -> None:
     # Two files, not more: with a third one mmdebstrap's own numbers become too large for its shell.
     with open(image.disk, "wb") as disk, tempfile.NamedTemporaryFile() as boot:
         for file in (disk, boot):
-            os.chmod(file.name, 0o666)  # for whoever mmdebstrap becomes in its user namespace
+            os.chmod(file.name, 0o666)  # for the user that mmdebstrap becomes in its user namespace
         try:
             done = subprocess.run(
                 words + [mirror()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -178,7 +179,7 @@ def fill(suite: str, image: Image) -> None:
                      "FURNISH": FURNISH.read_text(), "DISK": f"/dev/fd/{disk.fileno()}",
                      "BOOT": f"/dev/fd/{boot.fileno()}", "INIT": INIT.read_text()})
         except FileNotFoundError as error:
-            raise VmError("the VM's disk cannot be made: there is no mmdebstrap\n"
+            raise VmError("the VM's disk cannot be made: mmdebstrap is not installed\n"
                           "hint: run ./setup.sh") from error
         if done.returncode != 0:
             last_lines = "\n".join(done.stdout.splitlines()[-20:])
@@ -200,7 +201,7 @@ def hint(said: str) -> str:
 
 
 def remove_unused(folder: pathlib.Path) -> None:
-    """Disks of another time are in nobody's way, but large."""
+    """Removes old disks, because they are large."""
     for old in folder.glob("*-*/"):
         if time.time() - old.stat().st_mtime > KEPT_UNUSED:
             shutil.rmtree(old)

@@ -2,8 +2,9 @@
 
     python3 -m harness.vm.pytest_in_vm TEST.py...
 
-It takes along all files of the Bazel test that it is, and brings back pytest's report. Python
-under emulation is some twenty times slower: for few tests. In the machine a skip is a failure.
+It copies all files of its Bazel test into the machine, and copies pytest's report back. Under
+emulation, Python is some twenty times slower, so use it for few tests. In the machine a skip is a
+failure.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ REPORT = "/tmp/report.xml"
 
 
 def send_files(vm: Vm) -> None:
-    """What Bazel has put here, links followed, but for the harness, which stays outside."""
+    """The files that Bazel has put here, with links followed, except the harness, which stays
+    outside."""
     with subprocess.Popen(["tar", "-ch", "--exclude=./harness", "--exclude=./external", "."],
                           stdout=subprocess.PIPE) as tar:
         vm.run("sh", "-c", f"mkdir {THERE} && tar -xC {THERE}", stdin=tar.stdout).check_returncode()

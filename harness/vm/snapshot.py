@@ -1,8 +1,9 @@
-"""A machine that has started and waits: its memory and devices, as QEMU writes them to migrate it.
+"""A machine that has started and waits: its memory and devices, as QEMU writes them for a
+migration.
 
-Under emulation a machine takes 4 s to start, and its copy a second. One is made for each image and
-QEMU, and kept beside the image. `init` says where in its start a machine is copied, and what the
-copies get of their own.
+Under emulation a machine takes 4 s to start, but its copy takes one second. One snapshot is made
+for each image and QEMU, and kept beside the image. `init` describes at which point of its start a
+machine is copied, and what each copy gets of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Any, Callable, List, Sequence
 
 from harness.vm.image import Image, VmError, make_once
 
-SECONDS = 60.0  # in which QEMU writes or reads it
+SECONDS = 60.0  # the time in which QEMU must write or read it
 
 
 def snapshot_for(image: Image, qemu: Sequence[str],
                  make: Callable[[pathlib.Path], None]) -> pathlib.Path:
-    """The snapshot of this image with this QEMU: there already, or made now."""
+    """The snapshot of this image with this QEMU: an existing one, or one made now."""
     version = subprocess.run([qemu[0], "--version"], stdout=subprocess.PIPE, check=True).stdout
     key = hashlib.sha256(version + "\n".join(qemu).encode()).hexdigest()[:12]
     path = image.folder / f"snapshot-{key}"
@@ -41,13 +42,13 @@ def snapshot_for(image: Image, qemu: Sequence[str],
 
 
 def forget(image: Image) -> None:
-    """Removes what another QEMU has made, or this one cannot use."""
+    """Removes snapshots that another QEMU has made, or that this one cannot use."""
     for old in image.folder.glob("snapshot-*"):
         old.unlink(missing_ok=True)
 
 
 def options(folder: pathlib.Path) -> List[str]:
-    """What QEMU needs to let save() do its work."""
+    """The QEMU options that save() needs."""
     return ["-qmp", f"unix:{folder}/monitor,server=on,wait=off"]
 
 
@@ -84,12 +85,12 @@ def save(folder: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def incoming(folder: pathlib.Path) -> List[str]:
-    """What makes QEMU wait for load() instead of starting a machine."""
+    """The QEMU options that make it wait for load() instead of starting a machine."""
     return ["-incoming", f"unix:{folder}/migration"]
 
 
 def load(folder: pathlib.Path, path: pathlib.Path) -> bool:
-    """Makes QEMU go on with the machine in `path`. False: it does not listen yet."""
+    """Makes QEMU go on with the machine in `path`. Returns False if QEMU does not listen yet."""
     with open(path, "rb") as file, contextlib.suppress(OSError), \
             connect(folder / "migration") as stream:
         stream.sendfile(file)

@@ -1,11 +1,11 @@
-"""A virtual machine with a stock Debian kernel, in which commands run as if they were here.
+"""A virtual machine with a stock Debian kernel, in which commands behave as if they ran locally.
 
   with Vm("6.12", ["bazel-bin/stages/05_userns/05_userns"]) as vm:
       subprocess.run(vm.command(["05_userns", "/bin/sh"], user=True, terminal=True))
 
-QEMU holds untrusted code: it runs without privileges and without a network card, and ends with us.
-The only way in or out is one virtio-serial port, on which sshd answers: it brings exit statuses,
-terminals, and as many sessions at a time as there are callers. All that is written to the disk is
+QEMU runs untrusted code, so it runs without privileges and without a network card, and ends with
+us. The only way in or out is one virtio-serial port, on which sshd listens: it provides exit
+statuses, terminals, and as many sessions at a time as there are callers. Changes to the disk are
 thrown away at the end.
 """
 
@@ -35,18 +35,18 @@ TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keyge
 
 NOBODY = 65534
 ADDRESS_SPACE = 16 << 30  # bytes: QEMU's own, far more than it should ever use
-WRITTEN = 4 << 30  # bytes: what it may write to a file
+WRITTEN = 4 << 30  # bytes: the most that it may write to a file
 PROGRAMS = "/box/programs"  # in the machine
-MOST_SAID = 1 << 18  # bytes: of what is read of the console
-PROGRAMS_DISK = 4 << 30  # bytes, with holes: a snapshot has seen how large it is
+MOST_SAID = 1 << 18  # bytes: the most that is read from the console
+PROGRAMS_DISK = 4 << 30  # bytes, with holes; measured on a snapshot
 
 QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-m", "1024", "-smp", "2", "-serial", "stdio", "-device", "virtio-serial-pci",
         "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
-READY, UP = "box: ready", "box: user space is up"  # what `init` says
+READY, UP = "box: ready", "box: user space is up"  # the message of `init`
 PREFIX = "box-vm-"  # of the folders in /tmp
-INVITES = "invites"  # a file in the folder of a machine that others may join
+INVITES = "invites"  # a file in the directory of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
 
@@ -56,15 +56,15 @@ class Accelerator:
     """How QEMU runs the machine's code."""
 
     words: Tuple[str, ...]
-    up_within: float  # seconds: else it will never be
+    up_within: float  # seconds; after that, starting has failed
     patience: float  # how much longer things take than here
 
 
 KVM = Accelerator(("-accel", "kvm", "-cpu", "host"), 10.0, 2.0)
-# "max" without cx16: with it some starts of 6.12 crash. Without what costs emulation more than it
-# gives, too, so that a fork takes a fifth less time: bytes moved one by one, page tables of five
-# levels, checks that keep the kernel out of a user's memory. Emulation is 5 to 20 times slower; but
-# much of what a test takes is waiting.
+# "max" without cx16, with which some starts of 6.12 crash. Also without features that cost more
+# under emulation than they gain, so that a fork takes a fifth less time: bytes moved one by one,
+# page tables of five levels, checks that keep the kernel out of a user's memory. Emulation is 5 to
+# 20 times slower, but tests spend much of their time waiting.
 EMULATED_CPU = "max,-cx16,-erms,-fsrm,-la57,-pku,-smap,-smep"
 EMULATION = Accelerator(("-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU), 60.0, 4.0)
 EMULATED_ATTEMPTS = 3
@@ -82,10 +82,10 @@ class Vm:
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
                  restores: bool = True, strangers: Iterable[str] = ()) -> None:
-        """The programs of this machine are in PATH there, and, see path(), by themselves: our own
-        with the root that is built into stages, strangers' with nothing else.
+        """The programs of this machine are in PATH there, each in a directory of its own, see
+        path(): our own beside the stages' built-in root, untrusted ones alone.
 
-        Without `restores` it always boots, and is not the copy of one that has.
+        Without `restores` it always boots, instead of copying a machine that has booted.
         """
         self.name = f"vm:{kernel}"
         self.kernel = kernel
@@ -110,7 +110,7 @@ class Vm:
     # --- Starting -----------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Starts it, if it does not run. QEMU ends with the thread that does this."""
+        """Starts it, unless it runs already. QEMU ends with the thread that calls this."""
         if self.qemu is not None and self.qemu.poll() is None:
             return
         check_tools()
@@ -141,10 +141,10 @@ class Vm:
         raise failure
 
     def start(self, image: Image, accelerator: Accelerator, restore: bool) -> None:
-        """Starts QEMU, and waits until somebody answers on the port."""
+        """Starts QEMU, and waits until sshd replies on the port."""
         self.patience = accelerator.patience
         if restore:
-            # What is the same for all machines, whatever their folder.
+            # The options that are the same for all machines, whatever their directory.
             words = self.qemu_words(image, accelerator, pathlib.Path("FOLDER"))
             saved = snapshot.snapshot_for(image, words,
                                           lambda path: self.make_snapshot(image, path))
@@ -174,7 +174,7 @@ class Vm:
         """Gives the machine, which waits, the time and a seed for its random numbers."""
         def is_up() -> bool:
             assert self.qemu is not None and self.qemu.stdin is not None
-            # Again and again: what comes while QEMU loads a snapshot is lost.
+            # Repeatedly, because bytes that arrive while QEMU loads a snapshot are lost.
             with contextlib.suppress(BrokenPipeError):
                 self.qemu.stdin.write(f"go {time.time():.0f} {os.urandom(16).hex()}\n".encode())
             return UP in self.said("console")
@@ -182,12 +182,13 @@ class Vm:
         self.wait_for(is_up, seconds, 0.1)
 
     def make_folder(self) -> pathlib.Path:
-        """Makes what the machine needs of its own. Returns the folder in it that is QEMU's."""
+        """Makes the files that the machine needs. Returns the directory in it that belongs to
+        QEMU."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
         self.folder.chmod(0o711)
         self.lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
-        theirs = self.folder / "qemu"  # what QEMU may touch
+        theirs = self.folder / "qemu"  # the directory that QEMU may change
         theirs.mkdir(mode=0o700)
         run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vm", "-f",
                  str(self.folder / "key"))
@@ -233,7 +234,7 @@ class Vm:
     def start_qemu(self, image: Image, accelerator: Accelerator, theirs: pathlib.Path,
                    more: Sequence[str] = ()) -> None:
         words = [*confinement(), *self.qemu_words(image, accelerator, theirs), *more]
-        # The cache is closed to all others, and QEMU is another user: it is given open files.
+        # The cache is private, and QEMU runs as another user, so it gets open files.
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(open(path, "rb"))
                      for path in (image.kernel, image.initramfs, image.disk)]
@@ -252,7 +253,7 @@ class Vm:
             "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
             "-o", "Ciphers=aes128-ctr",
-            # Under emulation, about one packet in a thousand is noticed only with the next one.
+            # Under emulation, QEMU notices about one packet in a thousand only with the next one.
             "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1000",
             "-o", f"ProxyCommand=cat <{port}.out & exec cat >{port}.in", "root@vm"],
             subprocess.DEVNULL)
@@ -261,7 +262,7 @@ class Vm:
                       files: Sequence[int] = (), **environment: str) -> subprocess.Popen:
         assert self.folder is not None
         with open(self.folder / log, "wb") as file:
-            # In a session of its own: a Ctrl-C is for us, and we end them.
+            # In a session of its own, because Ctrl-C is meant for us, and we end them.
             return subprocess.Popen(words, bufsize=0, stdin=stdin, stdout=file, stderr=file,
                                     cwd="/", env={"PATH": PATH, **environment},
                                     start_new_session=True, pass_fds=files)
@@ -270,13 +271,13 @@ class Vm:
         end = time.monotonic() + seconds
         while not condition():
             if any(process.poll() is not None for process in self.processes()):
-                raise VmError(f"the VM has ended while it started:\n{self.tell()}")
+                raise VmError(f"the VM ended while it started:\n{self.tell()}")
             if time.monotonic() > end:
                 raise VmError(f"the VM did not start within {seconds:g} s:\n{self.tell()}")
             time.sleep(every)
 
     def said(self, log: str) -> str:
-        """The end of it: what runs in the machine can write as much as it likes."""
+        """The end of the file, because programs in the machine can write as much as they like."""
         assert self.folder is not None
         path = self.folder / log
         if not path.exists():
@@ -291,7 +292,7 @@ class Vm:
         return "\n".join(lines)
 
     def stop(self) -> None:
-        """Ends the machine for good, while another thread may use it, or start it."""
+        """Ends the machine for good, even while another thread uses it or starts it."""
         self.stopped = True
         self.close()
 
@@ -299,8 +300,8 @@ class Vm:
         return [process for process in (self.ssh, self.qemu) if process is not None]
 
     def close(self) -> None:
-        """Ends the machine, however it is."""
-        with self.closing:  # what two threads close may be a third one's by then
+        """Ends the machine, whatever state it is in."""
+        with self.closing:  # closing twice could close a third thread's
             for process in self.processes():
                 process.kill()
                 process.wait()
@@ -320,7 +321,7 @@ class Vm:
 
     @staticmethod
     def path(program: str) -> str:
-        """Where in the machine a program of this machine is."""
+        """The path in the virtual machine of a program of this machine."""
         return PROGRAMS + os.path.realpath(program)
 
     def invite(self) -> None:
@@ -330,7 +331,7 @@ class Vm:
     def command(self, words: Sequence[str], user: bool = False,
                 terminal: bool = False) -> List[str]:
         """The command to run here, so that `words` run there: with this one's standard input and
-        outputs, exit status, and terminal. What a signal ends has status 128 + its number."""
+        outputs, exit status, and terminal. If a signal ends it, the status is 128 + its number."""
         there = ["/box/call", "user" if user else "root", *words]
         return ["ssh", "-S", self.socket, "-F", "/dev/null", "-o", "LogLevel=ERROR", "-e", "none",
                 "-t" if terminal else "-T", "root@vm", shlex.join(there)]
@@ -341,7 +342,7 @@ class Vm:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Vm]:
-    """The machine that this user started last, of those that invite others and still run."""
+    """The machine that this user started last, among those that can be joined and still run."""
     mine = [path.parent for path in pathlib.Path("/tmp").glob(f"{PREFIX}*/{INVITES}")
             if path.parent.stat().st_uid == os.geteuid() and is_in_use(path.parent)]
     if not mine:
@@ -349,11 +350,11 @@ def joined() -> Iterator[Vm]:
                       "hint: start one in another terminal: bazel run //harness/vm")
     vm = Vm()
     vm.folder = max(mine, key=lambda folder: (folder / INVITES).stat().st_mtime_ns)
-    yield vm  # the one who has started it ends it
+    yield vm  # the process that started it ends it
 
 
 def is_in_use(folder: pathlib.Path) -> bool:
-    """Whether the process that has made it lives and so holds its lock, see flock(2)."""
+    """Whether the process that made it still runs and therefore has its lock, see flock(2)."""
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -367,7 +368,8 @@ def is_in_use(folder: pathlib.Path) -> bool:
 def check_tools() -> None:
     for tool in TOOLS:
         if shutil.which(tool, path=PATH) is None:
-            raise VmError(f"the VM cannot be started: there is no {tool}\nhint: run ./setup.sh")
+            raise VmError(f"the VM cannot be started: {tool} is not installed\nhint: run"
+                          " ./setup.sh")
 
 
 def run_tool(*words: str) -> None:
@@ -379,9 +381,9 @@ def run_tool(*words: str) -> None:
 
 
 def remove_left_folders() -> None:
-    """What a killed process of ours left: it no longer holds the lock, see flock(2)."""
+    """Removes what a killed process of ours left: its lock is free, see flock(2)."""
     for folder in pathlib.Path("/tmp").glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another's, or in use, or gone meanwhile
+        with contextlib.suppress(OSError):  # another user's, or in use, or removed in the meantime
             status = folder.lstat()
             is_new = time.time() - status.st_mtime < NOT_YET_LOCKED
             if status.st_uid != os.geteuid() or is_new:
@@ -395,13 +397,14 @@ def remove_left_folders() -> None:
 
 
 def kvm_failed_here() -> pathlib.Path:
-    """A file that is there if KVM has failed since this machine was started."""
+    """A file that exists if KVM has failed since this machine was started."""
     boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return cache_directory() / "vm" / f"no-kvm-{boot}"
 
 
 def kvm_may_work() -> bool:
-    """Whether QEMU, as who it will be, may use /dev/kvm, and has not failed with it."""
+    """Whether QEMU, as the user that it will run as, may use /dev/kvm, and has not failed with
+    it."""
     try:
         device = os.stat("/dev/kvm")
     except OSError:
@@ -420,7 +423,8 @@ def remember_that_kvm_fails() -> None:
 
 
 def with_roots(program: str) -> List[str]:
-    """A stage looks for its built-in root next to where Bazel has put it, which is no link."""
+    """A stage looks for its built-in root in the directory where Bazel has built the stage, without
+    links."""
     path = pathlib.Path(os.path.realpath(program))
     root = path.parent.parent.parent / "rootfs" / "rootfs.tar"
     is_there = root.is_file() and os.path.realpath(root) == str(root)
@@ -428,8 +432,8 @@ def with_roots(program: str) -> List[str]:
 
 
 def copy_file(file: str, place: pathlib.Path) -> None:
-    """Not what a link leads to that has taken its place meanwhile; and there is nothing in the
-    machine that makes root of who starts it."""
+    """Does not follow a link that has replaced the file in the meantime; and removes set-user-ID
+    bits, so that nothing in the machine gives its caller root."""
     with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as source:
         with open(place, "wb") as made:
             shutil.copyfileobj(source, made)
@@ -442,13 +446,13 @@ def drive(name: str, path: pathlib.Path, options: str) -> List[str]:
 
 
 def group_of_kvm() -> List[str]:
-    """For setpriv(1): no groups but the one for whom /dev/kvm is."""
+    """For setpriv(1): no groups except the one that may use /dev/kvm."""
     group = os.stat("/dev/kvm").st_gid if os.path.exists("/dev/kvm") else 0
     return ["--groups", str(group)] if group != 0 else ["--clear-groups"]
 
 
 def confinement() -> List[str]:
-    """What QEMU is started through: it ends with us, and gains nothing on the way."""
+    """The command that starts QEMU: QEMU ends with us, and gains no privileges."""
     words = ["prlimit", f"--as={ADDRESS_SPACE}", f"--fsize={WRITTEN}", "--core=0",
              "--nofile=1024", "--",
              "setpriv", "--no-new-privs", "--pdeathsig", "KILL"]

@@ -1,4 +1,4 @@
-"""`gradescope_zip`: what Gradescope takes as an autograder, with all in it that it needs."""
+"""`gradescope_zip`: an autograder for Gradescope, with everything that it needs."""
 
 _Stage = provider(fields = ["name"])
 
