@@ -231,7 +231,7 @@ def test_windows_line_ends_are_named(any_stage):
     assert result.returncode == 127
     message, hint = result.stderr.splitlines()
     assert message == (f"{any_stage.name}: /tmp/crlf begins with #!/bin/sh\\r: "
-                       "its lines end as on Windows")
+                       "its lines end with \\r\\n, as on Windows")
     assert "dos2unix" in hint
 
 

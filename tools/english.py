@@ -38,22 +38,23 @@ START = r"(?:^|(?<=[.;:!?)] )|(?<=[-*|] ))"
 RULES = (
     Rule("headless who",
          rf"\b[Ww]hoever\b|{START}Who (?![^.?]*\?)[a-z]"
-         r"|\b(?:for|of|to|with|by|from|than) who(?! (?:is|are|was) who)\b",
-         "name the actor: a process that …, a user who …, anyone who …"),
+         r"|\b(?:for|of|to|with|by|from|than) who\b(?! in\b)",
+         "name the actor: a process that …, a user who …"),
     Rule("he", r"\b(?:[Hh]e|[Hh]im|[Hh]is|[Hh]imself)\b", "they, or it for a process"),
     Rule("answers",
          rf"{START}Answers (?!to\b|for\b|are\b|folded)[a-z\-0-9\"`]"
          r"|\([0-9a-z_]*\)`? (?:would )?answers?\b"
          r"|\b(?:it|that|which|and|kernel|function|call|file) answers? (?!to\b|for\b|are\b|is\b)"
-         r"[a-z\-0-9\"`]",
+         r"[A-Za-z\-0-9\"`]",
          "a function returns, a program prints or reports"),
-    Rule("nobody's", r"\b[Nn]obody's\b(?! (?:uid|gid|id)\b)", "no one else uses, unowned, harmless"),
+    Rule("nobody's", r"\b[Nn]obody's\b(?! (?:uid|gid|id)\b)", "unowned, not in use, without …"),
     Rule("anew", r"\banew\b", "again, or a new …"),
     Rule("shall", r"\b[Ss]hall\b", "must, should, will, is to"),
     Rule("causal for",
-         r", for (?:it|they|there|this|that|what|else|otherwise|then)\b",
+         r", for (?:it|they|there|else|otherwise|then)\b|, for (?:this|that) (?:is|was|has|does)\b",
          "because"),
-    Rule("elliptic else", rf"{START}[Ee]lse (?!if\b|the branch)[a-z\"`]|\bfor else\b|\bwould else\b",
+    Rule("elliptic else", rf"{START}[Ee]lse (?!if\b|the branch)[a-z\"`]|\bfor else\b|\bwould"
+                                                                    " else\b",
          "otherwise"),
     Rule("inversion",
          rf"{START}(?:Was|Were|Should|Had) (?![^.?]*\?)"
@@ -61,7 +62,7 @@ RULES = (
          "If … was, if … should"),
     Rule("but for", r"\bbut for\b", "except, apart from"),
     Rule("is no",
-         r"(?<!\b[Tt]here )\b(?:is|are|was|were|be) no (?:regular|block|problem|program|failure|error|"
+         r"(?<!\b[Tt]here )\b(?:is|are|was|were) no (?:regular|block|problem|program|failure|error|"
          r"reason|number|such|valid|JSON|member|link|folder|directory|file|script|mount|process|"
          r"longer a|matter of|secret|surprise|part|thing|root|user|port|verdict|proof|difference|"
          r"help|harm|boundary|container|layer|list|option)\b",
@@ -70,7 +71,7 @@ RULES = (
     Rule("so many", r"\b(?:[Aa]t most|only) so (?:many|much)\b", "at most N, that many"),
     Rule("tell of", r"\b(?:tells?|told) of\b", "reports, describes, lists"),
     Rule("upon", r"\b[Uu]pon\b", "on, on top of"),
-    Rule("hand on", r"\bhand(?:s|ed|ing)? (?:it |them )?on\b(?! to the)", "pass on, pass down, enable"),
+    Rule("hand on", r"\bhand(?:s|ed|ing)? (?:\w+ )?on\b(?! to the)", "pass on, enable"),
     Rule("is there", rf"{START}(?:Whether|If|Unless) it is there already\b", "exists already"),
 )
 
@@ -92,45 +93,35 @@ class Finding:
         return f"{self.path}:{self.line}: {self.rule.name}: “{self.excerpt}” ({self.rule.advice})"
 
 
-Piece = Tuple[int, str]  # the line on which it begins, and its text
+Piece = Tuple[int, str]  # where in the file it begins, and its text
 
 # Comments, and literals: raw ones, strings, characters.
 CPP = re.compile(r"//[^\n]*|/\*.*?\*/|R\"(\w*)\(.*?\)\1\"|\"(?:\\.|[^\"\\\n])*\""
                  r"|'(?:\\.|[^'\\\n])+'", re.DOTALL)
-SHELL = re.compile(r"(?:^|(?<=\s))#[^\n]*|\"(?:\\.|[^\"\\])*\"|'[^']*'", re.DOTALL)
+SHELL = re.compile(r"(?:^|(?<=\s))#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'", re.MULTILINE)
 
 
 def matches(pattern: re.Pattern[str], text: str) -> Iterator[Piece]:
     for match in pattern.finditer(text):
-        yield text.count("\n", 0, match.start()) + 1, match[0]
+        yield match.start(), match[0]
 
 
 def tokens(text: str) -> Iterator[Piece]:
-    wanted = (tokenize.COMMENT, tokenize.STRING)
+    lines = text.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in wanted:
-            yield token.start[0], token.string
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            yield starts[token.start[0] - 1] + token.start[1], token.string
 
 
 def markdown(text: str) -> Iterator[Piece]:
     """The prose, a paragraph or a row of a table at a time."""
-    fence = ""
-    paragraph: List[str] = []
-    for number, line in enumerate([*text.split("\n"), ""], 1):
-        mark = re.match(r"\s*(```+|~~~+)", line)
-        if mark and not fence or fence and line.strip() == fence:
-            fence = mark[1] if mark and not fence else ""
-            line = ""
-        elif fence:
-            continue
-        if not line.strip() or line.lstrip().startswith("|"):
-            if paragraph:
-                yield number - len(paragraph), "\n".join(paragraph)
-            paragraph = []
-            if line.strip():
-                yield number, line
-        else:
-            paragraph.append(line)
+    prose = re.sub(r"^ *(```+|~~~+).*?^ *\1 *$", lambda code: re.sub(r"[^\n]", " ", code[0]), text,
+                   flags=re.DOTALL | re.MULTILINE)
+    for match in re.finditer(r"^ *\|.*|(?:^(?! *\|).*\S.*\n?)+", prose, re.MULTILINE):
+        yield match.start(), match[0]
 
 
 def pieces(path: str, text: str) -> List[Piece]:
@@ -140,25 +131,27 @@ def pieces(path: str, text: str) -> List[Piece]:
     if suffix == ".md":
         return list(markdown(text))
     if suffix in (".cc", ".h", ".c"):
-        return joined(matches(CPP, text))
+        return joined(text, matches(CPP, text))
     if suffix in (".py", ".bzl", ".bazel") or first.startswith("#!") and "python" in first:
-        return joined(tokens(text))
+        return joined(text, tokens(text))
     if suffix == ".sh" or re.match(r"#!.*\b(ba)?sh\b", first):
-        return joined(matches(SHELL, text))
+        return joined(text, matches(SHELL, text))
     return []
 
 
-def joined(found: Iterator[Piece]) -> List[Piece]:
-    """Comments on consecutive lines are one text, and so are literals that follow each other."""
+def joined(whole: str, found: Iterator[Piece]) -> List[Piece]:
+    """Pieces of a kind on consecutive lines, with nothing between them, are one text."""
     result: List[Piece] = []
-    end, kind = -1, ""
-    for line, text in found:
+    kind = ""
+    for start, text in found:
         this = text.lstrip("rfbRu")[:1]
-        if result and line == end + 1 and this == kind:
-            result[-1] = (result[-1][0], result[-1][1] + "\n" + text)
+        end = result[-1][0] + len(result[-1][1]) if result else 0
+        between = whole[end:start]
+        if result and this == kind and between.strip() == "" and between.count("\n") <= 1:
+            result[-1] = (result[-1][0], whole[result[-1][0]:start] + text)
         else:
-            result.append((line, text))
-        end, kind = line + text.count("\n"), this
+            result.append((start, text))
+        kind = this
     return result
 
 
@@ -174,11 +167,9 @@ def check(path: str, text: str) -> List[Finding]:
     lines = text.split("\n")
     allowed = [phrase for name, phrase in ALLOWED if path == name]
     findings = []
-    for first, piece in pieces(path, text):
+    for start, piece in pieces(path, text):
+        first = text.count("\n", 0, start) + 1
         rows = plain(piece).split("\n")
-        starts = [0]
-        for row in rows:
-            starts.append(starts[-1] + len(row) + 1)
         # An empty line ends a sentence.
         flat = "".join(row + " " if row.strip() else ". " for row in rows)
         offsets = [0]

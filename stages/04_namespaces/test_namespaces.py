@@ -208,7 +208,7 @@ def test_a_root_cannot_make_the_stage_run_inside(root, tmp_path, how):
     result = root.run(STAGE, "--rootfs", inside, "/bin/hello", "/bin/tar")
     assert program.stat() == before
     assert result.returncode == 125
-    assert "this program's file is outside of this container" in result.stderr
+    assert "this program's file is outside this container" in result.stderr
 
 
 def test_an_ordinary_user_is_told_what_to_do(user):

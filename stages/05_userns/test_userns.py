@@ -339,7 +339,7 @@ def test_inside_a_chroot_the_reason_is_named(root, tmp_path, prepare):
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: clone3(CLONE_NEWUSER|") and message.endswith("permitted")
-    assert hint.startswith("hint: the kernel makes no user namespace inside a chroot")
+    assert hint.startswith("hint: a process in a chroot cannot create a user namespace")
 
 
 def start_beside_mounts_at(user, *points):
@@ -359,7 +359,7 @@ def test_where_a_part_of_proc_is_covered_that_is_named(user):
     result = start_beside_mounts_at(user, harmless, "/proc/fs")
     message, hint = result.stderr.splitlines()
     assert message == f"{STAGE}: mount(proc, /proc): Operation not permitted"
-    assert hint.startswith("hint: /proc/fs is covered here, as Docker does: ")
+    assert hint.startswith("hint: /proc/fs is masked here, as in Docker, ")
 
 
 @pytest.mark.as_shipped

@@ -190,8 +190,8 @@ def test_tmpfs(caller):
 
 @pytest.mark.parametrize("option, message", [
     ("run", "DIR must be an absolute path below /"),
-    ("/run:huge=always", "'huge=always' is no option of a tmpfs; there are ro, rw, exec, size=, "
-                         "mode=, uid= and gid=")])
+    ("/run:huge=always", "'huge=always' is not an option of a tmpfs; choose from ro, rw, exec,"
+                         " size=, mode=, uid= and gid=")])
 def test_a_wrong_tmpfs_is_refused(caller, option, message):
     result = caller.run(STAGE, "--tmpfs", option, "true")
     assert (result.returncode, result.stderr) == (125, f"{STAGE}: --tmpfs {option}: {message}\n")

@@ -86,7 +86,7 @@ def ours(cgroup: pathlib.Path) -> list[pathlib.Path]:
     (["--cpus", "0"], r"must be between 0\.01 and \d+, the number of CPUs here"),
     (["--cpus", "-1"], r"must be between 0\.01 and \d+, the number of CPUs here"),
     (["--cpus", "1e9"], r"must be between 0\.01 and \d+, the number of CPUs here"),
-    (["--cpus", "abc"], r"is no number of CPUs, such as 0\.5"),
+    (["--cpus", "abc"], r"is not a number of CPUs, such as 0\.5"),
     (["--memory", "3k"], "is less than 1m, which is too little for a container to start"),
     (["--memory", "99999999999g"], "is more than the kernel can count"),
     (["--memory", "many"], "is not a size; use a number with an optional suffix b, k, m or g, such"
@@ -416,7 +416,7 @@ def test_without_delegation_the_user_is_told_what_to_do(user):
     message, hint = result.stderr.splitlines()
     assert re.fullmatch(f"{STAGE}: a cgroup of its own in /sys/fs/cgroup.*: Permission denied",
                         message)
-    assert "root may: start it with sudo" in hint or "systemd-run --user --scope" in hint
+    assert "root may make one: start it with sudo" in hint or "systemd-run --user --scope" in hint
 
 
 @needs_v2

@@ -53,7 +53,7 @@ def deep_by_links() -> list[oci.Entry]:
 
 BOMBS = {
     "bytes": (lambda: zeros_of(200 * MiB), ["--unpack-limit", "100m"],
-              "the layers unpack to more than is allowed", "--unpack-limit SIZE"),
+              "the layers unpack to more than --unpack-limit allows", "--unpack-limit SIZE"),
     "attributes of an entry": (lambda: oci.tar(oci.entry("f", **xattrs(4, 50_000))), [],
                                "f: has more than 128 KiB of extended attributes", ""),
     "attributes of many": (
@@ -65,8 +65,8 @@ BOMBS = {
     "a header without an end": (lambda: gzip.compress(sparse_map(4_000_000), 1), [],
                                 "more than 4 MiB of attributes and names", ""),
     "depth": (lambda: oci.tar(oci.folder("/".join(["d"] * 300))), [],
-              "folders more than 256 deep", ""),
-    "depth by links": (lambda: oci.tar(*deep_by_links()), [], "folders more than 256 deep", ""),
+              "directories more than 256 deep", ""),
+    "depth by links": (lambda: oci.tar(*deep_by_links()), [], "directories more than 256 deep", ""),
 }
 
 
@@ -93,7 +93,8 @@ def test_the_limit_is_for_all_layers_together(caller, folder, tree, cache):
     layers = [write(caller, folder / f"{number}.tar", oci.tar(
         oci.entry("zeros", bytes(6 * MiB + number)))) for number in (1, 2)]
     words = ["--rootfs", tree, *(word for path in layers for word in ("--layer", path))]
-    refused(caller.run(STAGE, *words, "--unpack-limit", "10m", "ls"), "more than is allowed")
+    refused(caller.run(STAGE, *words, "--unpack-limit", "10m", "ls"), "more than --unpack-limit"
+                                                                      " allows")
     assert caller.run(STAGE, *words, "--unpack-limit", "20m", "ls").returncode == 0
 
 
@@ -209,7 +210,7 @@ def test_a_kept_folder_in_which_others_can_write_is_refused(caller, folder, tree
     kept.chmod(mode)
     give_to(caller, folder)
     refused(caller.run(STAGE, "--rootfs", tree, "--keep", kept, "ls"),
-            f"is open to others, its mode is {mode:04o}", "chmod 700")
+            f"is accessible to other users, its mode is {mode:04o}", "chmod 700")
     assert list(kept.iterdir()) == []
 
 
@@ -237,7 +238,7 @@ def test_a_strangers_folder_is_not_kept_in(root, folder_of_root):
     kept.mkdir(mode=0o700)
     os.chown(kept, 12345, 12345)
     refused(root.run(STAGE, "--keep", kept, "ls"), "kept: belongs to another user, 12345",
-            "a folder of your own")
+            "a directory of your own")
     assert list(kept.iterdir()) == []
 
 

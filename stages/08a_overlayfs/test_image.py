@@ -180,26 +180,27 @@ BAD_IMAGES = {
     "no manifest": ({name: content for name, content in GOOD.items() if content != MANIFEST},
                     "No such file or directory", ""),
     "digest that climbs": (change_index(GOOD, DIGEST, "sha256:../../../../../etc/passwd"),
-                           r'names a blob by "sha256:\.\./.*no SHA-256 digest', ""),
+                           r'names a blob by "sha256:\.\./.*not a SHA-256 digest', ""),
     "digest with a line feed": (change_index(GOOD, DIGEST, r"sha256:a\nb"),
                                 r'names a blob by "sha256:a\\nb"', ""),
     "digest of another kind": (change_index(GOOD, DIGEST, "sha512:" + "0" * 128),
-                               "is no SHA-256 digest", ""),
-    "no digest": (change_index(GOOD, '"digest"', '"diggest"'), 'by "", which is no', ""),
+                               "is not a SHA-256 digest", ""),
+    "no digest": (change_index(GOOD, '"digest"', '"diggest"'), 'by "", which is not a', ""),
     "digest is a number": (change_index(GOOD, f'"{DIGEST}"', "7"),
-                           "is not as the OCI image spec says", ""),
+                           "does not follow the OCI image specification", ""),
     "no images": ({**GOOD, "index.json": b'{"manifests": []}'}, "has no image", ""),
     "index is a list": ({**GOOD, "index.json": b"[]"}, "index.json: is not a JSON object", ""),
     "index is cut off": ({**GOOD, "index.json": b'{"manifests": [{'}, "is not a JSON object", ""),
     "index is huge": ({**GOOD, "index.json": b"[" * 5_000_000}, "has more than", ""),
     "index is deep": ({**GOOD, "index.json": b"[" * 1_000_000}, "more than 64 levels", ""),
     "no index": ({"oci-layout": GOOD["oci-layout"]}, "index.json: No such file", ""),
-    "no marker": ({"index.json": b"{}"}, "is no OCI image layout", "skopeo copy"),
+    "no marker": ({"index.json": b"{}"}, "is not an OCI image layout", "skopeo copy"),
     "another version": ({**GOOD, "oci-layout": b'{"imageLayoutVersion": "9.0"}'},
                         "its version is not 1", ""),
     "two images": (oci.layout([BASE], PRINT, tags=("a", "b")), "several images", '"a, b"'),
     "no layers": (oci.layout([], PRINT), "the image has no layers", ""),
-    "Cmd is text": (oci.layout([BASE], {"Cmd": "sh"}), "is not as the OCI image spec says", ""),
+    "Cmd is text": (oci.layout([BASE], {"Cmd": "sh"}),
+                    "does not follow the OCI image specification", ""),
 }
 
 
@@ -219,7 +220,7 @@ def test_a_wrong_reference_is_refused(caller, image):
     refused(caller.run(STAGE, "--image", f"{path}:absent"), "has no image called absent", "latest")
     refused(caller.run(STAGE, "--image", "/no/such"), "--image /no/such: No such file or directory")
     refused(caller.run(STAGE, "--image", "/etc/passwd"), "Unrecognized archive format")
-    refused(caller.run(STAGE, "--image", "/etc"), "is no OCI image layout", "skopeo copy")
+    refused(caller.run(STAGE, "--image", "/etc"), "is not an OCI image layout", "skopeo copy")
 
 
 def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
@@ -227,7 +228,7 @@ def test_a_blob_that_is_a_link_or_a_fifo_is_refused(caller, folder, image):
     blob = path / "blobs" / "sha256" / oci.sha256(BASE)
     blob.rename(folder / "elsewhere")
     blob.symlink_to(folder / "elsewhere")
-    refused(caller.run(STAGE, "--image", path), "is a symbolic link, or in a folder that is one",
+    refused(caller.run(STAGE, "--image", path), "is a symbolic link, or its path contains one",
             "cp -rL DIR OTHER")
     blob.unlink()
     os.mkfifo(blob)

@@ -382,8 +382,8 @@ def test_root_inside_may_be_somebody_else(root, folder_of_root):
 @pytest.mark.parametrize("keep, message", [
     ("/no/such/folder", "--keep /no/such/folder: No such file or directory"),
     ("/etc/passwd", "--keep /etc/passwd: Not a directory"),
-    ("{tree}/data", "lies in another one"),
-    ("{tree}", "lies in another one"),
+    ("{tree}/data", "is inside another one"),
+    ("{tree}", "is inside another one"),
 ])
 def test_a_wrong_folder_to_keep_is_refused(caller, tree, keep, message):
     before = fingerprint(tree)

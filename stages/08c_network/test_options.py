@@ -69,7 +69,7 @@ def test_host_is_warned_of(caller):
     assert result.returncode == 0
     assert result.stdout.strip() == os.readlink("/proc/self/ns/net")
     line, = result.stderr.splitlines()
-    assert line.startswith(f"{STAGE}: --network host: the container has the host's network")
+    assert line.startswith(f"{STAGE}: --network host: the container shares the host's network")
 
 
 # --- Bad input -----------------------------------------------------------------------------------
@@ -90,8 +90,7 @@ def test_host_is_warned_of(caller):
      "--publish 8080:70000: '70000' is not a port number between 1 and 65535", ""),
     (["-p", "abc:80"], "--publish abc:80: 'abc' is not a port number between 1 and 65535", ""),
     (["-p", "8080:80/sctp"],
-     "--publish 8080:80/sctp: is not [[ADDRESS:]HOST:]CONTAINER, with or without /udp, as in"
-     " 8080:80", ""),
+     "--publish 8080:80/sctp: is not [[ADDRESS:]HOST:]CONTAINER[/udp], as in 8080:80", ""),
     (["-p", "8080:80", "-p", "8080:81"],
      "--publish 8080:81: port 8080 of the host is published twice", ""),
     (["--network", "none", "-p", "8080:80"], "--publish does not work with --network none",
@@ -217,8 +216,8 @@ def test_a_helper_that_fails_is_quoted(user_host):
     assert result.returncode == 125
     line, hint = result.stderr.splitlines()
     assert line.startswith(f"{STAGE}: pasta: ")
-    assert hint == ("hint: this host has no default route, which this pasta needs: --network"
-                    " slirp4netns does not")
+    assert hint == ("hint: this host has no default route, which this version of pasta needs;"
+                    " --network slirp4netns does not")
     assert user_host.state() == before
 
 
@@ -253,4 +252,4 @@ def test_a_subnet_that_the_host_uses_is_told(root_host):
 def test_a_name_that_would_spoil_the_others_hosts_file_is_refused(root_host):
     result = root_host.run("--network", "bridge", "--hostname", "a\n1.2.3.4 debian.org", "true")
     assert result.returncode == 125
-    assert "others at the bridge cannot look this up" in result.stderr
+    assert "other containers at the bridge cannot look up this name" in result.stderr
