@@ -22,14 +22,16 @@ import sys
 import textwrap
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from harness.learning.tasks.table import TASKS
 from slides import definitions, plot, step, transcript
 from slides.terminal import Machine, TerminalError, machine
 
-COMMENT = re.compile(r"^\s*<!--\s*(?P<kind>snippet|diff|table|plot|before|not run):\s*"
+COMMENT = re.compile(r"^\s*<!--\s*(?P<kind>snippet|diff|table|plot|milestones|before|not run):\s*"
                      r"(?P<words>.*?)\s*-->\s*$")
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>```+)\s*(?P<language>[\w+-]*)\s*$")
 LANGUAGES = {".c": "c", ".cc": "cpp", ".h": "cpp", ".py": "python", ".sh": "sh", ".json": "json"}
 MADE = {"snippet": ("", *LANGUAGES.values()), "diff": ("diff",)}  # the languages of their fences
+NUMBERED = re.compile(r"\d+\. ")
 ELIDED = "…"
 MEASURED = "slides/measured"
 PICTURES = "slides/pictures"
@@ -114,6 +116,11 @@ def extent(kind: str, lines: Sequence[str], begin: int) -> Tuple[int, int]:
                 return first, number + 1
     if kind == "plot" and lines[first].startswith("!["):
         return first, first + 1
+    if kind == "milestones" and lines[first].startswith("1. "):
+        end = first
+        while end < len(lines) and NUMBERED.match(lines[end]):
+            end += 1
+        return first, end
     if kind == "table" and lines[first].startswith("|"):
         end = first
         while end < len(lines) and lines[end].startswith("|"):
@@ -167,7 +174,7 @@ class Sources:
 
     def of(self, block: Block) -> List[str]:
         return {"snippet": self.snippet, "diff": self.diff, "table": self.table,
-                "plot": self.plot}[block.kind](block)
+                "plot": self.plot, "milestones": self.milestones}[block.kind](block)
 
     def snippet(self, block: Block) -> List[str]:
         words = Words.of(block, ("from", "to", "like"))
@@ -246,6 +253,13 @@ class Sources:
         path = os.path.join(os.path.dirname(block.page), f"words.{translation['language']}.json")
         return json.loads(self.read(block, path))
 
+    def milestones(self, block: Block) -> List[str]:
+        """Those of a stage's task, which //harness:start gives to a learner."""
+        if block.words not in TASKS:
+            raise block.wrong(f"there is no task {block.words}; there are {', '.join(TASKS)}")
+        return [f"{number}. {milestone.title}"
+                for number, milestone in enumerate(TASKS[block.words].milestones, 1)]
+
     def drawn(self, block: Block, draw: Callable, *more: Dict[str, str]):
         try:
             return draw(self.measured(block), *more)
@@ -313,7 +327,8 @@ class Told:
 
     def of(self, block: Block, number: int, blocks_there: int) -> List[str]:
         if blocks_there != len(self.blocks):
-            raise block.wrong(f"{blocks_there} transcripts here, {len(self.blocks)} in the original")
+            there = len(self.blocks)
+            raise block.wrong(f"{blocks_there} transcripts here, {there} in the original")
         return self.blocks[number]
 
 

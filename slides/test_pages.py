@@ -170,7 +170,10 @@ def test_our_code_comes_after_the_task(stage):
     task = text.index("## Write it yourself")
     quoted = [one.start() for one in re.finditer(rf"<!-- snippet: stages/{stage}/\S+\.cc", text)]
     assert quoted and all(place > task for place in quoted)
-    assert f"harness:start -- {stage.split('_')[0]} ~/my" in sections(text)["Write it yourself"]
+    number = stage.split("_")[0]
+    written = sections(text)["Write it yourself"]
+    for wanted in (f"harness:start -- {number} ~/my", f"<!-- milestones: {number} -->\n1. "):
+        assert wanted in written
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from harness.learning.tasks.table import TASKS
 from slides import living
 
 HERE = pathlib.Path(".").resolve()
@@ -69,6 +70,8 @@ def page(root, text):
     ('table: start rows="ours"', "| what | ms |\n| --- | ---: |\n| ours | 1.5 |\n\n"
      "*Measured today on this: `bench`*"),
     ("plot: start", "![Start](slides/pictures/start.svg)"),
+    ("milestones: 05", "\n".join(f"{number}. {one.title}" for number, one
+                                 in enumerate(TASKS["05"].milestones, 1))),
 ])
 def test_a_directive_makes_its_block_once(root, directive, wanted):
     text, complaints = page(root, f"Before.\n\n<!-- {directive} -->\n\nAfter.\n")
@@ -98,6 +101,7 @@ def test_what_is_stale_is_replaced_and_told_with_the_difference(root):
     ("diff: 01 09", "there is no stage 09"),
     ('table: start rows="ours|theirs"', "slides/measured/start.json has no row 'theirs'"),
     ("plot: start rows=ours", "plot knows no rows="),
+    ("milestones: 5", "there is no task 5; there are 01, 02"),
     ("table: none", "slides/measured/none.json: No such file or directory"),
 ])
 def test_what_cannot_be_quoted_is_refused_with_its_place(root, directive, complaint):
