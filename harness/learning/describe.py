@@ -101,7 +101,7 @@ def options_text(options: str) -> str:
 
 
 def new_options(now: str, before: str) -> str:
-    """The lines of a --help that tell of an option which another --help has not."""
+    """The lines of one --help about options that another --help does not have."""
     known = set(options_in(before))
     return "\n".join(text for name, text in options_in(now).items() if name not in known)
 

@@ -1,6 +1,6 @@
 """Writes harness/INSTRUCTOR.md: `bazel run //harness:instructor`.
 
-Its times come from the deck, its demonstrations and answers from the pages, its mistakes from the
+Its times come from the deck, its demonstrations and solutions from the pages, its mistakes from the
 mutants (`why` people make them) and the rows (`mistake`). So it says what is tested.
 """
 

@@ -33,7 +33,7 @@ MAKEFILE = """\
 # make builds {program}
 # from what you have written or changed. All other sources are compiled already, in before.a.
 OWN := {own}
-# What is not in a skeleton is no error, and neither is what a function to write does not use yet.
+# A function that is still to be written does not use its parameters yet: no warning for that.
 CXXFLAGS = -std=c++20 -O1 -Wall -Wextra -Wno-unused -I. -MMD
 LIBRARIES = -larchive -lzstd -lz -lnettle -lseccomp
 

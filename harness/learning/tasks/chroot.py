@@ -1,4 +1,4 @@
-"""Stage 02: what a learner is told."""
+"""Stage 02: what a learner writes, and in which order."""
 
 from __future__ import annotations
 

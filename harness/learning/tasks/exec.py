@@ -1,4 +1,4 @@
-"""Stage 01: what a learner is told."""
+"""Stage 01: what a learner writes, and in which order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TASK = Task(
         Milestone(CORE, "The command runs, and its exit status is yours", (
             "exit_status_is_the_commands", "arguments_are_kept", "stdin_arrives",
             "env_option_works")),
-        Milestone(CORE, "Whoever starts it learns what went wrong", (
+        Milestone(CORE, "The caller learns what went wrong", (
             "killed_is_128_plus_signal", "not_found_is_127", "not_executable_is_126",
             "wrong_option_is_125", "errors_are_told")),
         Milestone(THEN, "Nothing of the caller's comes along by accident", (

@@ -1,4 +1,4 @@
-"""Stage 08a: what a learner is told."""
+"""Stage 08a: what a learner writes, and in which order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TASK = Task(
         Todo("overlay.cc", "take_layers", 1,
              "open each of layers.folders (open_folder()), or take what the parent has mounted for"
              " it (take()); the same for layers.upper, by its open_in_child(). paths and volumes"
-             " are handed on.",
+             " are passed on.",
              "throw Failure(\"take_layers() is not written yet\");"),
         Todo("overlay.cc", "mount_overlay", 1,
              "an overlay of all folders, the uppermost first in lowerdir, with upperdir and workdir"

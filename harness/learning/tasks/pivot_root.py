@@ -1,4 +1,4 @@
-"""Stage 06: what a learner is told."""
+"""Stage 06: what a learner writes, and in which order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ TASK = Task(
         Milestone(CORE, "A /dev of its own", (
             "dev_is_minimal", "dev_null_works", "terminals_are_own", "shared_memory_works",
             "dev_stdin_is_there")),
-        Milestone(THEN, "/proc and /sys do not tell of the machine", (
+        Milestone(THEN, "/proc and /sys do not describe the machine", (
             "kernel_files_are_masked", "firmware_is_masked", "proc_paths_are_read_only",
             "sys_is_read_only")),
         Milestone(THEN, "--volume and --read-only", (

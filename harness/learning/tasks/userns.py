@@ -1,4 +1,4 @@
-"""Stage 05: what a learner is told."""
+"""Stage 05: what a learner writes, and in which order."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TASK = Task(
         Todo("id_map.cc", "become_root", 1,
              "setresgid(2) and setresuid(2) to 0, if the maps have a 0: see maps(). Which of them"
              " first? And drop the supplementary groups, setgroups(2): where it is denied, EPERM is"
-             " no failure."),
+             " not a failure."),
         Todo("id_map.cc", "become_user", 4,
              "with --user (ids.user_given): become ids.group with ids.groups, and ids.user. In an"
              " order in which each step is still allowed."),
@@ -72,7 +72,7 @@ TASK = Task(
              " descriptor, and return \".\".",
              "return path;"),
         Todo("keyring.cc", "join_new_keyring", 5,
-             "keyctl(2) with KEYCTL_JOIN_SESSION_KEYRING. ENOSYS and EPERM are no failure: there"
+             "keyctl(2) with KEYCTL_JOIN_SESSION_KEYRING. ENOSYS and EPERM are not failures: there"
              " are"
              " kernels, and filters, without keys."),
     ),

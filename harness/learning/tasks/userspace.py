@@ -1,4 +1,4 @@
-"""Stage 03: what a learner is told."""
+"""Stage 03: what a learner writes, and in which order."""
 
 from __future__ import annotations
 
