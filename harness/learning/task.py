@@ -1,4 +1,5 @@
-"""What a learner gets to know about a stage: its goal, how it is called, what to write in which order.
+"""What a learner gets to know about a stage: the goal, how it is called, what to write in which
+order.
 
 A file in tasks/ has this for one stage. A row of the harness that no milestone names belongs to the
 last one, which is about what makes the stage robust. So each row is in exactly one, also a row that
