@@ -235,6 +235,14 @@ def test_windows_line_ends_are_named(any_stage):
     assert "dos2unix" in hint
 
 
+@pytest.mark.stages_from(4)
+def test_the_uptime_begins_with_the_container(any_stage):
+    for options, uptime in (((), 0), (("--uptime", "1000000"), 1000000)):
+        result = any_stage.run(*options, "cut", "-d.", "-f1", "/proc/uptime")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert uptime <= int(result.stdout) < uptime + 60
+
+
 @pytest.mark.as_shipped
 @pytest.mark.stages_from(4)
 def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_stage):

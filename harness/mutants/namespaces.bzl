@@ -4,6 +4,7 @@ load(":mutant.bzl", "change", "mutant")
 
 _OWN = "04_namespaces/namespaces.cc"
 _INIT = "04_namespaces/init.cc"
+_TIME = "04_namespaces/time_namespace.cc"
 
 MUTANTS = [
     mutant(
@@ -44,9 +45,11 @@ MUTANTS = [
         changes = [
             change("04_namespaces/main.cc", """    make_mounts_private();
     set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     change_root(root);
     mount_proc();
 """, """    set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     const UniqueFd host_root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     change_root(root);
     mount_proc();
@@ -149,6 +152,31 @@ MUTANTS = [
                 "    if (isolation.hostname != line.program()) set_hostname(isolation.hostname);",
             ),
         ],
+    ),
+    mutant(
+        name = "no_time_namespace",
+        stage = "04_namespaces",
+        caught_by = "own_time_namespace",
+        why = "the date is the same everywhere, so there seems to be nothing to isolate",
+        changes = [change("04_namespaces/main.cc", "    enter_time_namespace(isolation.uptime);\n", "")],
+        also = ["uptime_starts_at_zero", "given_uptime_is_told"],
+        because = "the clocks are the host's",
+    ),
+    mutant(
+        name = "monotonic_clock_of_the_host",
+        stage = "04_namespaces",
+        caught_by = "uptime_starts_at_zero",
+        why = "uptime(1) tells CLOCK_BOOTTIME, and then all seems well",
+        changes = [change(_TIME, "\"monotonic\", CLOCK_MONOTONIC", "\"boottime\", CLOCK_BOOTTIME")],
+        also = ["given_uptime_is_told"],
+        because = "each clock has an offset of its own",
+    ),
+    mutant(
+        name = "uptime_ignored",
+        stage = "04_namespaces",
+        caught_by = "given_uptime_is_told",
+        why = "--uptime was read, and then forgotten",
+        changes = [change("04_namespaces/main.cc", "enter_time_namespace(isolation.uptime);", "enter_time_namespace({});")],
     ),
     mutant(
         name = "tmp_of_the_host",

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace {
@@ -27,6 +28,16 @@ void do_hostname(const Verb&, Answer& answer) {
 
 void do_set_hostname(const Verb& verb, Answer& answer) {
   answer.add_result(sethostname(verb.argument(0), strlen(verb.argument(0))) == 0);
+}
+
+// The clocks that count from the boot, in seconds.
+void do_clocks(const Verb&, Answer& answer) {
+  timespec boottime = {};
+  timespec monotonic = {};
+  answer.add_result(clock_gettime(CLOCK_BOOTTIME, &boottime) == 0 &&
+                    clock_gettime(CLOCK_MONOTONIC, &monotonic) == 0);
+  answer.add("boottime", boottime.tv_sec);
+  answer.add("monotonic", monotonic.tv_sec);
 }
 
 // processes=NAME,DIRECTORY: how many have NAME as argv[0]? Counted in /proc, or, without one, in a
@@ -150,6 +161,7 @@ void leave_daemon(const Verb& verb) {
 constexpr KnownVerb kVerbs[] = {
     {"hostname", do_hostname},
     {"set_hostname", do_set_hostname},
+    {"clocks", do_clocks},
     {"processes", do_processes},
     {"kill", do_kill},
     {"sysv", do_sysv},

@@ -477,7 +477,7 @@ class Stage:
     def facts_of(self, pid: int) -> Dict[str, Any]:
         """What /proc on the host shows about a process, and about the host."""
         base = f"/proc/{pid}"
-        kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+        kinds = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
         links = self.agent.readlink(
             *[f"/proc/{who}/ns/{kind}" for who in (pid, "self") for kind in kinds],
             f"{base}/root", f"{base}/cwd", f"{base}/exe")

@@ -1,4 +1,4 @@
-// Stage 04: the command gets its own processes, host name, mounts and System V IPC.
+// Stage 04: the command gets its own processes, host name, mounts, System V IPC and uptime.
 //
 //   bazel run --config=root //stages/04_namespaces -- /bin/sh
 
@@ -26,6 +26,7 @@ static int run(CommandLine& line) {
     // in the child, until it becomes the command
     make_mounts_private();
     set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     change_root(root);
     mount_proc();
     make_workdir(process);

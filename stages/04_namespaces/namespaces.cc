@@ -47,6 +47,8 @@ NamespaceOptions::NamespaceOptions(CommandLine& line) : hostname(line.program())
         }
         hostname = name;
       });
+  line.add_option("--uptime", "SECONDS", "how long the container says it has been up (default: 0)",
+                  [this](const std::string& text) { uptime = parse_uptime(text); });
   line.add_flag("--init", init, "run an init as PID 1, which reaps orphans and forwards signals");
 }
 

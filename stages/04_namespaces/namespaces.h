@@ -1,24 +1,27 @@
-// Stage 04: PID, UTS, mount and IPC namespaces, see namespaces(7).
+// Stage 04: PID, UTS, mount, IPC and time namespaces, see namespaces(7).
 #pragma once
 
 #include <sched.h>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "common/command_line.h"
 #include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
 #include "stages/04_namespaces/init.h"
+#include "stages/04_namespaces/time_namespace.h"
 
 namespace box {
 
-// --hostname and --init
+// --hostname, --uptime and --init
 struct NamespaceOptions {
   explicit NamespaceOptions(CommandLine& line);
 
   std::string hostname;
+  std::optional<std::int64_t> uptime;  // seconds
   bool init = false;
 };
 

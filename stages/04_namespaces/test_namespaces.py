@@ -1,4 +1,4 @@
-"""Stage 04: PID, UTS, mount and IPC namespaces."""
+"""Stage 04: PID, UTS, mount, IPC and time namespaces."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def test_the_namespaces_are_its_own(root):
         assert process.stdout.readline() == "ready\n"
         own = {kind: os.readlink(f"/proc/{process.child()}/ns/{kind}")
                != os.readlink(f"/proc/self/ns/{kind}")
-               for kind in ("pid", "uts", "mnt", "ipc", "net", "user")}
+               for kind in ("pid", "uts", "mnt", "ipc", "time", "net", "user")}
         process.communicate("\n", timeout=30)
-    assert own == {"pid": True, "uts": True, "mnt": True, "ipc": True, "net": False, "user": False}
+    assert own == {"pid": True, "uts": True, "mnt": True, "ipc": True, "time": True, "net": False,
+                   "user": False}
 
 
 def test_the_host_name_is_its_own(root):
@@ -42,6 +43,38 @@ def test_a_host_name_that_is_none_is_refused(root, name):
     assert result.returncode == 125
     assert result.stderr == (f"{STAGE}: --hostname {name}: "
                              f"a host name has 1 to 64 characters, not {len(name)}\n")
+
+
+@pytest.mark.parametrize("given, uptime", [((), 0), (("--uptime", "86400"), 86400)])
+def test_the_uptime_is_its_own(root, given, uptime):
+    told = root.output(STAGE, *given, "cut", "-d.", "-f1", "/proc/uptime")
+    assert uptime <= int(told) < uptime + 60
+
+
+@pytest.mark.parametrize("uptime", ["", "-1", "1.5", "1h", "4611686019", "99999999999999999999"])
+def test_an_uptime_that_is_none_is_refused(root, uptime):
+    result = root.run(STAGE, "--uptime", uptime, "sh")
+    assert result.returncode == 125
+    assert result.stderr == (f"{STAGE}: --uptime {uptime}: "
+                             "is not a number of seconds from 0 to 4611686018\n")
+
+
+@pytest.mark.as_shipped
+def test_a_kernel_without_time_namespaces_matters_only_to_who_asks(root):
+    no_file = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", "/proc/self/ns/time_for_children",
+               "-e", "inject=access,faccessat,faccessat2:error=ENOENT"]
+    assert root.output(STAGE, "echo", "ran", before=no_file) == "ran"
+    result = root.run(STAGE, "--uptime", "0", "echo", "ran", before=no_file)
+    assert (result.returncode, result.stdout) == (125, "")
+    assert f"{STAGE}: --uptime: this kernel has no time namespaces\nhint: " in result.stderr
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("call", ["unshare", "setns"])
+def test_a_time_namespace_that_cannot_be_had_is_no_start(root, call):
+    result = root.run(STAGE, "echo", "ran", before=[
+        "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=EPERM"])
+    assert (result.returncode, result.stdout) == (125, "")
 
 
 def test_proc_shows_the_containers_processes(root):

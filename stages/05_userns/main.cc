@@ -32,6 +32,7 @@ static int run(CommandLine& line) {
     join_new_keyring();
     make_mounts_private();
     set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     change_root(attach_in_place(shown, root));
     become_root(ids);
     mount_proc();

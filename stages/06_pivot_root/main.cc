@@ -34,6 +34,7 @@ static int run(CommandLine& line) {
     join_new_keyring();
     make_mounts_private();
     set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     HostMounts host = take_from_host(mounts, shown);
     pivot_into(take_root(root, shown));
     become_root(ids);

@@ -47,6 +47,7 @@ static int run(CommandLine& line) {
     join_new_keyring();
     make_mounts_private();
     set_hostname(isolation.hostname);
+    enter_time_namespace(isolation.uptime);
     HostMounts host = network.take_from_host(mounts, shown);
     OpenLayers folders = take_layers(layers, shown);
     become_root(ids);
