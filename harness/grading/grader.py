@@ -206,9 +206,12 @@ class Grader:
         try:
             if seen.look is None:
                 raise seen.error if seen.error else ProbeBroke("it was not looked at")
-            lacking = self.lacking(case, seen)
-            if lacking:
-                return result(Outcome.LACKING, NOTHING, f"it has no {lacking}")
+            declared = self.declared_lacking(case, seen)
+            if declared:
+                return result(Outcome.LACKING, "", f"it has no {declared}")
+            found = self.found_lacking(case, seen)
+            if found:
+                return result(Outcome.LACKING, NOTHING, f"it has no {found}")
             observed = row.observe(seen.look)
             # If the program never starts, all rows fail for the same reason, which has to be fixed
             # first.
@@ -234,21 +237,24 @@ class Grader:
                else "it holds already, where it must not")
         return result(Outcome.FAILED, observed.got, why)
 
-    def lacking(self, case: Case, seen: Seen) -> str:
-        """The option that the program does not have, and that this row is about."""
-        if case.kind != PROMISE or case.property.scene is ALL_SCENES or seen.look is None:
+    def declared_lacking(self, case: Case, seen: Seen) -> str:
+        """The option that this start has used, and that the program is said not to have."""
+        if case.kind != PROMISE or case.property.scene is ALL_SCENES:
             return ""
         lacks = self.lacks
         if EVERY_OPTION in lacks:
             lacks = sorted(option for option in seen.used if not option.startswith("--rootfs"))
-        declared = [option for option in lacks if option in seen.used]
-        if declared or seen.look.ran:
-            return declared[0] if declared else ""
+        return next((option for option in lacks if option in seen.used), "")
+
+    def found_lacking(self, case: Case, seen: Seen) -> str:
+        """The option that the program has refused as unknown."""
+        if case.kind != PROMISE or case.property.scene is ALL_SCENES or seen.look is None:
+            return ""
         for key in positives_of(case):  # an option that works there is not lacking here
             look = self.seen[key].look
             if look is not None and look.ran and seen.look.lacking in self.seen[key].used:
                 return ""
-        return seen.look.lacking
+        return "" if seen.look.ran else seen.look.lacking
 
     def check_that_it_is_earned(self, case: Case, look: Look, observed: Observed) -> None:
         """A program that never runs a command does not do anything, and that proves nothing."""

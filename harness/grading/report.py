@@ -90,8 +90,8 @@ def causes(results: Sequence[Result]) -> List[List[Result]]:
 
 
 def is_failure(result: Result) -> bool:
-    """What a program lacks is listed, but is no failure to mend."""
-    return result.is_bad and result.outcome is not Outcome.LACKING
+    """What a program was said to lack is listed, but is no failure to mend: nothing was asked."""
+    return result.is_bad and (result.outcome is not Outcome.LACKING or result.never_ran)
 
 
 def first_cause(result: Result, failed: Dict[Tuple[str, str, str], Result]) -> Result:
@@ -134,7 +134,7 @@ def failures(results: Sequence[Result]) -> str:
 def skips(results: Sequence[Result]) -> str:
     reasons: Dict[Tuple[str, str], List[str]] = {}
     for result in results:
-        if result.outcome in (Outcome.SKIPPED, Outcome.LACKING):
+        if result.outcome in (Outcome.SKIPPED, Outcome.LACKING) and not result.never_ran:
             reasons.setdefault((result.outcome.value, result.why), []).append(result.case.id)
     return "\n".join(f"{outcome}: {why}: {len(ids)} cases, such as {ids[0]}"
                      for (outcome, why), ids in reasons.items())

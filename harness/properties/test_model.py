@@ -315,6 +315,15 @@ def test_a_program_that_says_why_it_does_not_start_is_one_block_whoever_starts_i
     assert [len(group) for group in report.causes(lost)] == [3, 1]
 
 
+def test_an_option_that_is_lacking_is_to_be_mended_unless_that_was_said():
+    found = [result_of(name, Outcome.LACKING, NOTHING, "it has no --init")
+             for name in ("init_is_pid_1", "init_reaps_orphans")]
+    assert [len(group) for group in report.causes(found)] == [2]
+    assert "n/a: it has no --init" in found[0].explain()
+    said = [result_of("init_is_pid_1", Outcome.LACKING, "", "it has no --init")]
+    assert report.causes(said) == [] and "it has no --init" in report.skips(said)
+
+
 def test_what_never_ran_is_told_without_a_mistake_that_is_not_likely():
     told = result_of("env_option_works", got=NOTHING).explain()
     assert "mistake" not in told and "lesson" not in told and "try " in told

@@ -27,7 +27,7 @@ def rows() -> List[Property]:
         Property(
             name="no_root_needed", since="05", scene=anybody, observe=ran_with_status,
             identities=(USER,), control_identity=USER,
-            needs=("own_user_namespace",),
+            needs=("exit_status_is_the_commands", "own_user_namespace"),
             holds="an ordinary user can start it", violated="it is refused",
             lesson="In a user namespace of their own, ordinary users may do what otherwise only"
                    " root may do.",

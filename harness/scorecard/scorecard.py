@@ -60,7 +60,7 @@ REMARKS: Dict[Tuple[str, str], str] = {
     ("unshare", "own_network_namespace"): "--net would make one; recipes leave it out.",
     ("unshare", "own_cgroup_namespace"): "--cgroup would make one; recipes leave it out.",
     ("unshare", "container_dies_with_its_parent"): "--kill-child would; recipes leave it out.",
-    ("unshare", "hostname_is_never_the_hosts"): "Without --hostname no UTS namespace is asked for.",
+    ("unshare", "hostname_is_never_the_hosts"): "It is the container's own, and begins as a copy.",
     ("unshare", "errors_are_told"): f"{TWO_LINES}.",
     ("crun", "errors_are_told"): f"{TWO_LINES}.",
     ("crun", "container_dies_with_its_parent"): "Meant so: it is conmon that watches for podman.",

@@ -1,6 +1,6 @@
 #!/bin/bash
-# unshare(1) of util-linux, as tutorials have it. It sets no host name: that is hostname(1)'s, in a
-# UTS namespace, which is asked for only then.
+# unshare(1) of util-linux, as tutorials have it. It sets no host name: that is hostname(1)'s, in the
+# UTS namespace.
 tool=unshare
 lacks=(--init --volume --read-only --uid-map --gid-map --user --cpus --memory --pids-limit
   --userspace --with --layer --image --keep --cap-add --cap-drop --seccomp --publish
@@ -12,7 +12,7 @@ options=(--fork --pid --mount-proc --root="$root" --wd="$workdir")
 [[ $network != none ]] || options+=(--net)
 ((${#variables[@]} == 0)) || export "${variables[@]}"
 if [[ -z $hostname ]]; then
-  exec unshare "${unknown[@]}" --map-root-user "${options[@]}" -- "$@"
+  exec unshare "${unknown[@]}" --map-root-user --uts "${options[@]}" -- "$@"
 fi
 # shellcheck disable=SC2016  # for the inner shell to expand
 exec unshare "${unknown[@]}" --map-root-user --uts \
