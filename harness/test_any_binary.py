@@ -164,8 +164,10 @@ NEVER_EARN = {
 }
 
 
-@pytest.mark.parametrize("stage", ["01", "03", "05", "08c"])
-@pytest.mark.parametrize("name", NEVER_EARN)
+@pytest.mark.parametrize("name, stage", [
+    *(("refuses", stage) for stage in ("01", "03", "04", "05", "07", "08c")),
+    *((name, "08c") for name in NEVER_EARN if name != "refuses"),
+    ("is_a_shell", "01"), ("says_not_found", "01")])
 def test_a_program_that_never_runs_a_command_earns_nothing(tools, folder, name, stage):
     program = Program.of(script(folder, NEVER_EARN[name]), stage)
     with places("host", []) as where:
@@ -217,7 +219,7 @@ def test_a_parent_that_ends_at_ctrl_c_while_the_command_goes_on_is_seen(tools, f
     path = script(folder, ENDS_AT_CTRL_C, "#!/usr/bin/python3")
     for result in grade(tools, path, ["ctrl_c_arrives_once"], 5.0).values():
         assert result.outcome is Outcome.FAILED
-        assert "the program itself ends of it" in result.got, result.explain()
+        assert "ends the program itself" in result.got, result.explain()
 
 
 KEEPS_OUTPUT_BACK = """
