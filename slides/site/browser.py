@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 from typing import Any, Dict, Iterator, List
 
 SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--no-first-run", "--disable-background-networking", "--disable-component-update",
             "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe"]
+PATIENCE = 60  # s
 # https://chromedevtools.github.io/devtools-protocol/
 WATCHED = ["Page.enable", "Runtime.enable", "Network.enable", "Log.enable"]
 
@@ -37,6 +39,8 @@ class Browser:
 
     def _receive(self) -> Dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._from], [], [], PATIENCE)[0]:
+                raise TimeoutError(f"Chromium has said nothing for {PATIENCE} s")
             piece = self._from.read(1 << 16)
             if not piece:
                 raise EOFError("Chromium has ended")

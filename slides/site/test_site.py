@@ -273,14 +273,16 @@ def search(tab, words: str) -> list[list[str]]:
     tab.run("document.querySelector('search input').value = ''")
     tab.run("document.querySelector('search input').focus()")
     tab.press(words)
-    return tab.run("""new Promise((done) => {
-      const look = () => {
+    return tab.run("""new Promise((done, failed) => {
+      const look = (left) => {
         const found = [...document.querySelectorAll('#found a')]
-        if (!found.length && !document.querySelector('#found p')) return setTimeout(look, 20)
+        if (!found.length && !document.querySelector('#found p')) {
+          return left ? setTimeout(look, 20, left - 1) : failed('the search says nothing')
+        }
         const text = (one, part) => one.querySelector(part).textContent
         done(found.map((one) => [text(one, 'b'), text(one, 'small'), one.href, text(one, 'span')]))
       }
-      setTimeout(look, 100)
+      setTimeout(look, 100, 1000)
     })""")
 
 
