@@ -8,13 +8,13 @@ from harness.learning.tasks.chroot import ROOT
 
 TASK = Task(
     stage="04",
-    goal="Give the command its own processes, host name, mounts and System V IPC, for as long as"
-         " its"
-         " parent lives.",
+    goal="Give the command its own processes, host name, mounts, System V IPC and uptime, for as"
+         " long as its parent lives.",
     examples=(
         Example("04_namespaces sh -c 'echo $$'", "1", ROOT),
         Example("04_namespaces --hostname box hostname", "box", ROOT),
         Example("04_namespaces sh -c 'hostname renamed; hostname'", "renamed", ROOT),
+        Example("04_namespaces --uptime 90 cut -d. -f1 /proc/uptime", "90", ROOT),
         Example("04_namespaces --init sh -c 'echo $$'", "2", ROOT),
         Example("04_namespaces cat /proc/mounts",
                 "proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0", ROOT),
@@ -37,6 +37,10 @@ TASK = Task(
              "a Child whose fork_call is clone_process(namespaces).",
              "return start_child(body);"),
         Todo("namespaces.cc", "set_hostname", 2, "sethostname(2)."),
+        Todo("time_namespace.cc", "enter_time_namespace", 2,
+             "unshare(2) with CLONE_NEWTIME, then write offset_of() each clock to"
+             " /proc/self/timens_offsets, then setns(2) with kForChildren: see time_namespaces(7)."
+             " A kernel without them is an error only if an uptime was given."),
         Todo("namespaces.cc", "make_mounts_private", 3,
              "mount(2) with MS_REC and MS_PRIVATE on \"/\": see mount_namespaces(7), SHARED"
              " SUBTREES."),
@@ -66,7 +70,8 @@ TASK = Task(
         Milestone(CORE, "Born in new namespaces", (
             "own_pid_namespace", "own_uts_namespace", "own_ipc_namespace", "own_mount_namespace",
             "command_is_pid_1")),
-        Milestone(CORE, "A host name and System V IPC of its own", (
+        Milestone(CORE, "A host name, an uptime and System V IPC of its own", (
+            "own_time_namespace", "uptime_starts_at_zero", "given_uptime_is_told",
             "hostname_is_own", "hostname_is_never_the_hosts", "hosts_name_is_kept",
             "hosts_new_name_is_hidden", "hostname_change_stays_inside", "sysv_ipc_is_hidden",
             "sysv_ipc_stays_inside", "posix_queue_is_hidden", "posix_queue_stays_inside")),
