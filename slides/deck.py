@@ -2,7 +2,7 @@
 
   <!-- track: 90 -->                            shown in the track of 90 minutes and in longer ones
   <!-- track: 90, late: skip -->                … and skipped there if the room is late
-  <!-- exercise: 90 180, 10 min, 05_userns -->  after this slide, in these tracks, of that stage's page
+  <!-- exercise: 90 180, 10 min, 05_userns -->  after this slide, in these tracks, of its page
   <!-- break: 180, 10 min -->
 """
 

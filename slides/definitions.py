@@ -1,8 +1,8 @@
 """Finds a function, a type or a constant in C++ source by its name.
 
 No compiler: the text is read with comments, strings and preprocessor lines blanked out, so that
-braces and semicolons mean what they say. Enough for the code of this repository, and whatever is
-not found or found twice is refused by who asks.
+braces and semicolons mean what they say. This is enough for the code of this repository. The
+caller refuses what is not found, or found twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Definition:
     name: str
     begin: int
     end: int
-    has_body: bool  # else a mere declaration
+    has_body: bool  # false for a mere declaration
 
 
 def blank_out(text: str) -> str:

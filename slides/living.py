@@ -1,6 +1,6 @@
 """Keeps what a page quotes equal to what it quotes: code, differences, transcripts, measurements.
 
-  bazel run //slides:update                         writes anew what is out of date
+  bazel run //slides:update                         brings what is out of date up to date
   bazel run //slides:update -- stages/05_userns/README.md
   bazel run //slides:update -- --no-run             all but the transcripts: needs no machine
   bazel test //slides:living_test                   says what is out of date, and where

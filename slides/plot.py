@@ -21,7 +21,7 @@ Data = Dict[str, Any]
 WIDTH, HEIGHT = 1120, 560
 LEFT, RIGHT, TOP, BOTTOM = 110, 40, 76, 92
 TEXT = 26  # pixels of 560: legible from the last row
-# Told apart also by who sees no red and green (Okabe and Ito), on light and on dark.
+# People who see no red or green can tell them apart too (Okabe and Ito), on light and on dark.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 DARK_COLOURS = ("#56b4e9", "#ff8c42", "#2fd6a3", "#e6a3cb", "#f5c542")
 DASHES = ("", "14 8", "4 7", "20 6 4 6", "9 5")

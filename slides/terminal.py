@@ -23,12 +23,12 @@ BANNER = re.compile(r"\s*BusyBox v[^\n]*built-in shell[^\n]*\n[^\n]*built-in com
 
 AT_PROMPT = re.compile(PROMPT.pattern.replace("(?: |$)", " ") + r"\Z")
 
-# As a person's shell is, but for the name of the machine.
+# As a person's shell is, except for the name of the machine.
 SHELL = ("bash", "--norc", "--noprofile", "--noediting")
 EVERYBODY = {"PATH": PATH, "PS1": f"{HOST}:\\w\\$ ", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 # What a login makes, once: /box/call takes as long as ten commands. The sessions' cgroups are as
-# /box/call has them, the ordinary user's delegated to him, see cgroups(7).
+# /box/call has them, the ordinary user's delegated to that user, see cgroups(7).
 SLICES = "/sys/fs/cgroup/user.slice"
 ROOTS_SESSION = f"{SLICES}/user-0.slice/session-1.scope"
 USERS_SESSION = f"{SLICES}/user-1000.slice/user@1000.service/session-2.scope"
@@ -107,7 +107,7 @@ class Terminal:
         return re.sub(r"[^\n]*\r", "", text), state["over"]  # what was written over
 
     def read(self, start: int, command: str | None) -> str:
-        """Waits for the next prompt, and answers what is before it, without the typed command."""
+        """Waits for the next prompt, and returns what is before it, without the typed command."""
         end = time.monotonic() + PATIENCE
         while True:
             text, over = self.shown()
@@ -127,7 +127,7 @@ class Terminal:
                 raise TerminalError(0, f"no prompt for {PATIENCE:g} s; shown is:\n{text[start:]}")
 
     def type(self, lines: Sequence[str]) -> List[str]:
-        """Types a command, and answers what it wrote."""
+        """Types a command, and returns what it wrote."""
         answer = ""
         for line in lines:
             start = len(self.shown(wait=0.0)[0])
@@ -169,7 +169,7 @@ class Machine:
             raise TerminalError(0, f"the machine cannot be made ready: {done}")
 
     def play(self, before: Sequence[str], steps: Sequence[Step]) -> List[Step]:
-        """Runs a block: the same commands, with the prompts and answers of now."""
+        """Runs a block: the same commands, with the prompts and the output of now."""
         self.clean()
         terminals: List[Terminal] = []
         played: List[Step] = []
@@ -192,8 +192,8 @@ class Machine:
         return Step(prompt, step.command, output, step.line)
 
     def terminal_for(self, step: Step, terminals: List[Terminal]) -> Terminal:
-        """On the host: of this user, new if all of his are in containers. In a container: the one
-        whose prompt is this, or the last that is in a container."""
+        """On the host: one of this user, and a new one if all of the user's are in containers. In a
+        container: the one with this prompt, or the last that is in a container."""
         if step.who == HOST:
             for terminal in terminals:
                 if terminal.is_root == step.is_root and terminal.prompt.startswith(HOST):

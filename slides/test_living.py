@@ -23,7 +23,7 @@ def vm():
 def test_what_the_page_quotes_is_so(page, vm):
     complaints = living.update(ROOT, [page], vm, write=False)
     assert not complaints, "\n\n".join([
-        *complaints, "bazel run //slides:update writes it anew; read what it has changed"])
+        *complaints, "bazel run //slides:update brings it up to date; read what it has changed"])
 
 
 STALE = """\

@@ -35,8 +35,8 @@ CONTRAST = 4.5  # WCAG 2, level AA
 
 LIVING = re.compile(r"<!-- (?:snippet|diff|table|plot|before|not run):.*?-->", re.DOTALL)
 
-# Goes to the end of the page. Two slides that must be found faulty come first: else nothing was
-# measured. What the page asks the network for, or any other file, is refused and told.
+# Goes to the end of the page. The slides that must be found faulty prove that it measures.
+# What the page asks the network for, or any other file, is refused and reported.
 MEASURE = r"""
 <style>
   svg[data-marpit-svg] { display: block !important; content-visibility: visible !important; }
@@ -58,7 +58,8 @@ function addFaultySlides() {
   faulty('<p style="font-size: 9px">too small</p>')
   faulty('<p><svg data-picture="x" viewBox="0 0 1152 500"><text x="5" y="50">this lies</text>' +
     '<text x="9" y="55">on that</text><text x="1150" y="90">out of it</text>' +
-    '<rect x="300" y="200" width="120" height="50"/><text x="302" y="230">too long for it</text></svg></p>')
+    '<rect x="300" y="200" width="120" height="50"/><text x="302" y="230">too long for it</text>' +
+    '</svg></p>')
   new Image().src = 'https://example.org/picture.png'
 }
 

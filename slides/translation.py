@@ -3,8 +3,8 @@
   bazel run //slides:translated        records that both editions say the same now
 
 slides/translated.json has a line for each slide, with a hash of each edition's text. What living.py
-quotes is not part of it, because it changes in both editions at once. A test finds the slides that have
-changed since, in either language. Record only what you have read in both.
+quotes is not part of it, because it changes in both editions at once. A test names the slides that
+have changed since, in either language. Record only what you have read in both.
 """
 
 from __future__ import annotations
