@@ -65,7 +65,8 @@ def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_onc
     )
 
 def stage_test_in_vm(name, srcs, stages):
-    """The same in the virtual machine, which has what this one may lack."""
+    """The same in the virtual machine, which has what this one may lack. Nothing else is in there, so
+    other tests need not wait for it."""
     pytest_test(
         name = name,
         size = "large",
@@ -74,7 +75,6 @@ def stage_test_in_vm(name, srcs, stages):
         module = "harness.vm.pytest_in_vm",
         tags = [
             "as_shipped",
-            "exclusive",
             "no-sandbox",
         ],
     )
