@@ -1,5 +1,6 @@
 #include "common/check.h"
 
+#include <termios.h>
 #include <unistd.h>
 
 #include <string>
@@ -21,8 +22,15 @@ Tracer& tracer() {
 }
 
 // One write(2), so that the lines of two processes do not mix. If stderr is closed or full, that is
-// not a reason to stop.
-void write_to_stderr(const std::string& text) {
+// not a reason to stop. A terminal that does not process output, as in raw mode, needs "\r\n" to
+// begin a line, see termios(3).
+void write_to_stderr(std::string text) {
+  termios modes = {};
+  if (tcgetattr(STDERR_FILENO, &modes) == 0 && (modes.c_oflag & OPOST) == 0) {
+    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) {
+      text.replace(at, 1, "\r\n");
+    }
+  }
   (void)!write(STDERR_FILENO, text.data(), text.size());
 }
 

@@ -21,7 +21,7 @@ import pexpect
 import pytest
 
 # So that what they assert says more when it fails, as in a test.
-pytest.register_assert_rewrite("hosts", "layers")
+pytest.register_assert_rewrite("hosts", "jobs", "layers")
 
 NEEDS_ROOT = "needs root: bazel test --config=root //..."
 STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import re
 import signal
 import time
 
 import pytest
-from conftest import children_of, name_of, wait_until
+from conftest import children_of, descendants_of, name_of, wait_until
+from jobs import foreground_is, job_is, job_of
 
 PROMPTS = {"01_exec": "inner[$] "}  # the host's sh; from 02 on the built-in root's says the stage
 
@@ -79,31 +79,6 @@ def test_job_control_works(shell):
     shell.expect(shell.inner)
 
 
-def foreground_is(shell, name: str) -> None:
-    """Waits until a program called `name` runs in the terminal's foreground."""
-
-    def runs() -> bool:
-        foreground = os.tcgetpgrp(shell.child_fd)
-        return any(name_of(pid) == name and group_and_state_of(pid) == (foreground, "S")
-                   for pid in descendants_of(shell.pid))
-
-    assert wait_until(runs)
-
-
-def group_and_state_of(pid: int) -> tuple[int, str]:
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return 0, "X"
-    state, _, group = stat.rpartition(")")[2].split()[:3]
-    return int(group), state
-
-
-def descendants_of(pid: int) -> list[int]:
-    children = children_of(pid)
-    return children + [below for child in children for below in descendants_of(child)]
-
-
 def test_the_terminal_is_sane_after_the_container_was_killed(any_stage, shell):
     shell.sendline("stty raw -echo; echo set")
     shell.expect_exact("\nset")  # not what we typed
@@ -155,13 +130,6 @@ def test_a_pager_behind_it_keeps_the_terminal(any_stage):
     terminal.close(force=True)
 
 
-def job_is(shell, state: str) -> None:
-    """What the outer shell says of its only job."""
-    shell.sendline("jobs")
-    shell.expect(rf"\[1\]\S* +{state}")
-    shell.expect_exact("host$ ")
-
-
 @pytest.mark.parametrize("options", ["", "--init"])
 @pytest.mark.parametrize("command", ["sleep 1000", "cat"])
 def test_ctrl_z_stops_the_container_and_gives_the_terminal_back(any_stage, command, options):
@@ -175,7 +143,7 @@ def test_ctrl_z_stops_the_container_and_gives_the_terminal_back(any_stage, comma
     terminal.sendline("echo for the $((40 + 2))nd shell")  # not for the container's cat
     terminal.expect_exact("for the 42nd shell\r\n")
     inside = [pid for pid in descendants_of(terminal.pid) if name_of(pid) == command.split()[0]]
-    assert inside and all(group_and_state_of(pid)[1] == "T" for pid in inside)
+    assert inside and all(job_of(pid).state == "T" for pid in inside)
     terminal.sendline("fg")
     foreground_is(terminal, command.split()[0])
     if command == "cat":
@@ -190,7 +158,7 @@ def test_a_container_in_the_background_stops_when_it_reads_the_terminal(any_stag
     terminal = any_stage.caller.terminal("")
     terminal.sendline(f"{any_stage.caller.program(any_stage.name)} cat &")
     terminal.expect_exact("host$ ")
-    assert wait_until(lambda: [group_and_state_of(pid)[1] for pid in descendants_of(terminal.pid)
+    assert wait_until(lambda: [job_of(pid).state for pid in descendants_of(terminal.pid)
                                if name_of(pid) == "cat"] == ["T"])
     job_is(terminal, "Stopped")
     terminal.sendline("fg")

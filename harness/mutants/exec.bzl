@@ -188,10 +188,10 @@ MUTANTS = [
         caught_by = "ctrl_c_arrives_once",
         why = "the terminal has sent it to the whole process group already",
         changes = [
-            change("01_exec/wait_for.cc", "job_control_->look_at_sentinel() : 0) told(sent);", """job_control_->look_at_sentinel() : 0) {
-          (void)kill(child_.pid(), sent);
-          told(sent);
-        }"""),
+            change("01_exec/wait_for.cc", "sent != 0) told(sent);", """sent != 0) {
+        (void)kill(child_.pid(), sent);
+        told(sent);
+      }"""),
         ],
     ),
     mutant(
@@ -264,9 +264,8 @@ MUTANTS = [
         caught_by = "a_stop_is_no_end",
         why = "waitpid(2) has returned, so the child seems to have ended",
         changes = [
-            change("01_exec/wait_for.cc", "if (!WIFSTOPPED(*status)) return", "return"),
-            change("01_exec/wait_for.cc", """      if (job_control_) job_control_->child_has_stopped(WSTOPSIG(*status));
-""", ""),
+            change("01_exec/wait_for.cc", "if (status && WIFSTOPPED(*status)) {", "if (!status) {"),
+            change("01_exec/wait_for.cc", "companion_.child_has_stopped(WSTOPSIG(*status));", "return;"),
         ],
     ),
 ]

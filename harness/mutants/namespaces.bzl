@@ -303,7 +303,7 @@ MUTANTS = [
         why = "the author did not expect the parent to be killed",
         changes = [
             change("04_namespaces/main.cc", "    die_with(parent_pidfd);\n", ""),
-            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
+            change(_OWN, "  const DeathWatch watch(child.pid(), companion);\n", ""),
         ],
         also = ["early_death_is_noticed", "death_with_the_parent_cannot_be_revoked"],
         because = "those rows are about the moment in which the signal is asked for, and about a command that does not want it",
@@ -319,7 +319,7 @@ MUTANTS = [
                 "prctl(PR_SET_PDEATHSIG, SIGKILL), \"",
                 "prctl(PR_SET_PDEATHSIG, SIGTERM), \"",
             ),
-            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
+            change(_OWN, "  const DeathWatch watch(child.pid(), companion);\n", ""),
         ],
         also = ["death_with_the_parent_cannot_be_revoked"],
         because = "nothing else ends the container",
@@ -329,7 +329,7 @@ MUTANTS = [
         stage = "04_namespaces",
         caught_by = "death_with_the_parent_cannot_be_revoked",
         why = "prctl(PR_SET_PDEATHSIG) is the only way that the manual describes",
-        changes = [change(_OWN, "  const DeathWatch watch(child.pid());\n", "")],
+        changes = [change(_OWN, "  const DeathWatch watch(child.pid(), companion);\n", "")],
     ),
     mutant(
         name = "death_not_looked_for",
@@ -342,7 +342,7 @@ MUTANTS = [
                 "if (check_quietly(poll(&event, 1, 0), \"poll(parent)\") > 0) throw Failure(\"the parent died\");",
                 "(void)event;",
             ),
-            change(_OWN, "  const DeathWatch watch(child.pid());\n", ""),
+            change(_OWN, "  const DeathWatch watch(child.pid(), companion);\n", ""),
             change("01_exec/process.cc", "  ErrorPipe::announce_exec();", """  (void)signal(SIGPIPE, SIG_IGN);
   try {
     ErrorPipe::announce_exec();

@@ -30,8 +30,8 @@ MUTANTS = [
         stage = "08b_seccomp",
         caught_by = "effective_set_is_small",
         why = "root of a user namespace is said to be harmless",
-        changes = [change("08b_seccomp/main.cc", "drop_privileges(capabilities, find_user(layering, ids, process));", """capabilities.granted = all_capabilities();
-    drop_privileges(capabilities, find_user(layering, ids, process));""")],
+        changes = [change("08b_seccomp/main.cc", "drop_privileges(capabilities, terminal.give_to(find_user(layering, ids, process)));", """capabilities.granted = all_capabilities();
+    drop_privileges(capabilities, terminal.give_to(find_user(layering, ids, process)));""")],
         also = ["init_has_few_rights", "one_capability_can_be_dropped", "bounding_set_is_small", "capabilities_can_be_dropped"],
         because = "a program that drops nothing keeps the capabilities in all sets",
     ),
@@ -317,12 +317,12 @@ MUTANTS = [
         why = "the init is the stage's own program, so there seems to be no reason to drop its" +
               " capabilities",
         changes = [
-            change("08b_seccomp/main.cc", """    drop_privileges(capabilities, find_user(layering, ids, process));
+            change("08b_seccomp/main.cc", """    drop_privileges(capabilities, terminal.give_to(find_user(layering, ids, process)));
     die_with(parent_pidfd);
     if (isolation.init) become_init();
 """, """    die_with(parent_pidfd);
     if (isolation.init) become_init();
-    drop_privileges(capabilities, find_user(layering, ids, process));
+    drop_privileges(capabilities, terminal.give_to(find_user(layering, ids, process)));
 """),
         ],
     ),

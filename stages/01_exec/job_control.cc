@@ -9,11 +9,7 @@
 #include <initializer_list>
 
 namespace box {
-namespace {
 
-// Raises `signal`, which stops us, or our whole process group. Returns whether we were stopped and
-// then continued: in a group that no shell looks after ("orphaned") the kernel discards such a
-// signal, because no process would ever continue us.
 bool stop_ourselves(int signal, bool our_group) {
   sigset_t stops;
   sigset_t before;
@@ -27,10 +23,10 @@ bool stop_ourselves(int signal, bool our_group) {
   return sigismember(&pending, SIGCONT) == 1;
 }
 
-}  // namespace
+JobControl::JobControl() : needs_terminal_(Terminal::is_for_input_and_output()) {}
 
-JobControl::JobControl(pid_t child)
-    : child_(child), needs_terminal_(Terminal::is_for_input_and_output()) {
+void JobControl::start(pid_t child) {
+  child_ = child;
   if (!terminal_.is_there()) return;
   start_sentinel();
   if (needs_terminal_)
@@ -64,7 +60,7 @@ void JobControl::start_sentinel() {
   while (true) pause();
 }
 
-int JobControl::look_at_sentinel() {
+int JobControl::serve() {
   int status = 0;
   if (sentinel_ == -1 || waitpid(sentinel_, &status, WNOHANG | WUNTRACED) <= 0) return 0;
   if (WIFSTOPPED(status)) {

@@ -71,7 +71,7 @@ ProcessOptions::ProcessOptions(CommandLine& line) {
 }
 
 Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
-             const std::function<void()>& body) {
+             const std::function<void()>& body, Leads leads) {
   // Blocked before the fork, so that no signal is lost between it and wait_for(). If our caller
   // ignores SIGCHLD, the kernel would reap the child, and its status would be lost, see wait(2).
   const sigset_t watched = watched_signals();
@@ -79,22 +79,28 @@ Child::Child(const std::string& call, const std::function<pid_t()>& fork_call,
   (void)signal(SIGCHLD, SIG_DFL);
 
   pid_ = fork_call();
-  if (pid_ == 0) live_as_child(body);
+  if (pid_ == 0) live_as_child(body, leads);
 
   // Only the parent gets here.
   check(pid_, "{}", call);
   // Parent and child both do it, as in shells, because neither may go on before it is done. It
-  // fails here if the child did it first and has already become the command.
-  (void)setpgid(pid_, pid_);
+  // fails here if the child did it first and has already become the command. Only the child itself
+  // can make a session, and only if it leads no group yet, see setsid(2).
+  if (leads == Leads::kGroup) (void)setpgid(pid_, pid_);
   errors_.close_child_end();
 }
 
-void Child::live_as_child(const std::function<void()>& body) noexcept {
+void Child::live_as_child(const std::function<void()>& body, Leads leads) noexcept {
   errors_.run_child([&] {
     trace_as("child");
-    // A process group of its own: otherwise kill(0, SIGKILL) in the container would reach the
-    // processes of our caller's group, whatever PID namespace they are in, see kill(2).
-    check_quietly(setpgid(0, 0), "setpgid()");
+    // A process group of its own, which a session has, too: otherwise kill(0, SIGKILL) in the
+    // container would reach the processes of our caller's group, whatever PID namespace they are
+    // in, see kill(2).
+    if (leads == Leads::kSession) {
+      check_quietly(setsid(), "setsid()");
+    } else {
+      check_quietly(setpgid(0, 0), "setpgid()");
+    }
     check_quietly(sigprocmask(SIG_SETMASK, &signals_before_, nullptr), "sigprocmask()");
     body();
   });

@@ -32,11 +32,15 @@ struct ProcessOptions {
 // Child.
 class Child {
  public:
+  // What the child leads: a process group, which can be a job in our terminal, or from stage 06 on
+  // a session, which can have a terminal of its own, see credentials(7).
+  enum class Leads { kGroup, kSession };
+
   // Makes the process by `fork_call`, which returns as fork(2) does and is named `call` in
   // messages. The constructor returns only in the parent; the child runs `body`, which must end in
   // exec_command(), and never returns from here.
   Child(const std::string& call, const std::function<pid_t()>& fork_call,
-        const std::function<void()>& body);
+        const std::function<void()>& body, Leads leads = Leads::kGroup);
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -52,7 +56,7 @@ class Child {
   [[nodiscard]] std::optional<int> new_status(int options);
 
  private:
-  [[noreturn]] void live_as_child(const std::function<void()>& body) noexcept;
+  [[noreturn]] void live_as_child(const std::function<void()>& body, Leads leads) noexcept;
 
   ErrorPipe errors_;
   sigset_t signals_before_;

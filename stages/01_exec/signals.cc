@@ -29,8 +29,13 @@ void forward_signal(pid_t child, int signal, int code) {
     return;
   }
   const pid_t group = getpgid(child);
-  // A second copy of Ctrl-C could kill a program that asks for confirmation at the first.
-  if (group > 0 && group != getpgrp()) (void)kill(-group, signal);
+  if (group > 0 && group != getpgrp()) {
+    (void)kill(-group, signal);
+  } else if (signal == SIGHUP && getsid(0) == getpid()) {
+    (void)kill(child, signal);  // the kernel sends a hang-up to the leader of the session only
+  }
+  // Otherwise the child has it. A second copy of Ctrl-C could kill a program that asks for
+  // confirmation at the first.
 }
 
 int exit_status_of(int wait_status) {

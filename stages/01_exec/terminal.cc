@@ -1,29 +1,17 @@
 #include "stages/01_exec/terminal.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 namespace box {
-namespace {
+BlockTtou::BlockTtou() {
+  sigset_t ttou;
+  sigemptyset(&ttou);
+  sigaddset(&ttou, SIGTTOU);
+  (void)sigprocmask(SIG_BLOCK, &ttou, &before_);  // fails only for a wrong first argument
+}
 
-// A process in the background that changes the terminal is stopped by SIGTTOU, unless it blocks
-// that signal.
-class BlockTtou {
- public:
-  BlockTtou() {
-    sigset_t ttou;
-    sigemptyset(&ttou);
-    sigaddset(&ttou, SIGTTOU);
-    (void)sigprocmask(SIG_BLOCK, &ttou, &before_);  // fails only for a wrong first argument
-  }
-  ~BlockTtou() { (void)sigprocmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
+BlockTtou::~BlockTtou() { (void)sigprocmask(SIG_SETMASK, &before_, nullptr); }
 
 Terminal::Terminal() : fd_(open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {}
 

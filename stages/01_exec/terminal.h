@@ -1,12 +1,25 @@
 // Lends the terminal in which we were started, if any, to the command, and takes it back.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 #include <termios.h>
 
 #include "common/unique_fd.h"
 
 namespace box {
+
+// A process in the background that changes the terminal is stopped by SIGTTOU, unless it blocks it.
+class BlockTtou {
+ public:
+  BlockTtou();
+  ~BlockTtou();
+  BlockTtou(const BlockTtou&) = delete;
+  BlockTtou& operator=(const BlockTtou&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // In the parent. The command has a process group of its own, but our terminal has one foreground
 // group, which may read from it and to which it sends Ctrl-C, see "Process groups" in

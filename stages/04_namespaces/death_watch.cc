@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "common/check.h"
 #include "common/descriptors.h"
 #include "common/unique_fd.h"
@@ -20,30 +22,35 @@ UniqueFd open_process(pid_t process) {
                                 "pidfd_open({})", process));
 }
 
-[[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container) {
+[[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container, Companion* companion) {
   // Signals that are meant for the container or for our caller must not reach this process.
   sigset_t all;
   sigfillset(&all);
   (void)sigprocmask(SIG_SETMASK, &all, nullptr);
   (void)setsid();
   for (int fd = 0; fd <= STDERR_FILENO; ++fd) (void)close(fd);  // a pipe must not stay open
-  close_all_but({parent.get(), container.get()});
+  std::vector<int> needed = {parent.get(), container.get()};
+  if (companion != nullptr && companion->last_descriptor() != -1) {
+    needed.push_back(companion->last_descriptor());
+  }
+  close_all_but(needed);
   pollfd ended[] = {{parent.get(), POLLIN, 0}, {container.get(), POLLIN, 0}};
   while (poll(ended, 2, -1) == -1) {
   }
   if ((ended[0].revents & POLLIN) != 0) {
     (void)syscall(SYS_pidfd_send_signal, container.get(), SIGKILL, nullptr, 0);
+    if (companion != nullptr) companion->tidy_up_after_us();
   }
   _exit(0);
 }
 
 }  // namespace
 
-DeathWatch::DeathWatch(pid_t container) {
+DeathWatch::DeathWatch(pid_t container, Companion* companion) {
   const UniqueFd parent_fd = open_process(getpid());
   const UniqueFd container_fd = open_process(container);
   watcher_ = check_quietly(fork(), "fork()");
-  if (watcher_ == 0) watch(parent_fd, container_fd);
+  if (watcher_ == 0) watch(parent_fd, container_fd, companion);
 }
 
 DeathWatch::~DeathWatch() {

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include "stages/01_exec/companion.h"
+
 namespace box {
 
 // In the parent, while the container runs: a process beside us that kills `container` as soon as we
@@ -13,7 +15,8 @@ namespace box {
 // session and process group.
 class DeathWatch {
  public:
-  explicit DeathWatch(pid_t container);
+  // `companion`, if there is one, is tidied up after.
+  explicit DeathWatch(pid_t container, Companion* companion = nullptr);
   ~DeathWatch();
   DeathWatch(const DeathWatch&) = delete;
   DeathWatch& operator=(const DeathWatch&) = delete;

@@ -20,22 +20,6 @@ namespace {
 
 constexpr std::size_t kMaxHostname = 64;  // __NEW_UTS_LEN of the kernel, see sethostname(2)
 
-// The kernel discards signals for which PID 1 has no handler and which it does not block, so that
-// nothing can end it by accident, see pid_namespaces(7). Only SIGKILL and SIGSTOP from outside
-// always work.
-bool takes_signal(pid_t process, int signal) {
-  std::ifstream status("/proc/" + std::to_string(process) + "/status");
-  std::uint64_t taken = 0;
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("State:\tZ", 0) == 0) return true;  // it got the signal, and has ended
-    // A signal that is ignored on purpose, as under nohup(1), is not worth a message.
-    for (const char* set : {"SigCgt:", "SigBlk:", "SigIgn:"}) {
-      if (line.rfind(set, 0) == 0) taken |= std::stoull(line.substr(7), nullptr, 16);
-    }
-  }
-  return (taken >> (signal - 1) & 1) != 0;
-}
-
 }  // namespace
 
 NamespaceOptions::NamespaceOptions(CommandLine& line) : hostname(line.program()) {
@@ -117,8 +101,21 @@ void die_with(const UniqueFd& parent) {
   if (check_quietly(poll(&event, 1, 0), "poll(parent)") > 0) throw Failure("the parent died");
 }
 
+bool takes_signal(pid_t process, int signal) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  std::uint64_t taken = 0;
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("State:\tZ", 0) == 0) return true;  // it got the signal, and has ended
+    // A signal that is ignored on purpose, as under nohup(1), is not worth a message.
+    for (const char* set : {"SigCgt:", "SigBlk:", "SigIgn:"}) {
+      if (line.rfind(set, 0) == 0) taken |= std::stoull(line.substr(7), nullptr, 16);
+    }
+  }
+  return (taken >> (signal - 1) & 1) != 0;
+}
+
 int wait_for_pid_1(Child& child, Companion* companion) {
-  const DeathWatch watch(child.pid());
+  const DeathWatch watch(child.pid(), companion);
   int discarded = 0;
   const auto after_signal = [&](int signal) {
     if (takes_signal(child.pid(), signal)) return;

@@ -51,6 +51,11 @@ void mount_proc();
 // even of SIGKILL; and with PID 1 it kills all processes of the PID namespace.
 void die_with(const UniqueFd& parent);
 
+// Whether `process` gets `signal` if it is PID 1. The kernel discards signals for which PID 1 has no
+// handler and which it does not block, so that nothing can end it by accident, see
+// pid_namespaces(7). Only SIGKILL and SIGSTOP from outside always work.
+[[nodiscard]] bool takes_signal(pid_t process, int signal);
+
 // In the parent: wait_for(), for a child that is PID 1 of its namespace. Signals that the kernel
 // would discard are reported to the user; the third one kills the child, as the third Ctrl-C ends
 // docker run. The child is also killed if this process is killed.

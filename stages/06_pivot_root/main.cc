@@ -27,8 +27,9 @@ static int run(CommandLine& line) {
   const std::string root = build_userspace(userspace, rootfs);
   const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
+  OwnTerminal terminal;
   Handshake handshake;
-  Child child = start_child_in(namespaces, [&] {
+  Child child = start_session_in(namespaces, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();
@@ -38,11 +39,11 @@ static int run(CommandLine& line) {
     HostMounts host = take_from_host(mounts, shown);
     pivot_into(take_root(root, shown));
     become_root(ids);
-    attach(host);
+    attach(host, terminal);
     protect_kernel_paths(host);
     make_workdir(process);
     if (mounts.read_only) make_root_read_only();
-    become_user(find_user(ids, process));
+    become_user(terminal.give_to(find_user(ids, process)));
     die_with(parent_pidfd);
     if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()));
@@ -50,7 +51,7 @@ static int run(CommandLine& line) {
   // in the parent again
   write_id_maps(child.pid(), ids);
   handshake.let_child_go_on(take_as_parent({root}, mounts, child.pid(), ids));
-  return wait_for_pid_1(child);
+  return wait_for_pid_1(child, &terminal);
 }
 
 int main(int argc, char** argv) { return run_main(argc, argv, run); }

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <string>
 
 #include "common/check.h"
@@ -33,13 +32,6 @@ constexpr struct {
     {"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
     {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
 };
-
-// The path on the host of the terminal that is our stdin; "" if stdin is not a terminal. Its number
-// in the host's /dev/pts means nothing in the container's own one.
-std::string terminal_path() {
-  char path[PATH_MAX];
-  return ttyname_r(STDIN_FILENO, path, sizeof path) == 0 ? path : "";
-}
 
 void set_attributes(const UniqueFd& mount, const std::string& path, unsigned attributes) {
   mount_attr attr = {};
@@ -98,23 +90,28 @@ void attach_in(const UniqueFd& folder, const std::string& name, const UniqueFd& 
         "move_mount({})", name);
 }
 
-void attach_dev(const UniqueFd& place,
-                const std::vector<std::pair<std::string, UniqueFd>>& devices) {
+void attach_dev(const UniqueFd& place, const std::vector<std::pair<std::string, UniqueFd>>& devices,
+                OwnTerminal& terminal) {
   const UniqueFd dev = new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                                  {{"mode", "0755"}, {"size", "64k"}});
   attach_on(dev, place, "/dev");
   // Only the host's root may make a device node, see mknod(2); but root of any mount namespace may
   // bind-mount an existing one.
-  for (const auto& [name, mount] : devices) {
+  const auto attach_device = [&](const std::string& name, const UniqueFd& mount) {
     check_quietly(mknodat(dev.get(), name.c_str(), S_IFREG | 0644, 0), "mknod(/dev/{})", name);
     attach_in(dev, name, mount);
-  }
+  };
+  for (const auto& [name, mount] : devices) attach_device(name, mount);
   const auto attach_new = [&](const char* name, const UniqueFd& mount) {
     check_quietly(mkdirat(dev.get(), name, 0755), "mkdir(/dev/{})", name);
     attach_in(dev, name, mount);
   };
-  attach_new("pts", new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                              {{"mode", "0620"}, {"ptmxmode", "0666"}}));
+  const UniqueFd devpts = new_mount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                                    {{"mode", "0620"}, {"ptmxmode", "0666"}});
+  attach_new("pts", devpts);
+  if (const UniqueFd console = terminal.open_in(devpts); console.get() != -1) {
+    attach_device("console", console);
+  }
   attach_new("shm", new_mount("tmpfs", kDataOnly, {{"mode", "1777"}, {"size", "64m"}}));
   attach_new("mqueue", new_mount("mqueue", kDataOnly));
 
@@ -197,10 +194,6 @@ HostMounts take_from_host(const MountOptions& mounts, MountsByPath& shown, Sysfs
   for (const auto& [name, major, minor] : kDevices) {
     host.devices.emplace_back(name, copy_device(name, major, minor));
   }
-  if (const std::string terminal = terminal_path(); !terminal.empty()) {
-    host.devices.emplace_back(
-        "console", copy_mount(terminal, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
-  }
   for (const Volume& volume : mounts.volumes) {
     host.volumes.emplace_back(volume, take_volume(volume, shown));
   }
@@ -225,11 +218,11 @@ void pivot_into(const UniqueFd& root) {
   check(chdir("/"), "chdir(/)");
 }
 
-void attach(HostMounts& host) {
+void attach(HostMounts& host, OwnTerminal& terminal) {
   const UniqueFd root(check_quietly(open("/", O_PATH | O_CLOEXEC), "open(/)"));
   attach_on(host.proc, make_real_directory(root, "proc"), "/proc");
   attach_on(host.sys.mount, make_real_directory(root, "sys"), "/sys");
-  attach_dev(make_real_directory(root, "dev"), host.devices);
+  attach_dev(make_real_directory(root, "dev"), host.devices, terminal);
   hide_what_is_mounted_in_sys(host);
   attach_volumes(root, std::exchange(host.volumes, {}));
 }

@@ -10,6 +10,7 @@
 #include "common/unique_fd.h"
 #include "stages/05_userns/handshake.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/own_terminal.h"
 #include "stages/06_pivot_root/volume.h"
 
 namespace box {
@@ -49,9 +50,9 @@ struct HostMounts {
 void pivot_into(const UniqueFd& root);
 
 // In the child: attaches the mounts that take_from_host() picked up, a /dev with the few devices
-// that programs expect, and the volumes. Afterwards only the container's own /proc, /sys and
-// devices are still open.
-void attach(HostMounts& host);
+// that programs expect, and the volumes. Opens `terminal` in the new /dev. Afterwards only the
+// container's own /proc, /sys and devices are still open.
+void attach(HostMounts& host, OwnTerminal& terminal);
 
 // In the child: --read-only. Mounts below / keep their own mode.
 void make_root_read_only();

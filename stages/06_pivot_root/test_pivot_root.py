@@ -375,5 +375,6 @@ def test_the_container_dies_with_a_parent_killed_at_any_system_call(user):
 
 
 def test_the_terminal_is_the_console(caller):
-    shell = caller.terminal(STAGE, "sh", "-c", "'tty; test -t 0 && echo is a terminal'")
-    shell.expect_exact("/dev/console\r\nis a terminal\r\n")
+    script = "tty; [ /dev/console -ef /dev/pts/0 ]; echo $?; [ -c /dev/pts/0 ]; echo $?"
+    shell = caller.terminal(STAGE, "sh", "-c", f"'{script}'")
+    shell.expect_exact("/dev/pts/0\r\n0\r\n0\r\n")

@@ -228,7 +228,7 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
 void Cgroup::enter_namespace() const {
   // The cgroup that we are in at this moment becomes the root of the namespace. CLONE_NEWCGROUP
   // among the flags of clone3(2) would suffice for a child that is born in its cgroup; but for one
-  // that is moved there, see start_child_in(), the root would be the caller's cgroup.
+  // that is moved there, see start_session_in(), the root would be the caller's cgroup.
   check(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
   if (access(kInside, F_OK) == -1 && errno == ENOENT) return;  // a kernel without cgroups
   // On top of the host's cgroups, which came with /sys. mount(2) would refuse to mount the same
@@ -301,8 +301,9 @@ void Cgroup::remove() noexcept {
   lock_.close();
 }
 
-Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup, const std::function<void()>& body) {
-  if (!cgroup.is_own()) return start_child_in(namespaces, body);
+Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+                       const std::function<void()>& body) {
+  if (!cgroup.is_own()) return start_session_in(namespaces, body);
   UniqueFd directory = cgroup.open_directory();
   std::optional<Handshake> until_moved;
   const auto clone = [&] {
@@ -320,14 +321,16 @@ Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup, const std::functi
     }
     return moved;
   };
-  return {"clone3(" + names_of(namespaces | CLONE_INTO_CGROUP) + ")", clone, [&] {
+  return {"clone3(" + names_of(namespaces | CLONE_INTO_CGROUP) + ")", clone,
+          [&] {
             // If they stayed open, they would lead the container to the host's cgroups, because a
             // path that the container chooses may be looked up before the exec closes them.
             directory.close();
             cgroup.close_in_child();
             if (until_moved) until_moved->wait_for_parent();
             body();
-          }};
+          },
+          Child::Leads::kSession};
 }
 
 }  // namespace box

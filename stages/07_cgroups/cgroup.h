@@ -41,8 +41,8 @@ class Cgroup {
   [[nodiscard]] bool is_own() const { return !path_.empty(); }
 
  private:
-  friend Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup,
-                              const std::function<void()>& body);
+  friend Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+                                const std::function<void()>& body);
 
   void make_in(const std::string& parent);
   [[nodiscard]] UniqueFd open_directory() const;
@@ -57,9 +57,9 @@ class Cgroup {
   bool stats_;
 };
 
-// start_child_in(), but the child is born in `cgroup`: it is never outside. On a kernel that cannot
-// do that, the child waits until the parent has moved it.
-[[nodiscard]] Child start_child_in(std::uint64_t namespaces, Cgroup& cgroup,
-                                   const std::function<void()>& body);
+// start_session_in(), but the child is born in `cgroup`: it is never outside. On a kernel that
+// cannot do that, the child waits until the parent has moved it.
+[[nodiscard]] Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+                                     const std::function<void()>& body);
 
 }  // namespace box

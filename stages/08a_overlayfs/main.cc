@@ -33,8 +33,9 @@ static int run(CommandLine& line) {
   const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Cgroup cgroup(limits);
+  OwnTerminal terminal;
   Handshake handshake;
-  Child child = start_child_in(namespaces, cgroup, [&] {
+  Child child = start_session_in(namespaces, cgroup, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();
@@ -45,12 +46,12 @@ static int run(CommandLine& line) {
     OpenLayers folders = take_layers(layers, shown);
     become_root(ids);
     pivot_into(mount_overlay(folders));
-    attach(host);
+    attach(host, terminal);
     cgroup.enter_namespace();
     protect_kernel_paths(host);
     make_workdir(process);
     if (mounts.read_only) make_root_read_only();
-    become_user(find_user(layering, ids, process));
+    become_user(terminal.give_to(find_user(layering, ids, process)));
     die_with(parent_pidfd);
     if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()));
@@ -58,7 +59,7 @@ static int run(CommandLine& line) {
   // in the parent again
   write_id_maps(child.pid(), ids);
   handshake.let_child_go_on(take_as_parent(layers.paths(), mounts, child.pid(), ids));
-  return cgroup.finish(wait_for_pid_1(child));
+  return cgroup.finish(wait_for_pid_1(child, &terminal));
 }
 
 int main(int argc, char** argv) { return run_main(argc, argv, run); }

@@ -40,8 +40,9 @@ static int run(CommandLine& line) {
   Cgroup cgroup(limits);
   const SeccompFilter filter(seccomp);
   Network network(networking);
+  OwnTerminal terminal;
   Handshake handshake;
-  Child child = start_child_in(namespaces | network.namespaces(), cgroup, [&] {
+  Child child = start_session_in(namespaces | network.namespaces(), cgroup, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();
@@ -53,12 +54,12 @@ static int run(CommandLine& line) {
     become_root(ids);
     pivot_into(mount_overlay(folders));
     network.set_up_inside(host);
-    attach(host);
+    attach(host, terminal);
     cgroup.enter_namespace();
     protect_kernel_paths(host);
     make_workdir(process);
     if (mounts.read_only) make_root_read_only();
-    drop_privileges(capabilities, find_user(layering, ids, process));
+    drop_privileges(capabilities, terminal.give_to(find_user(layering, ids, process)));
     die_with(parent_pidfd);
     if (isolation.init) become_init();
     exec_command(process, container_environment(line.program()), filter.as_last_step());
@@ -67,7 +68,7 @@ static int run(CommandLine& line) {
   write_id_maps(child.pid(), ids);
   network.connect(child.pid());
   handshake.let_child_go_on(take_as_parent(layers.paths(), mounts, child.pid(), ids));
-  return filter.explain(cgroup.finish(wait_for_pid_1(child)));
+  return filter.explain(cgroup.finish(wait_for_pid_1(child, &terminal)));
 }
 
 int main(int argc, char** argv) { return run_main(argc, argv, run); }

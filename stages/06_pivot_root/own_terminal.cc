@@ -1,0 +1,227 @@
+#include "stages/06_pivot_root/own_terminal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "common/check.h"
+#include "stages/01_exec/job_control.h"
+#include "stages/04_namespaces/namespaces.h"
+#include "stages/06_pivot_root/terminal_readers.h"
+
+namespace box {
+namespace {
+
+// The master tells neither when it is read at the other end, nor when our shell moves us between
+// background and foreground: we look.
+constexpr int kLookEach = 100;  // milliseconds
+
+bool is_readable(int fd) {
+  pollfd event = {fd, POLLIN, 0};
+  return poll(&event, 1, 0) == 1;
+}
+
+}  // namespace
+
+Child start_session_in(std::uint64_t namespaces, const std::function<void()>& body) {
+  return {"clone3(" + names_of(namespaces) + ")",
+          [namespaces] { return clone_process(namespaces); }, body, Child::Leads::kSession};
+}
+
+OwnTerminal::OwnTerminal()
+    : relay_(outer_.input(), outer_.output()),
+      needs_keys_(outer_.is_for_both()),
+      first_modes_(outer_.modes_for_command()) {
+  if (!outer_.is_there()) return;
+  auto [parent_end, child_end] = FdChannel::make();
+  parent_end_ = std::move(parent_end);
+  child_end_ = std::move(child_end);
+}
+
+OwnTerminal::~OwnTerminal() {
+  // If the child has failed: what it has said with --verbose is still to be read.
+  receive();
+  (void)relay_.drain(outer_.ends_lines());
+}
+
+UniqueFd OwnTerminal::open_in(const UniqueFd& devpts) {
+  if (!outer_.is_there()) return UniqueFd();
+  parent_end_.close();
+  outer_.close();
+  // By the descriptor of the mount, not by a path of the container's; and the slave by its master,
+  // see ioctl_tty(2).
+  const UniqueFd master(
+      check(openat(devpts.get(), "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), "open(/dev/pts/ptmx)"));
+  const int locked = 0;
+  check_quietly(ioctl(master.get(), TIOCSPTLCK, &locked), "ioctl(TIOCSPTLCK)");
+  slave_ = UniqueFd(check(ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
+                          "ioctl(/dev/pts/ptmx, TIOCGPTPEER)"));
+  check_quietly(tcsetattr(slave_.get(), TCSANOW, &first_modes_), "tcsetattr(the new terminal)");
+  check(ioctl(slave_.get(), TIOCSCTTY, 0), "ioctl(the new terminal, TIOCSCTTY)");
+  child_end_.send("master", master.get());
+  child_end_.send("slave", slave_.get());
+  child_end_.close();
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (isatty(fd) == 1) check_quietly(dup2(slave_.get(), fd), "dup2(the new terminal, {})", fd);
+  }
+  return UniqueFd(
+      check(open_tree(slave_.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+            "open_tree(the new terminal, CLONE)"));
+}
+
+const IdOptions& OwnTerminal::give_to(const IdOptions& ids) const {
+  if (slave_.get() != -1 && ids.user_given) {
+    check(fchown(slave_.get(), ids.user, static_cast<gid_t>(-1)), "fchown(the new terminal, {})",
+          ids.user);
+  }
+  return ids;
+}
+
+void OwnTerminal::start(pid_t child) {
+  child_ = child;
+  child_end_.close();  // otherwise we would hold our own end-of-file back
+}
+
+int OwnTerminal::add_to(std::vector<pollfd>& events) {
+  if (parent_end_.get() != -1) events.push_back({parent_end_.get(), POLLIN, 0});
+  const bool keys = outer_.keys_are_taken() && outer_.is_in_foreground();
+  relay_.add_to(events, keys);
+  return relay_.is_connected() && !keys ? kLookEach : -1;
+}
+
+int OwnTerminal::serve() {
+  receive();
+  if (!relay_.is_connected()) return 0;
+  take_keys_if_due();
+  relay_.copy(outer_.keys_are_taken() && outer_.is_in_foreground(), outer_.ends_lines());
+  if (relay_.has_lost_caller()) {
+    relay_.hang_up();
+    slave_.close();
+    return SIGHUP;
+  }
+  const int signal = signal_typed();
+  if (signal != SIGTSTP) return signal;
+  if (!takes_signal(child_, SIGTSTP)) stop_with_child(SIGTSTP, true);
+  return 0;
+}
+
+bool OwnTerminal::has_finished() {
+  outer_.give_back();
+  return relay_.drain(outer_.ends_lines());
+}
+
+void OwnTerminal::receive() {
+  if (parent_end_.get() == -1 || !is_readable(parent_end_.get())) return;
+  FdChannel::Message master;
+  FdChannel::Message slave;
+  if (parent_end_.receive(master) && parent_end_.receive(slave)) {
+    relay_.connect(std::move(master.fd));
+    slave_ = std::move(slave.fd);
+    (void)pass_on(SIGWINCH);
+  }
+  parent_end_.close();
+}
+
+void OwnTerminal::take_keys() {
+  if (!outer_.take_keys() || std::exchange(had_keys_, true)) return;
+  // If we started in the background, only now they are those that our shell gives to commands.
+  termios modes = {};
+  if (tcgetattr(relay_.master(), &modes) == -1 || !are_same(modes, first_modes_)) return;
+  first_modes_ = outer_.modes();
+  (void)tcsetattr(relay_.master(), TCSANOW, &first_modes_);
+}
+
+void OwnTerminal::take_keys_if_due() {
+  if (outer_.keys_are_taken()) return;
+  const bool foreground = outer_.is_in_foreground();
+  if (foreground && needs_keys_) return take_keys();
+  if (!is_time_to_look() || !is_wanted()) return;
+  needs_keys_ = true;
+  if (foreground) return take_keys();
+  stop_with_child(SIGTTIN, true);  // as the terminal would do it with the command, were it ours
+}
+
+bool OwnTerminal::is_time_to_look() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_look_ < std::chrono::milliseconds(kLookEach)) return false;
+  last_look_ = now;
+  return true;
+}
+
+bool OwnTerminal::is_wanted() const {
+  termios modes = {};
+  constexpr tcflag_t kOfLines = ICANON | ECHO;  // an editor, a password
+  if (tcgetattr(relay_.master(), &modes) == 0 &&
+      (modes.c_lflag & kOfLines) != (first_modes_.c_lflag & kOfLines)) {
+    return true;
+  }
+  return reads_terminal(child_);
+}
+
+// What the container's terminal does to a group cannot be seen from outside, so we look at what was
+// typed: SIGINT, SIGQUIT or SIGTSTP if it was that for the command's own group, and not for a job
+// of a shell's; or 0.
+int OwnTerminal::signal_typed() const {
+  termios modes = {};
+  if (relay_.typed().empty() || tcgetattr(relay_.master(), &modes) == -1 ||
+      (modes.c_lflag & ISIG) == 0 || tcgetpgrp(relay_.master()) != child_) {
+    return 0;
+  }
+  constexpr std::pair<int, int> kKeys[] = {{VINTR, SIGINT}, {VQUIT, SIGQUIT}, {VSUSP, SIGTSTP}};
+  for (const auto& [key, signal] : kKeys) {
+    const auto byte = static_cast<char>(modes.c_cc[key]);
+    if (byte != _POSIX_VDISABLE && relay_.typed().find(byte) != std::string_view::npos) {
+      return signal;
+    }
+  }
+  return 0;
+}
+
+void OwnTerminal::child_has_stopped(int /*signal*/) {
+  if (outer_.is_there()) stop_with_child(SIGTSTP, true);
+}
+
+void OwnTerminal::stop() { stop_with_child(SIGTSTP, false); }
+
+void OwnTerminal::stop_with_child(int signal, bool our_group) {
+  // By SIGSTOP, from outside: what its own terminal sends has no effect on PID 1, nor on a group
+  // that no shell in its session looks after, see "orphaned" in setpgid(2).
+  (void)kill(-child_, SIGSTOP);
+  outer_.give_back();
+  if (!stop_ourselves(signal, our_group) && signal != SIGTSTP) {
+    // In the background for good: nobody will ever bring it to the foreground.
+    (void)kill(child_, SIGKILL);
+    return;
+  }
+  go_on();
+}
+
+void OwnTerminal::go_on() {
+  (void)kill(-child_, SIGCONT);
+  if (!relay_.is_connected()) return;
+  if (needs_keys_) take_keys();
+  (void)pass_on(SIGWINCH);
+  // Our caller's shell has written on the screen meanwhile: an editor is to draw it again.
+  const pid_t group = tcgetpgrp(relay_.master());
+  if (group > 0) (void)kill(-group, SIGWINCH);
+}
+
+bool OwnTerminal::pass_on(int signal) {
+  if (!relay_.is_connected()) return false;
+  if (signal == SIGWINCH) {
+    const winsize size = outer_.size();
+    return ioctl(relay_.master(), TIOCSWINSZ, &size) == 0;
+  }
+  // From the kernel, not from us: a process can tell the two apart, and --init does.
+  return (signal == SIGINT || signal == SIGQUIT) && ioctl(relay_.master(), TIOCSIG, signal) == 0;
+}
+
+int OwnTerminal::last_descriptor() const { return outer_.input(); }
+
+void OwnTerminal::tidy_up_after_us() { outer_.give_back_after_us(); }
+
+}  // namespace box
