@@ -51,8 +51,8 @@ void mount_proc();
 // even of SIGKILL; and with PID 1 it kills all processes of the PID namespace.
 void die_with(const UniqueFd& parent);
 
-// Whether `process` gets `signal` if it is PID 1. The kernel discards signals for which PID 1 has no
-// handler and which it does not block, so that nothing can end it by accident, see
+// Whether `process` gets `signal` if it is PID 1. The kernel discards signals for which PID 1 has
+// no handler and which it does not block, so that nothing can end it by accident, see
 // pid_namespaces(7). Only SIGKILL and SIGSTOP from outside always work.
 [[nodiscard]] bool takes_signal(pid_t process, int signal);
 
