@@ -51,7 +51,8 @@ def stage_binary(name, deps):
     )
 
 def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_once = 1):
-    """A pytest of `stages`, run one at a time and on the real machine, as whoever runs Bazel."""
+    """A pytest of `stages`, run one at a time and on the real machine, as the user who runs
+    Bazel."""
     pytest_test(
         name = name,
         size = size,

@@ -310,7 +310,7 @@ for line in sys.stdin:
 
 
 def agent_that(tmp_path: pathlib.Path, *lines: str) -> Agent:
-    """One that answers, and before that does what `lines` say: whoever is root where it is can
+    """One that answers, and before that does what `lines` say: root on its host can
     write into its pipes."""
     program = tmp_path / "agent"
     program.write_text(HONEST % "\n        ".join(lines))

@@ -1,4 +1,4 @@
-"""Programs that are no container, or worse: their rows fail, in time, and for a clear reason.
+"""Programs that are not containers, or worse: their rows fail, in time, and for a clear reason.
 
 Each is a few lines that a student might hand in. The rows are those of stage 01: a program that
 cannot run a command cannot do more.

@@ -84,9 +84,9 @@ void write_file_at(const std::string& path, std::string_view content, mode_t mod
   }
 }
 
-// make_rootfs.py has written it, so that it has directories, files and symbolic links only, and
-// each directory before what is in it. No tar(1) is run for it: which one PATH leads to is not ours
-// to say, and it would go on if we were killed.
+// make_rootfs.py has written it, so it contains only directories, files and symbolic links, and
+// each directory before its content. We do not run tar(1) for it, because we do not control which
+// one PATH leads to, and it would go on if we were killed.
 void unpack(const std::string& tar, const std::string& directory) {
   TarHeader header;
   for (std::size_t at = 0; at + sizeof header <= tar.size();) {
@@ -112,8 +112,8 @@ void unpack(const std::string& tar, const std::string& directory) {
   throw Failure(tar_path() + " is damaged", "build it again: bazel build //rootfs");
 }
 
-// Only root of the host may make device nodes, see mknod(2). For everybody else /dev stays empty
-// until stage 06 mounts one.
+// Only root of the host may make device nodes, see mknod(2). For other users /dev stays empty until
+// stage 06 mounts one.
 void make_device_nodes(const std::string& directory) {
   const struct {
     const char* name;

@@ -5,9 +5,10 @@
 
 namespace box {
 
-// The folder that holds it; unpacked there at the first call of this user, and again when it has
-// changed. It stays: what a container writes into it, the next one finds. `cache` is the folder in
-// which it is, "" for cache_directory(): those who only read it have one of their own.
+// Returns its directory; it is unpacked there at this user's first call, and again after it has
+// changed. It is kept, so each container finds what earlier ones have written into it. `cache` is
+// the directory that contains it, "" for cache_directory(); stages that only read it use one of
+// their own.
 std::string builtin_rootfs(const std::string& cache = "");
 
 }  // namespace box

@@ -4,8 +4,8 @@
     bazel run //rootfs:cache -- prune [--older-than DAYS]
 
 Built-in and copied roots, unpacked layers, compiled seccomp profiles, the images of the virtual
-machine: all of it is made again when it is needed. Containers may run meanwhile: what they use
-stays.
+machine: all of these are made again when they are needed. Containers may run at the same time; what
+they use is kept.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def mounts_of(pid: str) -> Iterator[Tuple[str, str, str]]:
 
 
 def on_its_device(path: pathlib.Path) -> Tuple[str, str]:
-    """Where `path` is in its file system: mounts of other namespaces say that of their root."""
+    """The path of `path` within its file system, as mountinfo shows it for the roots of mounts."""
     best = ("", "", "")
     for device, root, point in mounts_of("self"):
         if f"{path}/".startswith(point.rstrip("/") + "/") and len(point) >= len(best[2]):
@@ -76,7 +76,7 @@ def on_its_device(path: pathlib.Path) -> Tuple[str, str]:
 
 
 def roots_in_use() -> Set[Tuple[str, str]]:
-    """What processes that we may look at have for a root directory, or mounted there."""
+    """The root directories of the processes that we may look at, and the mounts in them."""
     found: Set[Tuple[str, str]] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ def roots_in_use() -> Set[Tuple[str, str]]:
 
 @contextlib.contextmanager
 def lock(path: pathlib.Path) -> Iterator[Optional[int]]:
-    """The lock of the folder or file, for us alone; None if somebody has it."""
+    """An exclusive lock of the directory or file; None if another process has a lock on it."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ def entries(cache: pathlib.Path) -> List[Entry]:
         if (cache / name).is_dir():
             paths += (cache / name).iterdir()
     for path in sorted(paths):
-        with contextlib.suppress(FileNotFoundError):  # it has just gone
+        with contextlib.suppress(FileNotFoundError):  # it has just been removed
             st = path.lstat()
             found.append(Entry(path, size_of(path), st.st_ctime, is_in_use(path, roots)))
     return found
@@ -140,14 +140,15 @@ def show(cache: pathlib.Path) -> None:
 
 
 def remove(path: pathlib.Path) -> None:
-    """First it loses its name: a container that starts meanwhile makes another one."""
-    gone = path.with_name(path.name + ".partial")  # what the next start removes, if we are killed
+    """First it loses its name, so that a container that starts in the meantime makes another
+    one."""
+    gone = path.with_name(path.name + ".partial")  # the next start removes this if we are killed
     if path.suffix != ".partial":
         path.rename(gone)
     if not gone.is_dir() or gone.is_symlink():
         gone.unlink()
         return
-    for folder, _, _ in os.walk(gone):  # a layer has folders that their owner may not change
+    for folder, _, _ in os.walk(gone):  # a layer may have read-only directories
         os.chmod(folder, 0o700)
     shutil.rmtree(gone)
 
@@ -157,7 +158,7 @@ def prune(cache: pathlib.Path, older_than: float) -> None:
     for entry in entries(cache):
         if entry.in_use or entry.used > time.time() - older_than * 86400:
             continue
-        # The lock of those who build there, and then that of the entry: see is_in_use().
+        # The lock that builders take, and then the entry's own: see is_in_use().
         with lock(entry.path.parent) as building:
             if building is None:
                 print(f"left: something is being built in {entry.path.parent}", file=sys.stderr)

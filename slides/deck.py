@@ -56,7 +56,7 @@ def parts(deck: str) -> List[str]:
 
 
 def slides(deck: str) -> List[Slide]:
-    """All of them. Throws ValueError for one that lacks its title, time or track."""
+    """All of them. Raises ValueError for one that lacks its title, time or track."""
     found, stage = [], ""
     for number, text in enumerate(parts(deck), 1):
         if marked := CLASS.search(text):

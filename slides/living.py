@@ -3,7 +3,7 @@
   bazel run //slides:update                         brings what is out of date up to date
   bazel run //slides:update -- stages/05_userns/README.md
   bazel run //slides:update -- --no-run             all but the transcripts: needs no machine
-  bazel test //slides:living_test                   says what is out of date, and where
+  bazel test //slides:living_test                   shows what is out of date, and where
 
 A page says above a block what it is: slides/README.md.
 """

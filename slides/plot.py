@@ -6,7 +6,7 @@
      "bars": [["name", value], ...], "x": {"label"}}                               bars
 
 Large letters, few lines; the ink follows the page: `--ink` and `--soft` where a page sets them,
-else what the reader's system prefers, dark or light.
+otherwise what the reader's system prefers, dark or light.
 """
 
 from __future__ import annotations

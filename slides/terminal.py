@@ -27,8 +27,8 @@ AT_PROMPT = re.compile(PROMPT.pattern.replace("(?: |$)", " ") + r"\Z")
 SHELL = ("bash", "--norc", "--noprofile", "--noediting")
 EVERYBODY = {"PATH": PATH, "PS1": f"{HOST}:\\w\\$ ", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
-# What a login makes, once: /box/call takes as long as ten commands. The sessions' cgroups are as
-# /box/call has them, the ordinary user's delegated to that user, see cgroups(7).
+# Makes once what a login makes, because /box/call takes as long as ten commands. The sessions'
+# cgroups are as /box/call has them, the ordinary user's delegated to that user, see cgroups(7).
 SLICES = "/sys/fs/cgroup/user.slice"
 ROOTS_SESSION = f"{SLICES}/user-0.slice/session-1.scope"
 USERS_SESSION = f"{SLICES}/user-1000.slice/user@1000.service/session-2.scope"
@@ -49,7 +49,7 @@ mkdir {ROOTS_SESSION} {USERS_SESSION}
 for file in . cgroup.procs cgroup.threads cgroup.subtree_control; do
   chown 1000:1000 {USERS_SESSION}/$file
 done
-for who in root user; do /box/call $who 05_userns true || exit; done
+for name in root user; do /box/call $name 05_userns true || exit; done
 echo nameserver 192.0.2.53 >/etc/resolv.conf
 mkdir {KEPT}
 cp -a /home/user {KEPT}/user; cp -a /root {KEPT}/root; cp -a {CACHE} {KEPT}/cache

@@ -156,7 +156,7 @@ def measured(request, tmp_path_factory):
 
 
 def faults_of(slide):
-    """What nobody could read."""
+    """Text that nobody could read."""
     for piece in slide["pieces"]:
         left, top, right, bottom = piece["box"]
         what = f"{piece['kind']} “{piece['text']}”"

@@ -1,4 +1,4 @@
-"""A console block of a page: what is typed, and what is answered.
+"""A console block of a page: the commands, and their output.
 
     host:~$ 05_userns sh           an ordinary user; `host:~#` is root
     05_userns:/# id -u             in the container; `cont:/#` stands for any
@@ -22,7 +22,7 @@ HOST, CONTAINER = "host", "cont"
 PROMPT = re.compile(r"(?P<who>host|cont|\d\d[a-z]?_\w+):(?P<folder>[^\s:]*)(?P<sign>[$#])(?: |$)")
 CONTINUED = "> "
 
-# What is never twice the same, if nobody has written it in another way.
+# Text that differs between runs, unless the page has its own form of it.
 VOLATILE = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacement in (
     (r"\b(cgroup|ipc|mnt|net|pid|time|user|uts):\[\d+\]", r"\1:[…]"),
     (r"\bcopied \d+ files, \S+ \S+ in \S+ s$", "copied … files, … in … s"),
@@ -45,7 +45,7 @@ VOLATILE = [(re.compile(pattern, re.ASCII), replacement) for pattern, replacemen
 
 @dataclasses.dataclass
 class Step:
-    """One command and its answer."""
+    """One command and its output."""
 
     prompt: str  # with its space
     command: List[str]  # further lines are those after `> `
@@ -94,7 +94,7 @@ def pattern(line: str) -> re.Pattern:
 
 
 def normalised(line: str) -> str:
-    """Without what is never twice the same."""
+    """Without text that differs between runs."""
     for volatile, replacement in VOLATILE:
         line = volatile.sub(replacement, line)
     return line

@@ -33,7 +33,7 @@ Row = Dict[str, str]
 
 
 def prose(slide: str) -> str:
-    """What somebody has written and has to translate: the rest is quoted."""
+    """The text that has to be translated; the rest is quoted."""
     return DIRECTIVE.sub("", TABLE.sub("", BLOCK.sub("", slide)))
 
 

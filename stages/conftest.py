@@ -1,4 +1,4 @@
-"""Runs the stages as a person would: as root, as an ordinary user, in a terminal."""
+"""Runs the stages as a user would: as root, as an ordinary user, in a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import pexpect
 import pytest
 
-# So that what they assert says more when it fails, as in a test.
+# So that a failed assertion in them shows details, as in a test.
 pytest.register_assert_rewrite("hosts", "jobs", "layers")
 
 NEEDS_ROOT = "needs root: bazel test --config=root //..."
@@ -71,7 +71,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who starts the stage."""
+    """The user who starts the stage."""
 
     name: str
     uid: int
@@ -96,7 +96,7 @@ class Caller:
         return Started([*how.pop("before", []), self.program(stage), *map(str, words)], **how)
 
     def run(self, stage: str, *words: str | os.PathLike, **how) -> subprocess.CompletedProcess:
-        """Runs `stage` with `words` to its end; answers its status, stdout and stderr."""
+        """Runs `stage` with `words` to its end; returns its status, stdout and stderr."""
         given = how.pop("input", None)
         if given is not None:
             how["stdin"] = subprocess.PIPE
@@ -154,14 +154,14 @@ def root(programs: pathlib.Path) -> Caller:
 
 
 def remove(path: pathlib.Path) -> None:
-    """Also folders that their owner may not change, as there are in layers."""
+    """Also removes directories that their owner may not change, as layers contain them."""
     subprocess.run(["chmod", "-R", "u+rwX", path], stderr=subprocess.DEVNULL, check=False)
     subprocess.run(["rm", "-rf", path], check=True)
 
 
 @pytest.fixture(scope="session")
 def user(programs: pathlib.Path) -> Iterator[Caller]:
-    """Whoever runs the tests, or, if that is root, somebody else."""
+    """The user who runs the tests, or, if that is root, another user."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="home-", dir="/tmp"))
     uid = os.geteuid() or UID
     os.chown(home, uid, uid if os.geteuid() == 0 else -1)
@@ -191,7 +191,7 @@ def give_to(caller: Caller, path: pathlib.Path) -> None:
 
 
 def fingerprint(folder: pathlib.Path) -> dict[str, str]:
-    """Everything below `folder`: what it is, its mode, its content."""
+    """Everything below `folder`: its type, mode and content."""
     found = {}
     for path in sorted(folder.rglob("*")):
         st = path.lstat()
@@ -202,12 +202,12 @@ def fingerprint(folder: pathlib.Path) -> dict[str, str]:
 
 
 def stages_under_test() -> list[str]:
-    """Those that the test's Bazel target names as its data."""
+    """The stages that the test's Bazel target lists as data."""
     return [stage for stage in STAGES if pathlib.Path("stages", stage, stage).exists()]
 
 
 def callers_of(stage: str) -> list[str]:
-    """Who can start `stage`: 02 to 04 need root."""
+    """The callers who can start `stage`: 02 to 04 need root."""
     return ["root"] if stage[:2] in ("02", "03", "04") else ["root", "user"]
 
 
@@ -228,7 +228,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and who starts it."""
+    """A stage and the caller who starts it."""
 
     name: str
     caller: Caller
@@ -269,7 +269,7 @@ def check_that_no_kill_of_the_parent_leaves_the_container(
         caller: Caller, stage: str, scratch: pathlib.Path) -> None:
     """strace kills the parent as it enters its first system call, its second, ... its last."""
     def trace(number: int, *inject: str) -> str:
-        # strace follows the parent alone; it dies of the same signal, so its status tells nothing.
+        # strace follows only the parent, and dies of the same signal, so its status means nothing.
         mark, log = f"0.3{number:03}{secrets.randbelow(10**9)}", scratch / f"trace-{number}"
         with caller.start(stage, "sh", "-c", f"sleep {mark}; true",
                           before=["strace", "-o", str(log), *inject]) as process:
@@ -279,7 +279,7 @@ def check_that_no_kill_of_the_parent_leaves_the_container(
         log.unlink()
         return text
 
-    trace(0)  # fills the caller's cache: the calls of those that follow are the same
+    trace(0)  # fills the caller's cache, so that later runs make the same calls
     names = re.findall(r"^(\w+)\(", trace(0), re.MULTILINE)
     assert names[0] == "execve" and "clone3" in names and len(names) > 20, names
 
@@ -291,7 +291,7 @@ def check_that_no_kill_of_the_parent_leaves_the_container(
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:  # they mostly wait
         killed = sum(pool.map(is_killed, range(1, len(names))))
-    assert killed >= len(names) - 5  # a run may do with one poll() or read() less
+    assert killed >= len(names) - 5  # a run may need one poll() or read() less
 
 
 NUMBERS = {"x86_64": {"sethostname": 170, "prctl": 157},

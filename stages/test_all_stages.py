@@ -35,7 +35,7 @@ def test_the_commands_status_is_ours(any_stage, status):
 
 @pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV"])
 def test_a_signal_that_ends_the_command_becomes_128_plus_its_number(any_stage, name):
-    # A process below sh, since PID 1 of a namespace cannot kill itself; sh answers 128+n, too.
+    # A process below sh, since PID 1 of a namespace cannot kill itself; sh returns 128+n, too.
     result = any_stage.run("sh", "-c", f"sh -c 'kill -{name} $$'; exit $?")
     assert result.returncode == 128 + getattr(signal, f"SIG{name}")
 
@@ -140,7 +140,8 @@ def test_a_workdir_that_is_missing_is_made(any_stage, folder):
 
 @pytest.mark.parametrize("below", ["", "/../..", "/new"])
 def test_the_workdir_does_not_lead_through_a_descriptor(any_stage, folder, below):
-    """CVE-2024-21626: whatever is open of the host when the working directory is looked up."""
+    """CVE-2024-21626: no descriptor of the host may be open when the working directory is looked
+    up."""
     given = [os.open(folder, os.O_RDONLY) for _ in range(2)]
     try:
         for fd in range(3, 18):
@@ -224,7 +225,7 @@ def test_what_cannot_be_executed_is_126(any_stage, command, reason):
 @pytest.mark.stages_from(2)
 def test_windows_line_ends_are_named(any_stage):
     if any_stage.number >= 8:
-        return  # nothing that a container writes there is there for the next one
+        return  # a container must not find what an earlier one has written there
     script = r"printf '#!/bin/sh\r\necho hi\r\n' >/tmp/crlf; chmod +x /tmp/crlf"
     any_stage.output("sh", "-c", script)
     result = any_stage.run("/tmp/crlf")
@@ -255,7 +256,8 @@ def test_a_child_that_is_killed_while_it_builds_is_no_status_of_the_command(any_
 @pytest.mark.as_shipped
 @pytest.mark.stages_from(5)
 def test_what_the_child_has_reported_is_told_not_what_then_failed_in_the_parent(any_stage):
-    """The child ends before the parent writes its id maps: that they cannot be is no news."""
+    """The child ends before the parent writes its id maps; the parent must not report that writing
+    them failed."""
     call = "setsid" if any_stage.number >= 6 else "setpgid"
     words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=EPERM"]
     for _ in range(3):

@@ -133,7 +133,8 @@ def test_a_cache_that_others_can_read_is_made_private(user):
 
 
 def test_no_program_unpacks_it(user):
-    """Neither a tar that PATH leads to, nor one that goes on after we were killed."""
+    """tar(1) is not used: PATH could lead to another one, and it would go on after we were
+    killed."""
     forget(user)
     fake = user.home / "bin"
     fake.mkdir(exist_ok=True)
@@ -154,7 +155,7 @@ def test_a_start_after_one_that_was_killed_works(user):
 
 
 def test_root_uses_no_cache_of_another_user(root, tmp_path):
-    """With sudo, XDG_CACHE_HOME may still be the user's, who could exchange what is in it."""
+    """Under sudo, XDG_CACHE_HOME may still be the user's, who could replace its content."""
     for owner, expected in ((12345, []), (0, ["containers-under-the-hood"])):
         os.chown(tmp_path, owner, owner)
         environment = {**root.environment(), "XDG_CACHE_HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""An interactive shell is pleasant: what a person meets who types at one, in every stage."""
+"""What a user sees who types at an interactive shell, in every stage."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_with_init_one_ctrl_c_is_enough(any_stage):
 
 
 def test_a_pager_behind_it_keeps_the_terminal(any_stage):
-    """`stage -- command | less`: the reader of the keys is somebody else of our group."""
+    """`stage -- command | less`: another process of our group reads the keys."""
     terminal = any_stage.caller.terminal("")
     program = any_stage.caller.program(any_stage.name)
     terminal.sendline(f"{program} echo hello | (cat; read -r key </dev/tty; echo got $key)")

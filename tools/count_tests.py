@@ -3,8 +3,8 @@
 
 Usage: tools/count_tests.py [--sum] EVENTS...    EVENTS: of bazel test --build_event_json_file
 
-Bazel says that a target passed; this says how many tests that were. Ends with status 1 if a target
-executed none, or has failures. With --sum, it only writes one line, of all tests in all files.
+Bazel reports that a target passed; this reports how many tests it ran. Exits with status 1 if a
+target ran none, or has failures. With --sum, it writes only one line, for all tests in all files.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import xml.etree.ElementTree
 
 
 def outcome(case):
-    """What became of a <testcase>, as pytest, GoogleTest and Bazel write it."""
+    """The outcome of a <testcase>, as pytest, GoogleTest and Bazel write it."""
     children = {child.tag for child in case}
     if children & {"failure", "error"}:
         return "failed"
@@ -27,7 +27,7 @@ def outcome(case):
 
 
 def reports(events):
-    """Yields (target, test.xml) of each test that `events` tells of, each shard on its own."""
+    """Yields (target, test.xml) of each test that `events` lists, each shard on its own."""
     last_attempt = {}
     for line in events.read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
@@ -43,7 +43,7 @@ def reports(events):
 
 
 def count(events):
-    """Answers {target: Counter of outcomes} and {why: Counter of targets} for what was skipped."""
+    """Returns {target: Counter of outcomes} and {why: Counter of targets} for skipped tests."""
     targets = collections.defaultdict(collections.Counter)
     skips = collections.Counter()
     for target, path in reports(events):

@@ -37,7 +37,7 @@ START = r"(?:^|(?<=[.;:!?)] )|(?<=[-*|] ))"
 
 RULES = (
     Rule("headless who",
-         rf"\b[Ww]hoever\b|{START}Who (?![^.?]*\?)[a-z]"
+         rf"\b[Ww]hoever\b|{START}Who (?=[^.?]*[.,])[a-z]"
          r"|\b(?:for|of|to|with|by|from|than) who\b(?! in\b)",
          "name the actor: a process that …, a user who …"),
     Rule("he", r"\b(?:[Hh]e|[Hh]im|[Hh]is|[Hh]imself)\b", "they, or it for a process"),
@@ -169,7 +169,7 @@ def check(path: str, text: str) -> List[Finding]:
     findings = []
     for start, piece in pieces(path, text):
         first = text.count("\n", 0, start) + 1
-        rows = plain(piece).split("\n")
+        rows = plain(piece.rstrip("\n")).split("\n")
         # An empty line ends a sentence.
         flat = "".join(row + " " if row.strip() else ". " for row in rows)
         offsets = [0]

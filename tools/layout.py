@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Prints which Python file imports which, and says what is wrong with it.
+"""Prints which Python file imports which, and what is wrong with that.
 
 Usage: tools/layout.py [FOLDER]      FOLDER: the repository; default: the one that this file is in
 
-Wrong are circles, also those that an import inside a function or for type hints closes; files that
-are too long; and a stage's properties that need a later stage's.
+It complains about circles, even if an import inside a function or for type hints closes them; about
+files that are too long; and about a stage's properties that need a later stage's.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ ALL_SKIPPED = '<testsuite><testcase name="a"><skipped message="no root" /></test
 
 
 def count(folder, *reports, arguments=()):
-    """Runs the program on the reports of targets //0, //1, ...; answers its status and output."""
+    """Runs the program on the reports of targets //0, //1, ...; returns its status and output."""
     lines = ['{"id": {"started": {}}}']
     for number, report in enumerate(reports):
         path = folder / f"a folder {number}.xml"

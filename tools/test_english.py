@@ -43,6 +43,7 @@ def test_the_phrase_is_found(sentence, rule):
 
 @pytest.mark.parametrize("sentence", [
     "Who may write there?",
+    "Who may write there",
     "Which process ends, and who reaps it?",
     "A user who starts it.",
     "An answer to the question; the answers are folded.",

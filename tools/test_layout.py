@@ -1,4 +1,4 @@
-"""Files are short and imports lead nowhere back: in this repository, and in wrong ones."""
+"""Files are short and imports form no circle, in this repository; mistakes are found in others."""
 
 from __future__ import annotations
 

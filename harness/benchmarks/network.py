@@ -3,8 +3,8 @@ a published port of the container, beside the host's own loopback.
 
     sudo bazel run //harness/benchmarks:network -- --json slides/measured/network.json
 
-Root, for it goes on in a network namespace of its own, which has a neighbour so that there is a
-default route: this machine's network is not touched. Prints one table.
+It needs root, because it goes on in a network namespace of its own, which has a neighbour so that
+there is a default route: this machine's network is not touched. Prints one table.
 """
 
 from __future__ import annotations

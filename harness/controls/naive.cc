@@ -50,5 +50,5 @@ int main(int argc, char** argv) {
   }
   int status = 0;
   waitpid(child, &status, 0);
-  return status;  // a wait status: of its 16 bits 8 arrive, and those are 0 but for a signal
+  return status;  // a wait status: of its 16 bits 8 arrive, and those are 0 except after a signal
 }

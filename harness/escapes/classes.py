@@ -88,8 +88,9 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("sysrq-trigger, uevent_helper", "root inside reboots the host by /proc/sysrq-trigger,"
            " or names a helper in /sys", "/proc paths and /sys are read-only",
            rows=("proc_paths_are_read_only", "sys_is_read_only")),
-    Escape("/proc/keys, /proc/kcore, /sys/firmware", "the command reads what the kernel tells of"
-           " the whole machine", "masks", rows=("kernel_files_are_masked", "firmware_is_masked")),
+    Escape("/proc/keys, /proc/kcore, /sys/firmware", "the command reads what the kernel"
+           " reveals about the whole machine", "masks",
+           rows=("kernel_files_are_masked", "firmware_is_masked")),
     Escape("mknod(2)", "root inside makes a node of the host's disk, and reads it",
            "a user namespace that does not own the device", rows=("no_device_nodes",)),
     Escape("A device node in the image", "the root or a volume brings a node of the host's disk",

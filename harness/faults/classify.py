@@ -110,7 +110,8 @@ def outcome_of_changes(record: Record) -> str:
 
 
 def only_cgroups(record: Record, meanings: set) -> bool:
-    """Without an own cgroup there is none to be seen in, and /sys/fs/cgroup is an empty tmpfs."""
+    """Without a cgroup of its own there is none to be seen in, and /sys/fs/cgroup is an empty
+    tmpfs."""
     about_it = {"inside /sys/fs/cgroup", "mounts", "cgroup", "namespace cgroup"}
     return CGROUP in meanings and set(record.changes) <= about_it and WEAKER not in meanings
 
@@ -125,7 +126,7 @@ def is_stage(record: Record) -> bool:
 
 
 def said(record: Record) -> List[str]:
-    """What it wrote to stderr, but for the lines of --verbose."""
+    """Its stderr without the lines of --verbose."""
     return [line for line in record.stderr.replace("\r", "").splitlines() if not TRACE.match(line)]
 
 

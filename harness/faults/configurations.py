@@ -18,7 +18,7 @@ class Configuration:
     program: str  # of a stage, or "bwrap", "crun"
     options: Tuple[str, ...] = ()
     user: bool = False  # started by an ordinary user
-    own_root: bool = True  # the command is the probe, in ROOT; else a shell in the built-in root
+    own_root: bool = True  # the command is the probe, in ROOT, otherwise a shell in the built-in root
     cold: Tuple[str, ...] = ()  # patterns: what is removed from the cache before each start
     terminal: bool = False
     bridge: bool = False  # it changes the host's network

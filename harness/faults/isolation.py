@@ -51,7 +51,7 @@ def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, 
 
 
 def steady(text: str) -> str:
-    """Without the numbers that are drawn anew for each run."""
+    """Without the numbers that are chosen at random for each run."""
     text = re.sub(r"case-\d+", "case-N", text)
     text = re.sub(r"\b(containers|hood|box)-[0-9a-f]+", r"\1-N", text)
     return re.sub(r"\bn[0-9a-f]{12}\b", "NONCE", text)

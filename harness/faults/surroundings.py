@@ -117,7 +117,7 @@ def surroundings(world: World, configuration: Configuration) -> Iterator[Surroun
 
 
 def in_shell(world: World, configuration: Configuration, script: str) -> Tuple[str, ...]:
-    """Runs a script as root, then the program as whoever it is for."""
+    """Runs a script as root, then the program as the user who starts it."""
     become = ""
     if configuration.user:
         become = (f"setpriv --reuid={world.uid} --regid={world.gid}"

@@ -46,7 +46,7 @@ def cases_of(bench: Bench, kind: str) -> Iterator[Tuple[str, Try]]:
 
 
 class Progress:
-    """One line that is written anew on a terminal; else a line now and then."""
+    """One line that is rewritten on a terminal; otherwise a line now and then."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
         self.total = total

@@ -36,7 +36,7 @@ class BadTemplate(Exception):
 
 
 def words_of(template: str) -> List[str]:
-    """The words of a template, each quoted for a shell, but for its places."""
+    """The words of a template, each quoted for a shell, except its placeholders."""
     try:
         words = shlex.split(template)
         names = [name for word in words for _, name, _, _ in string.Formatter().parse(word)
@@ -57,7 +57,7 @@ def words_of(template: str) -> List[str]:
 @contextlib.contextmanager
 def adapter_for(template: str) -> Iterator[Tuple[str, List[str]]]:
     """A program with our command line, and what has to be where it is: the program of the template,
-    if that is a file; else it is looked for in PATH."""
+    if that is a file; otherwise it is looked for in PATH."""
     words = words_of(template)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="adapter-", dir="/tmp"))
     folder.chmod(0o755)  # an ordinary user, too, has to start it

@@ -142,7 +142,7 @@ class Grader:
         except (AgentError, AgentLost, OSError) as error:
             excuse = NotTestable if self.place.hinders else ProbeBroke
             seen.error = excuse(f"the harness could not observe it: {error}")
-        except Exception as error:  # pylint: disable=broad-except  # a bug here is no verdict
+        except Exception as error:  # pylint: disable=broad-except  # a bug is not a verdict
             seen.error = ProbeBroke(f"the harness broke: {error!r}\n{traceback.format_exc()}")
         seen.seconds = time.monotonic() - start
         return seen

@@ -42,7 +42,7 @@ def folder_with(place: pathlib.Path, **files: str) -> pathlib.Path:
 
 @pytest.fixture(name="tmp_path")
 def reachable_tmp_path() -> Iterator[pathlib.Path]:
-    """Where every user may go: pytest's own folders are private, and builds are nobody's."""
+    """Where every user may go: pytest's own folders are private, and builds run as another user."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="submission-test-", dir="/tmp"))
     path.chmod(0o755)
     yield path

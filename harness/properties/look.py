@@ -74,7 +74,7 @@ class Look:
         return given[index]
 
     def check_that_it_is_there(self, ask: str) -> None:
-        """What the container must not see has to be on the host: else it proves nothing."""
+        """What the container must not see has to exist on the host; otherwise it proves nothing."""
         if ask in self.missing:
             raise self.missing[ask]
 

@@ -322,7 +322,7 @@ def was_served(answer: Dict, text: str, good: Callable[[str], Seen],
 
 
 def host_does_not_answer(ask: str):
-    """Is a server of the host's, which answers on the host, out of reach for the probe?"""
+    """Is a server of the host, which can be reached on the host, out of reach for the probe?"""
     def observe(look: Look) -> Seen:
         text = f"served-{look.names['nonce']}"
         return was_served(look.answer(ask), text, violated, holds)

@@ -64,10 +64,10 @@ def page(told: Json) -> str:
     names = [column["name"] for column in told["columns"]]
     body = [STYLE, "<header><div><h1>Which isolation do they give?</h1>",
             f"<p>{len(told['rows'])} properties, each seen to hold or seen violated, on"
-            f" {escape(told['place'])}; started by an ordinary user, where he can see it. Each tool"
-            " is called as people call it: by the script below. The properties are those that our"
-            " stages are built to have: others promise less, and some of it otherwise.</p></div>"
-            "</header>",
+            f" {escape(told['place'])}; started by an ordinary user, where that user can see it."
+            " Each tool is called as people call it: by the script below. The properties are"
+            " those that our stages are built to have: others promise less, and some of it"
+            " otherwise.</p></div></header>",
             "<h2>Layer by layer</h2>", "<p>How many of a layer's properties hold, of those that the"
             " program has the options for.</p>",
             '<div class="card wide"><table class="few">', head(names), "<tbody>"]

@@ -69,7 +69,7 @@ REMARKS: Dict[Tuple[str, str], str] = {
                                         " lets through. The host's disk it refuses.",
     ("crun", "volume_brings_no_device"): "The row's device is /dev/zero, which crun's device filter"
                                          " lets through. The host's disk it refuses.",
-    ("crun", "memory_limit_kills_all"): "memory.oom.group is set only for who asks.",
+    ("crun", "memory_limit_kills_all"): "memory.oom.group is set only on request.",
     ("crun", "nothing_is_left"): "An empty cgroup, after SIGKILL and failed starts: `crun delete`,"
                                  " which an engine calls, removes it.",
     ("crun", "killed_parents_cgroup_is_removed"): "`crun delete`, which an engine calls, does it.",

@@ -96,7 +96,7 @@ def shown_on_the_slides():
 
 
 def test_the_slides_picture_is_drawn_from_what_was_measured(told):
-    """To measure anew: bazel run //harness:scorecard -- --json slides/measured/scorecard.json
+    """To measure again: bazel run //harness:scorecard -- --json slides/measured/scorecard.json
     --svg slides/pictures/scorecard.svg; with --from JSON only to draw it."""
     assert PICTURE.read_text(encoding="utf-8") == pages.picture(told)
 
@@ -116,7 +116,7 @@ def test_the_picture_parses_and_its_numbers_add_up(told):
     assert sum(int(of) for _, of in shares) == cells.count("holds") + cells.count("violated")
 
 
-def test_one_column_is_measured_anew():
+def test_one_column_is_measured_again():
     def told(column, verdict, rows=("a", "b")):
         return {"place": "x", "columns": [{"name": column, "version": verdict}],
                 "rows": [{"name": row, "cells": {column: {"verdict": verdict}}} for row in rows]}

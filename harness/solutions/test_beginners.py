@@ -40,7 +40,7 @@ NOT_THOUGHT_OF = {
     **because("the command stays in the caller's process group", "kill_0_stays_inside"),
     **because("signals end the parent, and nobody passes them on", "signals_are_forwarded"),
     **because("the terminal's modes are not saved", "terminal_is_given_back"),
-    **because("the caller's environment is handed on", "host_variable_is_hidden")}
+    **because("the caller's environment is passed on", "host_variable_is_hidden")}
 SIGCHLD = because("the status is lost where the caller ignores SIGCHLD",
                   "ignored_sigchld_does_no_harm")
 CTRL_C = because("the parent dies of Ctrl-C", "ctrl_c_arrives_once")

@@ -94,7 +94,7 @@ class Elf {
   std::size_t strings_ = 0;
 };
 
-// What there is to say about a file: the fields, or the error.
+// A description of a file: its fields, or the error.
 std::string read_or_complain(const std::string& bytes) {
   try {
     const auto elf = read_elf_file(write_bytes(bytes));

@@ -17,7 +17,7 @@ Processor with_levels(std::vector<std::string> levels) {
   return processor;
 }
 
-// ldconfig(8) is the one who knows how to write a cache.
+// ldconfig(8) knows how to write a cache.
 class Cache : public testing::Test {
  protected:
   void SetUp() override {
@@ -62,7 +62,8 @@ TEST_F(Cache, SurvivesEveryTruncation) {
   EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", with_levels({})), "");
 }
 
-// Every entry but the last has the same long path: of a megabyte they would make as many gigabytes.
+// Every entry but the last has the same long path: a megabyte of file would become as many
+// gigabytes.
 TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {
   constexpr std::uint32_t kEntries = 200;
   constexpr std::uint32_t kStart = 48 + 24 * kEntries;

@@ -1,4 +1,4 @@
-"""A copy has all that `cp -a` keeps."""
+"""A copy has everything that `cp -a` keeps."""
 
 import os
 import pathlib
@@ -29,7 +29,7 @@ def fixture_scratch(tmp_path):
 
 
 def make_tree(top: pathlib.Path) -> None:
-    """One of each, with odd modes and times."""
+    """A file of each kind, with unusual modes and times."""
     (top / "deep/er").mkdir(parents=True)
     (top / "deep/er/file").write_text("content")
     (top / "empty").write_text("")
@@ -105,7 +105,7 @@ def test_like_cp(scratch):
 
 @needs_root
 def test_like_cp_for_an_ordinary_user(scratch):
-    """Not ours to give away: owners. With them go the special bits, and devices."""
+    """An ordinary user's copy loses owners, special mode bits and devices."""
     make_tree(scratch / "source")
     (scratch / "source/closed").mkdir()
     (scratch / "source/closed/file").write_text("unseen")
@@ -128,7 +128,7 @@ def test_like_cp_for_an_ordinary_user(scratch):
 
 @needs_root
 def test_without_reflinks_and_copy_file_range(scratch):
-    """From one file system to another the kernel may refuse both; /proc lies about sizes."""
+    """Between file systems the kernel may refuse both; files of /proc have the wrong size."""
     copy("/proc/sys/kernel/random", scratch / "copy")
     assert len((scratch / "copy/boot_id").read_text()) == 37
     make_tree(scratch / "source")

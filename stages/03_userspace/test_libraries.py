@@ -19,7 +19,7 @@ def run(*command: str, cwd: pathlib.Path | None = None) -> str:
 
 
 def by_ldd(program: str, cwd: pathlib.Path | None = None) -> set[str]:
-    """What the loader loads; links are resolved, for there are several paths to a file."""
+    """What the loader loads; links are resolved, because a file may have several paths."""
     result = subprocess.run(["ldd", program], capture_output=True, text=True, cwd=cwd, check=False)
     found = set()
     for line in result.stdout.splitlines():
@@ -49,7 +49,7 @@ def same_machine(path: pathlib.Path) -> bool:
 
 
 def some_programs() -> list[str]:
-    """Every tenth file of some folders, but no folder without any."""
+    """Every tenth file of some directories, at least one of each."""
     chosen = []
     for folder in ("/usr/bin", "/usr/sbin", f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}",
                    "/usr/lib/git-core", sysconfig.get_config_var("DESTSHARED"), "/usr/libexec"):

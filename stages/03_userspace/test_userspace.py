@@ -23,7 +23,7 @@ NOBODY = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--"]
 class Builder:
     """Runs the layer on a fake built-in root, with a cache of its own.
 
-    In a mount namespace of its own, for the cache of root's is /var/cache.
+    In a mount namespace of its own, because root's cache is in /var/cache.
     """
 
     def __init__(self, scratch: pathlib.Path):
@@ -170,7 +170,7 @@ def test_a_script_brings_its_interpreter(builder):
 
 
 def test_an_interpreter_is_a_program(builder):
-    """Else a script of somebody else's would bring a file into the root that only we may read."""
+    """Otherwise another user's script could bring a file into the root that only we may read."""
     script, secret = builder.scratch / "script", builder.scratch / "secret"
     secret.write_text("top secret")
     script.write_text(f"#!{secret}\n")
@@ -370,11 +370,11 @@ def test_two_at_once(builder):
 
 
 def test_two_at_once_that_want_different_things(builder):
-    """Whoever comes second is told, even if at the start there was nothing yet."""
+    """The second process gets an error, even if nothing existed when it started."""
     folder = builder.scratch / "folder"
     folder.mkdir()
     lock = os.open(folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # as if somebody was building there
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as if another process was building there
     processes = [subprocess.Popen(builder.command("--rootfs", folder / "place", "--with", program),
                                   stderr=subprocess.PIPE, text=True)
                  for program in ("/bin/ls", "/bin/cat")]

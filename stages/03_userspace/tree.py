@@ -1,4 +1,5 @@
-"""All that a copy must keep of a tree, as data: two trees are alike if describe() says the same."""
+"""Everything that a copy must keep of a tree, as data: two trees are equal if describe() returns
+the same."""
 
 import hashlib
 import os

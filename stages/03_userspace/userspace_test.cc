@@ -11,7 +11,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// Parses and builds; answers the directory, or the error. The built-in root is "/builtin".
+// Parses and builds; returns the directory, or the error. The built-in root is "/builtin".
 std::string build(Words words, const std::string& rootfs = "") {
   words.insert(words.begin(), "03_userspace");
   words.push_back("sh");

@@ -23,7 +23,7 @@ def test_root_inside_is_the_caller_outside(caller):
         outside, count = ("524288", "65536") if caller.name == "root" else (str(caller.uid), "1")
         assert proc.joinpath("uid_map").read_text().split() == ["0", outside, count]
         assert proc.joinpath("gid_map").read_text().split() == ["0", outside, count]
-        # With one gid there is no group to drop; a group that nobody else has is no denial.
+        # With one gid there is no group to drop, and a range of unused groups cannot deny access.
         setgroups = "allow" if caller.name == "root" else "deny"
         assert proc.joinpath("setgroups").read_text() == f"{setgroups}\n"
         status = proc.joinpath("status").read_text()
@@ -117,7 +117,8 @@ def test_a_file_system_that_cannot_be_idmapped_is_named(root):
 
 
 def test_the_capabilities_do_not_reach_the_host(user):
-    # The container's root has CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_SYS_TIME, over what is its own.
+    # The container's root has CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_SYS_TIME, but only over its own
+    # objects.
     assert user.run(STAGE, "--rootfs", "/", "cat", "/etc/shadow").returncode != 0
     assert user.run(STAGE, "--rootfs", "/", "touch", "/etc/x").returncode != 0
     assert user.run(STAGE, "--rootfs", "/", "date", "--set", "2000-01-01").returncode != 0
@@ -281,14 +282,14 @@ def in_mount_namespace(script: str, *options: str) -> subprocess.CompletedProces
 
 
 def test_root_of_a_user_namespace_keeps_the_root_in_his_own_cache(user):
-    """He may not write to /var/cache: it belongs to nobody whom he knows."""
+    """Root inside may not write to /var/cache, because its owner is not mapped."""
     out = user.output(STAGE, "id", "-u", before=["unshare", "--user", "--map-root-user"])
     assert out == "0"
     assert list((user.home / ".cache/containers-under-the-hood").iterdir())
 
 
 def test_without_user_namespaces_the_switch_is_named(root):
-    # The sysctls under /proc/sys/user are those of the user namespace of whoever looks.
+    # /proc/sys/user shows each process the sysctls of its own user namespace.
     result = in_mount_namespace(f"""
         echo 0 >/proc/sys/user/max_user_namespaces
         {root.program(STAGE)} --rootfs / true""", "--user", "--map-root-user")

@@ -90,7 +90,7 @@ def test_volumes(caller, folder):
 
 
 def test_a_volume_keeps_its_owners(root, tmp_path):
-    """As with docker's userns-remap: root inside is not the host's, in no file of the host."""
+    """As with docker's userns-remap: root inside does not own the files of the host's root."""
     for path in [tmp_path, *tmp_path.parents[:-1]]:
         path.chmod(path.stat().st_mode | 0o055)
     (tmp_path / "secret").write_text("the host's")

@@ -109,7 +109,7 @@ TEST_F(ParentCgroup, IsOurOwnIfNoControllerIsNeeded) { EXPECT_EQ(find({}), "/sli
 
 TEST_F(ParentCgroup, IsTheNextAboveThatHasNoProcesses) {
   EXPECT_EQ(find({"memory"}), "/slice");
-  EXPECT_EQ(find({"cpu", "memory"}), "/slice");  // cpu can be handed on
+  EXPECT_EQ(find({"cpu", "memory"}), "/slice");  // cpu can be enabled for children
 }
 
 TEST_F(ParentCgroup, HandsControllersOnAlreadyAndSoMayHaveProcesses) {
@@ -134,7 +134,7 @@ std::string refusal_of(const std::function<void()>& attempt) {
 TEST_F(ParentCgroup, IsRefusedWithTheReason) {
   EXPECT_EQ(refusal_of([&] { (void)find({"rdma"}); }), "there is no rdma controller in " + top_);
 
-  write("/cgroup.type", "domain\n");  // as in a container: the root of what we see is no root
+  write("/cgroup.type", "domain\n");  // as in a container: the root that we see is not the real one
   write("/cgroup.subtree_control", "");
   write("/slice/cgroup.procs", "4712\n");
   EXPECT_EQ(refusal_of([&] {

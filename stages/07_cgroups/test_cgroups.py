@@ -173,7 +173,7 @@ def test_the_disk_is_limited(caller, place):
     if "io" not in (v2_mount() / "cgroup.controllers").read_text().split():
         pytest.skip("needs cgroup v2 with io: cgroups_vm_test has it")
     data = pathlib.Path(tempfile.mkdtemp(dir="/var/tmp"))
-    data.chmod(0o777)  # root inside is not its owner, whoever starts the container
+    data.chmod(0o777)  # root inside is not its owner, for either caller
     device = os.stat(data).st_dev
     disk = f"{os.major(device)}:{os.minor(device)}"
 
@@ -183,7 +183,7 @@ def test_the_disk_is_limited(caller, place):
                             "if=/dev/zero", "of=/data/file", "bs=64k", "count=32", "conv=fsync",
                             **place["how"])
         assert result.returncode == 0, result.stderr
-        assert time.monotonic() - start > 1.8  # else 0.4
+        assert time.monotonic() - start > 1.8  # without it, 0.4
     finally:
         shutil.rmtree(data)
 
@@ -238,7 +238,8 @@ def make_left(caller: Caller, parent: pathlib.Path, name: str = "4194303") -> pa
 
 @needs_any_v2
 def test_a_cgroup_that_is_locked_is_in_use(caller, place):
-    """Its parent has a number of another PID namespace: no process here has it, or another one."""
+    """Its parent's number comes from another PID namespace: here it belongs to no process, or to
+    another one."""
     for name in ("4194303", "1", "other"):
         other = make_left(caller, place["session"], name)
         with open(other / "cgroup.kill", "wb") as file:
@@ -251,14 +252,14 @@ def test_a_cgroup_that_is_locked_is_in_use(caller, place):
 
 @needs_any_v2
 def test_a_stranger_cannot_keep_what_is_left(caller, place):
-    """Anybody may open the directory of a cgroup, and hold a lock on it."""
+    """Every user may open the directory of a cgroup, and hold a lock on it."""
     left = make_left(caller, place["session"])
     folder = os.open(left, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_SH)
     assert caller.run(STAGE, "true", **place["how"]).returncode == 0
     os.close(folder)
     assert not left.exists()
-    if caller.uid == 0:  # and what is locked, nobody else may open
+    if caller.uid == 0:  # and no other user may open the file that is locked
         with caller.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE,
                           **place["how"]) as process:
             assert process.stdout.readline() == "ready\n"
@@ -315,7 +316,8 @@ def test_a_start_does_not_open_the_cgroups_of_the_living(caller, folder, place):
 @needs_any_v2
 @pytest.mark.as_shipped
 def test_the_hosts_cgroups_are_closed_before_the_container_names_anything(caller, place):
-    """A path of its own choice is looked up later, such as a volume's: /proc/self/fd/N is one."""
+    """A path that the container chooses is looked up later, such as a volume's, and /proc/self/fd/N
+    is such a path."""
     for call in ("sethostname", "prctl"):
         found = directories_open_at(caller, STAGE, call, "true", **place["how"])
         assert [path for path in found if "cgroup" in path] == []

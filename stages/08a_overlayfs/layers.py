@@ -68,7 +68,7 @@ def zstd(content: bytes) -> bytes:
 
 
 def new_tar(*entries: oci.Entry) -> bytes:
-    """A layer that no cache has: not what an earlier run has left when it was killed, either."""
+    """A layer that no cache contains, not even after an earlier run was killed."""
     return oci.tar(*entries, oci.entry("new", secrets.token_bytes(16)))
 
 

@@ -117,7 +117,7 @@ def test_a_deep_tree_that_is_cut_off_leaves_nothing(caller, folder, tree, cache)
 @pytest.mark.parametrize("ids", [{"uid": 1 << 32}, {"uid": (1 << 32) - 1}, {"gid": 1 << 32},
                                  {"gid": (1 << 32) - 1}, {"uid": (1 << 32) + 1}, {"uid": 1 << 62}])
 def test_an_owner_that_nobody_can_be_is_refused(caller, folder, tree, cache, ids):
-    """Cut to 32 bits it would be root, or "as it is", which is root's as well."""
+    """Cut to 32 bits it would be root, or "unchanged", which is also root."""
     path = write(caller, folder / "a.tar", oci.tar(oci.entry("f", **ids)))
     refused(caller.run(STAGE, "--rootfs", tree, "--layer", path, "ls"),
             rf"f: its .id is {next(iter(ids.values()))}, which is not a valid id")
@@ -215,7 +215,7 @@ def test_a_kept_folder_in_which_others_can_write_is_refused(caller, folder, tree
 
 
 def test_a_kept_folder_is_closed_to_others(caller, folder, tree):
-    """What is set-user-ID in it would be so for all who can reach it."""
+    """A set-user-ID program in it would work for every user who can reach it."""
     kept = folder / "kept"
     kept.mkdir(mode=0o755)
     give_to(caller, folder)
@@ -224,7 +224,7 @@ def test_a_kept_folder_is_closed_to_others(caller, folder, tree):
     for _ in range(2):
         caller.output(STAGE, *words)
         assert stat.S_IMODE(kept.stat().st_mode) == 0o700
-    # Not where it would close what is there already.
+    # It must not make an existing directory private that others may use.
     other = folder / "other"
     other.mkdir(mode=0o755)
     (other / "file").write_text("text")

@@ -174,7 +174,7 @@ BAD_IMAGES = {
                  "No such file or directory", ""),
     "tampered manifest": (change_blob(GOOD, MANIFEST, MANIFEST + b" "),
                           "its content has another digest", "copy"),
-    "manifest is no JSON": (oci.layout([BASE], PRINT) | {
+    "manifest is not JSON": (oci.layout([BASE], PRINT) | {
         "index.json": oci.json.dumps({"manifests": [oci.descriptor(oci.MANIFEST, BASE)]}).encode(),
     }, "is not a JSON object", ""),
     "no manifest": ({name: content for name, content in GOOD.items() if content != MANIFEST},
@@ -385,14 +385,15 @@ def test_the_groups_of_the_images_user(root, folder_of_root):
                                            b"none:x:7:apple\n"))
     path = write_layout(root, folder_of_root / "image", oci.layout([BASE, group], {"User": "app"}))
     assert root.output(STAGE, *USERS, "--image", path, "id", "-G") == "1001 29 50"
-    # Not where the image names the group, and not those of the one who starts it.
+    # Not if the image names the group, and never those of the caller.
     path = write_layout(root, folder_of_root / "other", oci.layout(
         [BASE, group], {"User": "app:50"}))
     assert root.output(STAGE, *USERS, "--image", path, "id", "-G") == "50"
 
 
 def test_the_built_in_root_is_pristine(caller):
-    """What a container of an earlier stage has written to its one is not in this."""
+    """This stage's root does not contain what a container of an earlier stage has written to its
+    own."""
     base = "/var/cache" if caller.uid == 0 else caller.home / ".cache"
     folder = pathlib.Path(base, "containers-under-the-hood")
     assert caller.output(STAGE, "echo", "x") == "x"

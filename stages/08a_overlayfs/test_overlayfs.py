@@ -240,7 +240,7 @@ def test_holes_stay_holes(caller, folder, tree, cache):
 # --- Hostile layers -------------------------------------------------------------------------------
 
 def hostile(victim: str) -> dict[str, tuple[list[oci.Entry], str]]:
-    """Tars that want to write in `victim`, and what we say of those that we do not unpack."""
+    """Tars that try to write in `victim`, and the messages for those that are not unpacked."""
     out = "../" * 20 + victim[1:]
     device = {"type": oci.tarfile.BLKTYPE, "devmajor": 8, "devminor": 0}
     return {
@@ -421,7 +421,8 @@ def test_where_the_kernel_has_no_overlay_for_us(caller, tree, folder, name, erro
 
 
 def test_what_is_mounted_in_a_layer_is_named(root, folder_of_root):
-    """Where no idmapped mount shows it: in a user namespace nothing may uncover it."""
+    """Without an idmapped mount: in a user namespace a mount must not reveal what another one
+    hides."""
     layer = folder_of_root / "layer"
     (layer / "point").mkdir(parents=True)
     script = f"""

@@ -375,7 +375,7 @@ class Compiler {
     const auto size = check_quietly(lseek(file.get(), 0, SEEK_END), "lseek()");
     BpfProgram program(static_cast<std::size_t>(size) / sizeof(sock_filter));
     check_quietly(pread(file.get(), program.data(), static_cast<std::size_t>(size), 0), "pread()");
-    // To libseccomp, a write(2) that wrote a part is no error.
+    // To libseccomp, a write(2) that wrote a part does not return an error.
     if (!is_whole(program)) throw Failure("seccomp_export_bpf(): the filter has no end");
     return program;
   }

@@ -59,7 +59,7 @@ std::map<int, std::string> calls() {
 std::set<std::string> named(const std::string& profile, const std::string& action,
                             bool lone = false) {
   std::set<std::string> names;
-  const auto json = nlohmann::json::parse(profile);  // else the loop outlives it
+  const auto json = nlohmann::json::parse(profile);  // otherwise the loop would outlive it
   for (const auto& rule : json["syscalls"]) {
     if (rule["action"] != action || rule.contains("args")) continue;
     if (lone && rule.contains("excludes")) continue;

@@ -91,7 +91,7 @@ def test_another_user_has_no_capabilities(root):
 
 
 def test_a_user_without_a_way_to_become_him_works(root):
-    """--cap-drop ALL takes CAP_SETUID from the command, not from who starts it."""
+    """--cap-drop ALL removes CAP_SETUID from the command, not from the stage that starts it."""
     inside, _ = status_of_container(root, *OTHER_USER, "--cap-drop", "ALL")
     assert inside["Uid"].split() == ["100005"] * 4
     assert sets_of(inside) == [0] * 5
@@ -234,7 +234,7 @@ def test_a_profile_in_a_file(caller, folder):
 
 
 def test_an_old_entry_of_the_cache_is_not_believed(caller, folder):
-    """Two profiles of the same hash must not be taken for each other."""
+    """Two profiles with the same hash must not be confused."""
     path = write_profile(folder, denying("mkdir", "mkdirat"))
     cache = folder / "cache"
     cache.mkdir()

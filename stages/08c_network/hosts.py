@@ -30,7 +30,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"  # ip and nft, which we call as root
 class Host:
     """A host for containers, with a world around it: network namespaces of the test's own.
 
-    This machine's network stays as it is, and what others do in it is not seen.
+    This machine's network does not change, and other programs' changes to it are not visible.
     """
 
     holder: int  # a process in its namespaces
@@ -41,7 +41,7 @@ class Host:
         return ["nsenter", f"--target={self.holder}", "--net", "--mount", *words]
 
     def do(self, *words: str, where: str = "host") -> str:
-        """Runs a program on the host, or in the world, as root; answers its output."""
+        """Runs a program on the host, or in the world, as root; returns its output."""
         enter = self.enter() if where == "host" else ["nsenter", f"--target={self.world}", "--net"]
         return subprocess.run([*enter, *words], capture_output=True, text=True, check=True,
                               timeout=TIMEOUT).stdout
@@ -72,7 +72,7 @@ class Host:
         return self.do("sh", "-c", "cd /proc/sys/net/ipv4/conf; grep -H . */forwarding")
 
     def state(self) -> dict[str, str]:
-        """All that a container could leave on the host."""
+        """Everything that a container could leave on the host."""
         return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
                 "rules": self.do("nft", "list", "ruleset"),
                 "forwarding": self.forwarding(),
@@ -84,7 +84,7 @@ class Host:
 
 SET_UP = f"""
     mount -t tmpfs tmpfs /run
-    mknod -m 666 /run/tun c 10 200  # where udev runs, it is everybody's
+    mknod -m 666 /run/tun c 10 200  # with udev, every user may open it
     mount --bind /run/tun /dev/net/tun
     ip link set lo up
     ip link add up0 type veth peer name eth0 netns $0
@@ -146,7 +146,7 @@ def user_host(make_host, user) -> Host:
 
 @pytest.fixture
 def page() -> Iterator[pathlib.Path]:
-    """A folder with a page that nobody else has."""
+    """A directory with a page that no other server has."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="page-", dir="/tmp"))
     (folder / "index.html").write_text(f"page {secrets.token_hex(8)}\n")
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
@@ -177,7 +177,7 @@ class Server:
 
 
 def fetch(host: Host, url: str, where: str = "host") -> str:
-    """The page at `url`, or "" if there is none to be had."""
+    """The page at `url`, or "" if it cannot be fetched."""
     enter = host.enter() if where == "host" else ["nsenter", f"--target={host.world}", "--net"]
     return subprocess.run([*enter, "curl", "--silent", "--max-time", "2", url], text=True,
                           capture_output=True, check=False, timeout=TIMEOUT).stdout
@@ -189,7 +189,7 @@ def reaches(host: Host, url: str, page: pathlib.Path, where: str = "host") -> bo
 
 
 def serve(host: Host, mode: str, page: pathlib.Path, *options: str) -> Started:
-    """A container with a web server at port 80, which answers by now."""
+    """A container with a web server at port 80 that is ready."""
     process = host.start("--network", mode, "-v", f"{page}:/www:ro", *options, "sh", "-c",
                          "httpd -p 80 -h /www && echo ready && exec sleep 1000")
     assert process.stdout.readline() == "ready\n", process.stderr.read()
@@ -197,7 +197,7 @@ def serve(host: Host, mode: str, page: pathlib.Path, *options: str) -> Started:
 
 
 def end(process: Started) -> int:
-    """Kills the container, not the stage: it is left to tidy up."""
+    """Kills the container but not the stage, which has to clean up."""
     os.kill(process.child(), signal.SIGKILL)
     return process.wait(TIMEOUT)
 
@@ -221,7 +221,8 @@ def check_that_nothing_is_left(host: Host, before: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def another_nft(host: Host, script: str) -> Iterator[dict]:
-    """A shell script in place of nft. Gives what starts a stage so that it is found first."""
+    """A shell script in place of nft. Returns the words that start a stage so that the script is
+    found first."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="nft-", dir="/tmp"))
     (folder / "nft").write_text(f"#!/bin/sh\nhere={folder}\n{script}\n")
     (folder / "nft").chmod(0o755)

@@ -25,7 +25,7 @@ class Pipe {
     read_end = UniqueFd(ends[0]);
     write_end = UniqueFd(ends[1]);
   }
-  // All that was written, once nobody can write any more.
+  // Everything that was written, once no process can write any more.
   std::string read_all() {
     write_end.close();
     std::string text;

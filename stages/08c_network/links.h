@@ -30,8 +30,8 @@ void set_alias(RouteSocket& socket, int link, const std::string& text);
 // ip link set LINK type bridge_slave hairpin on
 //
 // If net.bridge.bridge-nf-call-iptables is on, the bridge itself applies the rules. A packet that
-// they send back to the container that it came from, for that container's own published port, then
-// has to leave by the link by which it came in.
+// they send back to the container that it came from, addressed to that container's own published
+// port, then has to leave by the link by which it came in.
 void turn_hairpin_on(RouteSocket& socket, int link);
 
 // ip link delete LINK, by its number, because another link may have its name by now. It is not an

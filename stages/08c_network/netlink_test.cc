@@ -36,8 +36,8 @@ TEST(NetlinkMessage, CountsWhatIsNested) {
   EXPECT_EQ(outer.rta_len, RTA_LENGTH(0) + RTA_SPACE(7));
 }
 
-// A text without its 0, and without the padding that RTA_NEXT() counts on: what follows in memory
-// is no part of the message.
+// A text without its 0, and without the padding that RTA_NEXT() counts on: the bytes after it in
+// memory are not part of the message.
 TEST(ReadLink, ReadsNothingBehindTheMessage) {
   NetlinkMessage message(RTM_NEWLINK, 0, ifinfomsg{});
   message.add_bytes(IFLA_IFNAME, "abcde");

@@ -19,7 +19,7 @@ pytest_plugins = ["hosts"]  # its fixtures
 
 
 def test_containers_find_each_other_by_name(root_host, page):
-    """The one that started earlier, too, knows the later one's name."""
+    """The container that started earlier can also resolve the later one's name."""
     script = """echo ready; read line; wget -q -O - http://web/ && cat /etc/hosts"""
     with root_host.start("--network", "bridge", "--hostname", "early", "sh", "-c", script,
                          stdin=subprocess.PIPE) as early:
@@ -68,8 +68,8 @@ FORGED = [("10.79.0.2", "127.0.0.1"), ("127.0.0.2", "10.79.0.1"), ("127.5.5.5", 
 
 
 def test_no_forged_packet_gets_to_the_host(root_host):
-    """Neither to its loopback nor from an address that is not the containers'; and not either when
-    somebody has flushed the rules."""
+    """Neither to its loopback nor from an address outside the pool, even after the rules have been
+    flushed."""
     with sleeping(root_host, "bridge") as container:
         assert thrown(root_host, container, "10.79.0.2", "10.79.0.1") == "stranger", "it is good"
         assert [thrown(root_host, container, *packet) for packet in FORGED] == ["nothing"] * 6
@@ -160,14 +160,14 @@ def elsewhere(host: Host) -> Iterator[None]:
 
 
 def passes_on(host: Host, address: str) -> bool:
-    """Whether the host leads the world's packets to `address`."""
+    """Whether the host forwards the world's packets to `address`."""
     done = subprocess.run(["nsenter", f"--target={host.world}", "--net", "ping", "-c1", "-W1",
                            address], capture_output=True, check=False)
     return done.returncode == 0
 
 
 def test_nothing_is_forwarded_that_was_not_before(root_host):
-    """The world's packets are not passed on to elsewhere, though the host's links forward now."""
+    """The world's packets are not forwarded elsewhere, though the host's links forward now."""
     with elsewhere(root_host), sleeping(root_host, "bridge"):
         assert "up0/forwarding:1" in root_host.forwarding()
         assert root_host.do("cat", "/proc/sys/net/ipv4/ip_forward") == "0\n"
@@ -246,7 +246,7 @@ def test_an_nft_that_fails_at_the_end_stops_nothing_else(root_host):
     assert root_host.state() == before
 
 
-# --- Whom it belongs to --------------------------------------------------------------------------
+# --- Ownership --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["bridge", "veth peer name other0"])
@@ -294,7 +294,7 @@ def test_a_containers_end_does_not_remove_anothers_link(root_host, page):
 
 
 def test_nobody_else_can_hold_the_lock(root_host, user):
-    """A lock of an ordinary user on whatever there is to lock does not matter."""
+    """An ordinary user cannot block the bridge by locking files."""
     lock = """if True:
         import fcntl, glob, os, sys
         held = []
@@ -415,7 +415,7 @@ def test_a_container_that_was_killed_frees_its_ports_at_once(root_host, page):
 
 
 def test_what_a_killed_janitor_left_is_removed_by_the_next(root_host, page):
-    """The whole family is killed at once: what then stays goes with the next container."""
+    """All processes are killed at once: the next container removes what remains."""
     before = root_host.state()
     with serve(root_host, "bridge", page, "--hostname", "dead", "-p", "8080:80") as process:
         for pid in [process.pid, *processes_with(str(page))]:  # it would do the janitor's work

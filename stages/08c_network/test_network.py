@@ -41,7 +41,8 @@ def test_a_published_port_is_reached_from_everywhere(host, mode, page):
 
 @FOR_EACH_NETWORK
 def test_a_published_port_refuses_ipv6(host, mode, page):
-    """Where localhost is ::1 first, who is refused there goes on to 127.0.0.1; others do not."""
+    """If localhost resolves to ::1 first, a client that is refused there tries 127.0.0.1; other
+    errors stop it."""
     with serve(host, mode, page, "-p", "8080:80"):
         asked = subprocess.run(host.enter("curl", "-sS", "http://[::1]:8080/"), check=False,
                                capture_output=True, text=True, timeout=TIMEOUT)
@@ -64,8 +65,8 @@ def test_a_published_udp_port(host, mode):
     with sleeping(host, mode, "-p", "5353:53/udp") as container:
         with python_in(container, answer) as server:
             assert server.stdout.readline() == "ready\n"
-            # The helpers answer the world. What comes from the host itself they translate to the
-            # gateway's address, and do not let the answer back to it; pasta does from 2024 on.
+            # The helpers reply to the world. They translate packets from the host itself to the
+            # gateway's address, and do not let the reply back to it; pasta does from 2024 on.
             from_the_host = [("127.0.0.1", "host"), (HOST, "host")] if mode == "bridge" else []
             for address, where in [*from_the_host, (HOST, "world")]:
                 got = host.do("/usr/bin/python3", "-c", ask, address, where=where)
@@ -121,7 +122,7 @@ def test_nothing_is_left_after_sigkill(host, mode, page):
 
 
 def test_rules_that_are_still_loaded_when_the_parent_dies_do_not_stay(root_host):
-    """nft goes on when its parent has died. Who tidies up has to wait for it."""
+    """nft goes on when its parent has died, so the process that cleans up has to wait for it."""
     before = root_host.state()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="nft-", dir="/tmp"))
     mark = f"0.7{secrets.randbelow(10**9)}"
@@ -366,7 +367,8 @@ def test_a_helper_that_cannot_be_started_leaves_nothing(user_host, mode):
 
 @pytest.mark.parametrize("caller", ["root", "user"], indirect=True)
 def test_slirp4netns_has_nothing_of_the_host(host):
-    """It reads what the container sends: it has a filter, no capabilities, and an empty root."""
+    """The helper parses the container's packets, so it has a filter, no capabilities, and an empty
+    root."""
     with sleeping(host, "slirp4netns", "-p", "8080:80") as process:
         helper, = helpers(process.child())
         status = pathlib.Path(f"/proc/{helper}/status").read_text()

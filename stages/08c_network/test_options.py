@@ -43,7 +43,8 @@ def test_its_namespace_is_its_own(caller):
 
 
 def test_the_hosts_loopback_is_refused(caller, page):
-    """What this project begins with: "localhost" works on the host, and is refused inside."""
+    """The demonstration from which this project started: "localhost" works on the host, and is
+    refused inside."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -148,7 +149,7 @@ def test_an_ordinary_user_gets_no_low_port(user_host):
 
 @contextlib.contextmanager
 def without_program(host: Host, name: str) -> Iterator[None]:
-    """Covers a program of the host by something that nobody can execute."""
+    """Covers a program of the host by a file that cannot be executed."""
     path = shutil.which(name)
     assert path is not None
     host.do("mount", "--bind", "/dev/null", path)

@@ -26,7 +26,7 @@ long number_of(const std::string& text) {
   long number = 0;
   try {
     number = std::stol(text, &end);
-  } catch (const std::logic_error&) {  // std::stol() throws it for what is no number
+  } catch (const std::logic_error&) {  // std::stol() throws it for text that is not a number
   }
   if (end == 0 || end != text.size()) throw Failure("'" + text + "' is not a number");
   return number;

@@ -90,7 +90,7 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-// The caller shall not be able to tell us from the program.
+// The caller must not be able to tell us from the program.
 [[noreturn]] void end_like(int status) {
   if (WIFSIGNALED(status)) {
     const rlimit none = {0, 0};

@@ -153,7 +153,7 @@ void Tracer::handle_new_child(pid_t parent) {
 
 void Tracer::handle_exec(pid_t pid) {
   Process& process = processes_[pid];
-  if (pid == program_) {  // and once more, where a program starts itself anew, as crun does
+  if (pid == program_) {  // and once more, where a program executes itself again, as crun does
     process.name = "0";
     process.in_call = true;  // execve(2) has yet to return
     return go_on(pid);

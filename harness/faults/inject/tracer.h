@@ -33,8 +33,8 @@ class Tracer {
   Tracer(std::optional<Fault> fault, std::FILE* log);
 
   // Returns the program's wait status, see wait(2). Once the fault has happened, all processes are
-  // let go: they run at full speed, and nobody's calls are seen any more. Otherwise waits for the
-  // last of the family, for `patience` seconds after the program's end.
+  // let go: they run at full speed, and their calls are not traced any more. Otherwise waits for
+  // the last of the family, for `patience` seconds after the program's end.
   int run(const std::vector<std::string>& argv, const std::optional<User>& user, unsigned patience);
 
  private:

@@ -8,7 +8,7 @@ lacks=(--uid-map --gid-map --user --cpus --memory --pids-limit --userspace --wit
 
 options=(--unshare-all --die-with-parent --new-session --uid 0 --gid 0)
 [[ $network != host ]] || options+=(--share-net)
-[[ $init ]] || options+=(--as-pid-1)  # else bwrap itself is PID 1
+[[ $init ]] || options+=(--as-pid-1)  # otherwise bwrap itself is PID 1
 [[ -z $hostname ]] || options+=(--hostname "$hostname")
 for one in "${variables[@]}"; do options+=(--setenv "${one%%=*}" "${one#*=}"); done
 for one in "${cap_drop[@]}"; do options+=(--cap-drop "$one"); done  # only ALL is asked for
