@@ -259,7 +259,7 @@ def test_what_the_parent_says_begins_at_the_left(any_stage, outer):
 
 
 def test_another_terminal_than_that_of_the_session(any_stage, outer):
-    """stdin is a terminal, but nobody's, or another session's."""
+    """stdin is a terminal, but in no session, or in another one."""
     master, slave = os.openpty()
     os.fchmod(slave, 0o666)
     with any_stage.start("sh", "-c", "tty; read x; echo got $x", stdin=slave, stdout=slave,

@@ -90,7 +90,7 @@ def causes(results: Sequence[Result]) -> List[List[Result]]:
 
 
 def is_failure(result: Result) -> bool:
-    """What a program was said to lack is listed, but is no failure to mend: nothing was asked."""
+    """What a program was said to lack is listed, but is not a failure to fix: nothing was asked."""
     return result.is_bad and (result.outcome is not Outcome.LACKING or result.never_ran)
 
 

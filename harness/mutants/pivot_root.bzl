@@ -168,8 +168,8 @@ MUTANTS = [
         why = "open(2) with O_CREAT makes the missing file, and echo works with it",
         changes = [change(
             _MOUNTS,
-            "    attach_in(dev, name, mount);\n  };\n",
-            "    if (name != \"null\") attach_in(dev, name, mount);\n  };\n",
+            "    attach_in(dev, name, mount);\n  };\n  for (",
+            "    if (name != \"null\") attach_in(dev, name, mount);\n  };\n  for (",
         )],
     ),
     mutant(

@@ -227,7 +227,7 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
 
 void Cgroup::enter_namespace() const {
   // The cgroup that we are in at this moment becomes the root of the namespace. CLONE_NEWCGROUP
-  // among the flags of clone3(2) would suffice for a child that is born in its cgroup; but for one
+  // among the flags of clone3(2) would suffice for a child that is born in its cgroup. For one
   // that is moved there, see start_session_in(), the root would be the caller's cgroup.
   check(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");
   if (access(kInside, F_OK) == -1 && errno == ENOENT) return;  // a kernel without cgroups
