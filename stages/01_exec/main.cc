@@ -1,5 +1,4 @@
 // Stage 01: a container is a process, and every process starts like this: fork, exec, wait.
-//
 //   bazel run //stages/01_exec -- /bin/sh
 
 #include "common/run_main.h"

@@ -1,5 +1,4 @@
 // Stage 02: the command gets another root directory, and cannot name files outside of it.
-//
 //   bazel run --config=root //stages/02_chroot -- /bin/sh
 
 #include "common/run_main.h"

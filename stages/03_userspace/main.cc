@@ -1,5 +1,4 @@
 // Stage 03: the new root is made of the host's own programs, with the libraries that they need.
-//
 //   bazel run --config=root //stages/03_userspace -- --userspace minimal bash
 
 #include "common/run_main.h"

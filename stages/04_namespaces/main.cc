@@ -1,5 +1,4 @@
 // Stage 04: the command gets its own processes, host name, mounts, System V IPC and uptime.
-//
 //   bazel run --config=root //stages/04_namespaces -- /bin/sh
 
 #include "common/run_main.h"

@@ -1,5 +1,4 @@
 // Stage 05: root inside, nobody special outside; root is no longer needed to start it.
-//
 //   bazel run //stages/05_userns -- /bin/sh
 
 #include "common/run_main.h"

@@ -1,5 +1,4 @@
 // Stage 06: the host's file system is not just hidden but gone.
-//
 //   bazel run //stages/06_pivot_root -- /bin/sh
 
 #include "common/run_main.h"

@@ -1,5 +1,4 @@
 // Stage 07: the container gets no more CPU time, memory, processes and disk than it was given.
-//
 //   bazel run //stages/07_cgroups -- --cpus 0.5 --memory 64m --pids-limit 32 /bin/sh
 
 #include "common/run_main.h"

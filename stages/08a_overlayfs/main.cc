@@ -1,5 +1,4 @@
 // Stage 08a: layers instead of copies. The container's changes go to a layer of its own.
-//
 //   bazel run //stages/08a_overlayfs -- /bin/sh
 
 #include "common/run_main.h"

@@ -1,5 +1,4 @@
 // Stage 08b: root inside keeps few capabilities, and may make fewer system calls.
-//
 //   bazel run //stages/08b_seccomp -- /bin/sh
 
 #include "common/run_main.h"

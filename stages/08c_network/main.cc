@@ -1,5 +1,4 @@
 // Stage 08c: a network of its own, and ways out of it.
-//
 //   bazel run //stages/08c_network -- --publish 8080:80 httpd -f -h /
 
 #include "common/run_main.h"
