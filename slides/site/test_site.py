@@ -337,6 +337,17 @@ def test_light_and_dark_follow_the_system_and_the_switch(tab):
 
 @needs_site
 @needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_a_step_removes_and_adds_is_marked(tab, scheme):
+    tab.prefer(scheme)
+    tab.open(address("diff/05_userns.html"))
+    colours = [tab.run(f"getComputedStyle(document.querySelector('{which}')).backgroundColor")
+               for which in (".row.same code", ".row .old", ".row .new", ".why")]
+    assert len(set(colours)) == 4, colours
+
+
+@needs_site
+@needs_chromium
 def test_answers_unfold(tab):
     tab.open(address("exercises.html"))
     button = "document.querySelector('button.fold')"

@@ -113,9 +113,11 @@ export function createMarkdown(repository) {
 
   md.renderer.rules.code_inline = (tokens, index) => {
     const { content, meta } = tokens[index]
-    // A browser breaks a line after each hyphen, and so between -- and the name of an option.
+    // A browser breaks a line after each hyphen, and so between -- and the name of an option, but not
+    // within the longest names.
     const words = escapeHtml(content).split(' ').map((word) =>
-      (word.includes('-') && word.length < 30 ? `<span class="word">${word}</span>` : word))
+      (word.length > 24 ? word.replace(/[_/](?=\w)/g, '$&<wbr>')
+        : word.includes('-') ? `<span class="word">${word}</span>` : word))
     const code = `<code>${words.join(' ')}</code>`
     return meta ? `<a class="file" href="${meta.href}">${code}</a>` : code
   }
