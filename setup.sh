@@ -35,6 +35,7 @@ images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
 container tools to compare with|bubblewrap crun jq
+fuzzing|clang libclang-rt-dev
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
   # With a newer Node.js, the distribution's npm cannot be installed.
