@@ -30,6 +30,7 @@ def fuzz_target(name, deps):
         size = "small",
         args = [native.package_name() + "/corpus/" + name],
         data = native.glob(["corpus/%s/*" % name]),
+        tags = ["no-sandbox"],  # in which a layer cannot be unpacked as another user
         deps = [
             ":replay",
             ":" + name + "_input",

@@ -16,9 +16,9 @@ class LayerRoom {
   // Needs no privilege where user namespaces are allowed.
   LayerRoom();
 
-  // Unpacks the layer once as who we are, and, if that is root, once as nobody. Returns whether it
-  // was a good one. Ends the program if anything is outside of its folder, or inside what must not
-  // be, or if the folder cannot be removed.
+  // Unpacks the layer once as who we are, and, if that is root who may, once as nobody. Returns
+  // whether it was a good one. Ends the program if anything is outside of its folder, or inside
+  // what must not be, or if the folder cannot be removed.
   bool unpack(std::string_view tar);
 
  private:
@@ -27,6 +27,7 @@ class LayerRoom {
 
   UniqueFd tmpfs_;
   std::string path_;
+  bool may_be_nobody_ = false;
   std::string outside_;  // what list_outside() returned at the start
   MemoryFile tar_;
 };

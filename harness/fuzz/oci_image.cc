@@ -100,8 +100,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     folder.write("/blobs/sha256/" + digests[i - 1], blob);
   }
   folder.write("/index.json", with_digests(parts[0], digests));
-  const auto image = box::fuzz::accepted([] { return box::read_image(folder.path() + ":tag"); });
-  const auto any = box::fuzz::accepted([] { return box::read_image(folder.path()); });
+  const auto image = box::fuzz::accepted([] { return box::read_image(folder.path(), "tag"); });
+  const auto any = box::fuzz::accepted([] { return box::read_image(folder.path(), ""); });
   for (const auto& read : {image, any}) {
     if (read) check_image(*read, folder.path());
   }

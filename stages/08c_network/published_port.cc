@@ -145,8 +145,10 @@ std::string text_of(const PublishedPort& port, int count) {
   const std::string host = port.last_host != 0 ? fmt::format("{}-{}", port.host, port.last_host)
                            : port.host == 0    ? ""
                                                : range_text(port.host, count);
-  return fmt::format("{}{}{}:{}{}", port.address, port.address.empty() ? "" : ":", host,
-                     range_text(port.container, count), port.udp ? "/udp" : "");
+  const std::string address = port.address.empty() ? "" : port.address + ":";
+  const bool any = address.empty() && host.empty();  // any port of any address is not written
+  return fmt::format("{}{}{}{}{}", address, host, any ? "" : ":", range_text(port.container, count),
+                     port.udp ? "/udp" : "");
 }
 
 }  // namespace

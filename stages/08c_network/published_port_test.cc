@@ -44,8 +44,8 @@ TEST(ParsePublishedPorts, ReadsRanges) {
 }
 
 TEST(ParsePublishedPorts, AreUndoneByTextOf) {
-  for (const char* text :
-       {"8080:80", "5353:53/udp", "65535:1", "127.0.0.1:8080:80", "8000-8010:80"}) {
+  for (const char* text : {"8080:80", "5353:53/udp", "65535:1", "127.0.0.1:8080:80", "8000-8010:80",
+                           "80", "80/udp", "127.0.0.1::80"}) {
     EXPECT_EQ(text_of(one(text)), text);
   }
   for (const char* text : {"8000-8002:80-82", "127.0.0.1:8000-8002:80-82/udp", "8080:80"}) {
