@@ -31,6 +31,15 @@ def test_all_stages_properties_are_in_the_table():
         [f"harness/properties/{stage}.py" for stage in stages]
 
 
+def test_every_page_of_a_stage_is_on_the_site():
+    """Bazel cannot look for packages itself, so these two files name them."""
+    named = "".join((REPOSITORY / path).read_text(encoding="utf-8") for path in
+                    ("harness/property_test.bzl", "slides/site/BUILD.bazel"))
+    stages = {path.parent.name for path in (REPOSITORY / "stages").glob("*/README.md")}
+    assert len(stages) > 10
+    assert not {stage for stage in stages if f'"//stages/{stage}' not in named}
+
+
 @pytest.mark.parametrize("back", [
     "from room.first import name",
     "import room.first",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import html
 import html.parser
+import http.server
 import os
 import pathlib
 import re
 import shutil
+import threading
 import urllib.parse
 import zipfile
 
@@ -23,6 +25,8 @@ AGAIN = pathlib.Path("slides/site/again.zip")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_site = pytest.mark.skipif(not SITE.exists(), reason="npm's packages are not installed")
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+needs_deck = pytest.mark.skipif(not (SITE / "deck/en.html").exists(),
+                                reason="without Marp there is no deck")
 PHONE = 390  # px
 # What a browser asks for on behalf of a page, as opposed to what a reader clicks.
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src")}
@@ -294,11 +298,39 @@ def test_the_search_finds_words_without_a_server(tab, page):
     found = search(tab, "newuidmap")
     assert any(one[2].startswith(f"{address('stages/05_userns/index.html')}#") for one in found)
     assert all("newuidmap" in " ".join(one).lower() for one in found[:3])
+    assert search(tab, "xyzzyplugh") == []
+    assert_quiet(tab)
+
+
+@needs_site
+@needs_deck
+@needs_chromium
+def test_the_search_finds_slides(tab):
     contents = (SITE / "deck/index.html").read_text(encoding="utf-8")
     title = html.unescape(re.search(r'<a href="en.html#3">(.*?)</a>', contents).group(1))
     assert [title, "Slide 3"] in [one[:2] for one in search(tab, title)]
-    assert search(tab, "xyzzyplugh") == []
-    assert_quiet(tab)
+
+
+@needs_site
+@needs_chromium
+def test_a_web_server_may_show_it(tab):
+    handler = functools.partial(Quiet, directory=SITE.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}/{SITE.name}/"
+        tab.open(f"{place}stages/05_userns/index.html")
+        found = search(tab, "newuidmap")
+        server.shutdown()
+    assert found and all(one[2].startswith(place) for one in found)
+    assert not tab.errors
+    assert not [one for one in tab.asked if not one.startswith((place, "data:", "about:"))]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A plain web server that keeps no log."""
+
+    def log_message(self, *_):
+        pass
 
 
 @needs_site
@@ -361,10 +393,10 @@ def test_answers_unfold(tab):
 
 
 @needs_site
+@needs_deck
 @needs_chromium
-def test_the_deck_is_there(tab):
+def test_the_decks_are_there(tab):
     decks = [path for path in SITE.glob("deck/*.html") if path.name != "index.html"]
-    assert decks
     contents = pages_of(SITE)[SITE / "deck/index.html"]
     for deck in decks:
         slides = [link for _, _, link in contents.links if link.startswith(f"{deck.name}#")]
