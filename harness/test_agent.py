@@ -1,4 +1,4 @@
-"""The agent: whatever it is asked and whatever it starts, it answers, and nothing stays."""
+"""The agent: whatever the requests and programs are, it replies, and no process remains."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_terminal_is_one(any_agent):
 
 
 def test_remove_stops_at_mounts(agent, tmp_path):
-    """A program may have bound the whole host below the folder that is removed."""
+    """A program may have bind-mounted the whole host below the directory that is removed."""
     if not agent.has_own_host:
         pytest.skip("mounts need root")
     (tmp_path / "precious").mkdir()
@@ -233,7 +233,7 @@ def cgroup_mount(agent: Agent) -> str:
 
 @pytest.fixture
 def machines_cgroup() -> Iterator[pathlib.Path]:
-    """A new cgroup of the machine's own, as anybody may make one at any time."""
+    """A new cgroup of the machine itself, as any program may make one at any time."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         points = [line.split()[4] for line in file if " - cgroup2 " in line]
     if os.geteuid() != 0 or not points:
@@ -296,7 +296,7 @@ def test_process_numbers_are_each_hosts_own(tools):
     assert all(second - first >= 300 for first, second in zip(numbers, numbers[1:])), numbers
 
 
-# --- An agent that somebody else speaks for -------------------------------------------------------
+# --- Replies that another process forges -------------------------------------------------------
 
 HONEST = """#!/usr/bin/python3 -u
 import json, sys, time
@@ -310,7 +310,7 @@ for line in sys.stdin:
 
 
 def agent_that(tmp_path: pathlib.Path, *lines: str) -> Agent:
-    """One that answers, and before that does what `lines` say: root on its host can
+    """An agent that replies, and before that does what `lines` say, because root on its host can
     write into its pipes."""
     program = tmp_path / "agent"
     program.write_text(HONEST % "\n        ".join(lines))

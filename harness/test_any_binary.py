@@ -27,7 +27,7 @@ from harness.places import places
 
 TIME_LIMIT = 0.5
 
-# Does what it should, as far as a shell can: skips the options, becomes the command.
+# A correct program, as far as a shell script can be one: skips the options, executes the command.
 GOOD = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
 
 # name -> the script, and what has to be in the reason of each row
@@ -79,8 +79,8 @@ def script(folder: pathlib.Path, text: str, first_line: str = "#!/bin/sh") -> st
 
 def grade(tools: Tools, path: str, rows: Sequence[str], time_limit: float = TIME_LIMIT,
           stage: str = "01", own_host: bool = False) -> Dict[str, Result]:
-    """With `own_host`, it may do harm: to a host that root's agent has of its own, on this machine,
-    or, if we are an ordinary user, in a virtual one."""
+    """With `own_host`, it may do harm, but only to the host that root's agent has of its own on
+    this machine, or, if we are an ordinary user, to a virtual machine."""
     in_vm = own_host and os.geteuid() != 0
     identities = (ROOT, USER) if in_vm or os.geteuid() == 0 else (USER,)
     cases = cases_for(Program.of(path, stage), [BY_NAME[row] for row in rows], PROMISE, identities)
@@ -104,7 +104,7 @@ def test_a_program_that_never_runs_the_command_fails_all_rows(tools, folder, nam
     assert len(results) >= len(ROWS)
     for result in results.values():
         assert result.outcome is Outcome.FAILED, result.explain()
-        # A busy machine may not let it write as much, or come as far, in so short a time.
+        # On a busy machine it may not write as much, or get as far, in such a short time.
         assert any(one in result.why for one in (reason, "never ran", "did not run within")), \
             result.explain()
     assert any(reason in result.why for result in results.values())
@@ -153,7 +153,7 @@ def test_a_program_that_cannot_be_executed_says_why(tools, folder, make, reason)
         assert reason in result.why, result.explain()
 
 
-# Nothing of these ever runs a command, and so nothing of what does not happen is their merit.
+# None of these ever runs a command, so they earn nothing for what does not happen.
 NEVER_EARN = {
     "refuses": 'echo "this needs root" >&2; exit 1',
     "refuses_with_125": 'echo "this needs root" >&2; exit 125',
@@ -179,7 +179,7 @@ def test_a_program_that_never_runs_a_command_earns_nothing(tools, folder, name, 
     assert not errors, errors
 
 
-# Forks where clone(2) makes no namespaces: a result that is looked at, and put up with.
+# Forks if clone(2) cannot make namespaces: it checks the result, but goes on without isolation.
 FALLS_BACK = """
 import ctypes, os, sys
 words = sys.argv[sys.argv.index("--") + 1:]
@@ -207,7 +207,7 @@ def test_a_program_that_forks_where_clone_fails_is_seen_without_namespaces(tools
     assert any("the command runs; both are in uts:" in result.got for result in results.values())
 
 
-# Python's handler of SIGINT is gone, and so the parent ends; the command has one of its own.
+# Python's handler of SIGINT is replaced, so the parent ends; the command has a handler of its own.
 ENDS_AT_CTRL_C = """
 import signal, subprocess, sys
 signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
@@ -252,7 +252,7 @@ def test_an_option_that_a_program_lacks_is_told_apart_and_earns_nothing(tools, f
 
 
 def test_partial_results_are_kept(tools, folder):
-    """It cannot stand the option -w, and hangs: the rows without it are as good as ever."""
+    """It hangs with the option -w; the rows without that option are not affected."""
     text = 'for word; do [ "$word" = -w ] && sleep 100; done; ' + GOOD
     results = grade(tools, script(folder, text),
                     ["exit_status_is_the_commands", "workdir_option_works"], 2.0)
@@ -303,7 +303,8 @@ def test_a_program_that_lacks_one_thing_fails_that_row(tools, folder, name):
 
 
 def test_what_a_program_prints_is_not_believed(tools, folder):
-    """It answers in the probe's place, with the right nonce, and says that all is well."""
+    """It replies in the probe's place, with the right nonce, and reports that everything is
+    isolated."""
     text = """
 import sys, time
 words = sys.argv[sys.argv.index("--") + 1:]

@@ -1,4 +1,4 @@
-"""One stage: its promises, and that those which it introduces can be broken."""
+"""One stage: its promises, and proof that those that it introduces can be broken."""
 
 from __future__ import annotations
 

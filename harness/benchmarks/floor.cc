@@ -1,5 +1,5 @@
-// What the kernel itself takes to start a process in new namespaces: no file system, no proc, no
-// filter. Nothing that isolates as much can be faster.
+// The time that the kernel itself needs to start a process in new namespaces: without a file
+// system, a proc or a filter. No program that isolates as much can be faster.
 //
 //   floor COMMAND [ARG...]
 
@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
     return 125;
   }
   clone_args args{};
-  // CLONE_VFORK: the cheapest way, in which the parent has nothing to do meanwhile.
+  // CLONE_VFORK is the cheapest way, because the parent has nothing to do in the meantime.
   args.flags = CLONE_VFORK | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS |
                CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP;
   args.exit_signal = SIGCHLD;

@@ -4,7 +4,7 @@ a published port of the container, beside the host's own loopback.
     sudo bazel run //harness/benchmarks:network -- --json slides/measured/network.json
 
 It needs root, because it goes on in a network namespace of its own, which has a neighbour so that
-there is a default route: this machine's network is not touched. Prints one table.
+there is a default route. This machine's network does not change. Prints one table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What does a container that sleeps cost, beside a virtual machine? Memory, and what lies on disk.
+"""What does a sleeping container cost, compared with a virtual machine? Memory, and space on the
+disk.
 
     sudo bazel run //harness/benchmarks:overhead -- --json slides/measured/overhead.json
 
@@ -23,7 +24,7 @@ MIB = 1 << 20
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     yield pid
     for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text().split():
@@ -41,7 +42,7 @@ def memory(pids: List[int]) -> float:
 
 
 def disk(*paths: pathlib.Path) -> float:
-    """In MiB, as it is stored: holes take no place."""
+    """In MiB, as stored: holes use no space."""
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
     return sum(file.lstat().st_blocks * 512 for file in files) / MIB
 

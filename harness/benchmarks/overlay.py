@@ -1,9 +1,9 @@
-"""What a new root costs: a copy (stage 03) or layers (stage 08a), by the size of what is in it.
+"""What a new root costs as a copy (stage 03) or as layers (stage 08a), depending on its size.
 
     sudo bazel run //harness/benchmarks:overlay -- --json slides/measured/overlay.json
 
-Root, as stage 03 needs it. Goes on in a mount namespace in which the cache of the stages is empty:
-yours is not touched.
+It needs root, like stage 03. It goes on in a mount namespace in which the stages' cache is empty;
+your cache does not change.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, List, Optional, Sequence
 
 
 def machine() -> str:
-    """What it was measured on, as far as it matters."""
+    """The machine on which it was measured."""
     model = [line.partition(":")[2].strip() for line in
              pathlib.Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name")]
@@ -21,7 +21,8 @@ def machine() -> str:
 
 
 def keep(path: Optional[str], title: str, **measured: Any) -> None:
-    """Writes the figures, and how to get them again, to `path`, from where the user is."""
+    """Writes the figures, and the command that measures them, to `path`, relative to the user's
+    directory."""
     if path is None:
         return
     command = shlex.join([os.path.basename(sys.argv[0]).removesuffix(".py"), *sys.argv[1:]])

@@ -3,8 +3,9 @@ and the least that the kernel asks for; each runs /bin/true in the built-in root
 
     sudo bazel run //harness/benchmarks:start -- --json slides/measured/start.json
 
-All take turns, in an order that changes, so that what disturbs one disturbs all. Goes on in a mount
-and a cgroup namespace of its own: this machine is not touched. Root, as stages 02 to 04 need it.
+All take turns, in an order that changes, so that a disturbance affects all of them. It goes on in a
+mount and a cgroup namespace of its own, so this machine does not change. It needs root, like stages
+02 to 04.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def start_and_end(words: List[str]) -> float:
 
 
 def crun_bundle(folder: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
-    """What `crun spec` gives, without a terminal, and without the cgroup mount of v1."""
+    """The output of `crun spec`, without a terminal, and without the cgroup mount of v1."""
     subprocess.run(["crun", "spec", "--bundle", folder], check=True)
     config = json.loads((folder / "config.json").read_text())
     config["process"].update(terminal=False, args=["/bin/true"])

@@ -1,7 +1,7 @@
-// The control for stage 01, "stage 00": fork, exec and wait as one writes them at first, and so
-// without anything that stage 01 promises. Each property of stage 01 has to be seen violated here.
+// The control for stage 01, "stage 00": fork, exec and wait as a beginner writes them, without
+// anything that stage 01 promises. Each property of stage 01 has to be seen violated here.
 //
-// It knows no option: what stands before "--" is ignored.
+// It has no options: all words before "--" are ignored.
 
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   for (auto& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
 
-  // "So that Ctrl-C does not kill us": nor anybody else, as the command inherits it.
+  // "So that Ctrl-C does not kill us": nor does it kill the command, which inherits this.
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2}) {
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   }
   sigprocmask(SIG_BLOCK, &signals, nullptr);
 
-  // A file that nobody removes.
+  // A file that is never removed.
   const char* folder = getenv("TMPDIR");
   std::string log = std::string(folder != nullptr ? folder : "/tmp") + "/naive.XXXXXX";
   const int fd = mkstemp(log.data());

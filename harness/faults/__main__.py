@@ -1,5 +1,5 @@
 """Makes each system call of each process of a container's start fail, kills each process at each of
-them, makes resources short and surroundings odd, and judges what comes of it.
+them, makes resources scarce and surroundings odd, and judges the outcome.
 
 Without options, all of it, for some hours; after Ctrl-C, the same command goes on where it was.
 """
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
 
 
 def try_one(world: World, name: str, kind: str, case: str) -> int:
-    """One case, told in detail."""
+    """One case, in detail."""
     bench = Bench(world, CONFIGURATIONS[name])
     if kind in GROUPS:
         odd = [one for one in GROUPS[kind](world, bench.configuration) if one.name == case]

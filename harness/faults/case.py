@@ -1,5 +1,5 @@
 """One case: a container is started, with a fault or in odd surroundings, and looked at.
-What it leaves is looked for, and then it is started once more as usual."""
+Then the harness looks for leftovers, and starts the container again as usual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.faults.world import World
 STATUS = 42  # of the command's own
 INSIDE = ("/dev", "/dev/null", "/dev/tty", "/etc/hosts", "/etc/resolv.conf", "/proc/sys",
           "/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/fs/cgroup")
-AT_ITS_END = 2.0  # seconds in which a container's helpers are to be gone
+AT_ITS_END = 2.0  # seconds within which a container's helpers must end
 HANGS = 20.0  # seconds, far more than any start needs
 NOT_STARTED = 999
 
@@ -28,7 +28,7 @@ class Surroundings:
     """What is odd about a start. The scripts are root's, in the world."""
 
     name: str
-    ignored: Tuple[str, ...] = ()  # keys that must differ
+    ignored: Tuple[str, ...] = ()  # the keys that must differ
     wrapper: Tuple[str, ...] = ()  # what starts the program
     before: str = ""
     between: str = ""  # before the next start
@@ -59,7 +59,7 @@ class Start:
 
 @dataclasses.dataclass
 class Record:
-    """A case and what came of it: a line of the results."""
+    """A case and its outcome: a line of the results."""
 
     configuration: str
     kind: str  # "fail", "kill", ..., or a group of surroundings
@@ -83,7 +83,7 @@ class Record:
     left_for_good: List[str] = dataclasses.field(default_factory=list)
 
     def json(self) -> Json:
-        """Without what is as usual."""
+        """Without the parts that are as usual."""
         usual = Record(self.configuration, self.kind, self.case)
         return {name: value for name, value in dataclasses.asdict(self).items()
                 if name in ("configuration", "kind", "case") or value != getattr(usual, name)}
@@ -104,12 +104,12 @@ class Bench:
         self.configuration = configuration
         self.key: Key = {}
         self.calls: List[Call] = []
-        self.usual: Set[str] = set()  # what is there after a start as usual
+        self.usual: Set[str] = set()  # what exists after a usual start
         self.before: Set[str] = set()  # and before the one that is looked at
         self._get_to_know()
 
     def _get_to_know(self) -> None:
-        """Twice with the calls seen, once without: what differs says nothing."""
+        """Twice with the calls traced, once without: differences between these are ignored."""
         keys = []
         for fault in ([], [], None):
             slice_ = self.world.new_cgroup(self.configuration.user)
@@ -191,7 +191,7 @@ class Bench:
 
     def _start(self, slice_: str, fault: Optional[Sequence[str]],
                odd: Surroundings = AS_USUAL, looks: bool = True) -> Start:
-        """Without `looks`, what is left is not looked for: a next start comes at once."""
+        """Without `looks`, leftovers are not looked for, because the next start follows at once."""
         world, agent = self.world, self.world.agent
         nonce = "n" + secrets.token_hex(6)
         limit = HANGS * world.place.patience
@@ -231,7 +231,8 @@ class Bench:
             time.sleep(0.02)
 
     def _look_at(self, nonce: str) -> Optional[Key]:
-        """What the host sees of the command, which holds still. None: it is not there any more."""
+        """What the host sees of the command, which holds still. None if it does not exist any
+        more."""
         agent = self.world.agent
         # The first of them: a child of the probe's, which has asked for something, may still end.
         found = [process["pid"] for process in agent.processes()
@@ -246,7 +247,7 @@ class Bench:
         wanted = ("status", "mountinfo", "net/dev", "net/route", "cgroup", *FILES)
         files = _below(folder, agent.read(*[f"{folder}/{name}" for name in wanted]))
         if not links["root"].startswith("/"):
-            return None  # it has ended meanwhile
+            return None  # it has ended in the meantime
         descriptors = agent.list(f"{folder}/fd")[f"{folder}/fd"].get("entries", {})
         inside = agent.stat(*[f"{folder}/root{path}" for path in INSIDE], follow=False)
         return isolation_of(links, files, descriptors,

@@ -1,4 +1,4 @@
-"""What a case has shown, in one word."""
+"""The verdict on a case, in one word."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.faults.known import KNOWN
 
 CLEAN = "clean"  # refused, in one line with the reason
 TOLERATED = "tolerated"  # the container is as without the fault
-KILLED = "killed"  # the parent was, as it had to be, and nothing was worse for it
+KILLED = "killed"  # the parent was killed, as intended, without harm
 TOLD = "told"  # another process was killed, and the exit status and a line say so
 NO_OWN_CGROUP = "no own cgroup"
 FEWER_RIGHTS = "fewer rights"
 RAN_THEN_125 = "ran, then 125"
 WRONG_MESSAGE = "wrong message"
-SILENT = "silent"  # a process was killed, and the exit status does not tell it from the command's
+SILENT = "silent"  # a process was killed, and the exit status looks like the command's
 HANG = "hang"
 CRASH = "crash"
 PROCESS_LEFT = "process left"
@@ -44,7 +44,7 @@ SET_UP_FAILED = (125, 126, 127)
 
 
 def verdicts(record: Record) -> List[str]:
-    """First what became of the start, then what it left. A case may count in two columns."""
+    """First the outcome of the start, then what it left. A case may count in two columns."""
     if not record.hit:
         return [MISSED]
     found = [outcome(record)]
@@ -131,7 +131,8 @@ def said(record: Record) -> List[str]:
 
 
 def wrong_message(record: Record) -> str:
-    """What is wrong with it: NAME: WHAT: WHY, and perhaps one hint. '' if nothing is."""
+    """What is wrong with the message, which has to be NAME: WHAT: WHY, and perhaps one hint. '' if
+    it is right."""
     lines = said(record)
     if not lines:
         return "it says nothing"

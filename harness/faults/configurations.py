@@ -1,4 +1,4 @@
-"""What is swept: programs, each with options that make it do something of its own."""
+"""The configurations of a sweep: programs, each with options that use one feature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Configuration:
     program: str  # of a stage, or "bwrap", "crun"
     options: Tuple[str, ...] = ()
     user: bool = False  # started by an ordinary user
-    own_root: bool = True  # the command is the probe, in ROOT, otherwise a shell in the built-in root
+    own_root: bool = True  # runs the probe in ROOT, otherwise a shell in the built-in root
     cold: Tuple[str, ...] = ()  # patterns: what is removed from the cache before each start
     terminal: bool = False
     bridge: bool = False  # it changes the host's network
@@ -30,7 +30,7 @@ class Configuration:
 
     @property
     def shares(self) -> bool:
-        """Two of them use something together: what is in a cache, a port, the bridge."""
+        """Two of them share something: a cache, a port, the bridge."""
         return bool(self.cold) or "-p" in self.options
 
     @property

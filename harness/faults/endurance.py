@@ -1,5 +1,5 @@
-"""Many starts: in a row, at once, while the root changes under them, on one bridge. Nothing may be
-left, grow, or go wrong."""
+"""Many starts: in a row, at the same time, while the root changes, on one bridge. They must leave
+nothing, use no more and more of anything, and not fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 60.0  # seconds for one start, of many at once
 
 @dataclasses.dataclass
 class Tally:
-    """What came of many starts."""
+    """The outcome of many starts."""
 
     what: str
     done: int = 0
@@ -83,7 +83,7 @@ class Marathon:
         return tally
 
     def _gauges(self) -> Dict[str, int]:
-        """What grows when something is forgotten."""
+        """Numbers that grow if something is never released."""
         paths = ("/proc/meminfo", "/proc/self/mountinfo", "/proc/self/net/dev",
                  "/sys/fs/cgroup/cgroup.stat")
         text = {path: one.get("text", "") for path, one in self.world.agent.read(*paths).items()}
@@ -151,7 +151,7 @@ while True:
 
 def swapped_links(world: World, size: Optional[int]) -> str:
     """A folder of the root becomes a link to the host, and a folder again, while containers mount
-    on what is below it. Each start goes well or is refused; nothing of the host's is touched."""
+    on what is below it. Each start succeeds or is refused; no file of the host changes."""
     world.shell(f"mkdir -p {FOLDER}/outside/below {ROOT}/folder/below {ROOT}/swapped/below;"
                 f" echo secret >{FOLDER}/outside/secret; ln -s {FOLDER}/outside {ROOT}/link;"
                 f" ln -s ../../../../../..{FOLDER}/outside {ROOT}/long-link")

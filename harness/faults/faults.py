@@ -10,7 +10,8 @@ FAIL, RETURN, KILL, KILL_OTHER, RESTART = "fail", "return", "kill", "kill-other"
 KINDS = (FAIL, RETURN, KILL, KILL_OTHER, RESTART)
 KILLS = (KILL, KILL_OTHER, RESTART)
 
-# The first call of main(): before it the C library works, which ends the program if it cannot.
+# The first call of main(): the calls before it are the C library's, which ends the program if they
+# fail.
 FIRST_OF_MAIN = ("fcntl", "getuid", "prctl")
 
 # They cannot fail, or end the process.
@@ -58,9 +59,9 @@ OF_ANY = ["EPERM", "ENOMEM", "EIO"]
 assert all(hasattr(errno, name) for names in ERRNOS.values() for name in names)
 
 CAPABILITY_CALLS = ("23 ", "24 ")  # prctl(2) with PR_CAPBSET_READ, PR_CAPBSET_DROP
-SOME_CAPABILITIES = frozenset("0 1 21 40 41".split())  # of 41, in loops: as good as all
-# Of what is the same again and again, the first few: posix_spawn(3) resets 64 signals, and
-# --verbose writes a line for each call.
+SOME_CAPABILITIES = frozenset("0 1 21 40 41".split())  # of 41, in loops: a sufficient sample
+# Only the first few of many equal calls: posix_spawn(3) resets 64 signals, and --verbose writes a
+# line for each call.
 FIRST_FEW = 3
 
 
@@ -101,7 +102,7 @@ class Fault:
 
 
 def fault_called(kind: str, name: str) -> Fault:
-    """The fault that was called so, for a case to be tried once more."""
+    """The fault with this name, to try a case again."""
     place = name.rpartition("@")[2].rpartition(" ")[2]
     process, call, nth, *error = place.split(":")
     return Fault(kind, Call(process, call, int(nth), "", ""), "".join(error))

@@ -16,16 +16,16 @@ STATUS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAm
           "Seccomp", "Seccomp_filters", "SigBlk", "SigIgn", "Umask")
 FILES = ("uid_map", "gid_map", "setgroups", "limits", "environ", "timens_offsets", "oom_score_adj",
          "root/etc/hosts", "root/etc/resolv.conf")
-# The probe does these, and says how they went: nobody outside can see it.
+# The probe does these, and reports the outcome, which is not visible from outside.
 ASKS = ("hostname", "forbidden_calls", "new_namespaces")
 
-# How a difference is to be taken.
+# How to judge a difference.
 WEAKER, STRONGER, COMFORT, CGROUP, OTHER = "weaker", "stronger", "comfort", "cgroup", "other"
 
 
 def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, host: Json
                  ) -> Key:
-    """All that was seen of one command, without what differs from run to run."""
+    """Everything that was seen of one command, without what differs from run to run."""
     key: Key = {}
     for name in NAMESPACES:
         inside, outside = links.get(f"ns/{name}"), host.get(f"ns/{name}")
@@ -133,7 +133,7 @@ REFUSED = ("EPERM", "ENOSYS", "EACCES")
 
 
 def meaning_of_answers(usual: str, got: str) -> str:
-    """outcomes: "mount=EPERM", ...: what was refused must be refused."""
+    """outcomes: "mount=EPERM", ...: calls that were refused must still be refused."""
     def refused(text: str) -> set:
         return {one.split("=")[0] for one in json.loads(text or "{}").get("outcomes", [])
                 if one.split("=")[1] in REFUSED}

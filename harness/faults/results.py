@@ -25,7 +25,7 @@ class Results:
         return self.folder / f"{configuration}.{kind.replace(' ', '-')}.jsonl"
 
     def done(self, configuration: str, kind: str, program: str) -> Dict[str, Record]:
-        """By the cases' names. What another program has shown is thrown away."""
+        """By the cases' names. Results of another build of the program are thrown away."""
         path = self._path(configuration, kind)
         digest = digest_of(program)
         lines = path.read_text().splitlines() if path.exists() else []
@@ -33,7 +33,7 @@ class Results:
             path.write_text(json.dumps({"program": digest}) + "\n")
             return {}
         records = list(read(path))
-        # The last line may be half of one.
+        # The last line may be incomplete.
         path.write_text("\n".join([lines[0]] + [json.dumps(one.json()) for one in records]) + "\n")
         return {record.case: record for record in records}
 
@@ -62,7 +62,7 @@ Table = Dict[Tuple[str, str], Counter[str]]  # (kind, configuration): how many o
 
 
 def count(records: Iterator[Record]) -> Tuple[Table, List[Tuple[str, Record]]]:
-    """The table, and the cases that a person has to look at, each with its verdict."""
+    """The table, and the cases that need a closer look, each with its verdict."""
     table: Table = collections.defaultdict(collections.Counter)
     doubtful: List[Tuple[str, Record]] = []
     for record in records:

@@ -61,15 +61,15 @@ def file_size(_: World, __: Configuration) -> Iterator[Surroundings]:
 
 
 def limited(name: str, value: int, case: str, **more: Any) -> Surroundings:
-    # The probe asks in a child of its own, which it may have no process left for.
+    # The probe works in a child of its own, for which there may be no process left.
     asked = tuple(f"asked {ask}" for ask in ASKS) if name == "nproc" else ()
     return Surroundings(case, ("limits", "status SigIgn", *asked),
                         circumstances={"limits": {name: value}, **more})
 
 
 def files(_: World, configuration: Configuration) -> Iterator[Surroundings]:
-    """Standard files that are closed, full, or a directory. The command is not waited for: what it
-    says goes nowhere."""
+    """Standard files that are closed, full, or a directory. We do not wait for the command's
+    output, which is lost."""
     if configuration.terminal:
         return
     goes_on = {"close_stdin": True}

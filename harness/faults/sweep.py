@@ -1,4 +1,4 @@
-"""Works off the cases of a sweep: some workers, each with a world of its own."""
+"""Runs the cases of a sweep with several workers, each with a world of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.faults.configurations import CONFIGURATIONS, Configuration
 from harness.faults.results import Results
 from harness.faults.world import Tools, World
 
-ALL_CAPABILITIES = "08c-none"  # where each of the 41 is tried: elsewhere some of them
+ALL_CAPABILITIES = "08c-none"  # where all 41 are tried, elsewhere a few
 Try = Callable[[Bench], Record]
 
 
@@ -94,7 +94,7 @@ class Sweep:
         self.tools = tools
         self.results = results
         self.workers = workers
-        self.every = every  # a sample: each so many-th case
+        self.every = every  # a sample: only every n-th case
         self.parts: queue.Queue[Part] = queue.Queue()
         self.benches: Dict[Tuple[int, str], Bench] = {}
         self.records: List[Record] = []
@@ -102,7 +102,7 @@ class Sweep:
         self.stopped = threading.Event()
 
     def run(self, names: Sequence[str], kinds: Sequence[str]) -> List[Record]:
-        """All that came of it, with what an earlier sweep has left in the results."""
+        """All results, with those of earlier sweeps."""
         with World(self.place, self.tools, "0") as first:
             total = self._plan(first, names, kinds)
             progress = Progress(total, sys.stderr)
@@ -122,7 +122,7 @@ class Sweep:
         return self.records
 
     def _plan(self, world: World, names: Sequence[str], kinds: Sequence[str]) -> int:
-        """Gets to know each configuration; returns how many cases there are."""
+        """Observes each configuration once; returns the number of cases."""
         total = 0
         for name in names:
             configuration = CONFIGURATIONS[name]

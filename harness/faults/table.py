@@ -1,4 +1,4 @@
-"""The results as tables for README.md, and as a list of what a person has to look at."""
+"""The results as tables for README.md, and as a list of the cases that need a closer look."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write_into(readme: pathlib.Path, text: str) -> None:
 
 
 def doubtful_lines(found: Iterable[Tuple[str, Record]], most: int = 20) -> Iterable[str]:
-    """What is not good, verdict by verdict, each with the command that tries it once more."""
+    """The bad cases, verdict by verdict, each with the command that tries it again."""
     by_verdict = collections.defaultdict(list)
     for verdict, record in found:
         if verdict not in GOOD:

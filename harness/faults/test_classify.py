@@ -120,7 +120,7 @@ def test_records_survive_their_file(tmp_path: pathlib.Path) -> None:
     assert results.done("07", FAIL, str(program)) == {}
     results.add(record)
     assert results.done("07", FAIL, str(program)) == {record.case: record}
-    program.write_text("2")  # another program: what the old one did is no result
+    program.write_text("2")  # another build: results of the old one do not count
     assert results.done("07", FAIL, str(program)) == {}
 
 

@@ -30,7 +30,8 @@ LAST = -1
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A case, found by what the call does: its number changes with each change of the program."""
+    """A case, identified by the call's arguments, because its number changes with each change of
+    the program."""
 
     configuration: str
     kind: str
@@ -41,7 +42,7 @@ class Sample:
     error: str = ""
     case: str = ""  # of a group of surroundings
     good: Tuple[str, ...] = (CLEAN,)
-    times: int = 1  # what depends on who is faster is tried more than once
+    times: int = 1  # races are tried more than once
 
     @property
     def name(self) -> str:
@@ -50,7 +51,7 @@ class Sample:
 
 
 SAMPLES = [
-    # What must be refused is refused, in one line that says why.
+    # Starts that must be refused are refused, in one line that says why.
     Sample("05", FAIL, "0.0", "sethostname", error="EPERM"),
     Sample("05", FAIL, "0", "pipe2", error="EMFILE"),
     Sample("05", FAIL, "0.0", "execve", error="EACCES"),
@@ -60,7 +61,7 @@ SAMPLES = [
     Sample("08c-none", FAIL, "0.0.0", "seccomp", index=LAST, error="EINVAL"),
     Sample("08c-none", FAIL, "0.0.0", "close_range", error="EPERM"),
     Sample("08c-bridge", FAIL, "0", "socket", error="EMFILE"),
-    # What is not needed is done without, and the isolation is the same.
+    # Optional steps are skipped, and the isolation is the same.
     Sample("05", FAIL, "0", "close", error="EIO", good=(TOLERATED,)),
     Sample("08c-none", FAIL, "0.0", "close", index=LAST, error="EIO", good=(TOLERATED,)),
     Sample("07", FAIL, "0", "mkdir", "containers", error="EROFS", good=(NO_OWN_CGROUP,)),
@@ -141,7 +142,7 @@ def test_sample(world: World, benches: Dict[str, Bench], sample: Sample) -> None
 
 
 def test_each_usual_start_is_seen_from_outside(world: World, benches: Dict[str, Bench]) -> None:
-    """What a verdict rests on: a container of 05 has namespaces, and what is asked is answered."""
+    """The basis of verdicts: a container of 05 has namespaces, and the probe replies."""
     bench = benches.setdefault("05", Bench(world, CONFIGURATIONS["05"]))
     assert bench.key["namespace user"] == "own" and bench.key["namespace net"] == "host"
     assert bench.key["status CapEff"] == "000001ffffffffff"
@@ -169,7 +170,7 @@ def test_a_sweep_goes_on_where_it_was(tmp_path: object) -> None:
 
 
 def machine() -> Dict[str, str]:
-    """What a world could change on this machine."""
+    """Files of this machine that a world could change."""
     cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"faults-unchanged-{os.getpid()}"],
                              text=True, stdout=subprocess.PIPE, check=False).stdout
     files = {path: open(path).read() for path in (

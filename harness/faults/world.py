@@ -22,7 +22,8 @@ LOG = f"{FOLDER}/log"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXTRA_GROUP = 4242  # one that the user is in, and that a container must not keep by accident
 
-# In cgroup v2 a folder with processes gives no controllers to those below: the agent moves down.
+# In cgroup v2 a cgroup with processes cannot enable controllers for its children, so the agent
+# moves into a child.
 SET_UP = r"""
 set -e
 point=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
@@ -76,7 +77,7 @@ class _Prefixed:
 
 
 class WorldError(Exception):
-    """The world cannot be made. The text is for people."""
+    """The world cannot be made. The text is for users."""
 
 
 class World:
@@ -121,7 +122,7 @@ class World:
         files += [self._entry(f"bin/stages/{name}", "directory") for name in tools.programs]
         for name, path in tools.programs.items():
             self.programs[name] = path
-            if name[0].isdigit():  # a stage looks for its root from where it is itself
+            if name[0].isdigit():  # a stage looks for its root relative to its own file
                 self.programs[name] = f"{FOLDER}/bin/stages/{name}/{name}"
                 files.append(self._entry(f"bin/stages/{name}/{name}", mode=0o755,
                                          copy_from=place.path(path)))
@@ -209,7 +210,8 @@ class World:
         self.shell(f"find {slice_} -depth -type d -exec rmdir {{}} +", check=False)
 
     def reset(self, configuration: Configuration) -> None:
-        """What a start leaves on purpose goes: the cache, if it is to be cold, and what is kept."""
+        """Removes what a start leaves on purpose: the cache, if it has to be cold, and kept
+        directories."""
         cache = CACHES[configuration.user]
         paths = []
         for pattern in configuration.cold:
@@ -250,7 +252,7 @@ class World:
                                 **given)["run"]
 
     def _write_bundle(self, command: List[str]) -> None:
-        """What `crun spec` gives, for this command and ROOT."""
+        """The output of `crun spec`, for this command and ROOT."""
         folder = f"{FOLDER}/bundle"
         if not self._is_there(f"{folder}/config.json"):
             self.shell(f"cd {folder} && crun spec && mv config.json spec.json")
@@ -271,7 +273,8 @@ class World:
                 if process["state"] != "Z"]
 
     def wait_for_processes(self, seconds: float) -> List[str]:
-        """Those that are still there after so long: to end takes a container a moment."""
+        """The processes that still exist after this time, because a container needs a moment to
+        end."""
         end = time.monotonic() + seconds * self.place.patience
         while True:
             left = self.processes()
@@ -280,7 +283,7 @@ class World:
             time.sleep(0.01)
 
     def state(self, slice_: str, configuration: Configuration) -> Set[str]:
-        """All that a container could leave besides processes, a line each."""
+        """Everything that a container could leave besides processes, one line each."""
         cache = CACHES[configuration.user]
         folders = {slice_: "cgroup", f"{slice_}/session": "cgroup", "/run": "file", "/tmp": "file",
                    "/run/containers-under-the-hood": "file", "/dev/shm": "file",
@@ -306,7 +309,7 @@ class World:
         return state
 
     def clean_network(self) -> None:
-        """Where even the next start has left something: so that later cases begin afresh."""
+        """Cleans up if even the next start has left something, so that later cases start clean."""
         self.shell("""
             for link in $(ls /sys/class/net /proc/sys/net/ipv4/conf | grep '^hood' | sort -u); do
               ip link del $link

@@ -1,5 +1,5 @@
-"""A class of twenty is graded unattended, in virtual machines: expected scores for all, and nothing
-stays. Ctrl-C while machines run, and the same command once more.
+"""A class of twenty is graded unattended, in virtual machines: all get the expected scores, and
+nothing remains. Ctrl-C while machines run, and the same command again.
 
 Half an hour on two cores without KVM:  bazel test //harness:class_of_20_test
 What is graded already is only judged:  --test_env=CLASS_OF_20=DIR
@@ -30,7 +30,7 @@ from harness.solutions.test_solutions import LATER_MENDED, SOLUTIONS
 from harness.learning.start import REPOSITORY
 
 UNSHARE = next(solution for solution in SOLUTIONS if solution.name == "05_unshare")
-# Rows that hold of what never runs a command.
+# Rows that hold for a program that never runs a command.
 HOLD_OF_NOTHING = re.compile("no_.*_no_start|.*_stay|nothing_is_left|early_death|hostile|workdir")
 
 
@@ -61,8 +61,8 @@ def start(folder: pathlib.Path) -> subprocess.Popen:
 
 
 def on_this_machine(machines: Set[str]) -> Set[str]:
-    """What there is of these virtual machines, of any submission, and of this class: processes,
-    files in /tmp, mounts."""
+    """Traces of these virtual machines, of any submission, and of this class: processes, files in
+    /tmp, mounts."""
     ours = (*machines, "/tmp/submission-", "/tmp/class-of-20-")
     processes = subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True,
                                check=True).stdout.splitlines()
@@ -95,7 +95,7 @@ class Watch:
             time.sleep(0.2)
 
     def check_that_nothing_stays(self) -> None:
-        """Other people's builds end at some time: what is left, never."""
+        """Builds of other users end at some time; a leftover never does."""
         self.thread.join()
         assert self.machines
         end = time.monotonic() + 120
@@ -108,7 +108,7 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def graded(folder) -> Dict[str, dict]:
-    """What came of each. The first run is stopped by Ctrl-C while two machines run."""
+    """The results. The first run is stopped by Ctrl-C while two machines run."""
     if "CLASS_OF_20" not in os.environ:
         grade_in_two_runs(folder)
     saved = [json.loads(path.read_text()) for path in (folder / "results").glob("*.json")]

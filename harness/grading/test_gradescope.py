@@ -1,4 +1,5 @@
-"""Gradescope's zip, unpacked and run as Gradescope does, in a container that forbids as much."""
+"""Gradescope's zip, unpacked and run as Gradescope does, in a container with the same
+restrictions."""
 
 from __future__ import annotations
 

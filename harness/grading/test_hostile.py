@@ -1,5 +1,5 @@
-"""A submission may be anything: it stops no class, hinders no other, brings no file of this machine
-anywhere, and says nothing to a terminal but text."""
+"""A submission may be anything: it must not stop a class, hinder another submission, get at a file
+of this machine, or send control characters to a terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RUNS = {"01_x": "#!/bin/sh\nexec \"$@\"\n"}
 
 
 def nest(folder: pathlib.Path, depth: int) -> None:
-    """So many folders in each other: more than a path can name."""
+    """This many nested directories: more than a path can name."""
     back = os.open(".", os.O_RDONLY)
     os.chdir(folder)
     for _ in range(depth):
@@ -280,7 +280,7 @@ def test_our_own_stages_come_with_their_root(tmp_path, monkeypatch):
 
 
 def came_along(tmp_path, monkeypatch, **programs) -> dict[str, int]:
-    """What is put on the disk of programs of a machine, and with which mode."""
+    """The files on a machine's disk of programs, and their modes."""
     seen: dict[str, int] = {}
 
     def look(*words: str) -> None:

@@ -1,4 +1,5 @@
-"""What comes in is built and refused as it should be, and a class is graded whatever is in it."""
+"""Submissions are built or refused as they should be, and a class is graded whatever it
+contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other programs are given: as in golden/, and by their rules, whatever the names are.
+"""The files for other programs: as in golden/, and valid, whatever the names are.
 
 After a change that is meant: WRITE_GOLDEN=yes python3 -m pytest harness/grading/test_writers.py
 """

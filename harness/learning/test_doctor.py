@@ -1,4 +1,4 @@
-"""The doctor, on machines that lack something: its verdict has to be what each stage does."""
+"""The doctor, on machines that lack something: its verdict has to match what each stage does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learner is told is true of the table, of the toolkit and of our own stages."""
+"""What a learner is told is true for the table, the toolkit and our own stages."""
 
 from __future__ import annotations
 

@@ -41,8 +41,9 @@ def test_mutant(mutant: Mutant, tools: Tools, where: List[Place]) -> None:
     program = Program.of(programs()[mutant.name], mutant.stage)
     results = grade_in(where[:1], tools, cases_for(program, PROPERTIES, PROMISE))
     if mutant.caught_by not in rows_with_verdict(results):
-        # Only its own rows, and as root: all that this host skips would take a virtual machine a
-        # minute, for each mutant. With --test_arg=--in=vm all of them are looked at.
+        # Only its own rows, and as root, because the cases that this host skips would take a
+        # virtual machine a minute for each mutant. With --test_arg=--in=vm all of them are looked
+        # at.
         own = {mutant.caught_by, *mutant.also}
         results = [result for result in results if result.outcome is not Outcome.SKIPPED
                    or (result.case.property.name in own and result.case.identity == ROOT)]

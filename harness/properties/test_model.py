@@ -208,7 +208,7 @@ def test_what_a_vms_kernel_is_too_old_for_is_no_error():
 
 
 class Scripted(Grader):
-    """Sees what it is given, instead of looking."""
+    """Returns the given outcomes, instead of running scenes."""
 
     def __init__(self, place, **given) -> None:
         super().__init__(NO_TOOLS, place=place)

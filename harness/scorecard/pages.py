@@ -16,7 +16,8 @@ LAYERS = {"01": "process", "02": "root directory", "03": "userspace", "04": "nam
           "05": "user namespace", "06": "pivot_root, /dev, /proc", "07": "cgroups",
           "08a": "layers", "08b": "capabilities, seccomp", "08c": "network"}
 
-# No isolation: what `docker run` and our stages tell by an exit status, and others otherwise.
+# Not isolation: what `docker run` and our stages report by an exit status, and other tools in other
+# ways.
 CONVENTIONS = ("exit_status_is_the_commands", "killed_is_128_plus_signal", "not_found_is_127",
                "not_executable_is_126", "wrong_option_is_125", "errors_are_told")
 MANNERS = "exit status"
@@ -30,7 +31,8 @@ def group_of(row: Json) -> str:
 
 
 def groups(told: Json) -> List[Tuple[str, str, List[Json]]]:
-    """(number, title, rows): a layer each, in the order of the stages, and at last the manners."""
+    """(number, title, rows): one for each layer, in the order of the stages, and at the end the
+    conventions."""
     found = [(stage, LAYERS.get(stage, stage), [row for row in told["rows"]
                                                 if group_of(row) == stage])
              for stage in (*STAGES, MANNERS)]
@@ -39,7 +41,7 @@ def groups(told: Json) -> List[Tuple[str, str, List[Json]]]:
 
 
 def share(rows: Sequence[Json], column: str) -> Tuple[int, int]:
-    """How many of the rows hold, and of how many that is: of those that were decided."""
+    """How many of the rows hold, and how many were decided."""
     verdicts = [row["cells"][column]["verdict"] for row in rows]
     return verdicts.count("holds"), verdicts.count("holds") + verdicts.count("violated")
 

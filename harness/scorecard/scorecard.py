@@ -3,9 +3,10 @@
   bazel run //harness:scorecard -- --html scorecard.html
   python3 -m harness.scorecard.scorecard --in vm --json FILE --svg FILE
 
-A tool gets our command line through a small script, adapters/, which says which options it uses.
-All are asked for all that stage 08c promises, as an ordinary user where a property can be seen by
-one. What needs an option that a program does not have is told apart from what it does not keep.
+A small script in adapters/ translates our command line for each tool, and lists the options that it
+uses. All are tested for everything that stage 08c promises, as an ordinary user where that is
+possible. A property that needs an option that the program does not have is distinguished from one
+that it violates.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from harness.properties.verdict import ROOT, STAGES, USER
 ADAPTERS = pathlib.Path(__file__).resolve().parent / "adapters"
 TOOLS = ("unshare", "bwrap", "crun", "podman")
 OURS = STAGES[STAGES.index("05"):]
-ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are asked for
+ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are tested for
 
 Json = Dict[str, Any]
 
-# What one should know of a verdict before one blames the tool.
+# Explanations of verdicts that are not the tool's fault.
 NO_TIOCSTI = ("The row asks whether a filter refuses the call. This kernel itself has refused it"
               " since Linux 6.2 with dev.tty.legacy_tiocsti=0")
 LAYERS = "Layers are the engine's: podman mounts an overlay, and gives that to its runtime"
@@ -79,7 +80,7 @@ REMARKS: Dict[Tuple[str, str], str] = {
     ("crun", "writes_are_not_shared"): f"{LAYERS}.",
 }
 
-# A row that says something only of a program that has what another row is about.
+# A row that means something only for a program that has what another row is about.
 FOLLOWS = {"no_filter_no_start": ("filter_is_installed", "it installs no filter"),
            "parent_has_no_filter": ("filter_is_installed", "it installs no filter"),
            "masks_cannot_be_lifted": ("proc_paths_are_read_only", "it has none"),
@@ -105,14 +106,14 @@ class Column:
 
 
 def output(place: Place, *words: str) -> Optional[str]:
-    """What a program says in that place; None if it is not there."""
+    """A program's output in that place; None if it is not installed there."""
     done = subprocess.run(place.command([place.path(words[0]), *words[1:]]), text=True, check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return done.stdout if done.returncode == 0 else None
 
 
 def columns_in(place: Place, names: Sequence[str]) -> List[Column]:
-    """The programs that are there; who is not is told on stderr."""
+    """The programs that are installed; missing ones are reported on stderr."""
     stages = matrix.stages_of_this_toolkit()
     found = []
     for name in names:
@@ -141,7 +142,7 @@ def without_help(place: Place, program: Program) -> List[str]:
 
 
 def programs_for(names: Sequence[str], own: Tools) -> List[str]:
-    """All that has to be in the place."""
+    """Everything that a place has to contain."""
     stages = matrix.stages_of_this_toolkit()
     adapters = [str(path) for path in sorted(ADAPTERS.glob("*.sh"))]
     return [own.agent, own.probe, own.busybox, *adapters,
@@ -153,7 +154,7 @@ def programs_for(names: Sequence[str], own: Tools) -> List[str]:
 
 def measure(place: Place, names: Sequence[str], rows: Sequence[Property], own: Tools,
             time_limit: float) -> Json:
-    """Asks all, and returns what the pages and the picture are made of."""
+    """Tests all programs, and returns the data for the pages and the picture."""
     place.boot()
     columns = columns_in(place, names)
     grader = Grader(own, time_limit, place)
@@ -179,7 +180,7 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
     if result.outcome is Outcome.LACKING:
         return {"verdict": "n/a", "got": result.why}
     verdict = {Outcome.PASSED: "holds", Outcome.FAILED: "violated"}.get(result.outcome, "undecided")
-    if result.got == NOTHING:  # who does not start has not been seen to violate anything
+    if result.got == NOTHING:  # a program that does not start has not been seen to violate anything
         verdict = "undecided"
     told = {"verdict": verdict, "as": result.case.identity,
             "got": result.got if verdict == "holds" else f"{result.got}; {result.why}"}
@@ -189,7 +190,8 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
 
 
 def leave_out(table: Sequence[Json], name: str) -> None:
-    """Takes out what says nothing of this program: see FOLLOWS; and /sys, where it mounts none."""
+    """Removes the rows that mean nothing for this program: see FOLLOWS; and /sys, if it mounts
+    none."""
     cells = {line["name"]: line["cells"][name] for line in table}
     for row, cell_of_row in cells.items():
         if row == "sys_is_read_only" and "nothing is mounted at /sys" in cell_of_row["got"]:

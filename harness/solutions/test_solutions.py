@@ -1,5 +1,5 @@
-"""Programs that are not ours, and go about it in other ways: a row that fails for a correct one of
-them is wrong. Each has to lose exactly the rows that are listed here, and for the reason given.
+"""Programs that are not ours, and go about it in other ways: a row that fails for a correct one is
+wrong. Each has to lose exactly the rows that are listed here, and for the reason given.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Solution:
     source: str  # beside us; or the environment variable that says where Bazel has built it
     loses: Dict[str, str] = dataclasses.field(default_factory=dict)
     needs: Tuple[str, ...] = ()
-    wrapped: bool = False  # by a shell that waits for it, as people call theirs
+    wrapped: bool = False  # by a shell that waits for it, as users call theirs
 
     @property
     def id(self) -> str:

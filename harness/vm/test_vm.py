@@ -140,7 +140,7 @@ def test_the_ordinary_user_has_a_delegated_cgroup(vm):
     assert (done.returncode, done.stdout) == (0, "1000\n20000 100000\n"), done.stderr
 
 
-# What it would take to answer in the place of an agent, or to end the machine.
+# Attempts to reply in the place of an agent, or to end the machine.
 FORGERIES = {
     "the port": "for port in /dev/vport*; do echo forged >$port && exit 0; done; exit 1",
     "sshd's end of it": "echo forged >/proc/$(pgrep -x sshd | head -n 1)/fd/0",
@@ -209,7 +209,7 @@ def test_two_run_at_once_and_with_the_harness_ends_its_own(vm):
         harness.wait()
     for process in (qemu, ssh):
         assert wait_until(lambda: is_gone(process)), f"{process} still runs"
-    assert pathlib.Path(folder).exists()  # nobody was there to remove it
+    assert pathlib.Path(folder).exists()  # no process was left to remove it
     os.utime(folder, (0, 0))
     os.utime(vm.folder, (0, 0))
     vm_module.remove_left_folders()

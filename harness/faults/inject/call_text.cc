@@ -39,7 +39,7 @@ constexpr Form kForms[] = {
 };
 constexpr std::string_view kUnknown = "xxxx";
 
-// Not across a page's end: what lies behind it need not be there.
+// Not across a page's end, because the next page may not be mapped.
 std::string read_memory(pid_t process, std::uint64_t address, std::size_t size) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   std::string text(std::min(size, page - address % page), '\0');

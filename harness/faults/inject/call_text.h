@@ -1,4 +1,4 @@
-// Names of system calls, and their arguments as text: by them a person recognises a call in a log.
+// Names of system calls, and their arguments as text, so that a reader recognizes a call in a log.
 #pragma once
 
 #include <sys/types.h>
@@ -13,7 +13,7 @@ std::string call_name(std::uint64_t number);
 // The call's number; throws Failure if there is none of this name on this machine.
 int call_number(const std::string& name);
 
-// The arguments that say most, on one line: "AT_FDCWD /etc/hosts 0x80000".
+// The most informative arguments, on one line: "AT_FDCWD /etc/hosts 0x80000".
 std::string call_text(pid_t process, const std::string& name, const std::uint64_t* arguments);
 
 }  // namespace box

@@ -1,4 +1,4 @@
-// What goes wrong, and where: one system call of one process of a family.
+// A fault, and its place: one system call of one process of a family.
 #pragma once
 
 #include <string>

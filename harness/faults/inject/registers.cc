@@ -22,7 +22,7 @@ unsigned long long& first_argument_of(Set& set) { return set.regs[0]; }
 #error "the registers of this machine's system calls are not known here"
 #endif
 
-// Nothing is done for a process that is gone: SIGKILL ends it while it is stopped, too.
+// Ignores a process that has ended: SIGKILL ends it even while it is stopped.
 template <typename Value, typename Action>
 void change(pid_t process, int kind, const Action& action) {
   Value value = {};

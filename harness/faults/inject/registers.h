@@ -1,4 +1,4 @@
-// The registers that a system call is made with, of a process that ptrace(2) has stopped.
+// The registers with the arguments of a system call, of a process that ptrace(2) has stopped.
 #pragma once
 
 #include <sys/types.h>

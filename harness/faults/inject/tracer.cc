@@ -239,7 +239,7 @@ void Tracer::let_all_go() {
   for (const pid_t pid : stopped) go_on(pid);
 }
 
-// ptrace(2) fails if the process has been killed meanwhile: then waitpid(2) will say so.
+// ptrace(2) fails if the process has been killed in the meantime: then waitpid(2) reports that.
 void Tracer::go_on(pid_t pid, int signal) {
   (void)ptrace(letting_go_ ? PTRACE_DETACH : PTRACE_SYSCALL, pid, 0, signal);
   if (letting_go_) processes_.erase(pid);

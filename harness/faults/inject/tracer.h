@@ -25,7 +25,7 @@ struct User {
 // The log has a line for each thing that happened, with tabs between its fields:
 //   call PROCESS NAME NTH RESULT TEXT     a call that has returned, or will not: "?"
 //   fault PROCESS NAME NTH RESULT TEXT    the fault was brought about, here
-//   missed PROCESS NAME NTH RESULT TEXT   the victim was not there any more
+//   missed PROCESS NAME NTH RESULT TEXT   the victim had ended already
 //   exec PROCESS                          it has become another program, and is let go
 //   end PROCESS exit|signal NUMBER
 class Tracer {
