@@ -19,6 +19,8 @@ MISTAKES: Dict[str, str] = {
         " terminal_is_given_back",
     "the environment is the caller's":
         "host_variable_is_hidden path_is_the_containers",
+    "its clocks are the host's":
+        "own_time_namespace uptime_starts_at_zero",
     "nothing ties the container to its parent":
         "container_dies_with_its_parent death_with_the_parent_cannot_be_revoked"
         " early_death_is_noticed",
@@ -37,9 +39,10 @@ MISTAKES: Dict[str, str] = {
     "lo stays down, and nothing leads out":
         "loopback_works",
     "it has no option for it":
-        "workdir_option_works workdir_stays_inside"
+        "workdir_option_works workdir_stays_inside env_option_works"
         " hosts_programs_run libraries_come_along links_are_copied_as_links copies_are_copies"
         " copied_links_stay_inside"
+        " given_uptime_is_told"
         " init_reaps_orphans init_reaps_all_orphans init_is_pid_1 init_passes_signals_and_status"
         " init_hides_the_hosts_program"
         " given_maps_are_used given_user_runs_the_command given_user_has_no_capabilities"
