@@ -37,7 +37,7 @@ struct stat status_of(const fs::path& path) {
   return st;
 }
 
-// Everything about the files in `folder` that a layer could change, but for what is in `except`.
+// Everything about the files in `folder` that a layer could change, except what is in `except`.
 std::string list_tree(const fs::path& folder, const std::string& except) {
   std::vector<std::string> lines;
   for (auto it = fs::recursive_directory_iterator(folder); it != fs::end(it); ++it) {

@@ -1,4 +1,4 @@
-// Stage 08c: what the kernel answers about links and routes.
+// Stage 08c: what the kernel reports about links and routes.
 #include "stages/08c_network/netlink.h"
 
 #include <cstring>

@@ -28,7 +28,7 @@ void check_ports(const std::string& text) {
   require(std::equal(ports->begin(), ports->end(), again.begin(), again.end(), same),
           "what is printed is what was read");
   for (const auto& port : *ports) {
-    require(port.container > 0, "0 is no port");
+    require(port.container > 0, "0 is not a port");
     require(port.last_host == 0 || port.last_host >= port.host, "a range has a first port");
     require(box::collide(port, port) || port.host == 0, "a port can be had once only");
     const auto alone = box::parse_published_ports(box::text_of(port));

@@ -260,7 +260,7 @@ void check_that_a_bridge_is_possible() {
                   "an ordinary user can use --network pasta");
   }
   if (find_program("nft").empty()) {
-    throw Failure("--network bridge: the program nft, which loads the rules, is not installed",
+    throw Failure("--network bridge: the program nft is not installed",
                   "sudo apt-get install nftables");
   }
 }

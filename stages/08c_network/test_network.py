@@ -338,7 +338,7 @@ def test_a_container_without_a_name_server_is_told_of(root_host, text, works):
         return
     message, hint = result.stderr.splitlines()
     assert message.startswith(f"{STAGE}: the container has no name server")
-    assert hint.startswith("hint: give it a file")
+    assert hint.startswith("hint: mount a file")
 
 
 @pytest.mark.parametrize("mode", HELPERS)

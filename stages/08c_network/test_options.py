@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_is_refused(host, mode, protocol):
         message, hint = result.stderr.splitlines()
         assert message == (f"{STAGE}: --publish 8080:80{suffix}: port 8080 of the host: "
                            "Address already in use")
-        assert hint == ("hint: who has it:  ss --listening --numeric --processes "
+        assert hint == ("hint: see which process has it:  ss --listening --numeric --processes "
                         f"--{protocol} 'sport = 8080'")
         assert host.state() == before
 
