@@ -139,7 +139,9 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("System V and POSIX queues", "the command reads messages of the host's programs",
            "an IPC namespace", rows=("sysv_ipc_is_hidden", "posix_queue_is_hidden")),
     Escape("CVE-2017-5226", "the command types into the caller's terminal by TIOCSTI",
-           "the seccomp filter", rows=("terminal_cannot_be_typed_into",)),
+           "a terminal of its own; the seccomp filter",
+           rows=("terminal_is_its_own", "terminal_is_that_of_its_session",
+                 "terminal_cannot_be_typed_into")),
     Escape("CVE-2019-10063", "the same, with a bit in the high half of the ioctl's number",
            "the seccomp filter compares 32 bits", rows=("terminal_input_has_no_disguise",)),
     # --- cgroups

@@ -182,6 +182,37 @@ MUTANTS = [
         ],
     ),
     mutant(
+        name = "errors_to_the_callers_terminal",
+        stage = "06_pivot_root",
+        caught_by = "terminal_is_its_own",
+        why = "the author thought of what the command reads and prints",
+        changes = [change(
+            "06_pivot_root/own_terminal.cc",
+            "for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {",
+            "for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) {",
+        )],
+    ),
+    mutant(
+        name = "no_controlling_terminal",
+        stage = "06_pivot_root",
+        caught_by = "terminal_is_that_of_its_session",
+        why = "the command can read and write, and its author pressed no Ctrl-C",
+        changes = [change(
+            "06_pivot_root/own_terminal.cc",
+            "check(ioctl(slave_.get(), TIOCSCTTY, 0), \"ioctl(the new terminal, TIOCSCTTY)\");",
+            "",
+        )],
+        also = ["ctrl_c_arrives_once"],
+        because = "a terminal sends signals to its session only",
+    ),
+    mutant(
+        name = "killed_parent_leaves_terminal_raw",
+        stage = "06_pivot_root",
+        caught_by = "terminal_survives_a_killed_parent",
+        why = "a destructor restores the terminal in all cases that the author could think of",
+        changes = [change("06_pivot_root/own_terminal.cc", "outer_.give_back_after_us();", "")],
+    ),
+    mutant(
         name = "no_shared_memory",
         stage = "06_pivot_root",
         caught_by = "shared_memory_works",

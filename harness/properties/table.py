@@ -7,14 +7,15 @@ from typing import Dict, List
 from harness.properties import (cgroups, cgroups_cpu, chroot, exec as exec_, namespaces,
                                 namespaces_init, namespaces_time, network, overlayfs,
                                 overlayfs_hostile, overlayfs_images, pivot_root,
-                                pivot_root_volumes, seccomp, userns, userspace)
+                                pivot_root_terminal, pivot_root_volumes, seccomp, userns,
+                                userspace)
 from harness.properties.look import Ask
 from harness.properties.model import Property
 
 # In the order in which the stages are built. None of these files imports a later one.
 FILES = (exec_, chroot, userspace, namespaces, namespaces_init, namespaces_time, userns,
-         pivot_root, pivot_root_volumes, cgroups, cgroups_cpu, overlayfs, overlayfs_images,
-         overlayfs_hostile, seccomp, network)
+         pivot_root, pivot_root_volumes, pivot_root_terminal, cgroups, cgroups_cpu, overlayfs,
+         overlayfs_images, overlayfs_hostile, seccomp, network)
 
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}

@@ -45,7 +45,8 @@ TASK = Task(
              "a tmpfs on `place` with an empty file for each of `devices`, on which its mount is"
              " attached: attach_in(). Then pts (devpts, with ptmxmode=0666), shm (tmpfs, mode"
              " 1777),"
-             " mqueue, and the links ptmx, fd, stdin, stdout, stderr."),
+             " mqueue, and the links ptmx, fd, stdin, stdout, stderr. terminal.open_in(devpts) opens"
+             " the container's own terminal; the mount that it returns, if any, is /dev/console."),
         Todo("mounts.cc", "copy_device", 2,
              "a copy of the mount of /dev/NAME. What may root inside do to the host's inode (mode,"
              " owner, times), and which attribute keeps it from that? That it is the device"
@@ -70,8 +71,8 @@ TASK = Task(
             "old_root_is_gone", "second_chroot_leads_nowhere", "kept_directory_leads_nowhere",
             "namespaces_root_is_its_root")),
         Milestone(CORE, "A /dev of its own", (
-            "dev_is_minimal", "dev_null_works", "terminals_are_own", "shared_memory_works",
-            "dev_stdin_is_there")),
+            "dev_is_minimal", "dev_null_works", "terminals_are_own", "terminal_is_its_own",
+            "shared_memory_works", "dev_stdin_is_there")),
         Milestone(THEN, "/proc and /sys do not describe the machine", (
             "kernel_files_are_masked", "firmware_is_masked", "proc_paths_are_read_only",
             "sys_is_read_only")),

@@ -1,0 +1,124 @@
+"""Stage 06, the terminal: the container has another one than its caller."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from harness.agent_client import AgentError
+from harness.properties.look import Ask, Look
+from harness.properties.model import Property
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import ProbeBroke, Seen, holds, violated
+
+SIZE = {"rows": 33, "columns": 77}
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="terminal_is_its_own", since="06", scene=in_a_terminal,
+            observe=terminal_is_its_own,
+            holds="no descriptor of the command is its caller's terminal",
+            violated="the command has its caller's terminal open",
+            lesson="A process that has a terminal open reads what is typed there, changes its owner"
+                   " and modes, and types into it with TIOCSTI.",
+            man="7 pty",
+            mistake="The command inherited the terminal, or only its input is another one.",
+            command="tty; {stage} --rootfs {root} -- /bin/sh -c 'tty; ls -l /proc/self/fd'"),
+        Property(
+            name="terminal_is_that_of_its_session", since="06", scene=in_a_terminal,
+            observe=terminal_is_that_of_its_session,
+            needs=("terminal_is_its_own",),
+            holds="the session of the command has a terminal, and another one than the caller's",
+            violated="/dev/tty is the caller's terminal, or none",
+            lesson="A process keeps its session's terminal when its descriptors are replaced:"
+                   " /dev/tty opens it again.",
+            man="2 setsid", mistake="setsid(2) or TIOCSCTTY is missing.",
+            command="{stage} --rootfs {root} -- /bin/sh -c 'echo hello >/dev/tty'"),
+        Property(
+            name="terminal_survives_a_killed_parent", since="06", scene=killed_in_a_terminal,
+            observe=terminal_is_sane,
+            holds="after SIGKILL to the program, its caller's terminal echoes and reads lines",
+            violated="it is as the command or the program left it",
+            lesson="A destructor does not run when a process is killed: another process must"
+                   " restore what outlives it.",
+            man="3 termios", mistake="Only the parent knows the modes that the terminal had.",
+            command="{stage} --rootfs {root} -- /bin/sh -c 'stty raw -echo; sleep 9'; kill -9 ..."),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+
+def in_a_terminal(stage: Stage) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), terminal=SIZE)
+    if stage.wait_for_hold(look, run, "run"):
+        probe, caller = stage.find_probe(run)["pid"], stage.program_of(run)
+        paths = {f"{who} {fd}": f"/proc/{pid}/fd/{fd}"
+                 for who, pid in (("caller", caller), ("probe", probe)) for fd in range(3)}
+        places = stage.agent.stat(*paths.values())
+        look.facts["files"] = {name: places[path] for name, path in paths.items()}
+        stats = stage.agent.read(f"/proc/{probe}/stat", f"/proc/{caller}/stat")
+        look.facts["sessions"] = [
+            stats[f"/proc/{pid}/stat"]["text"].rpartition(")")[2].split()[3:5]
+            for pid in (probe, caller)]
+        stage.agent.write(run["run"], "\n")
+        stage.end(look, run, "run")
+    return look
+
+
+def killed_in_a_terminal(stage: Stage) -> Look:
+    look = look_of(stage)
+    stage.watch()
+    run = stage.start(stage.probe("hello", "spoil_terminal", "hold=1"), terminal=SIZE)
+    if stage.wait_for_hold(look, run, "run"):
+        try:
+            stage.agent.signal("KILL", pid=stage.program_of(run))
+        except AgentError as error:
+            raise ProbeBroke(f"the program cannot be killed: {error}") from error
+        stage.agent.wait(run["run"], stage.time_limit)
+        stage.left_processes()  # one of them may be the one that restores it
+        look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
+        stage.end(look, run, "run", 0.0)
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def terminal_is_its_own(look: Look) -> Seen:
+    look.answer("hello")
+    files = look.fact("files")
+    device = {name: (place["dev"], place["ino"], place["rdev"]) for name, place in files.items()}
+    same = [name for name in device if name.startswith("probe") and device[name]
+            == device["caller 0"]]
+    if same:
+        return violated(f"{', '.join(same)} is the terminal that the program was started in")
+    if any(place["rdev"][0] != files["caller 0"]["rdev"][0] for place in files.values()):
+        return violated("its input or output is no terminal at all")
+    return holds("0, 1 and 2 are a terminal that is in another file system")
+
+
+def terminal_is_that_of_its_session(look: Look) -> Seen:
+    look.answer("hello")
+    (session, terminal), (callers_session, _) = look.fact("sessions")
+    if session == callers_session:
+        return violated("the command is in its caller's session")
+    if terminal == "0":
+        return violated("its session has no terminal")
+    return holds("a session of its own, which has a terminal")
+
+
+def terminal_is_sane(look: Look) -> Seen:
+    look.answer("hello")
+    modes = look.fact("terminal")
+    if modes["echo"] and modes["canonical"]:
+        return holds("it echoes and reads lines again")
+    return violated(f"its modes are {modes}")
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {}
