@@ -204,15 +204,16 @@ class Sources:
         return found[0].begin, found[0].end
 
     def diff(self, block: Block) -> List[str]:
-        words = Words.of(block, ("context",))
+        words = Words.of(block, ("context", "from", "to"))
         if len(words.plain) != 2 or not words.named.get("context", "1").isdigit():
-            raise block.wrong("diff: STAGE STAGE [context=0]")
+            raise block.wrong("diff: STAGE STAGE [context=0] [from=\"…\" to=\"…\"]")
         before, after = [step.story(self.read(block, f"stages/{self.stage(block, name)}/main.cc"))
                          for name in words.plain]
         lines = list(difflib.unified_diff(before, after, lineterm="",
                                           n=int(words.named.get("context", "1"))))
         shown = [ELIDED if line.startswith("@@") else line.rstrip() for line in lines[2:]]
-        return ["```diff", *(shown[1:] if shown[:1] == [ELIDED] else shown), "```"]
+        shown = shown[1:] if shown[:1] == [ELIDED] else shown
+        return ["```diff", *part(block, "main.cc", shown, words.named), "```"]
 
     def stage(self, block: Block, name: str) -> str:
         try:

@@ -65,6 +65,7 @@ def page(root, text):
     ("snippet: a.sh from=two", "```sh\ntwo\n```"),
     ("diff: 01 02_two", "```diff\n   first();\n+  second();\n }\n```"),
     ("diff: 01 02 context=0", "```diff\n+  second();\n```"),
+    ("diff: 01 02 from=second", "```diff\n…\n+  second();\n…\n```"),
     ("table: start", "| what | ms |\n| --- | ---: |\n| ours | 1.5 |\n\n"
      "*Measured today on this: `bench`*"),
     ('table: start rows="ours"', "| what | ms |\n| --- | ---: |\n| ours | 1.5 |\n\n"
