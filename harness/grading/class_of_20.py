@@ -52,7 +52,7 @@ class Student:
     hand_in: Callable[[pathlib.Path], None]
     problem: str = ""  # how it begins
     loses: FrozenSet[str] = frozenset()
-    loses_all: bool = False  # except rows about a command that must not run
+    loses_all: bool = False  # it never runs a command
 
 
 def ready(program: pathlib.Path) -> Callable[[pathlib.Path], None]:
