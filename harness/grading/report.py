@@ -97,7 +97,7 @@ def is_failure(result: Result) -> bool:
 def first_cause(result: Result, failed: Dict[Tuple[str, str, str], Result]) -> Result:
     """The failure of a row that this one needs, and that of one which that needs."""
     case = result.case
-    for name in () if result.never_ran else case.property.needs:
+    for name in case.property.needs:
         needed = failed.get((case.label, case.kind, name))
         if needed is not None:
             return first_cause(needed, failed)

@@ -108,6 +108,15 @@ def rows() -> List[Property]:
             man="7 symlink", mistake="The working directory was entered before the root changed.",
             command="ln -s /srv {root}/x; {stage} --rootfs {root} -w /x -- /bin/touch made; ls"
                     " /srv"),
+        Property(
+            name="missing_root_stops", since="02", scene=root_missing,
+            observe=missing_root_stops, earned_by=Positive(inside),
+            holds="with a --rootfs that does not exist the command does not run",
+            violated="it runs, in another root",
+            lesson="chroot(\".\") enters whatever the working directory is: if chdir(2) has failed,"
+                   " that is the caller's.",
+            man="2 chdir", mistake="The result of chdir(2) was not looked at.",
+            command="cd {root} && {stage} --rootfs /no/such/root -- /bin/sh -c 'exit 37'; echo $?"),
     ]
 
 
@@ -126,6 +135,17 @@ def workdir_link(stage: Stage) -> Look:
     look.answers = stage.answers(look.runs["run"]["stdout"])
     look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
     stage.agent.ask("remove", paths=[f"{outside}/made-{stage.nonce}"])
+    return look
+
+
+def root_missing(stage: Stage) -> Look:
+    """--rootfs names nothing; in the caller's working directory there is a root."""
+    look = look_of(stage)
+    stage.watch()
+    options = ["--rootfs", f"{stage.folder}/missing"] if stage.at_least("02") else []
+    look.runs["run"] = stage.run(["/probe", stage.nonce, "hello"] if stage.at_least("02") else
+                                 stage.probe("hello"), *options, cwd=stage.root)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
     return look
 
 
@@ -197,6 +217,12 @@ def workdir_stays_inside(look: Look) -> Seen:
     if outside == {} and look.answer("cwd").get("ok"):
         return holds(f"it works in {look.answer('cwd')['path']}, which is not the host's directory")
     raise ProbeBroke(look.tell_runs())
+
+
+def missing_root_stops(look: Look) -> Seen:
+    if look.answers.get("hello"):
+        return violated("the command runs, in the root that the caller works in")
+    return does_not_start(look.run("run"))
 
 
 def refusal_is_explained(look: Look) -> Seen:

@@ -95,6 +95,14 @@ def rows() -> List[Property]:
             man="2 chdir", mistake="--workdir is ignored, or was entered before the root changed.",
             command="{stage} -w /tmp -- /bin/sh -c pwd"),
         Property(
+            name="missing_workdir_is_made", since="01", scene=workdir_made,
+            observe=made_workdir_is_used, needs=("workdir_option_works",),
+            holds="a --workdir that does not exist is made",
+            violated="the command works elsewhere, or does not start",
+            lesson="A program that is told where to work need not be told to prepare the place.",
+            man="2 mkdir", mistake="The directory was entered without being made.",
+            command="{stage} -w /new/place -- /bin/sh -c pwd"),
+        Property(
             name="descriptors_are_closed", since="01", scene=inside,
             observe=descriptors_are_closed,
             holds="the command has the descriptors 0, 1 and 2", violated="it has more",
@@ -139,14 +147,6 @@ def rows() -> List[Property]:
             man="2 kill", mistake="The command has stayed in its caller's process group.",
             command="{stage} -- /bin/sh -c 'kill -9 0'; echo still here"),
         Property(
-            name="signals_are_forwarded", since="01", scene=signals,
-            observe=signals_are_forwarded,
-            holds="the command gets TERM, INT, HUP, QUIT, USR1 and USR2, once each",
-            violated="it misses some, or gets some twice",
-            lesson="To stop a container, users signal the process that they started.",
-            man="2 signalfd", mistake="The parent dies of the signal, or swallows it.",
-            command="{stage} -- /bin/sh -c 'trap \"echo got it\" TERM; sleep 9 & wait' & kill $!"),
-        Property(
             name="a_stop_is_no_end", since="01", scene=stopped, observe=status_survives,
             control=Control.NONE, seen_failing="the mutant stop_taken_for_the_end",
             needs=("exit_status_is_the_commands",),
@@ -165,21 +165,6 @@ def rows() -> List[Property]:
                    " gone.",
             man="2 wait", mistake="The program relied on the disposition that its caller left.",
             command="(trap '' CHLD; {stage} -- /bin/sh -c 'exit 37'; echo $?)"),
-        Property(
-            name="ctrl_c_arrives_once", since="01", scene=terminal, observe=ctrl_c_arrives_once,
-            holds="Ctrl-C is one SIGINT for the command", violated="none, or two",
-            lesson="The terminal signals its whole foreground process group, so the command has"
-                   " the signal already.",
-            man="7 signal", mistake="The parent forwards what the terminal has sent to both.",
-            command="{stage} -- /bin/sh -c 'trap \"echo once\" INT; sleep 9'"),
-        Property(
-            name="terminal_is_given_back", since="01", scene=terminal,
-            observe=terminal_is_given_back,
-            needs=("ctrl_c_arrives_once",),
-            holds="the terminal is as it was before", violated="it is as the command left it",
-            lesson="An editor that dies leaves the terminal without echo.",
-            man="3 termios", mistake="The terminal's modes were not saved.",
-            command="{stage} -- /bin/sh -c 'stty raw -echo'"),
         Property(
             name="nothing_is_left", since="01", scene=ALL_SCENES, observe=nothing_is_left,
             control_scene=inside,
@@ -301,76 +286,14 @@ def workdir(stage: Stage) -> Look:
     return look
 
 
-FORWARDED = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
-
-
-def signals(stage: Stage) -> Look:
-    """Each signal that stops or notifies a process, sent to the program under test."""
+def workdir_made(stage: Stage) -> Look:
+    """--workdir names what does not exist."""
     look = look_of(stage)
+    stage.names["workdir"] = f"{stage.names['in']}/made-{stage.nonce}/place"
     stage.watch()
-    run = stage.start(stage.probe("hello", "trap=10", "exit=37"))
-    ready = stage.expect_wait(run, '"trap":"ready"')
-    if not ready["found"]:
-        stage.tell_why_not_started(look, run, "signals")
-        return look
-    program = stage.program_of(run)
-    for name in FORWARDED:
-        try:
-            stage.agent.signal(name, pid=program)
-        except AgentError:
-            break  # it has died of the one before
-    for name in FORWARDED:
-        number = getattr(signal, f"SIG{name}")
-        if not stage.expect(run, f'"signal":{number}}}', stage.seconds(0.4))["found"]:
-            break
-    stage.agent.write(run["run"], "x", close=True)
-    stage.end(look, run, "signals", stage.seconds(0.5))
+    look.runs["run"] = stage.run(stage.probe("hello", "cwd"), "-w", stage.names["workdir"])
+    look.answers = stage.answers(look.runs["run"]["stdout"])
     return look
-
-
-def terminal(stage: Stage) -> Look:
-    """In a terminal: Ctrl-C, and a command that leaves the terminal in a bad state."""
-    look = look_of(stage)
-    stage.watch()
-    run = stage.start(stage.probe("hello", "trap=10", "spoil_terminal", "exit=37"),
-                      terminal={"rows": 33, "columns": 77})
-    ready = stage.expect_wait(run, '"trap":"ready"')
-    if not ready["found"]:
-        stage.tell_why_not_started(look, run, "terminal")
-        return look
-    program = stage.program_of(run)
-    # While it is stopped, the program cannot forward the signal before the command has received its
-    # own; if two of one kind are pending for a process, the kernel delivers one.
-    stage.agent.signal("STOP", pid=program)
-    stage.agent.write(run["run"], "\x03")
-    stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
-    try:
-        stage.agent.signal("CONT", pid=program)
-    except AgentError:
-        pass  # the signal has ended it
-    time.sleep(stage.seconds(0.05))  # a second one, if there is one, comes at once
-    look.facts["ended_first"] = not is_asleep(stage, program)
-    stage.agent.write(run["run"], "\n")
-    ended = stage.agent.wait(run["run"], stage.time_limit)
-    if ended["over"]:
-        look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
-    stage.end(look, run, "terminal", 0.0)
-    return look
-
-
-def is_asleep(stage: Stage, pid: int) -> bool:
-    """Waits until a process has done all that a signal made it do: it sleeps again, or has ended.
-    """
-    end = time.monotonic() + stage.seconds(1.0)
-    asleep = 0
-    while asleep < 2 and time.monotonic() < end:
-        status = stage.status_of(pid)
-        if status.get("State", "Z")[0] == "Z":
-            return False
-        pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
-        asleep = asleep + 1 if status["State"][0] == "S" and not pending else 0
-        time.sleep(0.01)
-    return True
 
 
 # --- Observations ---------------------------------------------------------------------------------
@@ -441,6 +364,13 @@ def workdir_is_used(look: Look) -> Seen:
     raise ProbeBroke(str(look.answers))
 
 
+def made_workdir_is_used(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        return violated(f"it does not start: {tell_run(run)}")
+    return workdir_is_used(look)
+
+
 def exit_status_is(run_name: str, status: int):
     """Whether the program exits with the status that it has to return, whatever the command's
     was."""
@@ -478,43 +408,6 @@ def errors_are_told(look: Look) -> Seen:
     if len(told) == 1 and ": " in told[0]:
         return holds(f"{lines}")
     return violated(f"stderr is {lines}")
-
-
-def signals_are_forwarded(look: Look) -> Seen:
-    look.answer("hello")
-    numbers = {int(getattr(signal, f"SIG{name}")): name for name in FORWARDED}
-    told = [answer["signal"] for answer in look.answers.get("signal", [])]
-    missing = [name for number, name in numbers.items() if number not in told]
-    twice = [name for number, name in numbers.items() if told.count(number) > 1]
-    if missing:
-        return violated(f"the command never got {', '.join(missing)};"
-                        f" {tell_run({**look.run('signals'), 'stdout': ''})}")
-    if twice:
-        return violated(f"the command got {', '.join(twice)} more than once")
-    return holds(f"the command got each of {', '.join(FORWARDED)} once")
-
-
-def ctrl_c_arrives_once(look: Look) -> Seen:
-    look.answer("hello")
-    if look.fact("ended_first"):
-        return violated("the signal ends the program itself, but not the command: "
-                        + tell_run({**look.run("terminal"), "stdout": ""}))
-    count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
-    if count == 1:
-        return holds("one SIGINT")
-    return violated(f"{count} SIGINT")
-
-
-def terminal_is_given_back(look: Look) -> Seen:
-    look.answer("hello")
-    if look.fact("ended_first"):
-        raise NotStarted(f"it did not go on after Ctrl-C: {tell_run(look.run('terminal'))}")
-    if not look.answers.get("spoil_terminal", [{}])[0].get("ok"):
-        raise ProbeBroke(f"the probe did not spoil the terminal: {look.tell_runs()}")
-    modes = look.fact("terminal")
-    if modes["echo"] and modes["canonical"]:
-        return holds("it echoes and takes lines again")
-    return violated(f"its modes are as the command left them: {modes}")
 
 
 def status_survives(look: Look) -> Seen:
