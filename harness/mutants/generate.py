@@ -21,6 +21,7 @@ import pathlib
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -191,7 +192,8 @@ class Plan:
 
 def bazel(*words: str) -> str:
     quiet = [] if words[0] == "info" else ["--ui_event_filters=-info", "--noshow_progress"]
-    done = subprocess.run(["bazel", *words, *quiet], stdout=subprocess.PIPE, text=True, check=False)
+    program = shutil.which("bazel") or shutil.which("bazelisk") or "bazel"
+    done = subprocess.run([program, *words, *quiet], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:  # bazel has said why
         sys.exit(f"generate: bazel {words[0]} failed")
     return done.stdout
