@@ -19,7 +19,7 @@ from typing import Dict, List, Optional, Sequence
 
 from harness import places
 from harness.grading import report
-from harness.grading.foreign import EVERY_OPTION, BadTemplate, adapter_for
+from harness.grading.foreign import EVERY_OPTION, BadTemplate, adapter_for, with_values
 from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
 from harness.properties.model import PROMISE, Case, Result
 from harness.properties.scene import Tools
@@ -108,7 +108,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--failing", action="store_true",
                         help="print only the names of the properties that fail")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(with_values(words))
     if arguments.binary and arguments.command:
         parser.error("give one of --binary and --command")
     if (arguments.binary or arguments.command) and not arguments.stage:

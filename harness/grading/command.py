@@ -30,6 +30,7 @@ from harness import matrix, places
 from harness.grading import folders, html_report, report, writers
 from harness.learning import doctor
 from harness.agent_client import PlaceError
+from harness.grading.foreign import with_values
 from harness.grading.grader import Program, cases_for, grade_in
 from harness.properties.model import PROMISE, Case, Grade, Outcome, Result
 from harness.properties.scene import Tools
@@ -380,7 +381,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     out.add_argument("--format", choices=FORMATS, default="terminal")
     out.add_argument("--output", type=pathlib.Path, metavar="PATH",
                      help="a file; for a class: a directory, which can be read during the run")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(with_values(words))
     if (arguments.submission is None) == (arguments.roster is None):
         parser.error("give one of --submission and --roster")
     if arguments.roster and not (arguments.submissions and arguments.output):

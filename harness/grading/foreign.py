@@ -8,7 +8,7 @@ import shlex
 import shutil
 import string
 import tempfile
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 EVERY_OPTION = "*"  # in place of the options that a program lacks: all but --rootfs
 
@@ -29,6 +29,12 @@ while (($#)); do
 done
 exec {words}
 """
+
+
+def with_values(words: Sequence[str]) -> List[str]:
+    """A command line in which --lacks has its value, as argparse accepts one with a dash."""
+    rest = iter(words)
+    return [f"{word}={next(rest, '')}" if word == "--lacks" else word for word in rest]
 
 
 class BadTemplate(Exception):

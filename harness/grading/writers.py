@@ -25,8 +25,9 @@ def explain(result: Result, level: int) -> str:
         return result.got
     if result.outcome is Outcome.SKIPPED:
         return f"skipped: {result.why}"
-    lines = [f"{result.outcome.value}: {result.why}", f"expected: {result.expected}",
-             f"got: {result.got}"]
+    lines = [f"{result.outcome.value}: {result.why}"]
+    if not result.never_ran:
+        lines += [f"expected: {result.expected}", f"got: {result.got}"]
     return "\n".join(lines + [f"{name}: {text}" for name, text in hints(result, level)])
 
 

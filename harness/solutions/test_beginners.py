@@ -16,7 +16,8 @@ from typing import Dict, Iterator, Sequence, Tuple
 
 import pytest
 
-from harness.grading import report
+from harness import matrix
+from harness.grading import command, report
 from harness.grading.foreign import EVERY_OPTION, adapter_for
 from harness.grading.grader import Grader, Program, cases_for
 from harness.properties.model import PROMISE, Outcome
@@ -160,6 +161,13 @@ def test_it_loses_exactly_what_it_does_not_do(beginner: Beginner, tools: Tools,
 def test_the_losses_are_rows_of_its_stage(beginner: Beginner) -> None:
     for row in beginner.loses:
         assert BY_NAME[row].is_promised_at(beginner.stage), row
+
+
+def test_an_option_that_is_lacking_is_a_value() -> None:
+    words = ["--lacks", "--init", "--stage", "05", "--lacks", "--env", "--binary", "x"]
+    assert matrix.parse(words).lacks == ["--init", "--env"]
+    words[-2:] = ["--submission", "x"]
+    assert command.parse(words).lacks == ["--init", "--env"]
 
 
 def test_a_template_becomes_a_program_with_our_command_line(folder: pathlib.Path) -> None:
