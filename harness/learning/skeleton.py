@@ -136,10 +136,10 @@ def without_reason(line: str) -> str:
 
 
 def line_in_place_of(hunk: step.Hunk) -> int:
-    """The new line that calls what an old one calls; one past the last if none does."""
+    """The last new line that calls what an old one calls; one past the last if none does."""
     called = set(re.findall(r"\w+(?=\()", "\n".join(hunk.before)))
-    return next((at for at, line in enumerate(hunk.after)
-                 if called & set(re.findall(r"\w+(?=\()", line))), len(hunk.after))
+    return max((at for at, line in enumerate(hunk.after)
+                if called & set(re.findall(r"\w+(?=\()", line))), default=len(hunk.after))
 
 
 def milestone_of(code: str, milestones: Dict[str, int]) -> str:

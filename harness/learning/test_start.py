@@ -21,9 +21,9 @@ from harness.properties.table import BY_NAME
 from harness.properties.verdict import STAGES, USER, stage_number
 from slides import definitions
 
-QUICKLY = ["make", "--quiet", f"-j{os.cpu_count()}",
-           "CXXFLAGS=-std=c++20 -O0 -I. -MMD"]
-WARNINGS = ["-std=c++20", "-Wall", "-Wextra", "-Wno-unused", "-Werror"]
+QUICKLY = ["make", "--quiet", f"-j{os.cpu_count()}"]
+FLAGS = ["-std=c++20", "-O0", "-I."]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused", "-Werror"]
 HEADERS = ("algorithm", "fmt/format.h", "fstream", "functional", "map", "memory", "optional",
            "sstream", "string", "vector")
 
@@ -37,12 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 
 @pytest.fixture(scope="module")
 def precompiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[List[str]]:
-    """The options of a compiler that has read the headers of others already."""
+    """The options of a compiler that has read the headers of others already: most of its work."""
     header = tmp_path_factory.mktemp("headers") / "all.h"
     header.write_text("".join(f"#include <{name}>\n" for name in HEADERS))
-    subprocess.run(["g++", *WARNINGS, "-x", "c++-header", "-o", f"{header}.gch", str(header)],
+    subprocess.run(["g++", *FLAGS, "-x", "c++-header", "-o", f"{header}.gch", str(header)],
                    check=True)
-    yield [*WARNINGS, "-include", str(header)]
+    yield [*FLAGS, "-include", str(header)]
 
 
 @pytest.mark.parametrize("stage", TASKS)
@@ -75,8 +75,8 @@ def test_all_is_in_it_but_the_solution(stage, tmp_path, precompiled):
     assert sorted(path.name for path in (made / "given").iterdir()) == \
         sorted(path.name for path in own.iterdir())
     for name in undone:
-        subprocess.run(["g++", *precompiled, "-I.", "-fsyntax-only", str(own / name)], cwd=made,
-                       check=True)
+        subprocess.run(["g++", *precompiled, *WARNINGS, "-fsyntax-only", str(own / name)],
+                       cwd=made, check=True)
 
 
 @pytest.mark.parametrize("stage", list(TASKS)[1:])
@@ -93,6 +93,7 @@ def test_main_cc_is_that_of_the_stage_before_with_todos(stage):
     assert all(line.startswith("#include") or re.fullmatch(r"  \w+Options \w+\(.*\);", line)
                for line in options)
     assert [line for line in old if line not in code] == []
+    assert "TODO" not in re.split(r"\n  return ", "\n".join(made))[1]
     # Each line that our main.cc adds after its options is asked for by name.
     parsed = after.index("  line.parse();")
     text = re.sub(r"\s+//\s+", " ", "\n".join(made))
@@ -161,14 +162,15 @@ def readable_repository(tools, place: pathlib.Path) -> dict:
     return programs
 
 
-def test_it_builds_and_becomes_the_stage_with_its_layer(folder, tools):
-    subprocess.run(QUICKLY, cwd=folder, check=True, timeout=600)
+def test_it_builds_and_becomes_the_stage_with_its_layer(folder, tools, precompiled):
+    quickly = [*QUICKLY, f"CXXFLAGS={' '.join(precompiled)} -MMD"]
+    subprocess.run(quickly, cwd=folder, check=True, timeout=600)
     program = folder / "stages/05_userns/05_userns"
     assert not holds(tools, program, "own_user_namespace")
     solution = start.folder_of("05")
     for path in [*start.sources(solution), solution / "main.cc"]:
         shutil.copyfile(path, folder / "stages/05_userns" / path.name)
-    subprocess.run(QUICKLY, cwd=folder, check=True, timeout=600)
+    subprocess.run(quickly, cwd=folder, check=True, timeout=600)
     assert holds(tools, program, "own_user_namespace")
 
 
@@ -190,7 +192,7 @@ def test_an_ordinary_user_is_told_the_next_milestone_and_no_more(tmp_path, tools
                           env={**os.environ, **programs, "HOME": str(made)})
     assert told.returncode == 1, told.stdout
     assert told.stdout.startswith("- 1. A user namespace"), told.stdout
-    assert "Fix first: 05_userns-no_root_needed-holds-as_user" in told.stdout
+    assert re.search(r"^Fix first: 05_userns-\w+-holds-as_user$", told.stdout, re.MULTILINE)
     assert "2. " not in told.stdout
 
 

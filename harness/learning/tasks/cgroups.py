@@ -34,11 +34,11 @@ TASK = Task(
              " its path in path_. Its name begins with kPrefix. Then (milestone 5): lock_ = lock()"
              " it, so that the next start knows that you live; between the two another start may"
              " take it for a leftover and remove it."),
-        Todo("cgroup.cc", "start_child_in", 1,
+        Todo("cgroup.cc", "start_session_in", 1,
              "a Child that clone3(2) puts into the cgroup at its birth: CLONE_INTO_CGROUP with"
-             " cgroup.open_directory(). If it has none of its own (is_own()), as stage 04 does. In"
+             " cgroup.open_directory(). If it has none of its own (is_own()), as stage 06 does. In"
              " the child, close what is of the host: the directory, and close_in_child().",
-             "return start_child_in(namespaces, body);"),
+             "return start_session_in(namespaces, body);"),
         Todo("cgroup.cc", "remove_cgroup", 1,
              "rmdir(2). While a process is in it, that fails: then kill all by writing 1 to"
              " cgroup.kill (`locked` is that file, opened), wait until cgroup.events says"
