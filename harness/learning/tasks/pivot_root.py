@@ -45,7 +45,8 @@ TASK = Task(
              "a tmpfs on `place` with an empty file for each of `devices`, on which its mount is"
              " attached: attach_in(). Then pts (devpts, with ptmxmode=0666), shm (tmpfs, mode"
              " 1777),"
-             " mqueue, and the links ptmx, fd, stdin, stdout, stderr. terminal.open_in(devpts) opens"
+             " mqueue, and the links ptmx, fd, stdin, stdout, stderr. terminal.open_in(devpts)"
+             " opens"
              " the container's own terminal; the mount that it returns, if any, is /dev/console."),
         Todo("mounts.cc", "copy_device", 2,
              "a copy of the mount of /dev/NAME. What may root inside do to the host's inode (mode,"
