@@ -1,4 +1,4 @@
-// Reading numbers from text.
+// Reads numbers from text.
 #pragma once
 
 #include <charconv>
@@ -8,7 +8,8 @@
 
 namespace box {
 
-// The decimal number that all of `text` is; nothing, if it is none or does not fit into `Number`.
+// Returns the decimal number that `text` consists of, or nullopt if it is not one or does not fit
+// into `Number`.
 template <typename Number>
 [[nodiscard]] std::optional<Number> parse_number(std::string_view text) {
   Number number = {};

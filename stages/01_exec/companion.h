@@ -1,4 +1,4 @@
-// What stands beside the parent while it waits.
+// What the parent does beside waiting.
 #pragma once
 
 #include <poll.h>
@@ -19,27 +19,27 @@ class Companion {
 
   // Called once, before the first poll(2): `child` leads its process group.
   virtual void start(pid_t child) = 0;
-  // Called before each poll(2): appends the descriptors that are to be waited for. Returns after
-  // how many milliseconds serve() must be called although nothing has happened; -1: never.
+  // Called before each poll(2): appends the descriptors to wait for. Returns after how many
+  // milliseconds serve() must be called even if nothing has happened, or -1 for never.
   [[nodiscard]] virtual int add_to(std::vector<pollfd>& events) = 0;
-  // Called after each poll(2), whatever ended it: does what can be done without waiting. Returns
-  // SIGINT, SIGQUIT or SIGHUP if a terminal has sent that to the command's group, or 0.
+  // Called after each poll(2), whatever made it return: does what can be done without waiting.
+  // Returns SIGINT, SIGQUIT or SIGHUP if a terminal has sent that to the command's group, or 0.
   [[nodiscard]] virtual int serve() = 0;
-  // The command has ended: whether serve() has nothing more to do.
+  // Called after the command has ended. Returns whether serve() has nothing more to do.
   [[nodiscard]] virtual bool has_finished() { return true; }
 
-  // The child has stopped, not because of us, by this signal.
+  // The child was stopped by this signal, which did not come from us.
   virtual void child_has_stopped(int signal) = 0;
-  // We have got SIGTSTP: the command and we stop.
+  // We have received SIGTSTP: stops the command, then us.
   virtual void stop() = 0;
-  // We have got SIGCONT: perhaps we are in the foreground now.
+  // We have received SIGCONT: perhaps we are in the foreground now.
   virtual void go_on() = 0;
   // Our terminal has sent this signal to our process group, and not to the command's. Returns
-  // whether it is passed on; otherwise it is forwarded as others are.
+  // whether this call has passed it on; otherwise it is forwarded like other signals.
   [[nodiscard]] virtual bool pass_on(int signal) = 0;
 
-  // What is left to do if we are killed by SIGKILL, and the descriptor that is needed for it, or
-  // -1: both are for the process that then ends the container.
+  // What has to be done if SIGKILL ends us, and the descriptor that this needs, or -1. The process
+  // that then ends the container does it.
   [[nodiscard]] virtual int last_descriptor() const { return -1; }
   virtual void tidy_up_after_us() {}
 };

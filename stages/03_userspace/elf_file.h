@@ -18,7 +18,7 @@ struct ElfFile {
   std::string rpath;                // DT_RPATH, as written: "$ORIGIN/../lib:/opt/lib"
   std::string runpath;              // DT_RUNPATH
   bool has_runpath = false;         // an empty DT_RUNPATH still switches DT_RPATH off
-  bool only_own_folders = false;    // DF_1_NODEFLIB: not from the cache and the default folders
+  bool only_own_folders = false;    // DF_1_NODEFLIB: not from the cache and the default directories
 };
 
 // Returns nullopt if `path` is not an ELF file. Throws Failure if it cannot be read, or if it

@@ -28,7 +28,7 @@ bool kernel_has_time_namespaces() {
   return false;
 }
 
-// What is to be added to `clock` so that it tells `uptime` now, in the form of
+// The offset of `clock` with which it shows `uptime` now, in the format of
 // /proc/PID/timens_offsets. The nanoseconds of an offset are never negative.
 std::string offset_of(const char* name, clockid_t clock, std::int64_t uptime) {
   timespec now = {};
@@ -55,14 +55,14 @@ void enter_time_namespace(const std::optional<std::int64_t>& uptime) {
                   "Linux 5.6 and later have them, if CONFIG_TIME_NS is set");
   }
   // Unlike all other namespaces, this one is not entered by the process that makes it, but by its
-  // children: the kernel takes offsets only until the first process is inside.
+  // children: the kernel accepts offsets only until the first process is inside.
   check(unshare(CLONE_NEWTIME), "unshare(CLONE_NEWTIME)");
   write_file("/proc/self/timens_offsets",
              offset_of("monotonic", CLOCK_MONOTONIC, uptime.value_or(0)));
   write_file("/proc/self/timens_offsets",
              offset_of("boottime", CLOCK_BOOTTIME, uptime.value_or(0)));
   // This process becomes the command and makes no child. Recent kernels let it enter at execve(2);
-  // by setns(2) it does on all.
+  // setns(2) works on all.
   const UniqueFd own(
       check_quietly(open(kForChildren, O_RDONLY | O_CLOEXEC), "open({})", kForChildren));
   check(setns(own.get(), CLONE_NEWTIME), "setns({}, CLONE_NEWTIME)", kForChildren);

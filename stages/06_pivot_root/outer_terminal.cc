@@ -11,7 +11,7 @@
 namespace box {
 namespace {
 
-// The first of `fds` that is a terminal; -1.
+// Returns the first of `fds` that is a terminal, or -1.
 int first_terminal(std::initializer_list<int> fds) {
   for (const int fd : fds) {
     if (isatty(fd) == 1) return fd;
@@ -26,7 +26,7 @@ UniqueFd open_again(int fd) {
   constexpr int kFlags = O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
   UniqueFd again(open(("/proc/self/fd/" + std::to_string(fd)).c_str(), kFlags));
   if (again.get() != -1) return again;
-  // After su(1) it belongs to another user; but anybody may open /dev/tty, see tty(4).
+  // After su(1) it belongs to another user, but every user may open /dev/tty, see tty(4).
   unsigned device = 0;
   unsigned device_of_tty = 0;
   again = UniqueFd(open("/dev/tty", kFlags));
@@ -34,7 +34,8 @@ UniqueFd open_again(int fd) {
       ioctl(again.get(), TIOCGDEV, &device_of_tty) == 0 && device == device_of_tty) {
     return again;
   }
-  return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));  // not another one, but poll(2) comes first
+  return UniqueFd(
+      fcntl(fd, F_DUPFD_CLOEXEC, 0));  // not a second descriptor, but we always call poll(2) first
 }
 
 }  // namespace
@@ -52,7 +53,8 @@ OuterTerminal::OuterTerminal()
 
 bool OuterTerminal::is_in_foreground() const {
   const pid_t group = tcgetpgrp(input_.get());
-  return group == getpgrp() || group == -1;  // -1: it is not our session's, and knows no jobs of it
+  return group == getpgrp() ||
+         group == -1;  // -1: it is not our session's terminal, and has no foreground group for us
 }
 
 termios OuterTerminal::modes_for_command() const {
@@ -73,7 +75,7 @@ winsize OuterTerminal::size() const {
 termios OuterTerminal::modes_for_keys() const {
   termios modes = modes_;
   cfmakeraw(&modes);
-  // Another program of our pipeline may write to it, which expects that "\n" begins a line.
+  // Another program of our pipeline may write to it, and expects that "\n" begins a line.
   if (!for_both_) modes.c_oflag = modes_.c_oflag;
   return modes;
 }

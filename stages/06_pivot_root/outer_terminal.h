@@ -8,12 +8,11 @@
 
 namespace box {
 
-// Whether the two terminals treat what is typed and written in the same way.
+// Whether the two terminals process input and output in the same way.
 [[nodiscard]] bool are_same(const termios& a, const termios& b);
 
-// In the parent. To have the keys that are typed one by one, and as they are, we switch off in our
-// terminal what the container's does itself: lines, echo, signals. That is undone when we stop,
-// end, or fail.
+// In the parent. To read each key at once and unchanged, we switch off in our terminal what the
+// container's does itself: lines, echo, signals. We restore it when we stop, end, or fail.
 class OuterTerminal {
  public:
   OuterTerminal();
@@ -23,25 +22,25 @@ class OuterTerminal {
 
   // Whether our input, output or error output is a terminal.
   [[nodiscard]] bool is_there() const { return input_.get() != -1; }
-  // Whether our input and our output both are: then the command is likely to read from it. Not so
-  // in `stage command | less`, where less needs it.
+  // Whether our input and our output both are: then the command is likely to read from it. In
+  // `stage command | less` they are not, and less needs the terminal.
   [[nodiscard]] bool is_for_both() const { return for_both_; }
   // Whether our process group is in its foreground, so that we may read from it.
   [[nodiscard]] bool is_in_foreground() const;
 
-  // Not those of our caller's open files, whose O_NONBLOCK our caller would have, too.
+  // Not our caller's open files, because O_NONBLOCK would affect our caller, too.
   [[nodiscard]] int input() const { return input_.get(); }
   [[nodiscard]] int output() const { return output_.get(); }
 
   [[nodiscard]] const termios& modes() const { return modes_; }
-  // Those with which a command begins: ours, unless we are in the background, where we have found
-  // the modes in which our shell reads its next line.
+  // The modes with which a command begins: ours, unless we are in the background, where we find the
+  // modes in which our shell reads its next line.
   [[nodiscard]] termios modes_for_command() const;
   [[nodiscard]] winsize size() const;
 
-  // If we are in the foreground: from now on each key is for us. Returns whether that is new.
+  // If we are in the foreground: from now on we get each key. Returns whether that is new.
   bool take_keys();
-  // It is as it was.
+  // Restores it.
   void give_back();
   [[nodiscard]] bool keys_are_taken() const { return taken_; }
   // Whether it shows "\n" as "\r\n", which the container's terminal has done already.
@@ -49,7 +48,7 @@ class OuterTerminal {
 
   // In the child: closes it.
   void close();
-  // In a process that has outlived us: gives it back, unless somebody has done that.
+  // In a process that has outlived us: restores it, unless that has been done already.
   void give_back_after_us();
 
  private:
@@ -59,7 +58,7 @@ class OuterTerminal {
   UniqueFd output_;
   bool for_both_ = false;
   bool taken_ = false;
-  termios modes_{};  // those that we have found
+  termios modes_{};  // the modes that we have found
 };
 
 }  // namespace box

@@ -16,8 +16,8 @@
 namespace box {
 namespace {
 
-// The master tells neither when it is read at the other end, nor when our shell moves us between
-// background and foreground: we look.
+// The master does not report when a process reads at the other end, and no one reports when our
+// shell moves us between background and foreground, so we check regularly.
 constexpr int kLookEach = 100;  // milliseconds
 
 bool is_readable(int fd) {
@@ -43,7 +43,7 @@ OwnTerminal::OwnTerminal()
 }
 
 OwnTerminal::~OwnTerminal() {
-  // If the child has failed: what it has said with --verbose is still to be read.
+  // If the child has failed, its output of --verbose must still be read.
   receive();
   (void)relay_.drain(outer_.ends_lines());
 }
@@ -83,7 +83,7 @@ const IdOptions& OwnTerminal::give_to(const IdOptions& ids) const {
 
 void OwnTerminal::start(pid_t child) {
   child_ = child;
-  child_end_.close();  // otherwise we would hold our own end-of-file back
+  child_end_.close();  // otherwise we would keep our own pipe from reaching end-of-file
 }
 
 int OwnTerminal::add_to(std::vector<pollfd>& events) {
@@ -128,7 +128,7 @@ void OwnTerminal::receive() {
 
 void OwnTerminal::take_keys() {
   if (!outer_.take_keys() || std::exchange(had_keys_, true)) return;
-  // If we started in the background, only now they are those that our shell gives to commands.
+  // If we started in the background, the modes are only now those that our shell gives to commands.
   termios modes = {};
   if (tcgetattr(relay_.master(), &modes) == -1 || !are_same(modes, first_modes_)) return;
   first_modes_ = outer_.modes();
@@ -142,7 +142,8 @@ void OwnTerminal::take_keys_if_due() {
   if (!is_time_to_look() || !is_wanted()) return;
   needs_keys_ = true;
   if (foreground) return take_keys();
-  stop_with_child(SIGTTIN, true);  // as the terminal would do it with the command, were it ours
+  stop_with_child(SIGTTIN,
+                  true);  // as the terminal would do it to the command, if it were the command's
 }
 
 bool OwnTerminal::is_time_to_look() {
@@ -162,9 +163,9 @@ bool OwnTerminal::is_wanted() const {
   return reads_terminal(child_);
 }
 
-// What the container's terminal does to a group cannot be seen from outside, so we look at what was
-// typed: SIGINT, SIGQUIT or SIGTSTP if it was that for the command's own group, and not for a job
-// of a shell's; or 0.
+// What the container's terminal does to a group is not visible from outside, so we check what was
+// typed. Returns SIGINT, SIGQUIT or SIGTSTP if a key sent that to the command's own group, and not
+// to a job of a shell inside; otherwise 0.
 int OwnTerminal::signal_typed() const {
   termios modes = {};
   if (relay_.typed().empty() || tcgetattr(relay_.master(), &modes) == -1 ||
@@ -188,12 +189,12 @@ void OwnTerminal::child_has_stopped(int /*signal*/) {
 void OwnTerminal::stop() { stop_with_child(SIGTSTP, false); }
 
 void OwnTerminal::stop_with_child(int signal, bool our_group) {
-  // By SIGSTOP, from outside: what its own terminal sends has no effect on PID 1, nor on a group
-  // that no shell in its session looks after, see "orphaned" in setpgid(2).
+  // By SIGSTOP, from outside: the signals of its own terminal have no effect on PID 1, nor on a
+  // group that no shell in its session looks after, see "orphaned" in setpgid(2).
   (void)kill(-child_, SIGSTOP);
   outer_.give_back();
   if (!stop_ourselves(signal, our_group) && signal != SIGTSTP) {
-    // In the background for good: nobody will ever bring it to the foreground.
+    // In the background for good: no shell will ever bring it to the foreground.
     (void)kill(child_, SIGKILL);
     return;
   }
@@ -205,7 +206,7 @@ void OwnTerminal::go_on() {
   if (!relay_.is_connected()) return;
   if (needs_keys_) take_keys();
   (void)pass_on(SIGWINCH);
-  // Our caller's shell has written on the screen meanwhile: an editor is to draw it again.
+  // Our caller's shell has written on the screen in the meantime, so an editor has to redraw it.
   const pid_t group = tcgetpgrp(relay_.master());
   if (group > 0) (void)kill(-group, SIGWINCH);
 }

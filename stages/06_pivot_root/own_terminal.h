@@ -26,11 +26,11 @@ namespace box {
 
 // If our input, output or error output is a terminal, the container gets another one in its place,
 // a pair of devices: the command has the slave, in its own /dev/pts, and we have the master. While
-// the command runs, we copy what is typed from our terminal to the master, and what the command
-// writes from the master to our terminal. We pass on bytes and sizes, and interpret neither.
+// the command runs, we copy keys from our terminal to the master, and the command's output from the
+// master to our terminal. We pass on bytes and sizes, and interpret neither.
 //
-// What of the three is no terminal is passed on as it is. If all three are none, there is none in
-// the container.
+// Each of the three that is not a terminal is passed on as it is. If none is a terminal, the
+// container does not get one.
 class OwnTerminal : public Companion {
  public:
   // In the parent, before the child starts.
@@ -40,7 +40,7 @@ class OwnTerminal : public Companion {
   // In the child, which leads a session. `devpts` is the container's own. Returns a mount of the
   // new terminal, for /dev/console; -1 if there is none.
   [[nodiscard]] UniqueFd open_in(const UniqueFd& devpts);
-  // In the child: the terminal belongs to the user of `ids`, so that they can open it again as
+  // In the child: gives the terminal to the user of `ids`, so that they can open it again as
   // /dev/stdout or /dev/console. Returns `ids`.
   const IdOptions& give_to(const IdOptions& ids) const;
 
@@ -71,9 +71,9 @@ class OwnTerminal : public Companion {
   UniqueFd slave_;  // in the child until the exec; in the parent, so that the master stays usable
   Relay relay_;
   pid_t child_ = -1;
-  bool needs_keys_ = false;  // the command reads what is typed, or is likely to
+  bool needs_keys_ = false;  // the command reads the keys, or is likely to
   bool had_keys_ = false;
-  termios first_modes_{};  // those that the command's terminal has at first
+  termios first_modes_{};  // the modes that the command's terminal has at first
   std::chrono::steady_clock::time_point last_look_{};
 };
 

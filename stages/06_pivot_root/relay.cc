@@ -88,7 +88,7 @@ bool Relay::write_some(int fd, std::string& bytes) {
     const auto size = write(fd, bytes.data() + written, bytes.size() - written);
     if (size == -1 && must_wait(errno)) break;
     if (size == -1) {
-      // What has nowhere to go must not make the container wait for ever.
+      // Output that cannot be delivered must not make the container wait for ever.
       caller_is_gone_ = caller_is_gone_ || fd == output_;
       written = bytes.size();
       break;

@@ -11,9 +11,9 @@
 
 namespace box {
 
-// Between our caller's terminal and the master of the container's. Each way has one buffer: no more
-// is read until it is written, so that a reader that waits makes the writer wait. Nothing waits
-// here.
+// Between our caller's terminal and the master of the container's. Each direction has one buffer,
+// and we read more only after it has been written, so that a slow reader makes the writer wait. No
+// call here waits.
 class Relay {
  public:
   // `input` and `output` are those of our caller's terminal, and are not owned.
@@ -23,18 +23,18 @@ class Relay {
   [[nodiscard]] bool is_connected() const { return master_.get() != -1; }
   [[nodiscard]] int master() const { return master_.get(); }
 
-  // The descriptors to wait for; `keys`: whether what is typed may be read.
+  // The descriptors to wait for; `keys`: whether keys may be read.
   void add_to(std::vector<pollfd>& events, bool keys) const;
-  // Copies what can be copied without waiting, though not for ever: a container that writes all the
-  // time does not keep its parent from the rest of its work. `ends_lines`: our caller's terminal
-  // shows "\n" as "\r\n", as the container's has done already.
+  // Copies as much as possible without waiting, up to a limit, so that a container that writes all
+  // the time does not keep its parent from other work. `ends_lines`: our caller's terminal shows
+  // "\n" as "\r\n", as the container's has done already.
   void copy(bool keys, bool ends_lines);
-  // What copy() has read of what was typed.
+  // The keys that copy() has read.
   [[nodiscard]] std::string_view typed() const { return typed_; }
   // Whether our caller's terminal is gone.
   [[nodiscard]] bool has_lost_caller() const { return caller_is_gone_; }
-  // To be called when no process of the container is left: copies what they have written. Returns
-  // whether that is all.
+  // To be called when no process of the container is left: copies their last output. Returns
+  // whether all of it has been copied.
   [[nodiscard]] bool drain(bool ends_lines);
 
   // Closes the master: the container's terminal is gone, and its processes get SIGHUP.
@@ -44,7 +44,7 @@ class Relay {
   void copy_keys(bool keys);
   // Returns whether there is nothing more to read for now.
   bool copy_output(bool ends_lines);
-  // Writes what of `bytes` can be written. Returns whether none is left.
+  // Writes as much of `bytes` as possible. Returns whether all of it has been written.
   bool write_some(int fd, std::string& bytes);
 
   int input_;

@@ -24,7 +24,7 @@ struct FileDigest {
 // expand to as many gigabytes, and libarchive keeps the metadata of an entry in memory.
 struct UnpackLimits {
   std::uint64_t bytes = std::uint64_t{4} << 30;  // of the tars, decompressed
-  std::uint64_t entries = 1'000'000;             // and folders that entries need
+  std::uint64_t entries = 1'000'000;             // and directories that they need
   std::uint64_t attribute_bytes = 64 << 20;      // names and values of extended attributes
 };
 
