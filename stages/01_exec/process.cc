@@ -66,7 +66,8 @@ ProcessOptions::ProcessOptions(CommandLine& line) {
                       environment[key] = value;
                     }
                   });
-  line.add_option("-w,--workdir", "DIR", "the command's working directory", workdir);
+  line.add_option("-w,--workdir", "DIR",
+                  "set the command's working directory; it is made if missing", workdir);
   line.add_command(command);
 }
 

@@ -12,7 +12,7 @@
 namespace box {
 
 RootOptions::RootOptions(CommandLine& line) {
-  line.add_option("--rootfs", "DIR", "the container's root directory (default: the built-in one)",
+  line.add_option("--rootfs", "DIR", "use DIR as the root directory (default: the built-in one)",
                   directory);
 }
 

@@ -24,14 +24,14 @@ constexpr std::size_t kMaxHostname = 64;  // __NEW_UTS_LEN of the kernel, see se
 
 NamespaceOptions::NamespaceOptions(CommandLine& line) : hostname(line.program()) {
   line.add_option(
-      "--hostname", "NAME", "the container's host name (default: " + hostname + ")",
+      "--hostname", "NAME", "set the container's host name (default: " + hostname + ")",
       [this](const std::string& name) {
         if (name.empty() || name.size() > kMaxHostname) {
           throw Failure("a host name has 1 to 64 characters, not " + std::to_string(name.size()));
         }
         hostname = name;
       });
-  line.add_option("--uptime", "SECONDS", "how long the container says it has been up (default: 0)",
+  line.add_option("--uptime", "SECONDS", "set the uptime that the container sees (default: 0)",
                   [this](const std::string& text) { uptime = parse_uptime(text); });
   line.add_flag("--init", init, "run an init as PID 1, which reaps orphans and forwards signals");
 }

@@ -176,9 +176,9 @@ IdOptions::IdOptions(CommandLine& line) {
     });
   };
   add_map("--uid-map", uid_map,
-          "uid IN inside is uid OUT outside, and so on for N uids (default: 0:YOUR-UID:1; for"
-          " root, a range of its own)");
-  add_map("--gid-map", gid_map, "the same for gids");
+          "map N uids: IN inside is OUT outside, and so on (default: 0:YOUR-UID:1; for root, a"
+          " range of its own)");
+  add_map("--gid-map", gid_map, "map gids in the same way");
   line.add_option("-u,--user", "UID|NAME[:GID|GROUP]",
                   "run the command as this user (default:"
                   " 0:0)",

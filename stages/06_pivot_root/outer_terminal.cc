@@ -34,8 +34,8 @@ UniqueFd open_again(int fd) {
       ioctl(again.get(), TIOCGDEV, &device_of_tty) == 0 && device == device_of_tty) {
     return again;
   }
-  return UniqueFd(
-      fcntl(fd, F_DUPFD_CLOEXEC, 0));  // not a second descriptor, but we always call poll(2) first
+  // The same open file, without O_NONBLOCK; but we always call poll(2) first.
+  return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ CgroupOptions::CgroupOptions(CommandLine& line) {
                   });
   line.add_option("-m,--memory", "SIZE", "use at most SIZE of memory, such as 64m, 0.5g or 64MiB",
                   [this](const std::string& text) { memory_max = parse_memory(text); });
-  line.add_option("--pids-limit", "N", "have at most N processes",
+  line.add_option("--pids-limit", "N", "run at most N processes",
                   [this](const std::string& text) { pids_max = parse_pids(text); });
   line.add_option("--io-max", "DEV:KEY=VALUE",
                   "limit a disk per second: rbps, wbps, riops, wiops, such as /dev/sda:wbps=1m",

@@ -130,8 +130,10 @@ std::string seccomp_hint(const Failure& failure) {
 }  // namespace
 
 SeccompOptions::SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities) {
-  line.add_option("--seccomp", "PROFILE",
-                  "default, strict, unconfined, or a file in Docker's profile format", profile_);
+  line.add_option(
+      "--seccomp", "PROFILE",
+      "filter system calls: default, strict, unconfined, or a file in Docker's profile format",
+      profile_);
   line.add_check(
       [this, &capabilities] { program = program_of(profile_, capabilities.granted, flags); });
   line.add_hint(seccomp_hint);
