@@ -167,6 +167,16 @@ def test_input_from_a_pipe_and_output_to_a_terminal(outer):
     end_of(outer)
 
 
+def test_the_keys_stay_with_a_pager_while_the_container_runs(outer):
+    outer.sendline(f"{outer.stage} sh -c 'echo shown; sleep 2; echo more' | "
+                   "(read -r l; echo $l; stty -echo; read -r k </dev/tty; stty echo; echo got $k)")
+    outer.expect_exact("shown\r\n")
+    time.sleep(0.3)
+    outer.sendline("key")
+    outer.expect_exact("got key\r\n")
+    end_of(outer)
+
+
 @pytest.mark.parametrize("behind", ["", "| cat"])
 def test_a_password_is_not_shown(outer, behind):
     script = "printf name:; read n; stty -echo; printf word: >&2; read p; stty echo; echo $n=$p"
