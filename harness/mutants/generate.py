@@ -220,7 +220,7 @@ def judge(plan: Plan, mutant: Generated, text: str, tools: Tools, stage: str,
             return "not built", []
         cases = cases_for(Program.of(program, stage), PROPERTIES, PROMISE,
                           (ROOT, USER) if os.geteuid() == 0 else (USER,))
-        results = Grader(tools, 3.0).grade(cases)
+        results = Grader(tools).grade(cases)
     seen = {result.case.property.name for result in results
             if result.outcome in (Outcome.FAILED, Outcome.ERROR)}
     return ("killed" if seen else "survived"), sorted(seen)
@@ -253,20 +253,29 @@ def main(words: Sequence[str]) -> int:
         print("\n".join(f"{mutant.id}  {mutant.tell()}" for mutant in found))
         return 0
     known = explained()
+    # What fails for other reasons than the change, such as how the program is built, is no merit.
+    file, text = next(iter(texts.items()))
+    unchanged = Generated(file, "none", 1, text.split("\n")[0], text.split("\n")[0])
     counts: Dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="mutants-", dir="/tmp") as name, \
             concurrent.futures.ThreadPoolExecutor(1) as pool:
         os.chmod(name, 0o755)
+        _, always = judge(plan, unchanged, text, tools, arguments.stage, pathlib.Path(name))
         jobs = [(mutant, pool.submit(judge, plan, mutant, texts[mutant.file], tools,
                                      arguments.stage, pathlib.Path(name))) for mutant in found]
         for mutant, job in jobs:
             became, rows = job.result()
+            rows = [row for row in rows if row not in always]
+            if became == "killed" and not rows:
+                became = "survived"
             if became == "survived" and mutant.id in known:
                 became = "explained"
             counts[became] = counts.get(became, 0) + 1
             more = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if rows[3:] else "")
             print(f"{became:<10} {mutant.id}  {mutant.tell()}  {more}", flush=True)
     print("; ".join(f"{count} {became}" for became, count in sorted(counts.items())) or "none")
+    if always:
+        print(f"not counted, as they fail without a change, too: {', '.join(always)}")
     print(f"again: generate {shlex.join(words)}")
     return 1 if counts.get("survived") else 0
 
