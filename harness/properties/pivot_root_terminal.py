@@ -7,6 +7,7 @@ from typing import Dict, List
 from harness.agent_client import AgentError
 from harness.properties.look import Ask, Look
 from harness.properties.model import Property
+from harness.properties.namespaces_init import start_again
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ProbeBroke, Seen, holds, violated
 
@@ -82,6 +83,7 @@ def killed_in_a_terminal(stage: Stage) -> Look:
         stage.left_processes()  # one of them may be the one that restores it
         look.facts["terminal"] = stage.agent.ask("terminal", run=run["run"])
         stage.end(look, run, "run", 0.0)
+        start_again(stage)  # which removes what a killed parent could not
     return look
 
 
