@@ -42,27 +42,39 @@ CLASSES: Tuple[Escape, ...] = (
     # --- Links in the root and in volumes
     Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so"
            " that what protects /proc is mounted elsewhere",
-           "/proc must be a directory of the root",
-           rows=("hostile_proc_stays_inside",)),
+           "/proc must be a directory of the root, and so must /sys and /dev",
+           rows=("hostile_proc_stays_inside", "sys_and_dev_stay_in_place")),
     Escape("CVE-2017-1002101", "a link in the root leads a volume, or the working directory, out"
            " of it", "paths of the container are resolved inside its root",
            rows=("volume_stays_inside", "workdir_stays_inside")),
     Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of"
            " the layer", "each entry is resolved inside the layer, by descriptor",
-           rows=("hostile_layer_stays_inside",)),
+           rows=("hostile_layer_stays_inside", "layer_names_stay_inside")),
+    Escape("Attributes of overlayfs", "a layer's tar has attributes user.overlay.*, which tell"
+           " overlayfs what to hide and where to look", "they are left out",
+           rows=("overlay_attributes_are_left_out",)),
+    Escape("Trees without a bottom", "a layer has folders so deep that nobody can name, or remove,"
+           " what is in them", "a limit on depth", rows=("deep_layer_is_refused",)),
     Escape("CVE-2024-21626 (\"Leaky Vessels\")", "an image has /proc/self/fd/N for its working"
            " directory, which is one of the host's that the runtime has open", "what the child"
            " took from the host is closed before a path of the image's is looked up",
-           rows=("workdir_of_an_image_stays_inside",)),
+           rows=("descriptors_lead_workdir_nowhere", "descriptors_lead_command_nowhere",
+                 "workdir_of_an_image_stays_inside")),
     Escape("CVE-2019-5736", "the command is a link to /proc/self/exe, or a script that begins with"
            " \"#!/proc/self/exe\": the runtime's own file runs inside, where root may change it",
            "a stage refuses to run where its file is in no mount of its own",
+           rows=("program_cannot_run_inside",),
            tests=("stages/04_namespaces/test_namespaces.py"
                   "::test_a_root_cannot_make_the_stage_run_inside",),
            seen="without the look at the mounts: the file on the host has mode 4755 afterwards"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
            " caller has started, whatever PID namespace they are in",
            "the command has a process group of its own", rows=("kill_0_stays_inside",)),
+    Escape("Signals to all processes", "kill(-1, SIGKILL) inside reaches the processes of the"
+           " host that have the same user", "a PID namespace", rows=("kill_all_stays_inside",)),
+    Escape("An inherited personality", "the command's addresses are not randomized, because its"
+           " caller has switched that off", "the personality is reset",
+           rows=("personality_is_the_containers",)),
     Escape("A container that outlives its parent", "the command revokes the signal that it would"
            " get when its parent dies, and goes on where nobody looks after it",
            "a process that the container cannot reach watches the parent",
@@ -95,26 +107,39 @@ CLASSES: Tuple[Escape, ...] = (
            "a user namespace that does not own the device", rows=("no_device_nodes",)),
     Escape("A device node in the image", "the root or a volume brings a node of the host's disk",
            "nodev on every mount that comes from outside",
-           rows=("planted_device_is_dead", "volume_brings_no_device")),
+           rows=("planted_device_is_dead", "layer_brings_no_device", "volume_brings_no_device",
+                 "volumes_submounts_bring_no_device")),
+    Escape("Mounts in a volume", "the command writes to what is mounted in a volume that is"
+           " read-only", "the flags are set for all mounts of the volume",
+           rows=("read_only_volume_covers_submounts",)),
+    Escape("Files of the host's root", "root inside reads a file of a volume that only the host's"
+           " root may read, because root has started the container", "root's containers have a"
+           " range of ids of their own", rows=("hosts_roots_files_are_closed",)),
     Escape("CVE-2025-31133", "the root's /dev is a link, so that a file of the container's, such as"
            " a link to core_pattern, takes the place of the null device that masks are made of",
            "masks are copies of the host's null device, by descriptor",
+           rows=("masks_are_the_hosts_null", "volume_covers_none_of_our_mounts"),
            tests=("stages/06_pivot_root/test_pivot_root.py"
                   "::test_a_link_of_the_root_leads_no_volume_over_our_own_mounts",),
            seen="with masks made of /dev/null inside: the command writes the host's core_pattern"),
     Escape("CVE-2025-52565", "root inside changes mode, owner or times of the host's devices, or of"
            " the caller's terminal, through what is mounted in /dev and over files of /proc",
            "devices, masks and the console are read-only mounts",
+           rows=("devices_cannot_be_changed", "masks_cannot_be_changed"),
            tests=("stages/06_pivot_root/test_pivot_root.py"
                   "::test_what_the_host_has_as_devices_and_masks_cannot_be_changed",),
            seen="with writable mounts: the host's /dev/urandom has mode 640 afterwards"),
     Escape("CVE-2021-30465, CVE-2024-45310", "a link in the root, or one that takes a folder's"
            " place during the start, leads the making of a mount point to the host",
            "each name of a mount point's path is opened from the root, and no link is followed",
+           rows=("volume_target_leads_nowhere",),
            tests=("stages/06_pivot_root/test_pivot_root.py::test_a_magic_link_leads_nowhere",),
            seen="with mount points made by path: a folder is made on the host, through a descriptor"
                 " that the set-up has open"),
     # --- Identity
+    Escape("Users of the host", "/etc/passwd of the root is a link to the host's, so that a name"
+           " there decides who the command is", "the file is resolved inside the root, and no"
+           " magic link is followed", rows=("users_come_from_the_root",)),
     Escape("CVE-2014-8989, CVE-2018-7169", "the caller drops a group that denies access, by"
            " setgroups(2) in a user namespace", "setgroups is denied before gid_map is written",
            rows=("setgroups_is_denied",)),
@@ -129,10 +154,11 @@ CLASSES: Tuple[Escape, ...] = (
            rows=("inheritable_set_is_empty", "ambient_set_is_empty")),
     # --- Other processes, IPC, terminal
     Escape("kill(2), ptrace(2) of the host's processes", "root inside signals or traces a process"
-           " of the host", "a PID namespace", rows=("host_processes_are_safe",
-                                                 "host_processes_are_hidden")),
+           " of the host", "a PID namespace",
+           rows=("host_processes_are_safe", "host_processes_are_hidden")),
     Escape("The session keyring", "the command reads or clears the keys of the caller's session,"
            " for which there is no namespace", "a new session keyring",
+           rows=("callers_keys_are_hidden",),
            tests=("stages/05_userns/test_userns.py"
                   "::test_the_callers_keys_are_not_the_containers",),
            seen="at 04, and at 05 without keyctl(2): the key's payload is read"),
@@ -141,7 +167,7 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2017-5226", "the command types into the caller's terminal by TIOCSTI",
            "a terminal of its own; the seccomp filter",
            rows=("terminal_is_its_own", "terminal_is_that_of_its_session",
-                 "terminal_cannot_be_typed_into")),
+                 "terminal_cannot_be_typed_into", "console_cannot_be_pasted_into")),
     Escape("CVE-2019-10063", "the same, with a bit in the high half of the ioctl's number",
            "the seccomp filter compares 32 bits", rows=("terminal_input_has_no_disguise",)),
     # --- cgroups
@@ -162,13 +188,17 @@ CLASSES: Tuple[Escape, ...] = (
            rows=("forbidden_calls_are_denied",)),
     Escape("CVE-2022-0185, CVE-2024-1086", "the command makes a user namespace, to be root for"
            " code of the kernel that trusts root", "no user namespaces inside",
-           rows=("no_namespaces_inside", "clone3_is_not_there")),
+           rows=("no_namespaces_inside", "other_namespaces_are_denied",
+                 "clone_flags_have_no_disguise", "clone3_is_not_there")),
     Escape("Other ABIs", "the command makes a forbidden call through int 0x80 or as an x32 call",
            "the filter knows the architecture", rows=("int80_calls_are_killed",
                                                       "x32_calls_are_killed")),
     Escape("Calls that are newer than the filter", "the command makes a call that the profile's"
            " author could not know", "ENOSYS for what the profile does not know",
            rows=("newer_calls_are_not_there",)),
+    Escape("A port open to the network", "a port that is for the machine's own"
+           " programs is reached from its network", "a port is published at the address given",
+           rows=("port_is_published_at_its_address",)),
     # --- Network
     Escape("CVE-2020-15257", "the command connects to an abstract Unix socket of the host",
            "a network namespace", rows=("abstract_sockets_are_refused",)),
@@ -181,6 +211,7 @@ CLASSES: Tuple[Escape, ...] = (
            "the bridge has no IPv6", rows=("host_speaks_no_ipv6_with_it",)),
     Escape("Forged source addresses", "the command sends the host packets that claim to come from"
            " 127.0.0.2 or from another network", "rp_filter, and a rule that drops other sources",
+           rows=("forged_source_is_dropped",),
            tests=("stages/08c_network/test_bridge.py::test_no_forged_packet_gets_to_the_host",),
            seen="with each guard taken away, the packet arrives"),
     # --- Fail-open

@@ -268,4 +268,13 @@ MUTANTS = [
             change("01_exec/wait_for.cc", "companion_.child_has_stopped(WSTOPSIG(*status));", "return;"),
         ],
     ),
+    mutant(
+        name = "personality_inherited",
+        stage = "01_exec",
+        caught_by = "personality_is_the_containers",
+        why = "what nobody sets is inherited, and few know that it is there",
+        changes = [
+            change(_EXEC, "check_quietly(personality(PER_LINUX), \"personality(PER_LINUX)\");", ""),
+        ],
+    ),
 ]

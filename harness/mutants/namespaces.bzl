@@ -97,7 +97,8 @@ MUTANTS = [
             ),
             change("04_namespaces/main.cc", """    change_root(root);
     mount_proc();
-""", """    (void)mount("proc", (root + "/proc").c_str(), "proc", 0, nullptr);
+""", """    (void)mount("proc", (root + "/proc").c_str(), "proc",
+                MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     change_root(root);
 """),
         ],
@@ -108,6 +109,8 @@ MUTANTS = [
         caught_by = "proc_is_mounted",
         why = "only ps(1) and the like complain",
         changes = [change("04_namespaces/main.cc", "    mount_proc();\n", "")],
+        also = ["proc_is_for_data"],
+        because = "what is not mounted has no flags",
     ),
     mutant(
         name = "sethostname_before_clone",
@@ -265,6 +268,7 @@ MUTANTS = [
             "command_is_pid_1",
             "host_processes_are_hidden",
             "host_processes_are_safe",
+            "kill_all_stays_inside",
             "daemons_end_with_pid_1",
             "init_is_pid_1",
         ],
@@ -407,6 +411,56 @@ MUTANTS = [
                 "forward_signal(command, static_cast<int>(info.ssi_signo), info.ssi_code);",
                 "(void)forward_signal;",
             ),
+        ],
+    ),
+    mutant(
+        name = "proc_without_flags",
+        stage = "04_namespaces",
+        caught_by = "proc_is_for_data",
+        why = "mount(8) asks for none",
+        changes = [
+            change(
+                "04_namespaces/namespaces.cc",
+                "mount(\"proc\", \"/proc\", \"proc\", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr)",
+                "mount(\"proc\", \"/proc\", \"proc\", 0, nullptr)",
+            ),
+        ],
+    ),
+    mutant(
+        name = "descriptors_closed_by_the_exec",
+        stage = "04_namespaces",
+        caught_by = "descriptors_lead_command_nowhere",
+        why = "close-on-exec closes them in time, or so it seems",
+        changes = [
+            change(
+                "01_exec/process.cc",
+                "#include <sys/personality.h>",
+                "#include <linux/close_range.h>\n#include <sys/personality.h>",
+            ),
+            change(
+                "01_exec/process.cc",
+                "close_all_but(still_needed);",
+                "(void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "workdir_before_descriptors",
+        stage = "04_namespaces",
+        caught_by = "descriptors_lead_workdir_nowhere",
+        why = "it is an option of the command, and closing comes at the very end",
+        changes = [
+            change("01_exec/process.cc", """  close_all_but(still_needed);
+  enter_workdir(process.workdir);""", """  if (!process.workdir.empty()) {
+    check(chdir(process.workdir.c_str()), "chdir({})", process.workdir);
+  }
+  close_all_but(still_needed);"""),
+            change("01_exec/process.cc", "void enter_workdir(", "[[maybe_unused]] void enter_workdir("),
+            change("01_exec/process.cc", "  (void)make_directories_in_root(open_root().get(), absolute(process.workdir));", """  if (chdir(process.workdir.c_str()) == 0) {
+    check(chdir("/"), "chdir(/)");
+    return;
+  }
+  (void)make_directories_in_root(open_root().get(), absolute(process.workdir));"""),
         ],
     ),
 ]

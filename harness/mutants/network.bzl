@@ -129,4 +129,37 @@ MUTANTS = [
         why = "the bridge is gone, and with it the rules and the switch of its own",
         changes = [change(_BRIDGE, "switch_forwarding_off(links, read_switched_on(bridge->alias));", "")],
     ),
+    mutant(
+        name = "udp_not_published",
+        stage = "08c_network",
+        caught_by = "udp_port_is_published",
+        why = "the web speaks TCP",
+        changes = [
+            change("08c_network/published_port.cc", "port.udp = protocol == \"udp\";", "port.udp = false;"),
+        ],
+    ),
+    mutant(
+        name = "address_of_a_port_ignored",
+        stage = "08c_network",
+        caught_by = "port_is_published_at_its_address",
+        why = "docker run publishes at all addresses, unless it is told otherwise",
+        changes = [
+            change(
+                "08c_network/published_port.cc",
+                "port.address = rest == \"0.0.0.0\" ? \"\" : rest;",
+                "port.address = \"\";",
+            ),
+        ],
+    ),
+    mutant(
+        name = "any_source",
+        stage = "08c_network",
+        caught_by = "forged_source_is_dropped",
+        why = "rules say where packets may go",
+        changes = [
+            change(_BRIDGE, "set_ipv4(kBridge, \"rp_filter\", \"1\");", "set_ipv4(kBridge, \"rp_filter\", \"0\");"),
+            change(_RULES, """    iifname "{bridge}" ip saddr != {subnet} drop comment "forged"
+""", ""),
+        ],
+    ),
 ]

@@ -269,4 +269,54 @@ MUTANTS = [
 """, ""),
         ],
     ),
+    mutant(
+        name = "names_lead_out_of_the_layer",
+        stage = "08a_overlayfs",
+        caught_by = "layer_names_stay_inside",
+        why = "the kernel was told to look names up in the layer, and so they need not be looked at",
+        changes = [
+            change(
+                _UNPACK,
+                """    if (part == "..") throw Failure(name_ + ": names " + shown(path) + ", which leads outside");
+""",
+                "",
+            ),
+            change(_UNPACK, "how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;", "how.resolve = RESOLVE_NO_SYMLINKS;"),
+        ],
+    ),
+    mutant(
+        name = "layers_bring_devices",
+        stage = "08a_overlayfs",
+        caught_by = "layer_brings_no_device",
+        why = "tar(1) makes them, when root calls it",
+        changes = [
+            change(_UNPACK, """    default:
+      trace("left out: " + shown(path));""", """    case AE_IFCHR:
+      (void)mknodat(place.folder.get(), place.name.c_str(), S_IFCHR | attributes.mode,
+                    archive_entry_rdev(entry));
+      return;
+    default:
+      trace("left out: " + shown(path));"""),
+        ],
+    ),
+    mutant(
+        name = "overlay_attributes_kept",
+        stage = "08a_overlayfs",
+        caught_by = "overlay_attributes_are_left_out",
+        why = "user.* are the attributes that everybody may set",
+        changes = [
+            change(
+                "08a_overlayfs/entry_attributes.cc",
+                "(name.starts_with(\"user.\") && !name.starts_with(\"user.overlay.\"))",
+                "name.starts_with(\"user.\")",
+            ),
+        ],
+    ),
+    mutant(
+        name = "layers_of_any_depth",
+        stage = "08a_overlayfs",
+        caught_by = "deep_layer_is_refused",
+        why = "the kernel limits paths to PATH_MAX, which looks like a limit",
+        changes = [change(_UNPACK, "constexpr std::ptrdiff_t kMaxDepth = 256;", "constexpr std::ptrdiff_t kMaxDepth = 1 << 20;")],
+    ),
 ]

@@ -19,6 +19,7 @@ MUTANTS = [
             "second_chroot_leads_nowhere",
             "kept_directory_leads_nowhere",
             "dotdot_stops_at_the_root",
+            "users_come_from_the_root",
         ],
         because = "a mount that remains can be entered: '..' at the root leads to the mount on top",
     ),
@@ -151,7 +152,10 @@ MUTANTS = [
             change(_MOUNTS, """  attach_on(dev, place, "/dev");""", """  attach_on(devices.back().second, place, "/dev");
   return;"""),
         ],
-        also = ["nothing_is_left"],
+        also = [
+            "nothing_is_left",
+            "devices_cannot_be_changed",
+        ],
         because = "what the command writes to /dev/shm appears on the host",
     ),
     mutant(
@@ -224,6 +228,8 @@ MUTANTS = [
                 "",
             ),
         ],
+        also = ["shared_memory_is_for_data"],
+        because = "what is not mounted has no flags",
     ),
     mutant(
         name = "no_standard_links",
@@ -251,6 +257,8 @@ MUTANTS = [
                 "if (is_directory(mount.get())) attach_on(mount, place, volume.target);",
             ),
         ],
+        also = ["masks_are_the_hosts_null"],
+        because = "that row shows a file as a volume",
     ),
     mutant(
         name = "volumes_ignored",
@@ -270,6 +278,10 @@ MUTANTS = [
             "volume_brings_no_device",
             "single_file_is_shown",
             "volume_stays_inside",
+            "tmpfs_is_for_data",
+            "tmpfs_has_its_size",
+            "masks_are_the_hosts_null",
+            "hosts_roots_files_are_closed",
         ],
         because = "without the volume there is nothing to look at",
     ),
@@ -285,6 +297,8 @@ MUTANTS = [
                 "kNoDevices",
             ),
         ],
+        also = ["read_only_volume_covers_submounts"],
+        because = "what is mounted in a volume has the volume's flags",
     ),
     mutant(
         name = "volume_always_read_only",
@@ -298,6 +312,8 @@ MUTANTS = [
                 "kNoDevices | MOUNT_ATTR_RDONLY",
             ),
         ],
+        also = ["tmpfs_has_its_size"],
+        because = "a tmpfs is mounted with the flags of a volume",
     ),
     mutant(
         name = "volume_brings_devices",
@@ -311,6 +327,8 @@ MUTANTS = [
                 "volume.read_only ? MOUNT_ATTR_RDONLY : 0U",
             ),
         ],
+        also = ["tmpfs_is_for_data", "volumes_submounts_bring_no_device"],
+        because = "the flags are those of all that is mounted for the user",
     ),
     mutant(
         name = "volume_point_made_from_outside",
@@ -333,7 +351,10 @@ MUTANTS = [
     pivot_into(take_root(root, shown));
 """),
         ],
-        also = ["nothing_is_left"],
+        also = [
+            "nothing_is_left",
+            "volume_target_leads_nowhere",
+        ],
         because = "a directory that is made outside stays there",
     ),
     mutant(
@@ -344,6 +365,168 @@ MUTANTS = [
         changes = [
             change("06_pivot_root/main.cc", """    if (mounts.read_only) make_root_read_only();
 """, ""),
+        ],
+    ),
+    mutant(
+        name = "devices_writable",
+        stage = "06_pivot_root",
+        caught_by = "devices_cannot_be_changed",
+        why = "one has to be able to write to them",
+        changes = [
+            change(
+                _MOUNTS,
+                "copy_mount(path, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)",
+                "copy_mount(path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)",
+            ),
+        ],
+        also = ["masks_cannot_be_changed"],
+        because = "masks are copies of one of them",
+    ),
+    mutant(
+        name = "masks_writable",
+        stage = "06_pivot_root",
+        caught_by = "masks_cannot_be_changed",
+        why = "the device is a copy for the masks, and what they need is nothing but to be empty",
+        changes = [
+            change(
+                _KERNEL_PATHS,
+                """return attach_on(copy_of(null_, "/dev/null"), what, path);""",
+                """{
+      const UniqueFd mask = copy_of(null_, "/dev/null");
+      mount_attr attr = {};
+      attr.attr_clr = MOUNT_ATTR_RDONLY;
+      check(mount_setattr(mask.get(), "", AT_EMPTY_PATH, &attr, sizeof attr), "mount_setattr()");
+      return attach_on(mask, what, path);
+    }""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "masks_of_the_roots_null",
+        stage = "06_pivot_root",
+        caught_by = "masks_are_the_hosts_null",
+        why = "the null device is at /dev/null, and so runc took it from there",
+        changes = [
+            change(
+                _KERNEL_PATHS,
+                "copy_of(null_, \"/dev/null\")",
+                "copy_of(null_.get() == -1 ? UniqueFd() : UniqueFd(open(\"/dev/null\", O_PATH | O_CLOEXEC)), \"/dev/null\")",
+            ),
+        ],
+    ),
+    mutant(
+        name = "volume_over_dev",
+        stage = "06_pivot_root",
+        caught_by = "volume_covers_none_of_our_mounts",
+        why = "the option's text was checked, and that seemed to be enough",
+        changes = [
+            change(
+                "06_pivot_root/mount_point.cc",
+                "  refuse_our_own_places(place, resolved, path);\n",
+                "",
+            ),
+            change(
+                "06_pivot_root/mount_point.cc",
+                "void refuse_our_own_places(",
+                "[[maybe_unused]] void refuse_our_own_places(",
+            ),
+        ],
+    ),
+    mutant(
+        name = "links_lead_sys_away",
+        stage = "06_pivot_root",
+        caught_by = "sys_and_dev_stay_in_place",
+        why = "inside the new root a path is a path, and open(2) follows its links",
+        changes = [
+            change(
+                _MOUNTS,
+                "attach_on(host.sys.mount, make_real_directory(root, \"sys\"), \"/sys\");",
+                "attach_on(host.sys.mount, UniqueFd(check(open(\"/sys\", O_PATH | O_CLOEXEC), \"open(/sys)\")), \"/sys\");",
+            ),
+        ],
+    ),
+    mutant(
+        name = "mount_points_by_path",
+        stage = "06_pivot_root",
+        caught_by = "volume_target_leads_nowhere",
+        why = "all that is missing is made by one call, as mkdir -p does",
+        changes = [
+            change(
+                "06_pivot_root/mount_point.cc",
+                "#include <sstream>",
+                "#include <filesystem>\n#include <sstream>",
+            ),
+            change(
+                "06_pivot_root/mount_point.cc",
+                "  int links = 0;\n",
+                """  int links = 0;
+  std::error_code ignored;
+  if (directory) std::filesystem::create_directories(path, ignored);
+""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "attributes_not_recursive",
+        stage = "06_pivot_root",
+        caught_by = "read_only_volume_covers_submounts",
+        why = "mount_setattr(2) without AT_RECURSIVE is about one mount, as one expects",
+        changes = [
+            change(
+                _MOUNTS,
+                "mount_setattr(mount.get(), \"\", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr)",
+                "mount_setattr(mount.get(), \"\", AT_EMPTY_PATH, &attr, sizeof attr)",
+            ),
+        ],
+        also = ["volumes_submounts_bring_no_device"],
+        because = "flags are set for all of a volume's mounts, or for one",
+    ),
+    mutant(
+        name = "volumes_idmapped_unasked",
+        stage = "06_pivot_root",
+        caught_by = "hosts_roots_files_are_closed",
+        why = "so that files in volumes have their owners inside, as the root's files have",
+        changes = [
+            change(_MOUNTS, "if (volume.idmap) paths.push_back", "if (!volume.source.empty()) paths.push_back"),
+            change(
+                _MOUNTS,
+                """  return volume.idmap ? take_mount(volume.source, shown, attributes)
+                      : copy_mount(volume.source, attributes);""",
+                "  return take_mount(volume.source, shown, attributes);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "tmpfs_with_programs",
+        stage = "06_pivot_root",
+        caught_by = "tmpfs_is_for_data",
+        why = "mount(8) mounts it so",
+        changes = [change("06_pivot_root/volume.cc", "  tmpfs.no_exec = true;\n", "")],
+    ),
+    mutant(
+        name = "tmpfs_without_size",
+        stage = "06_pivot_root",
+        caught_by = "tmpfs_has_its_size",
+        why = "options were parsed, and only the mode was handed on",
+        changes = [
+            change(
+                "06_pivot_root/volume.cc",
+                "  tmpfs.tmpfs.emplace_back(key, value);",
+                "  if (key == \"mode\") tmpfs.tmpfs.emplace_back(key, value);",
+            ),
+        ],
+    ),
+    mutant(
+        name = "shared_memory_with_programs",
+        stage = "06_pivot_root",
+        caught_by = "shared_memory_is_for_data",
+        why = "flags are easily forgotten for the third tmpfs",
+        changes = [
+            change(
+                _MOUNTS,
+                "new_mount(\"tmpfs\", kDataOnly, {{\"mode\", \"1777\"}, {\"size\", \"64m\"}})",
+                "new_mount(\"tmpfs\", 0, {{\"mode\", \"1777\"}, {\"size\", \"64m\"}})",
+            ),
         ],
     ),
 ]

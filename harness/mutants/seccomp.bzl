@@ -326,4 +326,23 @@ MUTANTS = [
 """),
         ],
     ),
+    mutant(
+        name = "pasting_allowed",
+        stage = "08b_seccomp",
+        caught_by = "console_cannot_be_pasted_into",
+        why = "TIOCSTI has the CVE numbers",
+        changes = [default_profile("21532", "21599")],
+    ),
+    mutant(
+        name = "clone_in_64_bits",
+        stage = "08b_seccomp",
+        caught_by = "clone_flags_have_no_disguise",
+        why = "the mask was taken for the register's, and all of its high half",
+        changes = [
+            default_profile(
+                "\"value\": 268435456, \"valueTwo\": 268435456",
+                "\"value\": 18446744069683019776, \"valueTwo\": 268435456",
+            ),
+        ],
+    ),
 ]

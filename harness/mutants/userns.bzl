@@ -191,4 +191,39 @@ MUTANTS = [
         because = "root without a user namespace is the host's root, and each row tries one thing" +
                   " that the host's root may do",
     ),
+    mutant(
+        name = "keyring_of_the_caller",
+        stage = "05_userns",
+        caught_by = "callers_keys_are_hidden",
+        why = "there is no namespace for keys, and so one does not think of them",
+        changes = [change("05_userns/main.cc", "    join_new_keyring();\n", "")],
+    ),
+    mutant(
+        name = "passwd_by_its_path",
+        stage = "05_userns",
+        caught_by = "users_come_from_the_root",
+        why = "the root is the container's by then, so what is opened is, too",
+        changes = [
+            change(
+                "05_userns/user_database.cc",
+                "open_in_root(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY)",
+                "open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)",
+            ),
+        ],
+    ),
+    mutant(
+        name = "root_not_idmapped",
+        stage = "05_userns",
+        caught_by = "roots_files_are_roots_inside",
+        why = "the maps say who is who, what is there to do about files",
+        changes = [
+            change(
+                "05_userns/main.cc",
+                "show_with_ids_inside({root}, child.pid(), ids)",
+                "MountsByPath()",
+            ),
+        ],
+        also = ["made_files_are_roots_on_the_disk", "copies_are_copies"],
+        because = "what is not mapped for reading is not mapped for writing either",
+    ),
 ]

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -120,11 +121,36 @@ void raise_signal(const Verb& verb) {
   answer.send();
 }
 
+void do_personality(const Verb&, Answer& answer) {
+  long flags = personality(0xffffffff);  // which changes nothing; but a filter may not know that
+  FILE* file = flags == -1 ? fopen("/proc/self/personality", "re") : nullptr;
+  if (file != nullptr) (void)!fscanf(file, "%lx", &flags);
+  answer.add("personality", flags);
+}
+
+// set_personality=FLAGS: for this process, and for what it executes.
+void set_personality(const Verb& verb) {
+  Answer answer(verb);
+  answer.add_result(personality(static_cast<unsigned long>(verb.number(0))) != -1);
+  answer.send();
+}
+
+// execute: becomes the words behind "--", with all that the verbs before it have set.
+void execute(const Verb& verb) {
+  execvp(words_after[0], words_after);
+  Answer answer(verb);
+  answer.add_result(false);
+  answer.send();
+}
+
 constexpr KnownVerb kVerbs[] = {
     {"hello", do_hello},
     {"arguments", do_arguments},
     {"read_from", do_read_from},
     {"terminal", do_terminal},
+    {"personality", do_personality},
+    {"set_personality", nullptr, set_personality},
+    {"execute", nullptr, execute},
     {"hold", nullptr, hold},
     {"trap", nullptr, trap},
     {"spoil_terminal", nullptr, spoil_terminal},

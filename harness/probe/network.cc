@@ -57,6 +57,19 @@ void do_connect(const Verb& verb, Answer& answer) {
   connect_and_read(answer, AF_INET, &ip, sizeof ip);
 }
 
+// ask_udp=ADDRESS,PORT
+void do_ask_udp(const Verb& verb, Answer& answer) {
+  const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  const timeval patience = {1, 0};
+  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  const sockaddr_in ip = ip_address(verb.argument(0), verb.number(1));
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&ip), sizeof ip) == -1 ||
+      send(fd, "?", 1, 0) != 1) {
+    return answer.add_result(false);
+  }
+  add_text_of(answer, fd);
+}
+
 // connect_abstract=NAME
 void do_connect_abstract(const Verb& verb, Answer& answer) {
   sockaddr_un address;
@@ -95,8 +108,9 @@ void do_loopback(const Verb&, Answer& answer) {
   answer.add_result(connect(socket(AF_INET, SOCK_STREAM, 0), address, size) == 0);
 }
 
-// forge=PORT: sends a packet for 127.0.0.1 to the host at the other end of eth0. It goes to the
-// Ethernet broadcast address, because we do not know the host's.
+// forge=PORT[,TO[,FROM]]: sends a packet for 127.0.0.1, or TO, to the host at the other end of
+// eth0. It goes to the Ethernet broadcast address, because we do not know the host's. FROM is the
+// source address in place of our own.
 void do_forge(const Verb& verb, Answer& answer) {
   const int fd = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
   sockaddr_ll to = {};
@@ -122,6 +136,8 @@ void do_forge(const Verb& verb, Answer& answer) {
   packet.ip.tot_len = htons(sizeof packet);
   memcpy(&packet.ip.saddr, &reinterpret_cast<sockaddr_in*>(&own.ifr_addr)->sin_addr, 4);
   packet.ip.daddr = htonl(INADDR_LOOPBACK);
+  if (verb.count > 1) packet.ip.daddr = ip_address(verb.argument(1), 0).sin_addr.s_addr;
+  if (verb.count > 2) packet.ip.saddr = ip_address(verb.argument(2), 0).sin_addr.s_addr;
   uint32_t sum = 0;
   for (size_t i = 0; i < sizeof packet.ip; i += 2) {
     uint16_t word = 0;
@@ -164,6 +180,30 @@ void serve_at_port(const Verb& verb) {
   answer.send();
 }
 
+// serve_udp=PORT,TEXT: the same, to everybody who sends a packet.
+void serve_udp(const Verb& verb) {
+  const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  const sockaddr_in ip = ip_address("0.0.0.0", verb.number(0));
+  bool good = bind(fd, reinterpret_cast<const sockaddr*>(&ip), sizeof ip) == 0;
+  const pid_t child = good ? fork() : -1;
+  if (child == 0) {
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (strcmp(nonce, "-") != 0) call_ourselves_child();
+    while (true) {
+      sockaddr_in from = {};
+      socklen_t size = sizeof from;
+      char byte = 0;
+      auto* address = reinterpret_cast<sockaddr*>(&from);
+      if (recvfrom(fd, &byte, sizeof byte, 0, address, &size) == -1) continue;
+      (void)!sendto(fd, verb.argument(1), strlen(verb.argument(1)), 0, address, size);
+    }
+  }
+  good = good && child != -1;
+  Answer answer(verb);
+  answer.add_result(good);
+  answer.send();
+}
+
 // serve_abstract=NAME,TEXT
 void serve_abstract(const Verb& verb) {
   const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -175,10 +215,12 @@ void serve_abstract(const Verb& verb) {
   answer.send();
 }
 
-// catch=PORT,MILLISECONDS: the text of a UDP packet to 127.0.0.1, if one comes in time.
+// catch=PORT,MILLISECONDS[,ADDRESS]: the text of a UDP packet to 127.0.0.1, or to ADDRESS, if one
+// comes in time.
 void catch_packet(const Verb& verb) {
   const int fd = socket(AF_INET, SOCK_DGRAM, 0);
-  const sockaddr_in ip = ip_address("127.0.0.1", verb.number(0));
+  const sockaddr_in ip =
+      ip_address(verb.count > 2 ? verb.argument(2) : "127.0.0.1", verb.number(0));
   const bool good = bind(fd, reinterpret_cast<const sockaddr*>(&ip), sizeof ip) == 0;
   {
     Answer ready(verb);
@@ -198,9 +240,11 @@ constexpr KnownVerb kVerbs[] = {
     {"connect", do_connect},
     {"connect_abstract", do_connect_abstract},
     {"connect_by_name", do_connect_by_name},
+    {"ask_udp", do_ask_udp},
     {"loopback", do_loopback},
     {"forge", do_forge},
     {"serve", nullptr, serve_at_port},
+    {"serve_udp", nullptr, serve_udp},
     {"serve_abstract", nullptr, serve_abstract},
     {"catch", nullptr, catch_packet},
 };

@@ -16,6 +16,21 @@ void do_open_to_write(const Verb& verb, Answer& answer) {
   answer.add_result(open(verb.argument(0), O_WRONLY | O_NONBLOCK | O_NOCTTY) != -1);
 }
 
+// fill=PATH,KIB: writes so much to a new file.
+void do_fill(const Verb& verb, Answer& answer) {
+  const int fd = open(verb.argument(0), O_WRONLY | O_CREAT, 0644);
+  static char zeros[1024];
+  bool good = fd != -1;
+  for (long i = 0; good && i < verb.number(1); ++i) {
+    good = write(fd, zeros, sizeof zeros) == static_cast<ssize_t>(sizeof zeros);
+  }
+  answer.add_result(good);
+}
+
+void do_chmod(const Verb& verb, Answer& answer) {
+  answer.add_result(chmod(verb.argument(0), static_cast<mode_t>(verb.number(1))) == 0);
+}
+
 void do_new_terminal(const Verb&, Answer& answer) {
   const int master = posix_openpt(O_RDWR | O_NOCTTY);
   char name[64] = {};
@@ -60,8 +75,12 @@ void do_escape_by_setns(const Verb& verb, Answer& answer) {
 }
 
 constexpr KnownVerb kVerbs[] = {
-    {"open_to_write", do_open_to_write},       {"new_terminal", do_new_terminal},
-    {"escape_by_chroot", do_escape_by_chroot}, {"escape_by_descriptor", do_escape_by_descriptor},
+    {"fill", do_fill},
+    {"chmod", do_chmod},
+    {"open_to_write", do_open_to_write},
+    {"new_terminal", do_new_terminal},
+    {"escape_by_chroot", do_escape_by_chroot},
+    {"escape_by_descriptor", do_escape_by_descriptor},
     {"escape_by_setns", do_escape_by_setns},
 };
 

@@ -173,6 +173,14 @@ void do_terminal_input(const Verb& verb, Answer& answer) {
   answer.add_result(pipe(ends) == 0 && syscall(SYS_ioctl, ends[0], high | TIOCSTI, "x") != -1);
 }
 
+// ioctl=REQUEST,HIGH: on a pipe, which is no terminal. HIGH is the half of the request that the
+// kernel ignores.
+void do_ioctl(const Verb& verb, Answer& answer) {
+  int ends[2];
+  const long request = verb.number(1) << 32 | verb.number(0);
+  answer.add_result(pipe(ends) == 0 && syscall(SYS_ioctl, ends[0], request, "x") != -1);
+}
+
 // Address families without network namespaces, with arguments whose high half the kernel ignores.
 void do_socket_families(const Verb&, Answer& answer) {
   Outcomes outcomes;
@@ -185,6 +193,35 @@ void do_socket_families(const Verb&, Answer& answer) {
     outcomes.add(name, outcome_of([family = family] {
                    return syscall(SYS_socket, family, SOCK_SEQPACKET, 0);
                  }));
+  }
+  outcomes.tell(answer);
+}
+
+// clone(2) takes the low half of its flags. As a container's root; the child is of no use.
+void do_disguised_namespaces(const Verb&, Answer& answer) {
+  Outcomes outcomes;
+  constexpr long kHigh = 0x5L << 32;
+  constexpr NamedCall kKinds[] = {{"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS},
+                                  {"uts", CLONE_NEWUTS},   {"ipc", CLONE_NEWIPC},
+                                  {"net", CLONE_NEWNET},   {"pid", CLONE_NEWPID}};
+  for (const auto& [name, flag] : kKinds) {
+    outcomes.add(name, outcome_of([flag = flag] {
+                   const long child = syscall(SYS_clone, kHigh | flag | SIGCHLD, 0, 0, 0, 0);
+                   if (child == 0) _exit(0);
+                   return child;
+                 }));
+  }
+  outcomes.tell(answer);
+}
+
+// One namespace of each other kind than the user's.
+void do_other_namespaces(const Verb&, Answer& answer) {
+  Outcomes outcomes;
+  constexpr NamedCall kKinds[] = {{"mount", CLONE_NEWNS}, {"uts", CLONE_NEWUTS},
+                                  {"ipc", CLONE_NEWIPC},  {"net", CLONE_NEWNET},
+                                  {"pid", CLONE_NEWPID},  {"cgroup", CLONE_NEWCGROUP}};
+  for (const auto& [name, flag] : kKinds) {
+    outcomes.add(name, outcome_of([flag = flag] { return unshare(static_cast<int>(flag)); }));
   }
   outcomes.tell(answer);
 }
@@ -230,6 +267,9 @@ constexpr KnownVerb kVerbs[] = {
     {"terminal_input", do_terminal_input},
     {"socket_families", do_socket_families},
     {"new_namespaces", do_new_namespaces},
+    {"disguised_namespaces", do_disguised_namespaces},
+    {"other_namespaces", do_other_namespaces},
+    {"ioctl", do_ioctl},
     {"clone3", do_clone3},
     {"call", do_call},
     {"umount", do_umount},

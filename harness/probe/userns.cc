@@ -2,7 +2,9 @@
 
 #include "harness/probe/probe.h"
 
+#include <linux/keyctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -24,10 +26,33 @@ void do_setuid(const Verb& verb, Answer& answer) {
   answer.add_result(setresuid(user, user, user) == 0);
 }
 
+// session_key=NAME,TEXT: this process, and what it executes, has a session keyring with such a key,
+// see session-keyring(7).
+void make_session_key(const Verb& verb) {
+  Answer answer(verb);
+  const char* text = verb.argument(1);
+  answer.add_result(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) != -1 &&
+                    syscall(SYS_add_key, "user", verb.argument(0), text, strlen(text),
+                            KEY_SPEC_SESSION_KEYRING) != -1);
+  answer.send();
+}
+
+// key=NAME: the text of a key that the session has.
+void do_key(const Verb& verb, Answer& answer) {
+  const long key =
+      syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", verb.argument(0), 0);
+  char text[256] = {};
+  const bool good = key != -1 && syscall(SYS_keyctl, KEYCTL_READ, key, text, sizeof text - 1) != -1;
+  answer.add_result(good);
+  if (good) answer.add("text", text);
+}
+
 constexpr KnownVerb kVerbs[] = {
     {"mknod", do_mknod},
     {"chown", do_chown},
     {"setuid", do_setuid},
+    {"key", do_key},
+    {"session_key", nullptr, make_session_key},
 };
 
 }  // namespace

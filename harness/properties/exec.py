@@ -7,7 +7,7 @@ import time
 from typing import Dict, List
 
 from harness.agent_client import AgentError
-from harness.properties.inside import held_with, inside
+from harness.properties.inside import held_with, inside, started_by
 from harness.properties.lacking import NO_OPTION
 from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
 from harness.properties.model import ALL_SCENES, Control, Positive, Property
@@ -137,6 +137,14 @@ def rows() -> List[Property]:
                                    " the caller's.",
             command="(umask 077; {stage} -- /bin/sh -c umask)"),
         Property(
+            name="personality_is_the_containers", since="01", scene=randomization_off,
+            observe=personality_is_usual,
+            holds="the personality is 0 though the caller's is not", violated="the caller's",
+            lesson="By its personality a process has its addresses randomized, or not: what the"
+                   " caller has switched off for a debugger helps whoever attacks the command.",
+            man="2 personality", mistake="The personality is inherited, like all that nobody sets.",
+            command="setarch -R {stage} -- /bin/cat /proc/self/personality"),
+        Property(
             name="kill_0_stays_inside", since="01", scene=group_killed,
             observe=program_survives,
             holds="kill(0, SIGKILL) in the container leaves the program alone",
@@ -249,6 +257,11 @@ def careful_caller(stage: Stage) -> Look:
     return look
 
 
+def randomization_off(stage: Stage) -> Look:
+    """The caller has switched the randomization of addresses off."""
+    return started_by(stage, "set_personality=0x40000", "personality")
+
+
 def group_killed(stage: Stage) -> Look:
     """The command sends SIGKILL to its process group."""
     look = look_of(stage)
@@ -325,6 +338,14 @@ def umask_is_022(look: Look) -> Seen:
     if int(umask, 8) == 0o022:
         return holds("Umask is 0022")
     return violated(f"Umask is {umask}")
+
+
+def personality_is_usual(look: Look) -> Seen:
+    told = look.answers.get("personality", [{}])[0]
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    return text_is(hex(told["personality"]), {"0x0": "that of every program"},
+                   {"0x40000": "ADDR_NO_RANDOMIZE, which the caller has set"})
 
 
 def program_survives(look: Look) -> Seen:

@@ -118,6 +118,8 @@ def inside(stage: Stage) -> Look:
     if not stage.wait_for_hold(look, run, "inside"):
         return look
     look.facts.update(stage.facts_of_probe(run))
+    made = f"{stage.root}/tmp/made-{stage.nonce}"
+    look.facts["on_disk"] = stage.agent.stat(made)[made]
     look.facts["parent_status"] = stage.status_of(stage.program_of(run))
     # Through the container's own root, because from stage 08a on the directory of --rootfs does not
     # contain it.
@@ -196,6 +198,19 @@ REFUSALS: Dict[str, List[Json]] = {
                 {"call": "prctl", "argument": 0, "equals": PR_SET_SECCOMP,
                  "error": errno.EINVAL}],
 }
+
+
+def started_by(stage: Stage, verb: str, *verbs: str) -> Look:
+    """The caller is a probe, which does `verb` and becomes the program under test."""
+    look = look_of(stage)
+    words = ["probe", stage.nonce, verb, "execute", "--",
+             *stage.words(stage.probe("hello", *verbs, "exit=37"))]
+    stage.watch()
+    look.runs["run"] = stage.run_words(words, program=stage.host_probe)
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    if not look.answers.get(verb, [{}])[0].get("ok"):
+        raise ProbeBroke(f"the caller could not prepare itself: {tell_run(look.runs['run'])}")
+    return look
 
 
 def failing(stage: Stage, calls: str, *asks: str) -> Look:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List
 
+from harness.agent_client import Agent
 from harness.properties.inside import inside, start_servers
 from harness.properties.look import Ask, Look, tell_run
-from harness.properties.model import SHELL, Control, Property
+from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.observing import allowed, own_namespace
 from harness.properties.pivot_root import with_sys
 from harness.properties.scene import Stage, look_of
@@ -70,6 +71,36 @@ def rows() -> List[Property]:
             man="8 nft", mistake="The port is translated in the prerouting hook only.",
             command="{stage} --rootfs {root} -p 8080:80 -- /bin/httpd -f & wget -O -"
                     " localhost:8080"),
+        Property(
+            name="udp_port_is_published", since="08c", scene=published_udp, identities=(ROOT,),
+            observe=asked_one_is_reached, control=Control.OTHER_SCENE,
+            control_scene=published_tcp_only,
+            holds="with -p PORT:53/udp the host is answered at that port by UDP",
+            violated="there is no answer",
+            lesson="A port of UDP and one of TCP with the same number are two ports.",
+            man="7 udp", mistake="/udp is read, and only TCP published.",
+            command="{stage} --rootfs {root} -p 5353:53/udp -- ./name-server & dig @127.0.0.1"
+                    " -p 5353 a"),
+        Property(
+            name="port_is_published_at_its_address", since="08c", scene=published_at_loopback,
+            identities=(ROOT,), observe=asked_one_is_not_reached, control=Control.OTHER_SCENE,
+            control_scene=published_everywhere, earned_by=Positive(published_everywhere),
+            holds="a port published at 127.0.0.1 is not reached at another address of the host",
+            violated="it is",
+            lesson="What is for the machine's own programs must not be open to its network.",
+            man="7 ip", mistake="The address is read, and the port published at all.",
+            command="{stage} --rootfs {root} -p 127.0.0.1:8080:80 -- /bin/httpd -f & wget -O -"
+                    " 192.168.1.2:8080"),
+        Property(
+            name="forged_source_is_dropped", since="08c", scene=forged_source,
+            identities=(ROOT,), observe=only_the_good_packet_arrives, control=Control.NONE,
+            seen_failing="the mutant any_source",
+            holds="a packet from the container with a source that is not its own is dropped",
+            violated="the host takes it",
+            lesson="Programs that trust 127.0.0.0/8, or another network, trust the source of a"
+                   " packet, which is what the sender has written.",
+            man="7 ip", mistake="The rules look where packets go, not where they come from.",
+            command="{stage} --network bridge --rootfs {root} -- ./forge"),
         Property(
             name="no_packet_to_hosts_loopback", since="08c", scene=published, identities=(ROOT,),
             observe=no_forged_packet_arrives, control=Control.NONE,
@@ -171,6 +202,105 @@ def published(stage: Stage) -> Look:
 def not_published(stage: Stage) -> Look:
     """The same, but not published."""
     return published_in(stage, "--network", "bridge")
+
+
+def asked_of(stage: Stage, verb: str, question: str, *options: str) -> Look:
+    """The host, which has the address 198.51.100.1 as well, asks a server in the container."""
+    look = look_of(stage)
+    need_bridge(stage)
+    need_own_host(stage)
+    stage.busybox("ip", "link", "add", "up0", "type", "bridge")
+    stage.busybox("ip", "address", "add", "198.51.100.1/24", "dev", "up0")
+    stage.busybox("ip", "link", "set", "up0", "up")
+    stage.watch()
+    run = stage.start(stage.probe("hello", verb, "hold=1"), "--network", "bridge", *options)
+    if stage.wait_for_hold(look, run, "run"):
+        asked = stage.agent.run(["probe", stage.nonce, question], program=stage.host_probe,
+                                **stage.circumstances())
+        look.facts["asked"] = stage.answers(asked["stdout"])[question][0]
+        look.facts["text"] = f"served-{stage.nonce}"
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+def published_udp_in(stage: Stage, protocol: str) -> Look:
+    port = stage.names["port"]
+    return asked_of(stage, f"serve_udp=53,served-{stage.nonce}", f"ask_udp=127.0.0.1,{port}",
+                    "--publish", f"{port}:53{protocol}")
+
+
+def published_udp(stage: Stage) -> Look:
+    """A port of UDP, published."""
+    return published_udp_in(stage, "/udp")
+
+
+def published_tcp_only(stage: Stage) -> Look:
+    """The same number, but of TCP."""
+    return published_udp_in(stage, "")
+
+
+def published_at(stage: Stage, address: str) -> Look:
+    port = stage.names["port"]
+    return asked_of(stage, f"serve=0.0.0.0,80,served-{stage.nonce}",
+                    f"connect=198.51.100.1,{port}", "--publish", f"{address}{port}:80")
+
+
+def published_at_loopback(stage: Stage) -> Look:
+    """A port, published at one of the host's addresses, and asked for at another."""
+    return published_at(stage, "127.0.0.1:")
+
+
+def published_everywhere(stage: Stage) -> Look:
+    """The same, published at all of them."""
+    return published_at(stage, "")
+
+
+def forged_source(stage: Stage) -> Look:
+    """The container sends the host packets with other sources than its own, and a good one."""
+    look = look_of(stage)
+    need_bridge(stage)
+    need_own_host(stage)
+    port = int(stage.names["port"])
+    sources = ("", "127.0.0.2", "192.0.2.77")
+    stage.watch()
+    run = stage.start(stage.probe("hello", "hold=1"), "--network",
+                      "bridge")
+    if not stage.wait_for_hold(look, run, "run"):
+        return look
+    gateway = gateway_of(stage.agent, stage.find_probe(run)["pid"])
+    stage.agent.write(run["run"], "\n", close=True)
+    stage.end(look, run, "run")
+    catchers = {}
+    for number, source in enumerate(sources):
+        verb = f"catch={port + number},2500,0.0.0.0"
+        started = stage.agent.start(["catcher", stage.nonce, verb], 10.0,
+                                    program=stage.host_probe, **stage.circumstances())
+        stage.agent.expect(started["run"], '"catch":"ready"', stage.seconds(2.0))
+        catchers[source] = (started["run"], verb)
+    verbs = [f"forge={port + number},{gateway}" + (f",{source}" if source else "")
+             for number, source in enumerate(sources)]
+    run = stage.start(stage.probe("hello", *verbs, "hold=1"), "--network", "bridge")
+    found = stage.wait_for_hold(look, run, "forge")
+    look.facts["caught"] = {}
+    for source, (number, verb) in catchers.items():
+        caught = stage.agent.wait(number, stage.seconds(4.0))
+        look.facts["caught"][source] = stage.answers(caught["stdout"])[verb][-1].get("caught")
+        stage.agent.finish(number)
+    if found:
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "forge")
+    return look
+
+
+def gateway_of(agent: Agent, pid: int) -> str:
+    """The way out of a process' network, see proc_pid_net(5)."""
+    path = f"/proc/{pid}/net/route"
+    for line in agent.read(path)[path].get("text", "").splitlines()[1:]:
+        fields = line.split()
+        if fields[1] == "00000000":
+            return ".".join(str(byte) for byte in reversed(bytes.fromhex(fields[2])))
+    raise ProbeBroke("the container has no way out")
 
 
 def need_own_host(stage: Stage) -> None:
@@ -363,6 +493,17 @@ def forwarding_is_as_before(look: Look) -> Seen:
     if "" in before + after:
         raise ProbeBroke(told)
     return holds(told) if before == after else violated(told)
+
+
+def only_the_good_packet_arrives(look: Look) -> Seen:
+    caught, nonce = look.fact("caught"), look.names["nonce"][:8]
+    arrived = [source for source, text in caught.items() if (text or "").startswith(nonce)]
+    if "" not in arrived:
+        raise ProbeBroke(f"a packet with its own source does not arrive either: {caught}; "
+                         + look.tell_runs())
+    if len(arrived) > 1:
+        return violated(f"the host took a packet from {', '.join(arrived[1:])}")
+    return holds("of three packets the host took the one with the container's own source")
 
 
 def no_forged_packet_arrives(look: Look) -> Seen:

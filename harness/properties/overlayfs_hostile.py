@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tarfile
 from typing import Any, Dict, List
 
 from harness import oci_layout as oci
 from harness.properties.look import Ask, Look, never_ran, tell_run
 from harness.properties.model import Control, Positive, Property
-from harness.properties.observing import does_not_start
-from harness.properties.overlayfs import keep, text_of, with_tar
+from harness.properties.observing import does_not_start, nothing_is_outside
+from harness.properties.overlayfs import (keep, layer_is_there, no_whiteouts, text_of, whiteouts,
+                                          whiteouts_in, with_tar)
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotStarted, ProbeBroke, Seen, holds, violated
 
@@ -27,6 +29,45 @@ def rows() -> List[Property]:
                    " target: linkat(2) has a flag for that.",
             man="2 linkat", mistake="linkat(2) was told to follow symbolic links.",
             command="{stage} --rootfs {root} --layer hostile.tar -- /bin/cat /brought"),
+        Property(
+            name="layer_names_stay_inside", since="08a", scene=layer_of_names,
+            observe=no_name_leads_out, control=Control.NONE,
+            seen_failing="the mutant names_lead_out_of_the_layer",
+            earned_by=Positive(no_whiteouts, layer_is_there),
+            holds="no entry of a tar called ../../x or /x makes a file of the host's",
+            violated="a file of the host is written",
+            lesson="Zip slip: a name in an archive is a stranger's path.",
+            man="2 openat2", mistake="Entries were made by root + name.",
+            command="{stage} --rootfs {root} --layer hostile.tar -- /bin/true"),
+        Property(
+            name="layer_brings_no_device", since="08a", scene=layer_of_devices,
+            observe=no_device_is_brought, identities=(ROOT,), control=Control.NONE,
+            seen_failing="the mutant layers_bring_devices",
+            earned_by=Positive(no_whiteouts, layer_is_there),
+            holds="a device node in a tar is not made", violated="it is there inside",
+            lesson="Root unpacks: the node of the host's disk that it makes can be opened from"
+                   " outside, by the owner that the tar gives it.",
+            man="2 mknod", mistake="Each kind of entry was made as the tar has it.",
+            command="{stage} --rootfs {root} --layer devices.tar -- /bin/ls -l /device"),
+        Property(
+            name="overlay_attributes_are_left_out", since="08a", scene=layer_with_attributes,
+            observe=folder_is_merged, control=Control.OTHER_SCENE, control_scene=whiteouts,
+            earned_by=Positive(no_whiteouts, layer_is_there),
+            holds="attributes user.overlay.* of a tar have no effect",
+            violated="they hide what the layers below have",
+            lesson="By its attributes overlayfs is told where a folder's files are: a stranger's"
+                   " could tell it to look elsewhere.",
+            man="7 xattr", mistake="All attributes of a tar were set.",
+            command="{stage} --rootfs {root} --layer attributes.tar -- /bin/ls /etc"),
+        Property(
+            name="deep_layer_is_refused", since="08a", scene=deep_layer,
+            observe=layer_is_refused, control=Control.OTHER_SCENE, control_scene=shallow_layer,
+            earned_by=Positive(shallow_layer),
+            holds="a layer with folders 400 deep gets 125", violated="it is unpacked",
+            lesson="A path of more than PATH_MAX bytes cannot be named, and who cannot name it"
+                   " cannot remove it.",
+            man="7 path_resolution", mistake="Nothing counts how deep a layer's folders are.",
+            command="{stage} --rootfs {root} --layer deep.tar -- /bin/true"),
         Property(
             name="layers_keep_their_owners", since="08a", scene=owned_layer,
             observe=owners_are_kept, identities=(ROOT,), control=Control.OTHER_SCENE,
@@ -105,6 +146,47 @@ def layer_with_the_secret(stage: Stage) -> Look:
     """A layer that contains the same text itself."""
     return with_layer(stage, "read=/brought",
                       oci.entry("brought", f"secret-{stage.nonce}".encode()))
+
+
+def layer_of_names(stage: Stage) -> Look:
+    """Two layers, with a name that climbs and with one from the root."""
+    look = look_of(stage)
+    outside = f"{stage.folder}/outside"
+    stage.watch()
+    for number, name in enumerate(("../" * 12 + f"{outside[1:]}/climbed", f"{outside}/absolute")):
+        words = with_tar(stage, oci.tar(oci.entry(name, b"by the layer")))
+        look.runs[f"run{number}"] = stage.run(stage.probe("hello"), *words)
+    look.runs["run"] = look.runs["run0"]
+    look.facts["outside"] = stage.agent.list(outside)[outside].get("entries")
+    stage.agent.ask("remove", paths=[f"{outside}/{name}" for name in look.facts["outside"] or []])
+    return look
+
+
+def layer_of_devices(stage: Stage) -> Look:
+    """A layer with a node of /dev/zero."""
+    return with_layer(stage, "stat=/device", oci.entry("device", type=tarfile.CHRTYPE, devmajor=1,
+                                                       devminor=5, mode=0o666))
+
+
+def layer_with_attributes(stage: Stage) -> Look:
+    """A layer whose folder says that it is opaque."""
+    said = {"SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.trusted.overlay.opaque": "y"}
+    return whiteouts_in(stage, oci.folder("lower/folder", pax_headers=said),
+                        oci.entry("lower/folder/new"))
+
+
+def layer_of_depth(stage: Stage, depth: int) -> Look:
+    return with_layer(stage, "cwd", oci.entry("d/" * depth + "file"))
+
+
+def deep_layer(stage: Stage) -> Look:
+    """A layer with folders in folders in folders."""
+    return layer_of_depth(stage, 400)
+
+
+def shallow_layer(stage: Stage) -> Look:
+    """The same, but not so deep."""
+    return layer_of_depth(stage, 20)
 
 
 def owned_layer(stage: Stage) -> Look:
@@ -239,6 +321,32 @@ def secret_is_brought(look: Look) -> Seen:
     text = text_of(look.answers, "read=/brought").get("text")
     is_there = text == f"secret-{look.names['nonce']}"
     return (holds if is_there else violated)(f"/brought has {text!r}")
+
+
+def no_name_leads_out(look: Look) -> Seen:
+    return nothing_is_outside(look, any(run.get("exit") == 0 for run in look.runs.values()))
+
+
+def no_device_is_brought(look: Look) -> Seen:
+    answer = text_of(look.answers, "stat=/device")
+    if not look.answers.get("hello"):
+        return does_not_start(look.run("run"))
+    if answer.get("mode", 0) & 0o170000 == 0o020000:
+        return violated(f"/device inside is the device {answer['major']}:{answer['minor']}")
+    if answer.get("errno") == "ENOENT" or answer.get("ok"):
+        return holds(f"stat(2) of it: {answer.get('errno', 'it is no device')}")
+    raise ProbeBroke(str(answer))
+
+
+def folder_is_merged(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        return does_not_start(look.run("run"))
+    names = sorted(text_of(look.answers, "list=/lower/folder").get("names", []))
+    if names == ["file", "new"]:
+        return holds("the folder has what both layers have")
+    if names == ["new"]:
+        return violated("the folder has what the upper layer has, and no more")
+    raise ProbeBroke(f"the folder has {names}")
 
 
 def owners_are_kept(look: Look) -> Seen:

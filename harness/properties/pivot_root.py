@@ -119,6 +119,13 @@ def rows() -> List[Property]:
             man="7 shm_overview", mistake="No tmpfs was mounted at /dev/shm.",
             command=SHELL + " 'echo 1 > /dev/shm/x'"),
         Property(
+            name="shared_memory_is_for_data", since="06", scene=inside,
+            observe=shm_is_nosuid_nodev_noexec,
+            holds="/dev/shm is mounted nosuid, nodev and noexec", violated="one of them is missing",
+            lesson="All may write there: a program or a device node in it is nobody's intention.",
+            man="7 shm_overview", mistake="The tmpfs was mounted without flags.",
+            command=SHELL + " 'grep /dev/shm /proc/self/mountinfo'"),
+        Property(
             name="dev_stdin_is_there", since="06", scene=inside, asks=("dev_fd",),
             observe=allowed("dev_fd", "ENOENT"),
             holds="/dev/stdin leads to descriptor 0", violated="there is none",
@@ -194,6 +201,14 @@ def dev_null_works(look: Look) -> Seen:
     if answer.get("errno") == "ENOENT" or answer.get("ok"):
         return violated(f"it is not a device: {answer.get('errno') or oct(answer['mode'])}")
     raise ProbeBroke(str(answer))
+
+
+def shm_is_nosuid_nodev_noexec(look: Look) -> Seen:
+    options = mount_options(look, "/dev/shm")
+    told = f"/dev/shm is mounted {','.join(options) or 'not at all'}"
+    if all(flag in options for flag in ("nosuid", "nodev", "noexec")):
+        return holds(told)
+    return violated(told)
 
 
 def planted_device_is_dead(look: Look) -> Seen:

@@ -234,6 +234,33 @@ def rows() -> List[Property]:
             man="2 ioctl_tty", mistake="The filter compares all 64 bits.",
             command=SHELL + " ./tiocsti"),
         Property(
+            name="console_cannot_be_pasted_into", since="08b", scene=inside,
+            asks=("console_paste",), observe=terminal_input_is_denied("console_paste"),
+            holds="TIOCLINUX is denied, with a bit in the high half, too",
+            violated="it reaches the kernel",
+            lesson="TIOCLINUX selects text of a virtual console and pastes it: it types what"
+                   " TIOCSTI would.",
+            man="2 ioctl_console", mistake="Only TIOCSTI was thought of.",
+            command=SHELL + " ./tioclinux"),
+        Property(
+            name="other_namespaces_are_denied", since="08b", scene=inside,
+            asks=("other_namespaces",),
+            observe=all_are("other_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
+            holds="unshare(2) makes no namespace of any kind", violated="it makes one",
+            lesson="A mount namespace of its own lets root inside mount and unmount again.",
+            man="2 unshare", mistake="CAP_SYS_ADMIN was kept, and the filter thinks of user"
+                                     " namespaces only.",
+            command=SHELL + " 'unshare -m true'"),
+        Property(
+            name="clone_flags_have_no_disguise", since="08b", scene=inside,
+            asks=("disguised_namespaces",),
+            observe=all_are("disguised_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
+            holds="clone(2) with a bit in the high half of its flags makes no namespace",
+            violated="it makes one",
+            lesson="The kernel takes 32 bits of clone's flags, the filter sees 64.",
+            man="2 clone", mistake="The filter compares all 64 bits.",
+            command=SHELL + " ./clone"),
+        Property(
             name="socket_families_are_few", since="08b", scene=inside, asks=("socket_families",),
             observe=all_are("socket_families", "EPERM", "EACCES", "killed"),
             needs=("filter_is_installed",),
@@ -531,5 +558,8 @@ ASKS: Dict[str, Ask] = {
     "terminal_input_disguised": Ask("terminal_input=1", Turn.ATTACK),
     "socket_families": Ask("socket_families", Turn.ATTACK),
     "new_namespaces": Ask("new_namespaces", Turn.ATTACK),
+    "other_namespaces": Ask("other_namespaces", Turn.ATTACK),
+    "disguised_namespaces": Ask("disguised_namespaces", Turn.ATTACK),
+    "console_paste": Ask("ioctl=0x541c,5", Turn.ATTACK),
     "lift_mask": Ask("umount=/proc/sys", Turn.LATE),
 }

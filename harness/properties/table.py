@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Dict, List
 
 from harness.properties import (cgroups, cgroups_cpu, chroot, exec as exec_, exec_signals,
-                                namespaces, namespaces_init, namespaces_time, network, overlayfs,
-                                overlayfs_hostile, overlayfs_images, pivot_root,
+                                namespaces, namespaces_hostile, namespaces_init,
+                                namespaces_time, network, overlayfs, overlayfs_hostile,
+                                overlayfs_images, pivot_root, pivot_root_hostile,
                                 pivot_root_terminal, pivot_root_volumes, seccomp, userns,
-                                userspace)
+                                userns_hostile, userspace)
 from harness.properties.look import Ask
 from harness.properties.model import Property
 
 # In the order in which the stages are built. None of these files imports a later one.
 FILES = (exec_, exec_signals, chroot, userspace, namespaces, namespaces_init, namespaces_time,
-         userns, pivot_root, pivot_root_volumes, pivot_root_terminal, cgroups, cgroups_cpu,
-         overlayfs, overlayfs_images, overlayfs_hostile, seccomp, network)
+         namespaces_hostile, userns, userns_hostile, pivot_root, pivot_root_volumes,
+         pivot_root_hostile, pivot_root_terminal, cgroups, cgroups_cpu, overlayfs,
+         overlayfs_images, overlayfs_hostile, seccomp, network)
 
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}

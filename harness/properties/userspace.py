@@ -153,6 +153,8 @@ def copies_are_copies(look: Look) -> Seen:
         raise never_ran(look.run("run"))
     answer = next((given[0] for verb, given in look.answers.items() if verb.startswith("write=")),
                   {})
+    if answer.get("errno") in ("EACCES", "EPERM", "EROFS"):
+        return violated(f"root inside may not write to the copy: {answer['errno']}")
     if not answer.get("ok"):
         raise ProbeBroke(f"the probe could not write to the copy: {answer}")
     was, text = look.fact("host_file_was"), look.fact("host_file")

@@ -38,6 +38,7 @@ NOT_THOUGHT_OF = {
     **because("what the caller has open stays open", "descriptors_are_closed",
               "inherited_directory_is_closed"),
     **because("the caller's umask stays", "umask_is_the_containers"),
+    **because("the caller's personality stays", "personality_is_the_containers"),
     **because("the command stays in the caller's process group", "kill_0_stays_inside"),
     **because("signals end the parent, and nobody passes them on", "signals_are_forwarded"),
     **because("the terminal's modes are not saved", "terminal_is_given_back"),
@@ -48,6 +49,9 @@ CTRL_C = because("the parent dies of Ctrl-C", "ctrl_c_arrives_once")
 HOSTS_PATH = because("PATH is the caller's", "path_is_the_containers")
 ORPHANS = because("no PR_SET_PDEATHSIG", "container_dies_with_its_parent",
                   "death_with_the_parent_cannot_be_revoked", "early_death_is_noticed")
+NO_CLOCKS = because("the clocks are the host's", "own_time_namespace", "uptime_starts_at_zero")
+NO_FLAGS = because("/proc is mounted without nosuid, nodev and noexec, or not at all",
+                   "proc_is_for_data")
 NO_WORD_OF_ROOT = because("'Operation not permitted', with status 1", "needs_root_and_says_so")
 NO_IPC = because("CLONE_NEWIPC is missing", "own_ipc_namespace", "sysv_ipc_is_hidden",
                  "sysv_ipc_stays_inside", "posix_queue_is_hidden", "posix_queue_stays_inside")
@@ -68,14 +72,14 @@ class Beginner:
 BEGINNERS = [
     Beginner("clone.c", "04", {
         **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **HOSTS_PATH, **ORPHANS,
-        **NO_WORD_OF_ROOT, **NO_IPC, **SHARED_MOUNTS,
+        **NO_WORD_OF_ROOT, **NO_IPC, **SHARED_MOUNTS, **NO_FLAGS, **NO_CLOCKS,
         **because("waitpid(2)'s status is not looked at: it is always 0",
                   "exit_status_is_the_commands", "a_stop_is_no_end"),
         "no_chroot_no_start": "the result of chroot(2) is not looked at",
     }, ("gcc", "-o", "{program}", "{source}")),
     Beginner("container.go", "04", {
         **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **HOSTS_PATH, **ORPHANS,
-        **NO_WORD_OF_ROOT, **NO_IPC,
+        **NO_WORD_OF_ROOT, **NO_IPC, **NO_FLAGS, **NO_CLOCKS,
         **because("a status other than 0 is an error, and panic() leaves with 2",
                   "exit_status_is_the_commands", "a_stop_is_no_end"),
         "command_is_pid_1": "PID 1 is the program itself, started once more",
@@ -88,17 +92,20 @@ BEGINNERS = [
         **because("there is no chdir(2)", "cwd_is_inside", "dotdot_stops_at_the_root"),
     }),
     Beginner("box.sh", "04", {
-        **KILLED, **NOT_THOUGHT_OF, **HOSTS_PATH, **ORPHANS, **NO_WORD_OF_ROOT,
+        **KILLED, **NOT_THOUGHT_OF, **HOSTS_PATH, **ORPHANS, **NO_WORD_OF_ROOT, **NO_FLAGS,
+        **NO_CLOCKS,
         "proc_is_mounted": "nothing is mounted at /proc",
     }),
     Beginner("container.rs", "04", {
         **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **HOSTS_PATH, **ORPHANS,
-        **NO_WORD_OF_ROOT, **SHARED_MOUNTS,
+        **NO_WORD_OF_ROOT, **SHARED_MOUNTS, **NO_FLAGS, **NO_CLOCKS,
         "host_processes_are_hidden": "/proc is mounted by the parent, which unshare(2) has left in"
                                      " the host's PID namespace",
     }, ("rustc", "-O", "-o", "{program}", "{source}")),
     Beginner("container.cpp", "05", {
-        **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **ORPHANS,
+        **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **ORPHANS, **NO_FLAGS,
+        **NO_CLOCKS,
+        "callers_keys_are_hidden": "the command has the keys of its caller's session",
         **because("started by root, root inside is the host's: the map is 0 0 1",
                   "root_inside_is_caller_outside", "group_inside_is_callers_outside",
                   "sysctls_cannot_be_opened"),

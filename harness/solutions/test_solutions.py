@@ -29,20 +29,33 @@ NO_INIT = {row: "it knows no --init" for row in (
     "init_reaps_orphans", "init_reaps_all_orphans", "init_is_pid_1",
     "init_passes_signals_and_status")}
 NO_MAPS = {row: "it knows neither --uid-map nor --user" for row in (
-    "given_maps_are_used", "given_user_runs_the_command", "given_user_has_no_capabilities")}
+    "given_maps_are_used", "given_user_runs_the_command", "given_user_has_no_capabilities",
+    "users_come_from_the_root")}
 
 ROOT_STAYS_ROOT = {row: "started by root, root inside is the host's: the map is 0 0 1" for row in (
     "root_inside_is_caller_outside", "group_inside_is_callers_outside",
     "sysctls_cannot_be_opened")}
+NO_TMPFS = {row: "it knows no --tmpfs" for row in ("tmpfs_is_for_data", "tmpfs_has_its_size")}
 
 CALLERS_OWN = {
     "umask_is_the_containers": "it leaves the caller's umask as it is",
+    "missing_workdir_is_made": "its working directory has to be there",
+    "personality_is_the_containers": "it leaves the caller's personality as it is",
     "kill_0_stays_inside": "the command stays in its caller's process group"}
+NO_CLOCKS = {row: "it has no time namespace" for row in (
+    "own_time_namespace", "uptime_starts_at_zero", "given_uptime_is_told")}
+NO_TERMINAL = {row: "the command has its caller's terminal" for row in (
+    "terminal_is_its_own", "terminal_is_that_of_its_session",
+    "terminal_survives_a_killed_parent")}
+NO_KEYRING = {"callers_keys_are_hidden": "it keeps its caller's session keyring"}
+BY_DESCRIPTOR = {"descriptors_lead_workdir_nowhere":
+                 "it enters the working directory while descriptors of its caller's are open"}
 REVOCABLE = {"death_with_the_parent_cannot_be_revoked":
              "the death signal alone ties the command to its parent"}
 
 UNSHARE = {
     **NO_USERSPACE,
+    **NO_CLOCKS,
     **NO_INIT,
     **CALLERS_OWN,
     **REVOCABLE,
@@ -76,14 +89,18 @@ SOLUTIONS = [
     Solution("01_ctypes", "ctypes_container.py", CALLERS_OWN),
     Solution("02_ctypes", "ctypes_container.py", CALLERS_OWN),
     Solution("04_ctypes", "ctypes_container.py",
-             {**NO_USERSPACE, **NO_INIT, **CALLERS_OWN, **REVOCABLE}),
+             {**NO_USERSPACE, **NO_INIT, **CALLERS_OWN, **REVOCABLE, **BY_DESCRIPTOR,
+              **NO_CLOCKS}),
     Solution("04_ctypes", "ctypes_container.py",
-             {**NO_USERSPACE, **NO_INIT, **CALLERS_OWN, **REVOCABLE}, wrapped=True),
+             {**NO_USERSPACE, **NO_INIT, **CALLERS_OWN, **REVOCABLE, **BY_DESCRIPTOR,
+              **NO_CLOCKS},
+             wrapped=True),
     Solution("04_unshare", "unshare_container.sh", UNSHARE, ("unshare", "setpriv", "hostname")),
     Solution("05_unshare", "unshare_container.sh", {
         **UNSHARE,
         **NO_MAPS,
         **ROOT_STAYS_ROOT,
+        **NO_KEYRING,
         "init_hides_the_hosts_program": "it knows no --init",
     }, ("unshare", "setpriv", "hostname")),
     Solution("06_bwrap", "bwrap_container.sh", {
@@ -92,6 +109,8 @@ SOLUTIONS = [
         **ROOT_STAYS_ROOT,
         **CALLERS_OWN,
         **REVOCABLE,
+        **NO_KEYRING,
+        **BY_DESCRIPTOR,
         "not_found_is_127": "bwrap(1) leaves with 1 when exec fails",
         "not_executable_is_126": "bwrap(1) leaves with 1 when exec fails",
         "signals_are_forwarded": "bwrap(1) dies of them, and takes the container with it",
@@ -106,6 +125,14 @@ SOLUTIONS = [
         "kernel_files_are_masked": "bwrap(1) masks nothing in /proc",
         "firmware_is_masked": "bwrap(1) masks nothing in /sys",
         "proc_paths_are_read_only": "bwrap(1) protects only some of them",
+        **NO_TMPFS,
+        **NO_CLOCKS,
+        **NO_TERMINAL,
+        "hosts_roots_files_are_closed": "started by root, root inside is the host's",
+        "shared_memory_is_for_data": "bwrap(1) makes a folder of /dev's tmpfs of it",
+        "devices_cannot_be_changed": "bwrap(1) binds the host's devices writable",
+        "masks_cannot_be_changed": "it knows no --uid-map, which this is started with as root",
+        "sys_and_dev_stay_in_place": "bwrap(1) follows the root's links",
     }, ("bwrap",)),
     Solution("08c_naive", "HARNESS_NAIVE", naive.LOSES),
 ]

@@ -1,0 +1,174 @@
+"""Stage 04: ways out by /proc, and what reaches the host's processes all the same."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+from harness.properties.exec import workdir, workdir_is_used
+from harness.properties.inside import inside, start_victim
+from harness.properties.look import Ask, Look, never_ran, tell_run
+from harness.properties.model import SHELL, Control, Positive, Property
+from harness.properties.observing import mount_options
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import NotTestable, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="kill_all_stays_inside", since="04", scene=all_killed,
+            observe=host_survives,
+            holds="kill(-1, SIGKILL) in the container reaches no process of the host",
+            violated="a process of the host is killed",
+            lesson="kill(-1) goes to all processes that the sender may signal and can see: a PID"
+                   " namespace decides what it can see.",
+            man="2 kill", mistake="There is no PID namespace.",
+            command=SHELL + " 'kill -9 -1'"),
+        Property(
+            name="proc_is_for_data", since="04", scene=inside,
+            observe=proc_is_nosuid_nodev_noexec,
+            holds="/proc is mounted nosuid, nodev and noexec", violated="one of them is missing",
+            lesson="A mount that holds no programs and no devices need not be able to.",
+            man="2 mount", mistake="/proc was mounted without flags.",
+            command=SHELL + " 'grep /proc /proc/self/mountinfo'"),
+        Property(
+            name="descriptors_lead_workdir_nowhere", since="04", scene=by_descriptors,
+            observe=workdir_leads_nowhere, control=Control.NONE,
+            seen_failing="the mutant workdir_before_descriptors",
+            earned_by=Positive(workdir, workdir_is_used),
+            holds="--workdir /proc/self/fd/N is no directory of the host, whatever N is",
+            violated="from its working directory the command reads a file of the host",
+            lesson="In /proc/self/fd each open descriptor has a name, and a directory of the host"
+                   " that is still open when the working directory is entered is a way out:"
+                   " CVE-2024-21626.",
+            man="5 proc_pid_fd", mistake="Descriptors are closed by the exec, after the chdir.",
+            command="{stage} --rootfs {root} -w /proc/self/fd/3 -- /bin/cat ../../etc/hostname"
+                    " 3</"),
+        Property(
+            name="descriptors_lead_command_nowhere", since="04", scene=by_descriptors,
+            observe=command_leads_nowhere, control=Control.NONE,
+            seen_failing="the mutant descriptors_closed_by_the_exec",
+            holds="a command /proc/self/fd/N/../PROGRAM is no program of the host's",
+            violated="the host's program runs inside",
+            lesson="Close-on-exec acts after the path of the command has been looked up.",
+            man="2 execve", mistake="Descriptors are closed by the exec, and not before.",
+            command="{stage} --rootfs {root} -- /proc/self/fd/3/bin/busybox id 3</"),
+        Property(
+            name="program_cannot_run_inside", since="04", scene=itself,
+            observe=it_does_not_run_inside, control=Control.NONE,
+            seen_failing="stage 04 without refuse_to_run_inside() in common/run_main.cc",
+            holds="a link to /proc/self/exe does not start the stage's own file inside",
+            violated="it runs",
+            lesson="The program that starts a container is a file of the host. If it runs inside,"
+                   " root there may change it through /proc/1/exe: CVE-2019-5736.",
+            man="5 proc_pid_exe", mistake="The program does not look where it runs.",
+            command="ln -s /proc/self/exe {root}/x; {stage} --rootfs {root} -- /x --version"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+NUMBERS = range(3, 12)  # of descriptors, some of which a program that starts a container has open
+
+
+def all_killed(stage: Stage) -> Look:
+    """The command sends SIGKILL to all that it can see, and the host has a process."""
+    look = look_of(stage)
+    if not stage.agent.has_own_host:
+        raise NotTestable("needs root on the host: a program that fails would kill all of yours")
+    victim = start_victim(stage)
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "kill=-1,9", "exit=37"))
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    look.facts["victim_lives"] = not stage.agent.wait(victim["run"], 0.0)["over"]
+    return look
+
+
+def by_descriptors(stage: Stage) -> Look:
+    """The caller has directories of the host open: do their names in /proc lead anywhere?"""
+    look = look_of(stage)
+    files = [{"fd": fd, "path": "/"} for fd in (3, 5, 8)]
+    secret, program = stage.names["secret"], stage.host_probe
+    stage.watch()
+    for number in NUMBERS:
+        climb = f"/proc/self/fd/{number}/" + "../" * 12
+        look.runs[f"workdir {number}"] = stage.run(
+            stage.probe("read=" + "../" * 12 + secret[1:]), "-w", f"/proc/self/fd/{number}",
+            files=files)
+        look.runs[f"command {number}"] = stage.run([climb + program[1:], stage.nonce, "hello"],
+                                                   files=files)
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), files=files)
+    look.facts["answers"] = {name: stage.answers(run["stdout"]) for name, run in look.runs.items()}
+    return look
+
+
+def itself(stage: Stage) -> Look:
+    """A link in the root to what the process that follows it executes: the program under test."""
+    look = look_of(stage)
+    stage.agent.make([{"kind": "link", "path": f"{stage.root}/itself", "text": "/proc/self/exe"}])
+    stage.watch()
+    look.runs["outside"] = stage.run_words([stage.program, "--version"])
+    look.runs["inside"] = stage.run(["/itself", "--version"])
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"))
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def started(look: Look) -> None:
+    """Raises NotStarted if even an ordinary command does not run."""
+    if look.run("run").get("exit") != 37:
+        raise never_ran(look.run("run"))
+
+
+def host_survives(look: Look) -> Seen:
+    run = look.run("run")
+    if not look.answers.get("hello"):
+        raise never_ran(run)
+    if not look.fact("victim_lives"):
+        return violated(f"{look.names['victim']}, a process of the host, was killed")
+    if "signal" in run:
+        return violated(f"the program that started the container was killed: {tell_run(run)}")
+    return holds(f"{look.names['victim']}, a process of the host, lives")
+
+
+def proc_is_nosuid_nodev_noexec(look: Look) -> Seen:
+    options = mount_options(look, "/proc")
+    missing = [flag for flag in ("nosuid", "nodev", "noexec") if flag not in options]
+    if not look.fact("all_mounts"):
+        raise ProbeBroke("its mounts cannot be read")
+    if missing:
+        return violated(f"/proc is mounted {','.join(options) or 'not at all'}")
+    return holds(f"/proc is mounted {','.join(options)}")
+
+
+def workdir_leads_nowhere(look: Look) -> Seen:
+    started(look)
+    secret = f"secret-{look.names['nonce']}"
+    for name, answers in look.fact("answers").items():
+        texts = [answer.get("text") for told in answers.values() for answer in told]
+        if secret in texts:
+            return violated(f"it reads {look.names['secret']} of the host with {name}")
+    return holds(f"none of {len(NUMBERS)} leads to the host's file")
+
+
+def command_leads_nowhere(look: Look) -> Seen:
+    started(look)
+    for number in NUMBERS:
+        if look.fact("answers")[f"command {number}"].get("hello"):
+            return violated(f"with {number} the host's {look.names['secret'][:-6]}probe runs")
+    return holds(f"none of {len(NUMBERS)} leads to a program of the host")
+
+
+def it_does_not_run_inside(look: Look) -> Seen:
+    started(look)
+    inside_, outside = look.run("inside"), look.run("outside")
+    if outside.get("exit") == 0 and outside["stdout"] and inside_["stdout"] == outside["stdout"]:
+        return violated(f"inside, it says {inside_['stdout']!r}, as outside")
+    if inside_.get("exit", 0) != 0:
+        return holds(tell_run(inside_))
+    raise ProbeBroke(look.tell_runs())
+
+
+ASKS: Dict[str, Ask] = {}  # the probe is asked what the scenes say, and nothing more

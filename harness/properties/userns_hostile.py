@@ -1,0 +1,156 @@
+"""Stage 05: keys, users and files that are the host's, or the container's own."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Sequence
+
+from harness.properties.inside import inside, started_by
+from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
+from harness.properties.model import SHELL, Control, Property
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="callers_keys_are_hidden", since="05", scene=key_in_session,
+            observe=key_is_hidden,
+            holds="a key of the caller's session is not found inside", violated="its text is read",
+            lesson="No namespace divides the keyrings: a process has the keys of its session,"
+                   " whatever its ids are.",
+            man="7 session-keyring", mistake="The session keyring is the caller's.",
+            command="keyctl add user k secret @s; " + SHELL + " 'keyctl print %user:k'"),
+        Property(
+            name="users_come_from_the_root", since="05", scene=users_of_the_host,
+            identities=(ROOT,), observe=user_is_unknown, control=Control.OTHER_SCENE,
+            control_scene=users_of_the_root,
+            holds="--user NAME finds no name in a file of the host, whatever the root's"
+                  " /etc/passwd is a link to",
+            violated="the command runs as a user of the host's file",
+            lesson="What a user inside is called is for the container's /etc/passwd to say, and a"
+                   " link there leads wherever the author of the root wants.",
+            man="5 passwd", mistake="/etc/passwd of the root is opened by its path, from outside,"
+                                    " or while descriptors of the host are open.",
+            command="ln -sf /proc/self/fd/3/etc/passwd {root}/etc/passwd; {stage} --rootfs {root}"
+                    " --uid-map 0:100000:10 -u NAME -- /bin/id 3</"),
+        Property(
+            name="roots_files_are_roots_inside", since="05", scene=inside, identities=(ROOT,),
+            asks=("marker",), observe=marker_is_roots, control=Control.NONE,
+            seen_failing="the mutant root_not_idmapped",
+            holds="a file of the root file system that is root's on the disk is root's inside",
+            violated="it is nobody's",
+            lesson="A container whose ids are a range has a tree of its own, or the tree is shown"
+                   " through an idmapped mount.",
+            man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
+            command=SHELL + " 'ls -ln /'"),
+        Property(
+            name="made_files_are_roots_on_the_disk", since="05", until="08a", scene=inside,
+            identities=(ROOT,), asks=("mine",), observe=made_file_is_roots,
+            control=Control.NONE, seen_failing="the mutant root_not_idmapped",
+            holds="what root inside makes in the root file system is root's on the disk",
+            violated="it belongs to an id of the range",
+            lesson="An idmapped mount maps in both directions: the tree works again with another"
+                   " range, or with none.",
+            man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
+            command=SHELL + " 'touch /tmp/made'; ls -ln {root}/tmp"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+RANGES = ("--uid-map", "0:100000:10", "--gid-map", "0:200000:10")
+
+
+def key_in_session(stage: Stage) -> Look:
+    """The caller's session has a key, which a probe on the host reads first."""
+    done = stage.agent.run(["probe", stage.nonce, f"session_key=k-{stage.nonce},{stage.nonce}",
+                            f"key=k-{stage.nonce}"], program=stage.host_probe,
+                           **stage.circumstances())
+    if stage.answers(done["stdout"]).get(f"key=k-{stage.nonce}", [{}])[0].get("text") is None:
+        raise NotTestable("this kernel, or what the harness runs in, has no keyrings")
+    return started_by(stage, f"session_key=k-{stage.nonce},{stage.nonce}", f"key=k-{stage.nonce}")
+
+
+def user_named(stage: Stage, targets: Sequence[str]) -> Look:
+    """-u NAME, where /etc/passwd of the root is a link to each of `targets`."""
+    look = look_of(stage)
+    name, passwd = f"user-{stage.nonce[:6]}", f"{stage.root}/etc/passwd"
+    line = f"root:x:0:0::/:/bin/sh\n{name}:x:5:6::/:/bin/sh\n"
+    stage.agent.make([{"path": f"{folder}/users", "text": line, "mode": 0o644}
+                      for folder in (f"{stage.folder}/outside", f"{stage.root}/etc")])
+    files = [{"fd": fd, "path": "/"} for fd in (3, 5, 8)]
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), *RANGES, "-u", "5:6")
+    for number, target in enumerate(targets):
+        stage.agent.ask("remove", paths=[passwd])
+        stage.agent.make([{"kind": "link", "path": passwd, "text": target}])
+        run = stage.run(stage.probe("hello", "exit=37"), *RANGES, "-u", name, files=files)
+        look.runs[f"run{number}"] = run
+    look.facts["users"] = {name: [answer["uid"] for answer in
+                                  stage.answers(run["stdout"]).get("hello", [])]
+                           for name, run in look.runs.items()}
+    return look
+
+
+def users_of_the_host(stage: Stage) -> Look:
+    """A name that only a file of the host has."""
+    path = f"{stage.folder}/outside/users"
+    return user_named(stage, [path, "../" * 12 + path[1:],
+                              *(f"/proc/self/fd/{fd}{path}" for fd in range(3, 10))])
+
+
+def users_of_the_root(stage: Stage) -> Look:
+    """A name that the root's own file has."""
+    return user_named(stage, ["users"])
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def key_is_hidden(look: Look) -> Seen:
+    if not look.answers.get("hello"):
+        raise never_ran(look.run("run"))
+    answer = look.answers.get(f"key=k-{look.names['nonce']}", [{}])[0]
+    if answer.get("text") == look.names["nonce"]:
+        return violated("the probe read the key of the caller's session")
+    if answer.get("errno") in ("ENOKEY", "EACCES", "EPERM", "ENOSYS"):
+        return holds(f"keyctl(2) said {answer['errno']}")
+    raise ProbeBroke(str(answer))
+
+
+def user_is_unknown(look: Look) -> Seen:
+    if look.run("run").get("exit") != 37:
+        raise never_ran(look.run("run"))
+    users = {name: uids for name, uids in look.fact("users").items() if name != "run"}
+    found = [name for name, uids in users.items() if 5 in uids]
+    if found:
+        return violated(f"in {len(found)} of {len(users)} starts the command runs as uid 5")
+    return holds(f"it starts in none of {len(users)}: {tell_run(look.run('run0'))}")
+
+
+def marker_is_roots(look: Look) -> Seen:
+    answer = look.answer("marker")
+    if answer.get("uid") == 0:
+        return holds("its owner inside is 0")
+    if "uid" in answer:
+        return violated(f"its owner inside is {answer['uid']}")
+    raise ProbeBroke(str(answer))
+
+
+def made_file_is_roots(look: Look) -> Seen:
+    if not look.answer("mine").get("ok"):
+        return violated(f"root inside cannot make a file there: {look.answer('mine')}")
+    made = look.fact("on_disk")
+    if "uid" not in made:
+        raise ProbeBroke(f"the host does not see the file: {made}")
+    if made["uid"] == 0:
+        return holds("on the disk its owner is 0")
+    return violated(f"on the disk its owner is {made['uid']}")
+
+
+# --- What the probe is asked ----------------------------------------------------------------------
+
+ASKS: Dict[str, Ask] = {
+    "marker": Ask("stat={in}/.marker", Turn.SELF),
+}
