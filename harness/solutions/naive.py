@@ -44,7 +44,7 @@ MISTAKES: Dict[str, str] = {
     "lo stays down, and nothing leads out":
         "loopback_works",
     "it has no option for it":
-        "workdir_option_works workdir_stays_inside env_option_works"
+        "workdir_option_works workdir_stays_inside missing_workdir_is_made env_option_works"
         " hosts_programs_run libraries_come_along links_are_copied_as_links copies_are_copies"
         " copied_links_stay_inside"
         " given_uptime_is_told"
