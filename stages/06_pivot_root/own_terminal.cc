@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <tuple>
 #include <utility>
 
 #include "common/check.h"
@@ -37,9 +38,7 @@ OwnTerminal::OwnTerminal()
       needs_keys_(outer_.is_for_both()),
       first_modes_(outer_.modes_for_command()) {
   if (!outer_.is_there()) return;
-  auto [parent_end, child_end] = FdChannel::make();
-  parent_end_ = std::move(parent_end);
-  child_end_ = std::move(child_end);
+  std::tie(parent_end_, child_end_) = FdChannel::make();
 }
 
 OwnTerminal::~OwnTerminal() {
