@@ -29,6 +29,9 @@ MUTANTS = [
             "containers_meet_by_name",
             "gateway_is_not_the_host",
             "nothing_is_left",
+            "udp_port_is_published",
+            "port_is_published_at_its_address",
+            "forged_source_is_dropped",
         ],
         because = "all of these belong to the network namespace, and without one the bridge" +
                   " connects the host to itself",
