@@ -507,7 +507,7 @@ MUTANTS = [
         name = "tmpfs_without_size",
         stage = "06_pivot_root",
         caught_by = "tmpfs_has_its_size",
-        why = "options were parsed, and only the mode was handed on",
+        why = "options were parsed, and only the mode was passed on",
         changes = [
             change(
                 "06_pivot_root/volume.cc",

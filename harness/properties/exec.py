@@ -140,9 +140,10 @@ def rows() -> List[Property]:
             name="personality_is_the_containers", since="01", scene=randomization_off,
             observe=personality_is_usual,
             holds="the personality is 0 though the caller's is not", violated="the caller's",
-            lesson="By its personality a process has its addresses randomized, or not: what the"
-                   " caller has switched off for a debugger helps whoever attacks the command.",
-            man="2 personality", mistake="The personality is inherited, like all that nobody sets.",
+            lesson="The personality decides whether addresses are randomized: if the caller has"
+                   " switched that off for a debugger, it helps an attacker of the command.",
+            man="2 personality", mistake="The program does not set the personality, so the command"
+                                         " inherits it.",
             command="setarch -R {stage} -- /bin/cat /proc/self/personality"),
         Property(
             name="kill_0_stays_inside", since="01", scene=group_killed,

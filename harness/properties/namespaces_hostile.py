@@ -36,7 +36,7 @@ def rows() -> List[Property]:
             observe=workdir_leads_nowhere, control=Control.NONE,
             seen_failing="the mutant workdir_before_descriptors",
             earned_by=Positive(workdir, workdir_is_used),
-            holds="--workdir /proc/self/fd/N is no directory of the host, whatever N is",
+            holds="--workdir /proc/self/fd/N is never a directory of the host, whatever N is",
             violated="from its working directory the command reads a file of the host",
             lesson="In /proc/self/fd each open descriptor has a name, and a directory of the host"
                    " that is still open when the working directory is entered is a way out:"
@@ -48,7 +48,7 @@ def rows() -> List[Property]:
             name="descriptors_lead_command_nowhere", since="04", scene=by_descriptors,
             observe=command_leads_nowhere, control=Control.NONE,
             seen_failing="the mutant descriptors_closed_by_the_exec",
-            holds="a command /proc/self/fd/N/../PROGRAM is no program of the host's",
+            holds="a command /proc/self/fd/N/../PROGRAM is not a program of the host",
             violated="the host's program runs inside",
             lesson="Close-on-exec acts after the path of the command has been looked up.",
             man="2 execve", mistake="Descriptors are closed by the exec, and not before.",
@@ -61,7 +61,7 @@ def rows() -> List[Property]:
             violated="it runs",
             lesson="The program that starts a container is a file of the host. If it runs inside,"
                    " root there may change it through /proc/1/exe: CVE-2019-5736.",
-            man="5 proc_pid_exe", mistake="The program does not look where it runs.",
+            man="5 proc_pid_exe", mistake="The program does not check where its own file is.",
             command="ln -s /proc/self/exe {root}/x; {stage} --rootfs {root} -- /x --version"),
     ]
 

@@ -122,7 +122,7 @@ def rows() -> List[Property]:
             name="shared_memory_is_for_data", since="06", scene=inside,
             observe=shm_is_nosuid_nodev_noexec,
             holds="/dev/shm is mounted nosuid, nodev and noexec", violated="one of them is missing",
-            lesson="All may write there: a program or a device node in it is nobody's intention.",
+            lesson="All may write there: a program or a device node in it is never intended.",
             man="7 shm_overview", mistake="The tmpfs was mounted without flags.",
             command=SHELL + " 'grep /dev/shm /proc/self/mountinfo'"),
         Property(

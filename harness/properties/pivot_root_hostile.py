@@ -22,7 +22,7 @@ def rows() -> List[Property]:
             violated="the host's has another mode",
             lesson="A bind mount shows the host's own inode: chmod 0 /dev/null in a container of"
                    " root's would stop the machine.",
-            man="2 mount_setattr", mistake="The devices are bound, and not read-only.",
+            man="2 mount_setattr", mistake="The devices are bind-mounted, but not read-only.",
             command=SHELL + " 'chmod 444 /dev/full'; ls -l /dev/full"),
         Property(
             name="masks_cannot_be_changed", since="06", scene=own_devices,
@@ -32,7 +32,7 @@ def rows() -> List[Property]:
             violated="the host's has another mode",
             lesson="What hides a file of /proc is the host's null device, in one more place:"
                    " CVE-2025-52565.",
-            man="2 mount_setattr", mistake="The masks are bound, and not read-only.",
+            man="2 mount_setattr", mistake="The masks are bind-mounted, but not read-only.",
             command=SHELL + " 'chmod 444 /proc/interrupts'; ls -l /dev/null"),
         Property(
             name="masks_are_the_hosts_null", since="06", scene=null_covered,
@@ -54,7 +54,7 @@ def rows() -> List[Property]:
             violated="the volume is there",
             lesson="With a /dev or a /proc of the image's choice, what the set-up looks up there"
                    " is the image's, too.",
-            man="7 symlink", mistake="Only the target's name was looked at, not where it leads.",
+            man="7 symlink", mistake="Only the target's name was checked, not where it leads.",
             command="ln -s /dev {root}/work; {stage} --rootfs {root} -v /srv:/work -- /bin/ls"
                     " /dev"),
         Property(
@@ -63,7 +63,7 @@ def rows() -> List[Property]:
             seen_failing="the mutant links_lead_sys_away",
             holds="a root whose /sys or /dev is a link gets no mount elsewhere",
             violated="sysfs, or the container's /dev, is mounted where the link leads",
-            lesson="What is mounted elsewhere protects nothing in its place: CVE-2019-19921.",
+            lesson="A mount in another place does not protect /proc: CVE-2019-19921.",
             man="7 symlink", mistake="The mount points were named by a path that follows links.",
             command="ln -sfn /mnt {root}/sys; " + SHELL + " 'cat /proc/self/mountinfo'"),
         Property(
@@ -110,7 +110,7 @@ def own_devices(stage: Stage) -> Look:
 
 
 def null_covered(stage: Stage) -> Look:
-    """A volume lies upon /dev/null."""
+    """A volume is mounted on /dev/null."""
     look = look_of(stage)
     stage.watch()
     look.runs["run"] = stage.run(

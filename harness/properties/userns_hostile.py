@@ -39,7 +39,7 @@ def rows() -> List[Property]:
             asks=("marker",), observe=marker_is_roots, control=Control.NONE,
             seen_failing="the mutant root_not_idmapped",
             holds="a file of the root file system that is root's on the disk is root's inside",
-            violated="it is nobody's",
+            violated="its owner is not mapped",
             lesson="A container whose ids are a range has a tree of its own, or the tree is shown"
                    " through an idmapped mount.",
             man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
