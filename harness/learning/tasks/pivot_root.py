@@ -73,7 +73,8 @@ TASK = Task(
             "namespaces_root_is_its_root")),
         Milestone(CORE, "A /dev of its own", (
             "dev_is_minimal", "dev_null_works", "terminals_are_own", "terminal_is_its_own",
-            "shared_memory_works", "dev_stdin_is_there", "devices_cannot_be_changed", "shared_memory_is_for_data")),
+            "shared_memory_works", "dev_stdin_is_there",
+            "devices_cannot_be_changed", "shared_memory_is_for_data")),
         Milestone(THEN, "/proc and /sys do not describe the machine", (
             "kernel_files_are_masked", "firmware_is_masked", "proc_paths_are_read_only",
             "sys_is_read_only", "masks_cannot_be_changed", "masks_are_the_hosts_null")),
