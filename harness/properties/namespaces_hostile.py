@@ -28,7 +28,8 @@ def rows() -> List[Property]:
             name="proc_is_for_data", since="04", scene=inside,
             observe=proc_is_nosuid_nodev_noexec,
             holds="/proc is mounted nosuid, nodev and noexec", violated="one of them is missing",
-            lesson="A mount that holds no programs and no devices need not be able to.",
+            lesson="No program is started from /proc and no device is opened there, so the mount"
+                   " can forbid both.",
             man="2 mount", mistake="/proc was mounted without flags.",
             command=SHELL + " 'grep /proc /proc/self/mountinfo'"),
         Property(
@@ -38,9 +39,9 @@ def rows() -> List[Property]:
             earned_by=Positive(workdir, workdir_is_used),
             holds="--workdir /proc/self/fd/N is never a directory of the host, whatever N is",
             violated="from its working directory the command reads a file of the host",
-            lesson="In /proc/self/fd each open descriptor has a name, and a directory of the host"
-                   " that is still open when the working directory is entered is a way out:"
-                   " CVE-2024-21626.",
+            lesson="/proc/self/fd gives each open descriptor a name. A directory of the host that"
+                   " is still open when the working directory is entered is a way out"
+                   " (CVE-2024-21626).",
             man="5 proc_pid_fd", mistake="Descriptors are closed by the exec, after the chdir.",
             command="{stage} --rootfs {root} -w /proc/self/fd/3 -- /bin/cat ../../etc/hostname"
                     " 3</"),

@@ -34,9 +34,9 @@ def rows() -> List[Property]:
             observe=no_name_leads_out, control=Control.NONE,
             seen_failing="the mutant names_lead_out_of_the_layer",
             earned_by=Positive(no_whiteouts, layer_is_there),
-            holds="no entry of a tar called ../../x or /x makes a file of the host's",
+            holds="no entry of a tar called ../../x or /x makes a file on the host",
             violated="a file of the host is written",
-            lesson="Zip slip: a name in an archive is a stranger's path.",
+            lesson="The names in an archive are paths that a stranger chose (\"zip slip\").",
             man="2 openat2", mistake="Entries were made by root + name.",
             command="{stage} --rootfs {root} --layer hostile.tar -- /bin/true"),
         Property(
@@ -45,8 +45,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant layers_bring_devices",
             earned_by=Positive(no_whiteouts, layer_is_there),
             holds="a device node in a tar is not made", violated="it is there inside",
-            lesson="Root unpacks: the node of the host's disk that it makes can be opened from"
-                   " outside, by the owner that the tar gives it.",
+            lesson="Root unpacks the layer: if it made a node of the host's disk, the owner that"
+                   " the tar names could open it from outside.",
             man="2 mknod", mistake="Each kind of entry was made as the tar has it.",
             command="{stage} --rootfs {root} --layer devices.tar -- /bin/ls -l /device"),
         Property(
@@ -54,18 +54,19 @@ def rows() -> List[Property]:
             observe=folder_is_merged, control=Control.OTHER_SCENE, control_scene=whiteouts,
             earned_by=Positive(no_whiteouts, layer_is_there),
             holds="attributes user.overlay.* of a tar have no effect",
-            violated="they hide what the layers below have",
-            lesson="By its attributes overlayfs is told where a folder's files are: a stranger's"
-                   " could tell it to look elsewhere.",
+            violated="they hide files of the layers below",
+            lesson="Overlayfs reads from attributes where a directory's files are: a stranger's"
+                   " attributes could send it elsewhere.",
             man="7 xattr", mistake="All attributes of a tar were set.",
             command="{stage} --rootfs {root} --layer attributes.tar -- /bin/ls /etc"),
         Property(
             name="deep_layer_is_refused", since="08a", scene=deep_layer,
             observe=layer_is_refused, control=Control.OTHER_SCENE, control_scene=shallow_layer,
             earned_by=Positive(shallow_layer),
-            holds="a layer with folders 400 deep gets 125", violated="it is unpacked",
-            lesson="A path of more than PATH_MAX bytes cannot be named, and who cannot name it"
-                   " cannot remove it.",
+            holds="a layer with 400 nested directories is refused with 125",
+            violated="it is unpacked",
+            lesson="The kernel accepts no path of more than PATH_MAX bytes, so tools that use"
+                   " whole paths can neither read nor remove such a file.",
             man="7 path_resolution", mistake="Nothing counts how deep a layer's folders are.",
             command="{stage} --rootfs {root} --layer deep.tar -- /bin/true"),
         Property(
@@ -102,7 +103,7 @@ def rows() -> List[Property]:
             name="greedy_layer_is_refused", since="08a", scene=greedy_layer,
             observe=layer_is_refused, control=Control.OTHER_SCENE, control_scene=modest_layer,
             earned_by=Positive(modest_layer),
-            holds="a layer whose one file has 240 KB of extended attributes gets 125",
+            holds="a layer whose one file has 240 KB of extended attributes is refused with 125",
             violated="it is unpacked, and the container runs",
             lesson="An archive from an untrusted source decides how much memory and disk unpacking"
                    " takes, so that has to be limited.",

@@ -19,7 +19,7 @@ def rows() -> List[Property]:
             observe=mode_is_kept("full"), control=Control.NONE,
             seen_failing="the mutant devices_writable",
             holds="chmod(2) of /dev/full inside does not change the host's /dev/full",
-            violated="the host's has another mode",
+            violated="the mode of the host's device changes",
             lesson="A bind mount shows the host's own inode: chmod 0 /dev/null in a container of"
                    " root's would stop the machine.",
             man="2 mount_setattr", mistake="The devices are bind-mounted, but not read-only.",
@@ -29,9 +29,9 @@ def rows() -> List[Property]:
             observe=mode_is_kept("null"), control=Control.NONE,
             seen_failing="the mutant masks_writable",
             holds="chmod(2) of a file of /proc that is masked does not change the host's /dev/null",
-            violated="the host's has another mode",
-            lesson="What hides a file of /proc is the host's null device, in one more place:"
-                   " CVE-2025-52565.",
+            violated="the mode of the host's device changes",
+            lesson="The mask over a file of /proc is a bind mount of the host's null device: a"
+                   " change of its mode would change the host's (CVE-2025-52565).",
             man="2 mount_setattr", mistake="The masks are bind-mounted, but not read-only.",
             command=SHELL + " 'chmod 444 /proc/interrupts'; ls -l /dev/null"),
         Property(
@@ -40,8 +40,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant masks_of_the_roots_null",
             holds="/proc/interrupts is not what the container has at /dev/null",
             violated="it has the text of the file that the container has at /dev/null",
-            lesson="A mask that is made of the container's /dev/null is what the container wants it"
-                   " to be: a link to core_pattern, in CVE-2025-31133.",
+            lesson="If the mask is taken from the container's own /dev/null, the container chooses"
+                   " it: in CVE-2025-31133 it was a link to core_pattern.",
             man="2 open_tree", mistake="The null device was taken by its path, from inside.",
             command="{stage} --rootfs {root} -v /etc/hostname:/dev/null -- /bin/cat"
                     " /proc/interrupts"),
@@ -52,8 +52,8 @@ def rows() -> List[Property]:
             earned_by=Positive(volumes, volume_is_shown),
             holds="a link in the root leads no volume to /, /dev, or into /proc or /sys",
             violated="the volume is there",
-            lesson="With a /dev or a /proc of the image's choice, what the set-up looks up there"
-                   " is the image's, too.",
+            lesson="If the image chooses /dev or /proc, it also chooses what the set-up finds"
+                   " there.",
             man="7 symlink", mistake="Only the target's name was checked, not where it leads.",
             command="ln -s /dev {root}/work; {stage} --rootfs {root} -v /srv:/work -- /bin/ls"
                     " /dev"),
@@ -63,7 +63,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant links_lead_sys_away",
             holds="a root whose /sys or /dev is a link gets no mount elsewhere",
             violated="sysfs, or the container's /dev, is mounted where the link leads",
-            lesson="A mount in another place does not protect /proc: CVE-2019-19921.",
+            lesson="A mount protects only the place where it is: if a link moves it, the real place"
+                   " stays open (CVE-2019-19921).",
             man="7 symlink", mistake="The mount points were named by a path that follows links.",
             command="ln -sfn /mnt {root}/sys; " + SHELL + " 'cat /proc/self/mountinfo'"),
         Property(
@@ -73,9 +74,10 @@ def rows() -> List[Property]:
             earned_by=Positive(volumes, volume_is_shown),
             holds="neither '..' nor a link to /proc/self/fd/N in a volume's target makes anything"
                   " on the host",
-            violated="a folder is made on the host",
-            lesson="The set-up has more rights than the command, and makes the folders that are"
-                   " missing: CVE-2021-30465, CVE-2024-45310.",
+            violated="a directory is made on the host",
+            lesson="The set-up has more rights than the command, and it makes missing directories:"
+                   " if a link leads it outside, it makes them on the host (CVE-2021-30465,"
+                   " CVE-2024-45310).",
             man="2 openat2", mistake="The mount point was made by its path.",
             command="ln -s /proc/self/fd/3/srv {root}/x; {stage} --rootfs {root} -v /tmp:/x/made"
                     " -- /bin/true 3</; ls /srv"),

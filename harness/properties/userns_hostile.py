@@ -17,7 +17,7 @@ def rows() -> List[Property]:
             name="callers_keys_are_hidden", since="05", scene=key_in_session,
             observe=key_is_hidden,
             holds="a key of the caller's session is not found inside", violated="its text is read",
-            lesson="No namespace divides the keyrings: a process has the keys of its session,"
+            lesson="No namespace separates keyrings: a process has the keys of its session,"
                    " whatever its ids are.",
             man="7 session-keyring", mistake="The session keyring is the caller's.",
             command="keyctl add user k secret @s; " + SHELL + " 'keyctl print %user:k'"),
@@ -28,8 +28,8 @@ def rows() -> List[Property]:
             holds="--user NAME finds no name in a file of the host, whatever the root's"
                   " /etc/passwd is a link to",
             violated="the command runs as a user of the host's file",
-            lesson="What a user inside is called is for the container's /etc/passwd to say, and a"
-                   " link there leads wherever the author of the root wants.",
+            lesson="The container's /etc/passwd names the users inside. If it is a link, the author"
+                   " of the root decides where it leads.",
             man="5 passwd", mistake="/etc/passwd of the root is opened by its path, from outside,"
                                     " or while descriptors of the host are open.",
             command="ln -sf /proc/self/fd/3/etc/passwd {root}/etc/passwd; {stage} --rootfs {root}"
@@ -40,8 +40,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant root_not_idmapped",
             holds="a file of the root file system that is root's on the disk is root's inside",
             violated="its owner is not mapped",
-            lesson="A container whose ids are a range has a tree of its own, or the tree is shown"
-                   " through an idmapped mount.",
+            lesson="With a range of ids, root's files on the disk belong to nobody inside, unless"
+                   " an idmapped mount shows them with other owners.",
             man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
             command=SHELL + " 'ls -ln /'"),
         Property(
@@ -50,8 +50,8 @@ def rows() -> List[Property]:
             control=Control.NONE, seen_failing="the mutant root_not_idmapped",
             holds="what root inside makes in the root file system is root's on the disk",
             violated="it belongs to an id of the range",
-            lesson="An idmapped mount maps in both directions: the tree works again with another"
-                   " range, or with none.",
+            lesson="An idmapped mount maps in both directions, so the same tree works later with"
+                   " another range, or without one.",
             man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
             command=SHELL + " 'touch /tmp/made'; ls -ln {root}/tmp"),
     ]
