@@ -87,6 +87,13 @@ class Browser:
         while not self._loaded:
             self._note(self._receive())
 
+    def follow(self, key: str) -> None:
+        """Presses a key that leads to another page. Returns when that has been loaded."""
+        self._loaded = False
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key)
+        while not self._loaded:
+            self._note(self._receive())
+
     def run(self, script: str) -> Any:
         """The value of an expression in the page, which may be a promise."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True,
