@@ -80,7 +80,8 @@ host:~$ ls; id -u; cat /proc/self/cgroup
 def test_a_stage_that_does_not_keep_its_promise_is_told(vm, tmp_path):
     """Stage 06's page, with stage 05 under the name of stage 06: the attack leads out again."""
     page = (ROOT / "stages/06_pivot_root/README.md").read_text(encoding="utf-8")
-    attack = page[page.index("## An attack"):page.index("## Exercises")]
+    start = page.index("## An attack")
+    attack = page[start:page.index("\n## ", start)]
     broken = attack.replace("```console", "<!-- before: 06_pivot_root() { 05_userns \"$@\"; } -->\n"
                                           "```console")
     (tmp_path / "page.md").write_text(broken, encoding="utf-8")

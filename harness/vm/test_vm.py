@@ -245,7 +245,7 @@ def test_a_machine_that_ends_at_once_says_what_it_wrote(impatient, monkeypatch):
     monkeypatch.setattr(vm_module, "EMULATION", EMULATION)
     machine = Vm(KERNEL, restores=False)
     machine.kernel_words = machine.kernel_words.replace("/init", "/no-such-init")
-    with pytest.raises(VmError, match="(?s)has ended.*Unable to mount root"):
+    with pytest.raises(VmError, match="(?s)ended while it started.*Unable to mount root"):
         machine.boot()
 
 
@@ -413,5 +413,5 @@ def test_a_kernel_that_is_none_is_refused():
 
 def test_without_its_programs_it_says_what_to_do(monkeypatch):
     monkeypatch.setattr(vm_module, "TOOLS", ("sh", "no-such-tool"))
-    with pytest.raises(VmError, match="no no-such-tool\nhint: run ./setup.sh"):
+    with pytest.raises(VmError, match="no-such-tool is not installed\nhint: run ./setup.sh"):
         Vm(KERNEL).boot()
