@@ -33,12 +33,12 @@ UniqueFd open_on(const UniqueFd& mount, const std::string& path) {
   return fd;
 }
 
-// Returns a copy of an attached mount, or of the part of it that `what` has open, without the mounts
-// on top of it: otherwise a volume on /dev/null would be copied, too, and be the mask.
+// Returns a copy of an attached mount, or of the part of it that `what` has open, without the
+// mounts on top of it: otherwise a volume on /dev/null would be copied, too, and be the mask.
 UniqueFd copy_of(const UniqueFd& what, const std::string& path) {
-  return UniqueFd(check_quietly(
-      open_tree(what.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
-      "open_tree({}, CLONE)", path));
+  return UniqueFd(
+      check_quietly(open_tree(what.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+                    "open_tree({}, CLONE)", path));
 }
 
 void make_read_only(const UniqueFd& what, const std::string& path) {

@@ -229,7 +229,8 @@ def test_a_kept_folder_is_closed_to_others(caller, folder, tree):
     other.mkdir(mode=0o755)
     (other / "file").write_text("text")
     give_to(caller, folder)
-    refused(caller.run(STAGE, "--rootfs", tree, "--keep", other, "ls"), "is accessible to other users")
+    refused(caller.run(STAGE, "--rootfs", tree, "--keep", other, "ls"),
+            "is accessible to other users")
     assert stat.S_IMODE(other.stat().st_mode) == 0o755
 
 
