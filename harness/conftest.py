@@ -32,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     default = "host" if "SANITIZED" in os.environ else places.ANYWHERE
     parser.addoption("--in", dest="place", choices=places.CHOICES, default=default,
                      help=places.HELP, metavar="PLACE")
+    parser.addoption("--all-rows", action="store_true",
+                     help="ask mutants for the rows of earlier stages, too, which takes longer")
 
 
 def pytest_configure(config: pytest.Config) -> None:

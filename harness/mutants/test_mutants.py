@@ -10,7 +10,7 @@ import pytest
 from harness.grading import report
 from harness.agent_client import Place
 from harness.grading.grader import Grader, Program, cases_for, grade_in, grade_skipped
-from harness.properties.model import PROMISE, Outcome, Result
+from harness.properties.model import PROMISE, Outcome, Property, Result
 from harness.properties.scene import Tools
 from harness.properties.table import BY_NAME, PROPERTIES
 from harness.properties.verdict import ROOT
@@ -34,12 +34,22 @@ def rows_with_verdict(results: List[Result]) -> List[str]:
     return names_with(results, Outcome.PASSED, Outcome.FAILED, Outcome.ERROR)
 
 
+def rows_for(mutant: Mutant, all_rows: bool) -> List[Property]:
+    """Its own rows, and those of its stage. Those of all earlier stages would be most of the time
+    of `bazel test //...`: with --test_arg=--all-rows they are looked at, too."""
+    since = mutant.stage.partition("_")[0]
+    return [row for row in PROPERTIES
+            if all_rows or row.since >= since or row.name in (mutant.caught_by, *mutant.also)]
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
-def test_mutant(mutant: Mutant, tools: Tools, where: List[Place]) -> None:
+def test_mutant(mutant: Mutant, tools: Tools, where: List[Place],
+                pytestconfig: pytest.Config) -> None:
     if os.geteuid() != 0:
         pytest.skip("its rows are listed for root and user: bazel test --config=root //...")
     program = Program.of(programs()[mutant.name], mutant.stage)
-    results = grade_in(where[:1], tools, cases_for(program, PROPERTIES, PROMISE))
+    rows = rows_for(mutant, pytestconfig.getoption("--all-rows"))
+    results = grade_in(where[:1], tools, cases_for(program, rows, PROMISE))
     if mutant.caught_by not in rows_with_verdict(results):
         # Only its own rows, and as root, because the cases that this host skips would take a
         # virtual machine a minute for each mutant. With --test_arg=--in=vm all of them are looked
