@@ -87,5 +87,7 @@ MUTANTS = [
 """),
             _CWD_NOT_CHECKED,
         ],
+        also = ["missing_workdir_is_made"],
+        because = "the directory is made on the host, and not inside",
     ),
 ]

@@ -141,6 +141,8 @@ MUTANTS = [
         caught_by = "workdir_option_works",
         why = "--workdir was read, and then forgotten",
         changes = [change(_EXEC, "enter_workdir(process.workdir);", "enter_workdir(\"\");")],
+        also = ["missing_workdir_is_made"],
+        because = "the option is not looked at, wherever it leads",
     ),
     mutant(
         name = "descriptors_inherited",

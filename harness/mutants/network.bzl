@@ -60,6 +60,8 @@ MUTANTS = [
         caught_by = "published_port_is_reached",
         why = "it was tried only from another machine",
         changes = [change(_BRIDGE, "proxy_->serve_until(parent, address_of(container.number), container.link);", "Work::serve(parent, note);")],
+        also = ["udp_port_is_published"],
+        because = "the proxy serves UDP, too",
     ),
     mutant(
         name = "loopback_open",
@@ -94,6 +96,8 @@ MUTANTS = [
         caught_by = "nothing_is_left",
         why = "the veth pair disappears by itself, and the author did not think of other links",
         changes = [change(_BRIDGE, "remove_link(host, bridge->index);", "")],
+        also = ["forged_source_is_dropped"],
+        because = "the next start finds a bridge that has no container, and refuses it",
     ),
     mutant(
         name = "janitor_asleep",

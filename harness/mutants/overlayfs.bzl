@@ -80,6 +80,7 @@ MUTANTS = [
             ),
         ],
         also = [
+            "users_come_from_the_root",
             "workdir_of_an_image_stays_inside",
             "second_chroot_leads_nowhere",
             "kept_directory_leads_nowhere",

@@ -153,10 +153,13 @@ MUTANTS = [
   return;"""),
         ],
         also = [
+            "terminal_is_given_back",
+            "terminal_is_its_own",
+            "terminal_is_that_of_its_session",
             "nothing_is_left",
             "devices_cannot_be_changed",
         ],
-        because = "what the command writes to /dev/shm appears on the host",
+        because = "what the command writes to /dev/shm appears on the host, and the only terminals are the host's",
     ),
     mutant(
         name = "no_random",
@@ -273,6 +276,8 @@ MUTANTS = [
             ),
         ],
         also = [
+            "volume_covers_none_of_our_mounts",
+            "volume_target_leads_nowhere",
             "volume_can_be_written",
             "read_only_volume_cannot_be_written",
             "volume_brings_no_device",

@@ -223,7 +223,7 @@ MUTANTS = [
                 "MountsByPath()",
             ),
         ],
-        also = ["made_files_are_roots_on_the_disk", "copies_are_copies"],
+        also = ["missing_workdir_is_made", "made_files_are_roots_on_the_disk", "copies_are_copies"],
         because = "what is not mapped for reading is not mapped for writing either",
     ),
 ]

@@ -95,6 +95,8 @@ BEGINNERS = [
         **KILLED, **NOT_THOUGHT_OF, **HOSTS_PATH, **ORPHANS, **NO_WORD_OF_ROOT, **NO_FLAGS,
         **NO_CLOCKS,
         "proc_is_mounted": "nothing is mounted at /proc",
+        "missing_root_stops": "the script goes on after a cd that fails, and then the root is the"
+                              " directory where it was started",
     }),
     Beginner("container.rs", "04", {
         **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **HOSTS_PATH, **ORPHANS,
