@@ -165,7 +165,9 @@ class Grader:
                 look = key.scene(stage)
                 look.leaks = stage.leaks()
                 look.tried = stage.tried
-                look.ran = any(stage.answers(run["stdout"]) for run in look.runs.values())
+                # What a probe has said that started the program on the host, does not count.
+                look.ran = any(set(stage.answers(run["stdout"])) - {run.get("said_by_caller")}
+                               for run in look.runs.values())
                 look.lacking = "" if look.ran else next(filter(None, (
                     option_lacked(run, used) for run in look.runs.values())), "")
                 return look

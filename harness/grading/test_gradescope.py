@@ -88,14 +88,18 @@ def test_where_all_is_installed_setting_up_changes_nothing(machine):
 def test_a_correct_submission_has_all_points(machine):
     shutil.copy(matrix.stages_of_this_toolkit()["01"].path, machine.folder / "submission/01_mine")
     told = graded(machine, "01")
-    assert told["score"] == sum(test["max_score"] for test in told["tests"]) > 10, told["output"]
+    points = sum(test.get("max_score", 0) for test in told["tests"])  # none if it is not testable
+    lost = [test["name"] + test["output"] for test in told["tests"]
+            if test.get("status") == "failed"]
+    assert not lost, "\n".join(lost)
+    assert told["score"] == points > 10
 
 
 def test_a_wrong_submission_is_built_and_loses_points(machine):
     machine.hand_in(
         "Makefile", "01_mine:\n\tprintf '#!/bin/sh\\nexit 37\\n' >$@ && chmod +x $@\n")
     told = graded(machine, "01")
-    assert 0 < told["score"] < 5
+    assert told["score"] == 0  # it never runs a command
     failed = [test["name"] for test in told["tests"] if test.get("status") == "failed"]
     assert "stdin_arrives (as an ordinary user)" in failed
 

@@ -122,7 +122,7 @@ def test_what_was_cut_short_is_no_result(tmp_path, tools, monkeypatch):
     monkeypatch.setattr(places, "stopped", stopped)
     place = folder_with(tmp_path / "ada", build__sh="sleep 60")
     results = Results(tmp_path / "out", "01")
-    arguments = argparse.Namespace(stage="01", place="host", jobs=1, again=False, hints=1)
+    arguments = argparse.Namespace(stage="01", place="host", jobs=1, again=False, hints=1, lacks=[])
     threading.Timer(0.5, stopped.set).start()
     with pytest.raises(KeyError):  # there is no grade of hers
         command.grade_class([Task("Ada", place)], results, arguments, tools, LIMITS)
@@ -179,7 +179,7 @@ def test_a_roster_is_read_line_by_line(tmp_path):
 
 
 def test_a_grade_is_saved_and_found_again_until_the_submission_changes(tmp_path, tools):
-    place = folder_with(tmp_path / "ada", **{"01_ada": "#!/bin/sh\nexit 37\n"})
+    place = folder_with(tmp_path / "ada", **{"01_ada": "#!/bin/sh\nshift\nexec \"$@\"\n"})
     task = Task("Ada / <Lovelace>", place)
     results = Results(tmp_path / "out", "01")
     grade = grade_one(task, "01", tools, "host", LIMITS)
@@ -212,7 +212,7 @@ def start_class(tmp_path: pathlib.Path, *more: str) -> subprocess.Popen:
 @pytest.fixture
 def class_of_three(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "subs").mkdir()
-    folder_with(tmp_path / "subs/ada", **{"01_ada": "#!/bin/sh\nexec \"$@\"\n"})
+    folder_with(tmp_path / "subs/ada", **{"01_ada": "#!/bin/sh\nshift\nexec \"$@\"\n"})
     folder_with(tmp_path / "subs/bob", Makefile="all:\n\tfalse\n")
     folder_with(tmp_path / "subs/cyd", **{"01_cyd": "#!/bin/sh\nexit 1\n"})
     folder_with(tmp_path / "subs/zoe")

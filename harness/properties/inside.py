@@ -206,7 +206,7 @@ def started_by(stage: Stage, verb: str, *verbs: str) -> Look:
     words = ["probe", stage.nonce, verb, "execute", "--",
              *stage.words(stage.probe("hello", *verbs, "exit=37"))]
     stage.watch()
-    look.runs["run"] = stage.run_words(words, program=stage.host_probe)
+    look.runs["run"] = {**stage.run_words(words, program=stage.host_probe), "said_by_caller": verb}
     look.answers = stage.answers(look.runs["run"]["stdout"])
     if not look.answers.get(verb, [{}])[0].get("ok"):
         raise ProbeBroke(f"the caller could not prepare itself: {tell_run(look.runs['run'])}")

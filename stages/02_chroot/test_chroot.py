@@ -77,5 +77,5 @@ def test_an_ordinary_user_is_told_what_to_do(user):
     assert result.returncode == 125
     message, hint = result.stderr.splitlines()
     assert message == f"{STAGE}: this stage needs root: chroot(2) requires CAP_SYS_CHROOT"
-    assert "--config=root" in hint and "stage 05" in hint
+    assert "--config=root" in hint and "stages 05" in hint
     assert list(user.home.iterdir()) == []  # nothing was unpacked
