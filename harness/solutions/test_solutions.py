@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -147,7 +147,14 @@ def folder() -> Iterator[pathlib.Path]:
     shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda solution: solution.id)
+def cases() -> List[object]:
+    """A sanitizer in the naive container, which is compiled here, changes what it does."""
+    return [pytest.param(solution, id=solution.id,
+                         marks=[pytest.mark.as_shipped] if solution.loses is naive.LOSES else [])
+            for solution in SOLUTIONS]
+
+
+@pytest.mark.parametrize("solution", cases())
 def test_it_loses_exactly_what_it_does_not_do(solution: Solution, tools: Tools,
                                               folder: pathlib.Path) -> None:
     if os.geteuid() != 0:
