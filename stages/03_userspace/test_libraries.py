@@ -137,6 +137,7 @@ def test_lib_and_platform(build, token):
     assert found in {str(program.parent / "top" / name / "liba.so") for name in names}
 
 
+@pytest.mark.as_shipped  # an emulated sanitizer takes half a minute for each start
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None or os.uname().machine != "x86_64",
                     reason="runs x86-64 programs in qemu-x86_64 (package qemu-user)")
 @pytest.mark.parametrize("cpu", ["Nehalem", "Haswell", "Cascadelake-Server", "EPYC", "qemu64"])
