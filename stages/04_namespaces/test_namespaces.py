@@ -214,6 +214,7 @@ def test_init_makes_the_same_signal_end_the_command(root):
     assert (process.returncode, err) == (128 + signal.SIGTERM, "")
 
 
+@pytest.mark.as_shipped  # with a sanitizer it needs libraries, which are not inside
 @pytest.mark.parametrize("how", ["script", "link"])
 def test_a_root_cannot_make_the_stage_run_inside(root, tmp_path, how):
     """CVE-2019-5736: there, /proc/1/exe would be a file of the host that the container may change.
