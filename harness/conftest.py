@@ -86,6 +86,15 @@ def watcher(tools: Tools) -> Iterator[Agent]:
         yield started
 
 
+@pytest.fixture
+def folder() -> Iterator[pathlib.Path]:
+    """Where every user may go: pytest's own folders are private."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="harness-test-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
 # The directories of this machine that a container with this machine's programs sees, read-only.
 OF_THIS_MACHINE = ("/usr", "/etc/passwd", "/etc/alternatives", "/var/lib/dpkg")
 

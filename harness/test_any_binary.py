@@ -11,9 +11,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from typing import Dict, Iterator, Sequence
+from typing import Dict, Sequence
 
 import pytest
 
@@ -59,15 +58,6 @@ time.sleep(100)
 ROWS = ("exit_status_is_the_commands", "killed_is_128_plus_signal", "arguments_are_kept",
         "descriptors_are_closed", "signals_are_forwarded", "ctrl_c_arrives_once",
         "workdir_option_works", "ignored_sigchld_does_no_harm")
-
-
-@pytest.fixture
-def folder() -> Iterator[pathlib.Path]:
-    """Where every user may go: pytest's own folders are private."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="any-binary-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def script(folder: pathlib.Path, text: str, first_line: str = "#!/bin/sh") -> str:

@@ -9,9 +9,8 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
 import zipfile
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict
 
 import pytest
 
@@ -38,15 +37,12 @@ class Gradescope:
 
 
 @pytest.fixture
-def machine(like_docker) -> Iterator[Gradescope]:
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="gradescope-test-", dir="/tmp"))
-    folder.chmod(0o755)
+def machine(like_docker, folder: pathlib.Path) -> Gradescope:
     for name in ("source", "submission", "results"):
         (folder / name).mkdir()
     unpack(folder / "source")
     shutil.copy(folder / "source/run_autograder", folder)
-    yield Gradescope(folder, like_docker)
-    shutil.rmtree(folder)
+    return Gradescope(folder, like_docker)
 
 
 def unpack(folder: pathlib.Path) -> None:

@@ -11,8 +11,7 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
-from typing import Dict, Iterator, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 import pytest
 
@@ -113,15 +112,6 @@ BEGINNERS = [
                   "sysctls_cannot_be_opened"),
     }, ("g++", "-std=c++17", "-o", "{program}", "{source}")),
 ]
-
-
-@pytest.fixture
-def folder() -> Iterator[pathlib.Path]:
-    """Where every user may go: pytest's own folders are private."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="beginners-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def compiled(beginner: Beginner, folder: pathlib.Path) -> pathlib.Path:

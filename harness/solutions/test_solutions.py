@@ -8,8 +8,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import tempfile
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, List, Tuple
 
 import pytest
 
@@ -136,15 +135,6 @@ SOLUTIONS = [
     }, ("bwrap",)),
     Solution("08c_naive", "HARNESS_NAIVE", naive.LOSES),
 ]
-
-
-@pytest.fixture
-def folder() -> Iterator[pathlib.Path]:
-    """Where every user may go: pytest's own folders are private."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="solutions-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def cases() -> List[object]:
