@@ -16,7 +16,7 @@ class LayerRoom {
   // Needs no privilege where user namespaces are allowed.
   LayerRoom();
 
-  // Unpacks the layer once as who we are, and, if that is root who may, once as nobody. Returns
+  // Unpacks the layer once as the user that we are, and, if root may, once as nobody. Returns
   // whether it was a good one. Ends the program if anything is outside of its folder, or inside
   // what must not be, or if the folder cannot be removed.
   bool unpack(std::string_view tar);

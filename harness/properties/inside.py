@@ -235,8 +235,8 @@ def failing(stage: Stage, calls: str, *asks: str) -> Look:
 
 
 def unhindered(stage: Stage) -> Look:
-    """As in failing(), but nothing is refused: who does not start now, either, has proved nothing.
-    """
+    """As in failing(), but nothing is refused: a program that does not start now, either, has
+    proved nothing."""
     return failing(stage, "")
 
 

@@ -29,8 +29,8 @@ void JobControl::start(pid_t child) {
   child_ = child;
   if (!terminal_.is_there()) return;
   start_sentinel();
-  if (needs_terminal_)
-    go_on();  // if the command was faster than we are, reading from the terminal has stopped it
+  // If the command was faster than we are, reading from the terminal has stopped it.
+  if (needs_terminal_) go_on();
 }
 
 JobControl::~JobControl() {
@@ -40,8 +40,8 @@ JobControl::~JobControl() {
 }
 
 void JobControl::start_sentinel() {
-  sentinel_ = fork();  // without room for another process there is no job control, but that is not
-                       // a reason to end
+  // Without room for another process there is no job control, but that is not a reason to end.
+  sentinel_ = fork();
   if (sentinel_ != 0) {
     if (sentinel_ != -1) (void)setpgid(sentinel_, child_);  // the group is never without a sentinel
     return;

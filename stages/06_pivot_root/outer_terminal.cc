@@ -47,14 +47,14 @@ bool are_same(const termios& a, const termios& b) {
 OuterTerminal::OuterTerminal()
     : input_(open_again(first_terminal({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}))),
       output_(open_again(first_terminal({STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO}))),
-      for_both_(isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
+      for_both_(Terminal::is_for_input_and_output()) {
   if (is_there()) (void)tcgetattr(input_.get(), &modes_);
 }
 
 bool OuterTerminal::is_in_foreground() const {
   const pid_t group = tcgetpgrp(input_.get());
-  return group == getpgrp() ||
-         group == -1;  // -1: it is not our session's terminal, and has no foreground group for us
+  // -1: it is not our session's terminal, and has no foreground group for us.
+  return group == getpgrp() || group == -1;
 }
 
 termios OuterTerminal::modes_for_command() const {

@@ -141,8 +141,8 @@ void OwnTerminal::take_keys_if_due() {
   if (!is_time_to_look() || !is_wanted()) return;
   needs_keys_ = true;
   if (foreground) return take_keys();
-  stop_with_child(SIGTTIN,
-                  true);  // as the terminal would do it to the command, if it were the command's
+  // As the terminal would do it to the command, if it were the command's.
+  stop_with_child(SIGTTIN, true);
 }
 
 bool OwnTerminal::is_time_to_look() {

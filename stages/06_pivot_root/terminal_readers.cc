@@ -30,7 +30,7 @@ bool is_terminal(const std::string& path) {
          st.st_rdev == makedev(TTYAUX_MAJOR, 0);  // /dev/tty
 }
 
-// Returns the process's memory at `address`, or nullopt if it may not be read.
+// Returns `count` values of the process's memory at `address`, or fewer, if it may not be read.
 template <typename T>
 std::vector<T> read_memory(pid_t process, std::uintptr_t address, std::size_t count) {
   std::vector<T> values(count);
