@@ -127,6 +127,7 @@ table ip {table} {{
     type filter hook prerouting priority raw
     iifname "{bridge}" ip saddr != {subnet} drop comment "forged"
     iifname "{bridge}" ip daddr 127.0.0.0/8 drop
+    iifname != {{ "{bridge}", "lo" }} ip saddr {subnet} drop comment "forged outside"
   }}
   chain forwarded {{
     type filter hook forward priority filter

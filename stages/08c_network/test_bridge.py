@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import TIMEOUT, Started, processes_with, wait_until
-from hosts import (HOST, STAGE, WORLD, Host, another_nft, check_that_nothing_is_left, end, fetch,
-                   hold_namespaces, python_in, reaches, serve, sleeping, text_of, thrown)
+from hosts import (HOST, STAGE, THROW, WORLD, Host, another_nft, check_that_nothing_is_left, end,
+                   fetch, hold_namespaces, python_in, reaches, serve, sleeping, text_of, thrown)
 
 pytest_plugins = ["hosts"]  # its fixtures
 
@@ -86,6 +87,25 @@ def test_each_guard_alone_keeps_forged_packets_out(root_host):
         root_host.do("sysctl", "-qw", "net.ipv4.conf.hood0.route_localnet=1",
                      "net.ipv4.conf.hood0.rp_filter=0", "net.ipv4.conf.all.rp_filter=0")
         assert [thrown(root_host, container, *packet) for packet in FORGED] == ["nothing"] * 6
+
+
+def test_nobody_outside_passes_for_a_container(root_host):
+    """A packet from outside with an address of the pool would be taken for a container's, and so
+    reach a published port under the bridge's own address."""
+    with sleeping(root_host, "bridge", "-p", "9999:9999/udp") as container:
+        catch = """if True:
+            import socket
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 9999))
+            print("ready", flush=True)
+            print(s.recvfrom(100)[1][0])"""
+        with python_in(container, catch) as catcher:
+            assert catcher.stdout.readline() == "ready\n"
+            up0 = json.loads(root_host.do("ip", "-json", "link", "show", "up0"))[0]["address"]
+            for source in ("10.79.0.1", "10.79.0.2", "10.79.0.77", WORLD):
+                script = THROW.replace("SOURCE", source).replace("TARGET", HOST)
+                script = script.replace("024f0a4f0001", up0.replace(":", ""))
+                root_host.do("/usr/bin/python3", "-c", script, where="world")
+            assert catcher.stdout.readline().strip() == WORLD, "only the last one is good"
 
 
 ADVERTISE = """if True:

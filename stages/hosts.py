@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 from conftest import NEEDS_ROOT, TIMEOUT, Caller, Started, wait_until
 
-STAGE = "08c_network"
+STAGE = "08c_network"  # unless a test says another one
 HOST = "198.51.100.1"  # the test's host, see RFC 5737
 WORLD = "198.51.100.2"  # a machine beyond it
 HELPERS = ["pasta", "slirp4netns"]
@@ -36,6 +36,7 @@ class Host:
     holder: int  # a process in its namespaces
     world: int
     caller: Caller
+    stage: str = STAGE
 
     def enter(self, *words: str) -> list[str]:
         return ["nsenter", f"--target={self.holder}", "--net", "--mount", *words]
@@ -52,7 +53,7 @@ class Host:
             user = str(self.caller.uid)
             before += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         before += how.pop("before", [])
-        command = [*before, self.caller.program(STAGE), *map(str, words)]
+        command = [*before, self.caller.program(self.stage), *map(str, words)]
         return Started(command, cwd="/", env=self.caller.environment(), text=True,
                        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                           "stderr": subprocess.PIPE, **how})
