@@ -113,10 +113,14 @@ def keys_of_cause(result: Result) -> List[Tuple[str, ...]]:
     return [(re.sub(r"[0-9a-f]{12}|[0-9]+", "N", why.split(", stdout ends with")[0]),)]
 
 
-# The root directory for the commands to paste.
-TO_TRY = ("to try it   ROOT=$(mktemp -d); chmod 755 $ROOT; mkdir $ROOT/bin $ROOT/dev $ROOT/etc"
-          " $ROOT/mnt $ROOT/proc $ROOT/run $ROOT/sys $ROOT/tmp; cp /bin/busybox $ROOT/bin;"
-          " for a in $(busybox --list); do ln -s busybox $ROOT/bin/$a; done 2>/dev/null")
+# Makes the root directory for the commands to paste.
+MAKE_ROOT = (
+    "ROOT=$(mktemp -d); chmod 755 $ROOT",
+    "mkdir $ROOT/bin $ROOT/dev $ROOT/etc $ROOT/mnt $ROOT/proc $ROOT/run $ROOT/sys $ROOT/tmp",
+    "cp /bin/busybox $ROOT/bin",
+    "for a in $(busybox --list); do ln -s busybox $ROOT/bin/$a; done 2>/dev/null",
+)
+TO_TRY = "to try it   " + "; ".join(MAKE_ROOT)
 
 
 def failures(results: Sequence[Result]) -> str:

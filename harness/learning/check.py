@@ -19,7 +19,7 @@ from typing import Iterator, List, Sequence, TextIO
 
 from harness import matrix, places
 from harness.agent_client import Place, PlaceError
-from harness.grading import html_report, report, writers
+from harness.grading import report, writers
 from harness.grading.grader import Program, cases_for, grade_in
 from harness.learning import start
 from harness.learning.task import Milestone, Task, rows_of_milestone
@@ -90,9 +90,11 @@ def tell(step: Step, hints: int, stream: TextIO) -> None:
         if name in missed:
             print(f"    {bad}{name}{plain}", file=stream)
     if step.state == MISSED:
-        first = html_report.failures(step.results)[0][0]
+        first = report.causes(step.results)[0][0]
         print(f"\nFix first: {report.on_one_line(first.case.id)}\n"
               f"{report.shown(writers.explain(first, hints))}", file=stream)
+        if "$ROOT" in first.command:
+            print(f"{dim}($ROOT: see TASK.md){plain}", file=stream)
     skipped = [result for result in step.results if result.outcome is Outcome.SKIPPED]
     if step.state == UNSEEN:
         print(f"    {dim}{report.on_one_line(skipped[0].why)}{plain}", file=stream)
@@ -106,8 +108,19 @@ def remark(steps: Sequence[Step], place: str) -> str:
         return ""
     ways = (["sudo ./check"] if os.geteuid() != 0 else []) + (
         ["./check --in vm"] if place == "host" else [])
-    return (f"{len(skipped)} of the checks cannot be made here"
+    return (f"{len(skipped)} of the checks cannot be run here"
             + (f"; try {' or '.join(ways)}" if ways else ""))
+
+
+def verdict_on(stage: str, steps: Sequence[Step]) -> str:
+    """A stage of which something was not seen is not called done. "" if something was missed."""
+    states = [step.state for step in steps]
+    if MISSED in states:
+        return ""
+    if UNSEEN in states:
+        return (f"Nothing that was checked is red, but {states.count(UNSEEN)} of the {len(states)}"
+                f" lines above were not seen: stage {stage} may not be done.")
+    return f"Stage {stage} is done: all that was checked holds."
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -146,10 +159,9 @@ def main(words: Sequence[str]) -> int:
         return 130
     if text := remark(steps, arguments.place):
         print(f"\n{text}")
-    if any(step.state == MISSED for step in steps):
-        return 1
-    print(f"\nStage {task.stage} is done: all that was checked holds.")
-    return 0
+    if verdict := verdict_on(task.stage, steps):
+        print(f"\n{verdict}")
+    return 0 if all(step.state == REACHED for step in steps) else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pathlib
 import re
 from typing import Dict, List
 
+from harness.grading import report
 from harness.learning.task import (COMMON_TOOLS, TOOLS, Milestone, Task, rows_of,
                                    rows_of_milestone)
 from harness.properties.model import Property
@@ -25,13 +26,18 @@ whatever is not the lesson. What you write is marked `TODO`:
 {todos}
 
 `main.cc` does what the stage before did. Each TODO there says what is called at that line, and why
-there: the order is the lesson.
+there: the order is the lesson. One without a milestone belongs to the first.
 
-    ./check                  builds, and tells the next milestone that is red, and one row of it
-    ./check --all            tells all milestones
-    ./check --hints 3        tells more of the row: where to look, the idea, what to read
+    ./check                  builds, and shows the next milestone that is red, and one of its rows
+    ./check --all            shows all milestones
+    ./check --hints 3        says more about that row: where to look, the idea, what to read
     ./check --watch          checks each time that you save
 {as_root}
+After `look:`, ./check prints a command that shows you the same. `$ROOT` in it is a root directory,
+which you make once:
+
+    {make_root}
+
 Undo: `diff -r given {own}` shows what you have changed;
 `cp given/FILE {own}/` takes it back. When you are done, compare with our own way:
 {repository}/{own}
@@ -75,7 +81,7 @@ def task_text(task: Task, own: str, options: str, repository: pathlib.Path) -> s
         stage=task.stage, goal=task.goal, own=own, repository=repository,
         page=f"{repository}/{own}/README.md",
         todos=f"{len(task.todos)} functions in {', '.join(names)}.",
-        as_root=as_root(task),
+        as_root=as_root(task), make_root="\n    ".join(report.MAKE_ROOT),
         examples="\n".join(f"$ {example.line}\n{example.prints}" for example in task.examples),
         options=options_text(options),
         toolkit="\n".join(f"| `{name}` | {what} |".replace("||", "\\|\\|")
@@ -91,7 +97,7 @@ def as_root(task: Task) -> str:
     if all(ROOT in row.identities and USER in row.identities for row in rows) and \
             task.stage not in ("02", "03", "04"):
         return ""
-    return "    sudo ./check             tests what only root can show, too; or ./check --in vm\n"
+    return "    sudo ./check             also tests what only root can show; or ./check --in vm\n"
 
 
 def options_text(options: str) -> str:
@@ -122,8 +128,8 @@ def options_in(text: str) -> Dict[str, str]:
 
 
 def row_text(row: Property) -> str:
-    return f"- `{row.name}`: {row.holds}" + (
-        "" if ROOT in row.identities else " (started by an ordinary user)")
+    said = ROOT in row.identities or "ordinary user" in row.holds
+    return f"- `{row.name}`: {row.holds}" + ("" if said else " (started by an ordinary user)")
 
 
 def milestone_text(task: Task, number: int, milestone: Milestone) -> str:

@@ -94,6 +94,7 @@ def is_named(name: str, code: str, places: Iterable[Tuple[int, int]]) -> bool:
 def main_with_todos(before: str, after: str, page: str, todos: Sequence[Todo]) -> str:
     """`before`, with the includes and the options of `after`, and a TODO for all else."""
     milestones = {todo.function.split("::")[-1]: todo.milestone for todo in todos}
+    objects = milestones_of_objects(after, todos)
     lines: List[str] = []
     parsed = False  # the command line: what comes before declares the options, which are given
     for hunk in step.hunks_of(before.splitlines(), after.splitlines(), step.reasons_of(page)):
@@ -101,12 +102,24 @@ def main_with_todos(before: str, after: str, page: str, todos: Sequence[Todo]) -
             kept = [line for line in hunk.before if line.startswith("#include")]
             lines += hunk.after + [line for line in kept if line not in hunk.after]
         else:
-            lines += with_todos(hunk, milestones)
+            lines += with_todos(hunk, milestones, objects)
         parsed = parsed or any(line.strip() == "line.parse();" for line in hunk.after)
     return "\n".join(lines) + "\n"
 
 
-def with_todos(hunk: step.Hunk, milestones: Dict[str, int]) -> List[str]:
+def milestones_of_objects(main: str, todos: Sequence[Todo]) -> Dict[str, int]:
+    """Of each class with something to write, and of its objects in main.cc, the first milestone."""
+    classes: Dict[str, int] = {}
+    for todo in todos:
+        if "::" in todo.function:
+            name = todo.function.split("::")[0]
+            classes[name] = min(todo.milestone, classes.get(name, todo.milestone))
+    made = re.findall(r"^ *(?:const )?(\w+) (\w+)[(;]", main, re.MULTILINE)
+    return {**classes, **{name: classes[kind] for kind, name in made if kind in classes}}
+
+
+def with_todos(hunk: step.Hunk, milestones: Dict[str, int],
+               objects: Dict[str, int]) -> List[str]:
     """The old lines, with a TODO for each new one: the page's reason, and the names of what has to
     be called. It stands above the line that is replaced, or below if the new line comes later."""
     indent = next((re.match(r" *", line).group() for line in hunk.changed if line.strip()), "")
@@ -116,11 +129,11 @@ def with_todos(hunk: step.Hunk, milestones: Dict[str, int]) -> List[str]:
     told = set()
     for at, line in enumerate([*hunk.after, *hunk.before]):
         reasons = [reason for reason in hunk.reasons if reason.code in line]
-        texts = [f"TODO{milestone_of(reason.code, milestones)}, {names_of(reason.code)}: "
+        texts = [f"TODO{milestone_of(reason.code, milestones, objects)}, {names_of(reason.code)}: "
                  + step.plain(reason.why) for reason in reasons if reason not in told]
         told.update(reasons)
         if not reasons and line in hunk.after and line not in hunk.before:
-            texts = [f"TODO{milestone_of(line, milestones)}, {name}"
+            texts = [f"TODO{milestone_of(line, milestones, objects)}, {name}"
                      for name in [without_reason(line)] if name]
         later = replaced < at < len(hunk.after)
         (below if later else above).extend(comment(text, indent) for text in texts)
@@ -142,8 +155,11 @@ def line_in_place_of(hunk: step.Hunk) -> int:
                 if called & set(re.findall(r"\w+(?=\()", line))), default=len(hunk.after))
 
 
-def milestone_of(code: str, milestones: Dict[str, int]) -> str:
-    found = [milestones[name] for name in re.findall(r"\w+", code) if name in milestones]
+def milestone_of(code: str, milestones: Dict[str, int], objects: Dict[str, int]) -> str:
+    """That of the functions which it calls; of given functions, that of the objects it names."""
+    words = re.findall(r"\w+", code)
+    found = ([milestones[name] for name in words if name in milestones]
+             or [objects[name] for name in words if name in objects])
     return f" (milestone {min(found)})" if found else ""
 
 
@@ -151,6 +167,8 @@ def names_of(code: str) -> str:
     """What a line of main.cc calls or declares, without the arguments."""
     if declared := re.match(r"(?:const )?([A-Z]\w+ \w+)\(", code):
         return declared.group(1)
+    if variable := re.fullmatch(r"const auto (\w+) =", code):
+        return variable.group(1)
     called = re.findall(r"[A-Za-z_][\w.]*(?=\()", code)
     names = [f"{name}()" for at, name in enumerate(dict.fromkeys(called))
              if at == 0 or "." not in name]

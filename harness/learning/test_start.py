@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import re
@@ -101,6 +102,18 @@ def test_main_cc_is_that_of_the_stage_before_with_todos(stage):
         called = re.findall(r"([a-z]\w+)\((?!\) const)", line.split("//")[0])
         if line not in before and called:
             assert re.search(rf"TODO[^;]*\b{called[0]}\b", text), line
+
+
+def test_a_todo_names_the_milestone_of_what_it_calls_or_of_the_object(tmp_path):
+    for stage, todos in {
+        "04": ["(milestone 1), start_child_in()", ", namespaces: which kinds"],
+        "07": ["(milestone 1), Cgroup cgroup:", "(milestone 3), cgroup.enter_namespace()",
+               "(milestone 1), cgroup.finish()"],
+    }.items():
+        own = tmp_path / stage
+        start.write_skeleton(stage, own)
+        text = (own / "main.cc").read_text()
+        assert [todo for todo in todos if f"// TODO {todo}".replace(" ,", ",") not in text] == []
 
 
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path):
@@ -215,6 +228,22 @@ def test_a_milestone_is_reached_when_nothing_of_it_is_bad(outcomes, state):
     assert step_of("", *outcomes).state == state
 
 
+def test_what_to_fix_first_is_the_milestones_own_row_and_its_command_can_be_pasted(tmp_path):
+    results = []
+    for name in ("roots_files_are_roots_inside", "copies_are_copies"):  # the latter is stage 03's
+        case = case_for(BY_NAME[name], "05", "", "05_userns", "root", PROMISE)
+        assert case is not None
+        results.append(Result(case, Outcome.FAILED, name, "got", "why",
+                              command="05_userns --rootfs $ROOT -- ls"))
+    told = io.StringIO()
+    check.tell(check.Step("5.", results), 1, told)
+    assert "Fix first: 05_userns-roots_files_are_roots_inside" in told.getvalue()
+    assert "$ROOT: see TASK.md" in told.getvalue()
+    start.write_texts("05", tmp_path, "stages/05_userns")
+    task = (tmp_path / "TASK.md").read_text()
+    assert "\n    ROOT=$(mktemp -d)" in task and "\n    for a in $(busybox" in task
+
+
 @pytest.mark.parametrize("everything,seen", [(False, 2), (True, 6)])
 def test_checking_ends_at_the_first_milestone_that_is_missed(monkeypatch, everything, seen):
     asked = []
@@ -230,10 +259,19 @@ def test_checking_ends_at_the_first_milestone_that_is_missed(monkeypatch, everyt
     assert len(steps) == len(asked) == seen
 
 
+def test_a_stage_of_which_nothing_was_seen_is_not_called_done():
+    reached, unseen = step_of("1.", Outcome.PASSED), step_of("2.", Outcome.SKIPPED)
+    assert check.verdict_on("04", [reached, reached]) == \
+        "Stage 04 is done: all that was checked holds."
+    for steps in ([unseen, unseen], [reached, unseen]):
+        assert "may not be done" in check.verdict_on("04", steps)
+    assert check.verdict_on("04", [reached, step_of("2.", Outcome.FAILED)]) == ""
+
+
 def test_what_could_not_be_looked_at_is_said():
     assert check.remark([step_of("", Outcome.PASSED)], "host") == ""
     told = check.remark([step_of("", Outcome.PASSED, Outcome.SKIPPED)], "host")
-    assert told.startswith("1 of the checks cannot be made here; try ")
+    assert told.startswith("1 of the checks cannot be run here; try ")
     assert "./check --in vm" in told
 
 

@@ -36,8 +36,9 @@ TASK = Task(
              " take it for a leftover and remove it."),
         Todo("cgroup.cc", "start_session_in", 1,
              "a Child that clone3(2) puts into the cgroup at its birth: CLONE_INTO_CGROUP with"
-             " cgroup.open_directory(). If it has none of its own (is_own()), as stage 06 does. In"
-             " the child, close what is of the host: the directory, and close_in_child().",
+             " cgroup.open_directory(). Without a cgroup of its own (is_own()), as stage 06 does it"
+             " in own_terminal.cc. In the child, before body(): close what leads to the host, the"
+             " directory and, by close_in_child(), the lock.",
              "return start_session_in(namespaces, body);"),
         Todo("cgroup.cc", "remove_cgroup", 1,
              "rmdir(2). While a process is in it, that fails: then kill all by writing 1 to"
