@@ -8,12 +8,12 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from slides import deck
+from slides.chromium import CHROMIUM, needs_chromium
 
 SLIDES = pathlib.Path("slides")
 DECK = (SLIDES / "deck.md").read_text(encoding="utf-8")
@@ -21,11 +21,9 @@ THEME = (SLIDES / "theme.css").read_text(encoding="utf-8")
 BUILT = {"en": SLIDES / "slides.html", "ru": SLIDES / "slides.ru.html"}
 STAGES = ["01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
           "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network"]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 needs_deck = pytest.mark.skipif(not all(page.exists() for page in BUILT.values()),
                                 reason="without Marp there is no deck: ./setup.sh installs it")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to measure with")
 
 FEWEST, MOST = 90, 110
 QUESTIONS = 5  # minutes that a track leaves at least, for questions and for typing

@@ -9,22 +9,20 @@ import http.server
 import os
 import pathlib
 import re
-import shutil
 import threading
 import urllib.parse
 import zipfile
 
 import pytest
 
+from slides.chromium import CHROMIUM, needs_chromium
 from slides.site import pack
 from slides.site.browser import browser
 
 SITE = pathlib.Path("slides/site/html").absolute()
 ZIP = pathlib.Path("slides/site/site.zip")
 AGAIN = pathlib.Path("slides/site/again.zip")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_site = pytest.mark.skipif(not SITE.exists(), reason="npm's packages are not installed")
-needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
 needs_deck = pytest.mark.skipif(not (SITE / "deck/en.html").exists(),
                                 reason="without Marp there is no deck")
 PHONE = 390  # px
