@@ -65,8 +65,8 @@ IdMap ids_of_nobody_else(const std::string& text) {
   for (std::uint64_t first = kFirst; first < kEnd; first += kCount) {
     if (is_free(first)) return {{0, static_cast<std::uint32_t>(first), kCount}};
   }
-  throw Failure("/etc/subuid or /etc/subgid gives every id that a container could use to some user",
-                "choose with --uid-map and --gid-map");
+  throw Failure("/etc/subuid and /etc/subgid leave no ids for a container: users have all of them",
+                "choose the ids with --uid-map and --gid-map");
 }
 
 DefaultMaps maps_for_root() {

@@ -97,7 +97,7 @@ void remove_if_left(const std::string& cgroup) {
   try {
     remove_cgroup(cgroup, locked);
   } catch (const Failure& failure) {
-    trace(std::string("left: ") + failure.what());
+    trace(std::string("left in place: ") + failure.what());
   }
 }
 

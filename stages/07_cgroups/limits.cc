@@ -112,7 +112,7 @@ std::string parse_cpus(std::string_view text, long available) {
   if (!number) throw Failure("is not a number of CPUs, such as 0.5");
   const double cpus = *number;
   constexpr double kLeast = static_cast<double>(kLeastQuota) / kPeriod;
-  if (!(cpus >= kLeast && cpus <= static_cast<double>(available))) {  // so NaN is neither
+  if (!(cpus >= kLeast && cpus <= static_cast<double>(available))) {  // also true for NaN
     throw Failure(
         fmt::format("must be between {} and {}, the number of CPUs here", kLeast, available));
   }

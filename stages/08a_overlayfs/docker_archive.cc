@@ -74,7 +74,7 @@ OciImage read_docker_archive(const std::string& directory, const std::string& ta
   const auto digests = member<std::vector<std::string>>(
       member<json>(parse_image_json(config, text), "rootfs"), "diff_ids");
   if (files.size() != digests.size()) {
-    throw Failure(fmt::format("{}: has {} layers, but digests of {}", directory, files.size(),
+    throw Failure(fmt::format("{}: has {} layers, but digests for {}", directory, files.size(),
                               digests.size()));
   }
   for (std::size_t i = 0; i < files.size(); ++i) {

@@ -78,10 +78,10 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
       check_quietly(fstat(file.get(), &st), "fstat({})", blob.path);
       if (static_cast<std::uint64_t>(st.st_size) != blob.bytes) {
         throw Failure(fmt::format("{}: has {} bytes, not {}", blob.path, st.st_size, blob.bytes),
-                      "copy the image once more");
+                      "copy the image again");
       }
       if (unpack_layer(file, blob.path, partial, left).sha256 != blob.sha256) {
-        throw Failure(blob.path + ": its content has another digest", "copy the image once more");
+        throw Failure(blob.path + ": its content has another digest", "copy the image again");
       }
     });
   } catch (const Failure& failure) {

@@ -62,7 +62,7 @@ std::string Layout::read_blob(const json& descriptor) const {
   const Blob wanted = blob(descriptor);
   std::string text = read_image_file(wanted.path);
   if (sha256_of(text) != wanted.sha256) {
-    throw Failure(wanted.path + ": its content has another digest", "copy the image once more");
+    throw Failure(wanted.path + ": its content has another digest", "copy the image again");
   }
   return text;
 }
@@ -152,7 +152,7 @@ json Layout::manifest(json descriptor) const {
     if (!found.contains("manifests")) return found;
     descriptor = choose(found, "");
   }
-  throw Failure(directory_ + ": an index in an index in an index");
+  throw Failure(directory_ + ": its indexes are nested too deeply");
 }
 
 OciImage Layout::read(const std::string& tag) const {

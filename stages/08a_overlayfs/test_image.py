@@ -349,7 +349,7 @@ def test_an_archive_of_a_layout(caller, folder, cache, prefix):
     (lambda m: [{**m[0], "Config": "../../../../etc/passwd"}], "No such file|is not a JSON object"),
     (lambda m: [{**m[0], "Config": "link"}], "No such file|is not a JSON object"),
     (lambda m: [{**m[0], "Layers": ["link"]}], "No such file|another digest|Unrecognized"),
-    (lambda m: [{**m[0], "Layers": []}], "has 0 layers, but digests of 1"),
+    (lambda m: [{**m[0], "Layers": []}], "has 0 layers, but digests for 1"),
     (lambda m: [m[0], m[0]], "has several images"),
     (lambda m: [], "has no image"),
     (lambda m: "text", "is not a JSON object"),

@@ -46,7 +46,7 @@ std::vector<int> links_to_switch_on(const std::vector<Link>& links,
   std::vector<int> numbers;
   if (all_forward()) return numbers;
   for (const Link& link : links) {
-    // A port of a bridge does not route, its bridge does. The loopback does not route either.
+    // A port of a bridge does not route; the bridge does. Nor does the loopback route.
     if (link.master != 0 || link.name == "lo" || link.name == kBridge) continue;
     if (is_among(before, link.index) || !is_on(ipv4_path(link.name, "forwarding"))) {
       numbers.push_back(link.index);

@@ -28,7 +28,7 @@ struct PublishedPort {
 // spaces.
 [[nodiscard]] std::string text_of(const std::vector<PublishedPort>& ports);
 
-// Whether both cannot be published at the same time.
+// Whether the two cannot be published at the same time.
 [[nodiscard]] bool collide(const PublishedPort& one, const PublishedPort& other);
 
 // In the parent: binds the ports of the host, so that no other process gets them, and fills in
