@@ -90,7 +90,8 @@ def to_paste(result: Result, template: str) -> Result:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Which isolation properties does a program have?")
+    parser = argparse.ArgumentParser(prog="harness.matrix",
+                                     description="Which isolation properties does a program have?")
     parser.add_argument("--binary", help="the program; default: the stages of this toolkit")
     parser.add_argument("--command", metavar="TEMPLATE", help="for a program that has no options:"
                         " 'my run {root} {command}'; {line} is the command as one word")

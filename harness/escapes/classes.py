@@ -66,7 +66,7 @@ CLASSES: Tuple[Escape, ...] = (
            rows=("program_cannot_run_inside",),
            tests=("stages/04_namespaces/test_namespaces.py"
                   "::test_a_root_cannot_make_the_stage_run_inside",),
-           seen="without the look at the mounts: the file on the host has mode 4755 afterwards"),
+           seen="without the check of the mounts: the file on the host has mode 4755 afterwards"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
            " caller has started, whatever PID namespace they are in",
            "the command has a process group of its own", rows=("kill_0_stays_inside",)),
@@ -76,17 +76,17 @@ CLASSES: Tuple[Escape, ...] = (
            " caller has switched that off", "the personality is reset",
            rows=("personality_is_the_containers",)),
     Escape("A container that outlives its parent", "the command revokes the signal that it would"
-           " get when its parent dies, and goes on where nobody looks after it",
+           " get when its parent dies, and runs on without anyone who could stop it",
            "a process that the container cannot reach watches the parent",
            rows=("death_with_the_parent_cannot_be_revoked",)),
     Escape("Hard links in a layer", "a layer has a link to a file of the host's, and a hard link"
            " to that link", "linkat(2) does not follow links",
            rows=("layer_brings_no_host_file",)),
     Escape("CVE-2021-41091", "root inside makes a set-user-ID program, which another user of the"
-           " host then starts from where the container's files are kept", "what is kept is closed"
-           " to others", rows=("kept_folder_is_closed_to_others",)),
-    Escape("CVE-2025-58183, decompression bombs", "a small layer unpacks to what fills the memory"
-           " or the disk of the host", "what unpacking may use is counted",
+           " host then starts from where the container's files are kept", "kept files are closed to"
+           " others", rows=("kept_folder_is_closed_to_others",)),
+    Escape("CVE-2025-58183, decompression bombs", "a small layer unpacks to more than the memory"
+           " or the disk of the host can hold", "what unpacking uses is counted and limited",
            rows=("greedy_layer_is_refused",),
            tests=("stages/08a_overlayfs/test_hostile.py"
                   "::test_a_layer_that_wants_too_much_is_refused",),

@@ -41,11 +41,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, metavar="N",
                         help="a sample: each N-th case")
     parser.add_argument("--size", type=int, metavar="N",
-                        help="of the endurance runs: so many starts, or seconds")
+                        help="how many starts, or seconds, an endurance run lasts")
     parser.add_argument("--in", dest="place", default="host",
                         help="host, vm, vm:6.1 or vm:6.12; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
-                        help="so many worlds at once; default: %(default)s")
+                        help="how many worlds at once; default: %(default)s")
     parser.add_argument("--results", type=pathlib.Path, metavar="DIR",
                         help="default: below the cache directory")
     parser.add_argument("--table", action="store_true",

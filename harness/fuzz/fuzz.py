@@ -1,4 +1,4 @@
-"""Runs the fuzz targets, each for some time, and tells what they did.
+"""Runs the fuzz targets, each for some time, and reports what they did.
 
     bazel run --config=fuzz //harness/fuzz -- --seconds 3600 --at-once 2 --keep ~/corpus [TARGET...]
 

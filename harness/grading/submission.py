@@ -175,7 +175,7 @@ def takes_all(pid: int, folder: pathlib.Path) -> str:
         return f"its build leaves less than {LEAST_FREE >> 20} MiB on the disk"
     is_short = disk.f_files and disk.f_favail < LEAST_FILES
     if is_short and used(folder, "--inodes") > LEAST_FILES:
-        return f"its build leaves room for less than {LEAST_FILES} files on the disk"
+        return f"its build leaves room for fewer than {LEAST_FILES} files on the disk"
     if memory_left() < LEAST_MEMORY and memory_of(pid) > LEAST_MEMORY:
         return f"its build leaves less than {LEAST_MEMORY >> 20} MiB of memory"
     return ""

@@ -220,7 +220,7 @@ def test_what_a_build_keeps_in_memory_has_a_limit(tmp_path):
 @NEEDS_ROOT
 @pytest.mark.parametrize("limits, fill, why", [
     ("size=64m", "head -c 1M /dev/zero >", "its build leaves less than 16 MiB on the disk"),
-    ("nr_inodes=2000", ": >", "its build leaves room for less than 1000 files on the disk"),
+    ("nr_inodes=2000", ": >", "its build leaves room for fewer than 1000 files on the disk"),
 ])
 def test_the_build_that_fills_the_disk_is_ended_and_no_other(tmp_path, monkeypatch, limits, fill,
                                                              why):

@@ -82,7 +82,7 @@ class Finding:
 
 
 def run(*words: str, cwd: str = "/") -> str:
-    """Runs a program, which must succeed: its output, and else the last line of its stderr."""
+    """Runs a program and returns its output; raises Fails with the last line of its stderr."""
     if find_program(words[0]) is None:
         raise Fails(f"{words[0]} is not installed")
     try:
@@ -479,7 +479,8 @@ def tell(findings: Sequence[Finding]) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Which stages can this machine run?")
+    parser = argparse.ArgumentParser(prog="harness.doctor",
+                                     description="Which stages can this machine run?")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args(words)
     findings = examine_all()

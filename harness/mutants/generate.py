@@ -227,11 +227,13 @@ def judge(plan: Plan, mutant: Generated, text: str, tools: Tools, stage: str,
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="generate", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="harness.mutants.generate",
+                                     description=__doc__.split("\n", 1)[0])
     parser.add_argument("--stage", required=True, choices=STAGES[1:], metavar="NN")
     parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="may be repeated")
     parser.add_argument("--file", help="only this file of the stage")
-    parser.add_argument("--count", type=int, default=0, help="so many, chosen by --seed; 0: all")
+    parser.add_argument("--count", type=int, default=0,
+                        help="at most this many, chosen by --seed; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="build none of them")
     return parser.parse_args(words)

@@ -238,7 +238,7 @@ MUTANTS = [
         name = "images_user_ignored",
         stage = "08a_overlayfs",
         caught_by = "image_names_its_user",
-        why = "the command runs, and as root nothing is refused to it",
+        why = "the command runs, and as root it is refused nothing",
         changes = [
             change(
                 "08a_overlayfs/image_user.cc",

@@ -376,7 +376,7 @@ MUTANTS = [
         name = "devices_writable",
         stage = "06_pivot_root",
         caught_by = "devices_cannot_be_changed",
-        why = "one has to be able to write to them",
+        why = "programs have to write to them",
         changes = [
             change(
                 _MOUNTS,
@@ -505,7 +505,7 @@ MUTANTS = [
         name = "tmpfs_with_programs",
         stage = "06_pivot_root",
         caught_by = "tmpfs_is_for_data",
-        why = "mount(8) mounts it so",
+        why = "mount(8) sets no flags",
         changes = [change("06_pivot_root/volume.cc", "  tmpfs.no_exec = true;\n", "")],
     ),
     mutant(

@@ -106,7 +106,7 @@ MUTANTS = [
             "other_namespaces_are_denied",
             "clone_flags_have_no_disguise",
         ],
-        because = "the profile follows the capabilities, as Docker's does",
+        because = "the profile depends on the capabilities, as Docker's does",
     ),
     mutant(
         name = "new_privileges",
@@ -257,7 +257,7 @@ MUTANTS = [
         name = "vsock_in_64_bits",
         stage = "08b_seccomp",
         caught_by = "socket_families_are_few",
-        why = "Docker's profile compares so",
+        why = "Docker's profile does the same",
         changes = [
             default_profile(
                 "\"op\": \"SCMP_CMP_MASKED_EQ\", \"value\": 4294967295, \"valueTwo\": 40",
@@ -308,7 +308,7 @@ MUTANTS = [
         name = "profile_file_ignored",
         stage = "08b_seccomp",
         caught_by = "profile_of_a_file_is_used",
-        why = "--seccomp compares with one name, and treats every other word as the other",
+        why = "--seccomp is compared with one name, and every other word means the other profile",
         changes = [change(_FILTER, "BpfProgram program = compile_once(json, granted);", "BpfProgram program = built_in(kDefaultProgram, kDefaultJson, granted);")],
     ),
     mutant(
@@ -345,7 +345,7 @@ MUTANTS = [
         name = "clone_in_64_bits",
         stage = "08b_seccomp",
         caught_by = "clone_flags_have_no_disguise",
-        why = "the mask was taken for the register's, and all of its high half",
+        why = "the author masked the whole register, including its high half",
         changes = [
             default_profile(
                 "\"value\": 268435456, \"valueTwo\": 268435456",

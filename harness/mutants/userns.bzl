@@ -195,7 +195,7 @@ MUTANTS = [
         name = "keyring_of_the_caller",
         stage = "05_userns",
         caught_by = "callers_keys_are_hidden",
-        why = "there is no namespace for keys, and so one does not think of them",
+        why = "there is no namespace for keys, so they are easily forgotten",
         changes = [change("05_userns/main.cc", "    join_new_keyring();\n", "")],
     ),
     mutant(
@@ -215,7 +215,7 @@ MUTANTS = [
         name = "root_not_idmapped",
         stage = "05_userns",
         caught_by = "roots_files_are_roots_inside",
-        why = "the maps say who is who, what is there to do about files",
+        why = "the maps seem to cover files, too",
         changes = [
             change(
                 "05_userns/main.cc",

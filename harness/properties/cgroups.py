@@ -25,7 +25,7 @@ def rows() -> List[Property]:
             command=SHELL + " 'ls -l /proc/self/ns/cgroup'"),
         Property(
             name="own_cgroup", since="07", scene=limits, observe=in_own_cgroup,
-            holds="it is in another cgroup than its caller", violated="in the same",
+            holds="it is in another cgroup than its caller", violated="it is in the same one",
             lesson="Limits belong to a cgroup: a container without its own shares those of its"
                    " caller's session.",
             man="7 cgroups", mistake="Another process was moved, or none.",
@@ -96,8 +96,8 @@ def rows() -> List[Property]:
             name="swap_is_limited", since="07", scene=limits, observe=swap_is_limited,
             needs=("own_cgroup",),
             holds="memory.swap.max is 0 with --memory", violated="it is max",
-            lesson="memory.max does not count swap: at the limit the container goes on there,"
-                   " slowly.",
+            lesson="memory.max does not count swap: at the limit the container would continue in"
+                   " swap, slowly.",
             man="7 cgroups", mistake="memory.swap.max was not written.",
             command="{stage} --rootfs {root} -m 64m -- /bin/cat /sys/fs/cgroup/memory.swap.max"),
         Property(

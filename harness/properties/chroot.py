@@ -67,8 +67,8 @@ def rows() -> List[Property]:
             needs=("root_is_the_directory",),
             holds="'..' from the working directory does not lead out",
             violated="'..' leads to the host's file",
-            lesson="The kernel stops '..' at the root directory, but only a process that comes"
-                   " past it.",
+            lesson="'..' stops only at the root directory, and a path that begins outside never"
+                   " passes it.",
             man="7 path_resolution", mistake="The working directory is outside the root.",
             command=SHELL + " 'ls ../../../../../..'"),
         Property(
@@ -115,7 +115,7 @@ def rows() -> List[Property]:
             violated="it runs, in another root",
             lesson="chroot(\".\") enters whatever the working directory is: if chdir(2) has failed,"
                    " that is the caller's.",
-            man="2 chdir", mistake="The result of chdir(2) was not looked at.",
+            man="2 chdir", mistake="The result of chdir(2) was not checked.",
             command="cd {root} && {stage} --rootfs /no/such/root -- /bin/sh -c 'exit 37'; echo $?"),
     ]
 

@@ -39,7 +39,7 @@ def rows() -> List[Property]:
             observe=exit_status_is("no command", 127),
             earned_by=Positive(inside),
             holds="127, when there is no such command", violated="another status",
-            lesson="A wrong name is told apart from a command that fails.",
+            lesson="With 127, a script can tell a wrong name from a command that failed.",
             man="8 chroot", mistake="The errno of a failed exec(3) did not reach the parent.",
             command="{stage} -- /no-such-command; echo $?"),
         Property(
@@ -99,7 +99,7 @@ def rows() -> List[Property]:
             observe=made_workdir_is_used, needs=("workdir_option_works",),
             holds="a --workdir that does not exist is made",
             violated="the command works elsewhere, or does not start",
-            lesson="A program that is told where to work need not be told to prepare the place.",
+            lesson="docker run makes it, too, so people use directories that no image contains.",
             man="2 mkdir", mistake="The directory was entered without being made.",
             command="{stage} -w /new/place -- /bin/sh -c pwd"),
         Property(
@@ -123,8 +123,8 @@ def rows() -> List[Property]:
         Property(
             name="signal_mask_is_the_callers", since="01", scene=inside, observe=mask_is_clean,
             holds="no signal is blocked, as for the caller", violated="some are",
-            lesson="exec(2) keeps the signal mask: a command that cannot be stopped by"
-                   " SIGTERM.",
+            lesson="exec(2) keeps the signal mask: SIGTERM does not stop a command that starts"
+                   " with SIGTERM blocked.",
             man="2 sigprocmask",
             mistake="Signals were blocked in the parent, and never unblocked in the child.",
             command="{stage} -- /bin/grep SigBlk /proc/self/status"),
@@ -141,7 +141,7 @@ def rows() -> List[Property]:
             observe=personality_is_usual,
             holds="the personality is 0 though the caller's is not", violated="the caller's",
             lesson="The personality decides whether addresses are randomized: if the caller has"
-                   " switched that off for a debugger, it helps an attacker of the command.",
+                   " switched that off for a debugger, exploits against the command become easier.",
             man="2 personality", mistake="The program does not set the personality, so the command"
                                          " inherits it.",
             command="setarch -R {stage} -- /bin/cat /proc/self/personality"),

@@ -75,10 +75,10 @@ def rows() -> List[Property]:
             name="udp_port_is_published", since="08c", scene=published_udp, identities=(ROOT,),
             observe=asked_one_is_reached, control=Control.OTHER_SCENE,
             control_scene=published_tcp_only,
-            holds="with -p PORT:53/udp the host is answered at that port by UDP",
+            holds="with -p PORT:53/udp a UDP request to that port of the host is answered",
             violated="there is no answer",
-            lesson="A port of UDP and one of TCP with the same number are two ports.",
-            man="7 udp", mistake="/udp is read, and only TCP published.",
+            lesson="UDP port 53 and TCP port 53 are two different ports.",
+            man="7 udp", mistake="/udp is parsed, but only TCP is published.",
             command="{stage} --rootfs {root} -p 5353:53/udp -- ./name-server & dig @127.0.0.1"
                     " -p 5353 a"),
         Property(
@@ -88,7 +88,8 @@ def rows() -> List[Property]:
             holds="a port published at 127.0.0.1 is not reached at another address of the host",
             violated="it is",
             lesson="What is for the machine's own programs must not be open to its network.",
-            man="7 ip", mistake="The address is read, and the port published at all.",
+            man="7 ip", mistake="The address is parsed, but the port is published at every"
+                                " address.",
             command="{stage} --rootfs {root} -p 127.0.0.1:8080:80 -- /bin/httpd -f & wget -O -"
                     " 192.168.1.2:8080"),
         Property(
@@ -99,7 +100,7 @@ def rows() -> List[Property]:
             violated="the host takes it",
             lesson="Programs that trust 127.0.0.0/8, or another network, trust the source of a"
                    " packet, which is what the sender has written.",
-            man="7 ip", mistake="The rules look where packets go, not where they come from.",
+            man="7 ip", mistake="The rules check where packets go, but not where they come from.",
             command="{stage} --network bridge --rootfs {root} -- ./forge"),
         Property(
             name="no_packet_to_hosts_loopback", since="08c", scene=published, identities=(ROOT,),
@@ -107,8 +108,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant loopback_open",
             holds="a packet from the container to the host's 127.0.0.1 is dropped",
             violated="it arrives",
-            lesson="route_localnet lets packets of 127.0.0.1 out, and in: CVE-2020-8558,"
-                   " Kubernetes.",
+            lesson="route_localnet lets packets for 127.0.0.1 leave the loopback, and come in from"
+                   " other links: CVE-2020-8558 of Kubernetes.",
             man="7 packet",
             mistake="route_localnet is on, and no rule drops what comes from outside.",
             command="{stage} --network bridge --rootfs {root} -- ./forge"),
@@ -155,7 +156,7 @@ def rows() -> List[Property]:
             name="gateway_is_not_the_host", since="08c", scene=by_pasta, identities=(ROOT,),
             observe=asked_one_is_not_reached, control=Control.NONE,
             seen_failing="the mutant pasta_maps_the_gateway",
-            holds="the gateway's address does not lead to the host's loopback", violated="it is",
+            holds="the gateway's address does not lead to the host's loopback", violated="it does",
             lesson="pasta and slirp4netns offer the host's loopback, unless told not to.",
             man="1 pasta", mistake="--no-map-gw is missing.",
             command="{stage} --network pasta --rootfs {root} -- /bin/wget -O - 198.51.100.2:8000"),

@@ -41,8 +41,7 @@ def rows() -> List[Property]:
             needs=("rootfs_is_not_changed",),
             holds="the next container does not find what the first one has written",
             violated="it finds it",
-            lesson="A container that may be thrown away can be started again: it is always the"
-                   " same.",
+            lesson="A container whose changes are thrown away is the same at each start.",
             man="5 tmpfs", mistake="The upper layer is kept, or there is none.",
             command="{stage} --rootfs {root} -- /bin/touch /x; {stage} --rootfs {root} -- /bin/ls"
                     " /"),

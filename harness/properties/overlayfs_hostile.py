@@ -47,7 +47,7 @@ def rows() -> List[Property]:
             holds="a device node in a tar is not made", violated="it is there inside",
             lesson="Root unpacks the layer: if it made a node of the host's disk, the owner that"
                    " the tar names could open it from outside.",
-            man="2 mknod", mistake="Each kind of entry was made as the tar has it.",
+            man="2 mknod", mistake="Every entry of the tar was made, whatever its kind.",
             command="{stage} --rootfs {root} --layer devices.tar -- /bin/ls -l /device"),
         Property(
             name="overlay_attributes_are_left_out", since="08a", scene=layer_with_attributes,

@@ -17,7 +17,7 @@ def rows() -> List[Property]:
             name="image_says_what_runs", since="08a", scene=image, observe=image_is_obeyed,
             control=Control.OTHER_SCENE, control_scene=image_overruled,
             holds="--image runs the image's own command, in its directory, with its variables",
-            violated="another directory, or without them",
+            violated="it runs in another directory, or without the variables",
             lesson="An image is layers and a config, which names the command, its directory and"
                    " its user.",
             man="7 environ", mistake="The image's config is ignored.",

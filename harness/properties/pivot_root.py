@@ -137,7 +137,7 @@ def rows() -> List[Property]:
             observe=stops_or(hidden("by_setns", "secret-{nonce}")),
             earned_by=Positive(unhindered),
             holds="when pivot_root(2) fails, the command does not run",
-            violated="it runs in what setns(2) leads out of",
+            violated="it runs in a root that setns(2) leads out of",
             lesson="A container that starts with less isolation than asked for is worse than none.",
             man="2 pivot_root", mistake="The result of pivot_root(2) was not checked.",
             command="strace -f -e inject=pivot_root:error=EPERM " + SHELL + " ls"),

@@ -20,8 +20,8 @@ def rows() -> List[Property]:
             seen_failing="the mutant devices_writable",
             holds="chmod(2) of /dev/full inside does not change the host's /dev/full",
             violated="the mode of the host's device changes",
-            lesson="A bind mount shows the host's own inode: chmod 0 /dev/null in a container of"
-                   " root's would stop the machine.",
+            lesson="A bind mount shows the host's own inode: chmod 0 /dev/null in a container that"
+                   " root has started would break programs all over the host.",
             man="2 mount_setattr", mistake="The devices are bind-mounted, but not read-only.",
             command=SHELL + " 'chmod 444 /dev/full'; ls -l /dev/full"),
         Property(
@@ -50,7 +50,7 @@ def rows() -> List[Property]:
             observe=nothing_is_covered, control=Control.NONE,
             seen_failing="the mutant volume_over_dev",
             earned_by=Positive(volumes, volume_is_shown),
-            holds="a link in the root leads no volume to /, /dev, or into /proc or /sys",
+            holds="no link in the root leads a volume to /, /dev, or into /proc or /sys",
             violated="the volume is there",
             lesson="If the image chooses /dev or /proc, it also chooses what the set-up finds"
                    " there.",

@@ -69,7 +69,7 @@ def rows() -> List[Property]:
             name="volumes_submounts_bring_no_device", since="06", scene=volume_with_mounts,
             observe=submount_brings_no_device, control=Control.NONE,
             seen_failing="the mutant attributes_not_recursive",
-            holds="a device node in what is mounted in a volume is dead, too",
+            holds="a device node in what is mounted in a volume cannot be opened, either",
             violated="it can be opened",
             lesson="A bind mount takes the mounts below along, and each has flags of its own.",
             man="2 mount_setattr", mistake="The flags were set without AT_RECURSIVE.",
@@ -82,22 +82,23 @@ def rows() -> List[Property]:
             violated="root inside reads it",
             lesson="Root inside is nobody special outside, also when root has started it.",
             man="7 user_namespaces", mistake="Root inside is the host's root, or the volume is"
-                                             " shown through an idmapped mount unasked.",
+                                             " shown through an idmapped mount though :idmap was"
+                                             " not given.",
             command="{stage} --rootfs {root} -v /etc:/data -- /bin/cat /data/shadow"),
         Property(
             name="tmpfs_is_for_data", since="06", scene=tmpfs,
             observe=tmpfs_is_nosuid_nodev_noexec, control=Control.OTHER_SCENE,
             control_scene=tmpfs_with_exec,
             holds="--tmpfs is mounted nosuid, nodev and noexec", violated="one of them is missing",
-            lesson="docker run mounts it so: what is written there is data, and no program that"
-                   " came from outside.",
+            lesson="docker run mounts it with these flags: a tmpfs is for data, and no program"
+                   " needs to be in it.",
             man="5 tmpfs", mistake="The tmpfs was mounted without flags.",
             command="{stage} --rootfs {root} --tmpfs /x -- /bin/grep /x /proc/self/mountinfo"),
         Property(
             name="tmpfs_has_its_size", since="06", scene=tmpfs, observe=tmpfs_fills_up,
             control=Control.OTHER_SCENE, control_scene=tmpfs_with_exec,
-            holds="a tmpfs with size=64k takes no 256 KiB", violated="it takes them",
-            lesson="A tmpfs is memory of the machine's: without a limit, half of it.",
+            holds="a tmpfs with size=64k does not accept 256 KiB", violated="it accepts them",
+            lesson="A tmpfs uses the machine's memory: without a size, up to half of it.",
             man="5 tmpfs", mistake="The options of --tmpfs are ignored.",
             command="{stage} --rootfs {root} --tmpfs /x:size=64k -- /bin/dd if=/dev/zero of=/x/y"
                     " bs=64k count=4"),

@@ -84,7 +84,7 @@ def rows() -> List[Property]:
             name="capability_can_be_added", since="08b", scene=capability_added,
             observe=capability_is_added, control=Control.OTHER_SCENE, control_scene=inside,
             holds="with --cap-add SYS_TIME root inside has it", violated="root inside does not",
-            lesson="To grant the one capability that is needed is better than to grant all.",
+            lesson="It is safer to grant the one capability that is needed than to grant all.",
             man="7 capabilities", mistake="--cap-add is ignored.",
             command="{stage} --rootfs {root} --cap-add SYS_TIME -- /bin/sh -c 'grep Cap"
                     " /proc/self/status'"),
@@ -180,9 +180,9 @@ def rows() -> List[Property]:
             observe=all_are("int80_calls", "killed"),
             needs=("filter_is_installed",),
             holds="a process that makes a 32-bit call through int 0x80 is killed",
-            violated="it is made",
-            lesson="System call numbers differ between architectures: mount is 165, or"
-                   " 21.",
+            violated="the call is made",
+            lesson="System call numbers differ between architectures: mount(2) is 165 for 64-bit"
+                   " programs, and 21 for 32-bit ones.",
             man="2 seccomp", mistake="The filter does not check the architecture.",
             command=SHELL + " ./32-bit-program"),
         Property(
@@ -192,7 +192,7 @@ def rows() -> List[Property]:
             holds="a process that makes an x32 call is killed", violated="it reaches the kernel",
             lesson="x32 has the architecture of x86-64, and a bit in the number.",
             man="2 seccomp",
-            mistake="The filter compares numbers without the bit 30, or allows x32.",
+            mistake="The filter compares numbers without bit 30, or allows x32.",
             command=SHELL + " ./x32-program"),
         Property(
             name="clone3_is_not_there", since="08b", scene=inside, asks=("clone3",),
@@ -240,7 +240,7 @@ def rows() -> List[Property]:
             violated="it reaches the kernel",
             lesson="TIOCLINUX selects text of a virtual console and pastes it: it types what"
                    " TIOCSTI would.",
-            man="2 ioctl_console", mistake="Only TIOCSTI was thought of.",
+            man="2 ioctl_console", mistake="The filter denies TIOCSTI only.",
             command=SHELL + " ./tioclinux"),
         Property(
             name="other_namespaces_are_denied", since="08b", scene=inside,
@@ -248,7 +248,7 @@ def rows() -> List[Property]:
             observe=all_are("other_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
             holds="unshare(2) makes no namespace of any kind", violated="it makes one",
             lesson="A mount namespace of its own lets root inside mount and unmount again.",
-            man="2 unshare", mistake="CAP_SYS_ADMIN was kept, and the filter thinks of user"
+            man="2 unshare", mistake="CAP_SYS_ADMIN was kept, and the filter denies user"
                                      " namespaces only.",
             command=SHELL + " 'unshare -m true'"),
         Property(
@@ -257,14 +257,15 @@ def rows() -> List[Property]:
             observe=all_are("disguised_namespaces", "EPERM", "ENOSYS", "EACCES", "killed"),
             holds="clone(2) with a bit in the high half of its flags makes no namespace",
             violated="it makes one",
-            lesson="The kernel takes 32 bits of clone's flags, the filter sees 64.",
+            lesson="The kernel uses 32 bits of clone's flags, but the filter sees 64.",
             man="2 clone", mistake="The filter compares all 64 bits.",
             command=SHELL + " ./clone"),
         Property(
             name="socket_families_are_few", since="08b", scene=inside, asks=("socket_families",),
             observe=all_are("socket_families", "EPERM", "EACCES", "killed"),
             needs=("filter_is_installed",),
-            holds="AF_ALG and AF_VSOCK are denied, in 64 bits as well", violated="one is not",
+            holds="AF_ALG and AF_VSOCK are denied, with a bit in the high half, too",
+            violated="one is not",
             lesson="AF_VSOCK talks to the virtual machine's host, past every network namespace.",
             man="7 vsock", mistake="socket(2) is allowed for all families, or compared in 64 bits.",
             command=SHELL + " 'python3 -c \"import socket; socket.socket(socket.AF_VSOCK)\"'"),

@@ -38,7 +38,7 @@ def rows() -> List[Property]:
             name="is_root_inside", since="05", scene=inside, observe=is_root_inside,
             control=Control.OTHER_SCENE, control_scene=without_container, control_identity=USER,
             holds="uid 0 and gid 0 inside", violated="another id",
-            lesson="Programs that ask for uid 0 find it.",
+            lesson="Programs that check for uid 0, such as package managers, run unchanged.",
             man="7 user_namespaces",
             mistake="The maps were written too late: ids without a map are 65534.",
             command=SHELL + " id"),
@@ -166,7 +166,7 @@ def rows() -> List[Property]:
             name="sysctls_cannot_be_opened", since="05", scene=inside, asks=("sysctl",),
             observe=refused("sysctl", "EROFS", "EACCES"), identities=(ROOT,),
             needs=("own_user_namespace",),
-            holds="a file of /proc/sys cannot be opened to be written", violated="it can be",
+            holds="a file of /proc/sys cannot be opened for writing", violated="it can be",
             lesson="core_pattern names a program that the kernel runs as root of the host.",
             man="5 core",
             mistake="Root inside is the host's root, as with the map 0 0 1, and /proc/sys can be"
@@ -176,7 +176,7 @@ def rows() -> List[Property]:
             name="no_device_nodes", since="05", scene=inside, asks=("mknod",),
             observe=no_device_nodes,
             needs=("own_user_namespace",),
-            holds="mknod(2) of a device says EPERM", violated="there is a new device node",
+            holds="mknod(2) of a device fails with EPERM", violated="there is a new device node",
             lesson="A process that can make a device node can read the host's disk, past all"
                    " permissions.",
             man="2 mknod", mistake="The container has CAP_MKNOD on the host.",

@@ -37,7 +37,7 @@ def rows() -> List[Property]:
         Property(
             name="copies_are_copies", since="03", scene=userspace, observe=copies_are_copies,
             holds="what is written to a copy does not change the host's file",
-            violated="the host's file changes",
+            violated="the host's file changes, or the copy cannot be written",
             lesson="A hard link or a bind mount is fast, but it is the host's own file.",
             man="2 link", mistake="Files were hard-linked or bind-mounted instead of copied.",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- sh -c 'echo >"

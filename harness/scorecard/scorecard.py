@@ -40,7 +40,7 @@ Json = Dict[str, Any]
 NO_TIOCSTI = ("The row asks whether a filter refuses the call. This kernel itself has refused it"
               " since Linux 6.2 with dev.tty.legacy_tiocsti=0")
 LAYERS = "Layers are the engine's: podman mounts an overlay, and gives that to its runtime"
-TWO_LINES = "One line more than here is usual: it says where help is"
+TWO_LINES = "One line more than our stages print: it says where to find help"
 REMARKS: Dict[Tuple[str, str], str] = {
     ("*", "x32_calls_are_killed"): "Debian's kernel has no x32 unless booted with syscall.x32=y: it"
                                    " is the kernel that says ENOSYS",
@@ -64,8 +64,9 @@ REMARKS: Dict[Tuple[str, str], str] = {
     ("unshare", "hostname_is_never_the_hosts"): "It is the container's own, and begins as a copy.",
     ("unshare", "errors_are_told"): f"{TWO_LINES}.",
     ("crun", "errors_are_told"): f"{TWO_LINES}.",
-    ("crun", "container_dies_with_its_parent"): "Meant so: it is conmon that watches for podman.",
-    ("crun", "kernel_files_are_masked"): "Only /proc/interrupts, which Docker masks by now.",
+    ("crun", "container_dies_with_its_parent"): "Intended: for podman, conmon does that.",
+    ("crun", "kernel_files_are_masked"): "Only /proc/interrupts is not masked; newer versions"
+                                       " of Docker mask it.",
     ("crun", "planted_device_is_dead"): "The row's device is /dev/zero, which crun's device filter"
                                         " lets through. The host's disk it refuses.",
     ("crun", "volume_brings_no_device"): "The row's device is /dev/zero, which crun's device filter"

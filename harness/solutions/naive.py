@@ -9,13 +9,13 @@ from typing import Dict
 
 # What goes wrong -> the rows that show it, in the order of the stages.
 MISTAKES: Dict[str, str] = {
-    "its exit status knows neither signals nor reasons":
+    "its exit status reports neither signals nor why a start failed":
         "killed_is_128_plus_signal not_executable_is_126",
     "the command inherits what its caller has open, its umask, process group, personality and keys":
         "descriptors_are_closed inherited_directory_is_closed umask_is_the_containers"
         " kill_0_stays_inside personality_is_the_containers descriptors_lead_command_nowhere"
         " callers_keys_are_hidden",
-    "the parent only waits: it forwards no signal, knows no terminal, trusts its caller's SIGCHLD":
+    "the parent only waits: it forwards no signal, manages no terminal, trusts its caller's SIGCHLD":
         "signals_are_forwarded ignored_sigchld_does_no_harm ctrl_c_arrives_once"
         " terminal_is_given_back",
     "the environment is the caller's":

@@ -56,7 +56,7 @@ TASK = Task(
         Todo("kernel_paths.cc", "protect_kernel_paths", 3,
              "hide what Docker hides in /proc and /sys, an empty folder or the null device over it,"
              " and make bus, fs, irq, sys and sysrq-trigger of /proc read-only: mounted on"
-             " themselves once more."),
+             " themselves again."),
         Todo("kernel_paths.cc", "hide_what_is_mounted_in_sys", 3,
              "an empty folder, or the null device, over each of host.sys.covered."),
         Todo("mounts.cc", "take_volume", 4,
