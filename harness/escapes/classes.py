@@ -147,6 +147,12 @@ CLASSES: Tuple[Escape, ...] = (
            " that user's files away", "uid_map maps only ids that nobody else has",
            rows=("no_user_beyond_the_map", "hosts_files_keep_their_owner",
                  "hosts_permissions_hold")),
+    Escape("Ids without a map", "the maps have no 0, so that the command keeps the ids of the"
+           " host's root, and is the owner of core_pattern", "the container never keeps its"
+           " caller's ids", rows=("unmapped_root_is_nobody_special",)),
+    Escape("Limits per user", "the command uses up what the host's root may have of pending"
+           " signals, inotify instances or namespaces", "the user namespace belongs to the user"
+           " who is root inside, although root makes it", rows=("hosts_root_keeps_its_limits",)),
     Escape("Set-user-ID, file capabilities", "a user inside regains root by a set-user-ID program",
            "no_new_privs", rows=("set_user_id_gives_nothing", "no_new_privs_is_set")),
     Escape("CVE-2022-29162, CVE-2022-24769", "a program with inheritable file capabilities gains"
@@ -167,7 +173,8 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2017-5226", "the command types into the caller's terminal by TIOCSTI",
            "a terminal of its own; the seccomp filter",
            rows=("terminal_is_its_own", "terminal_is_that_of_its_session",
-                 "terminal_cannot_be_typed_into", "console_cannot_be_pasted_into")),
+                 "typed_input_stays_inside", "terminal_cannot_be_typed_into",
+                 "console_cannot_be_pasted_into")),
     Escape("CVE-2019-10063", "the same, with a bit in the high half of the ioctl's number",
            "the seccomp filter compares 32 bits", rows=("terminal_input_has_no_disguise",)),
     # --- cgroups

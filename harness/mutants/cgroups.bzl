@@ -7,7 +7,7 @@ _LIMITS = "07_cgroups/limits.cc"
 
 _NOT_BORN_IN_IT = change(
     _CGROUP,
-    "clone_process(namespaces | CLONE_INTO_CGROUP, directory.get())",
+    "clone_for(ids, namespaces | CLONE_INTO_CGROUP, directory.get())",
     "(errno = ENOSYS, -1)",
 )
 
@@ -55,7 +55,7 @@ MUTANTS = [
                 "#include \"common/run_main.h\"",
                 "#include <unistd.h>\n#include <fstream>\n#include \"common/run_main.h\"",
             ),
-            change("07_cgroups/main.cc", "start_session_in(namespaces, cgroup, [&]", "start_session_in(namespaces, [&]"),
+            change("07_cgroups/main.cc", "start_session_in(namespaces, ids, cgroup, [&]", "start_session_in(namespaces, ids, [&]"),
             change("07_cgroups/main.cc", "  return cgroup.finish(", """  if (limits.any()) {
     for (std::string name = "07"; name.rfind("07", 0) == 0; usleep(1000)) {
       std::ifstream("/proc/" + std::to_string(child.pid()) + "/comm") >> name;

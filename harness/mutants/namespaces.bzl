@@ -468,4 +468,12 @@ MUTANTS = [
   (void)make_directories_in_root(open_root().get(), absolute(process.workdir));"""),
         ],
     ),
+    mutant(
+        name = "runs_inside",
+        stage = "04_namespaces",
+        caught_by = "program_cannot_run_inside",
+        why = "no file of the container is the program that starts it, and so it cannot be started" +
+              " there",
+        changes = [change("common/run_main.cc", "    refuse_to_run_inside();\n", "")],
+    ),
 ]

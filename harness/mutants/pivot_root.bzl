@@ -200,6 +200,22 @@ MUTANTS = [
         )],
     ),
     mutant(
+        name = "terminal_of_the_caller",
+        stage = "06_pivot_root",
+        caught_by = "typed_input_stays_inside",
+        why = "the command has a process group of its own, as each job of a shell has",
+        changes = [
+            change(
+                "06_pivot_root/outer_terminal.cc",
+                "input_(open_again(first_terminal({STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}))),",
+                "input_(),",
+            ),
+            change("06_pivot_root/own_terminal.cc", "Child::Leads::kSession", "Child::Leads::kGroup"),
+        ],
+        also = ["terminal_is_its_own", "terminal_is_that_of_its_session"],
+        because = "a terminal that the command has is one that it can type into",
+    ),
+    mutant(
         name = "no_controlling_terminal",
         stage = "06_pivot_root",
         caught_by = "terminal_is_that_of_its_session",

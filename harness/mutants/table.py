@@ -36,7 +36,7 @@ class Mutant:
 
 
 def change(file: str, old: str, new: str) -> Change:
-    return Change(f"stages/{file}", old, new)
+    return Change(file if file.startswith("common/") else f"stages/{file}", old, new)
 
 
 def read(file: str) -> Dict[str, Any]:

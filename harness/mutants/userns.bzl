@@ -226,4 +226,37 @@ MUTANTS = [
         also = ["missing_workdir_is_made", "made_files_are_roots_on_the_disk", "copies_are_copies"],
         because = "what is not mapped for reading is not mapped for writing either",
     ),
+    mutant(
+        name = "limits_of_the_hosts_root",
+        stage = "05_userns",
+        caught_by = "hosts_root_keeps_its_limits",
+        why = "the ids inside are mapped to others, and so one thinks that root is charged for" +
+              " nothing",
+        changes = [
+            change(
+                _IDS,
+                "if (geteuid() != 0 || owner == 0) return",
+                "if (geteuid() != 0 || owner != 0) return",
+            ),
+        ],
+    ),
+    mutant(
+        name = "ids_kept_without_a_zero",
+        stage = "05_userns",
+        caught_by = "unmapped_root_is_nobody_special",
+        why = "the child has all capabilities in its namespace whatever its ids are, and id shows" +
+              " 65534",
+        changes = [
+            change(
+                _IDS,
+                "check(setresgid(gid, gid, gid), \"setresgid({0}, {0}, {0})\", gid);",
+                "if (gid == 0) check(setresgid(gid, gid, gid), \"setresgid({0}, {0}, {0})\", gid);",
+            ),
+            change(
+                _IDS,
+                "check(setresuid(uid, uid, uid), \"setresuid({0}, {0}, {0})\", uid);",
+                "if (uid == 0) check(setresuid(uid, uid, uid), \"setresuid({0}, {0}, {0})\", uid);",
+            ),
+        ],
+    ),
 ]

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,6 +39,22 @@ void do_new_terminal(const Verb&, Answer& answer) {
                     ptsname_r(master, name, sizeof name) == 0 && open(name, O_RDWR) != -1;
   answer.add_result(good);
   if (good) answer.add("name", name);
+}
+
+// type=TEXT: puts TEXT and Return into the input of each terminal that it has, or can open.
+void do_type(const Verb& verb, Answer& answer) {
+  const int terminals[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO,
+                           open("/dev/tty", O_RDWR | O_NOCTTY),
+                           open("/dev/console", O_RDWR | O_NOCTTY)};
+  long typed_into = 0;
+  for (const int fd : terminals) {
+    bool good = true;
+    for (const char* key = verb.argument(0); good && *key != '\0'; ++key) {
+      good = ioctl(fd, TIOCSTI, key) == 0;
+    }
+    if (good && ioctl(fd, TIOCSTI, "\n") == 0) ++typed_into;
+  }
+  answer.add("typed_into", typed_into);
 }
 
 void climb_and_read(Answer& answer, const char* path) {
@@ -77,6 +94,7 @@ void do_escape_by_setns(const Verb& verb, Answer& answer) {
 constexpr KnownVerb kVerbs[] = {
     {"fill", do_fill},
     {"chmod", do_chmod},
+    {"type", do_type},
     {"open_to_write", do_open_to_write},
     {"new_terminal", do_new_terminal},
     {"escape_by_chroot", do_escape_by_chroot},

@@ -3,6 +3,7 @@
 #include "harness/probe/probe.h"
 
 #include <linux/keyctl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -47,12 +48,27 @@ void do_key(const Verb& verb, Answer& answer) {
   if (good) answer.add("text", text);
 }
 
+// queue_signals=COUNT: so many signals are pending for this process, as long as it lives.
+void queue_signals(const Verb& verb) {
+  Answer answer(verb);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGRTMIN);
+  bool good = sigprocmask(SIG_BLOCK, &set, nullptr) == 0;
+  for (long i = 0; good && i < verb.number(0); ++i) {
+    good = sigqueue(getpid(), SIGRTMIN, sigval{}) == 0;
+  }
+  answer.add_result(good);
+  answer.send();
+}
+
 constexpr KnownVerb kVerbs[] = {
     {"mknod", do_mknod},
     {"chown", do_chown},
     {"setuid", do_setuid},
     {"key", do_key},
     {"session_key", nullptr, make_session_key},
+    {"queue_signals", nullptr, queue_signals},
 };
 
 }  // namespace

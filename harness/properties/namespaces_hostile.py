@@ -57,7 +57,7 @@ def rows() -> List[Property]:
         Property(
             name="program_cannot_run_inside", since="04", scene=itself,
             observe=it_does_not_run_inside, control=Control.NONE,
-            seen_failing="stage 04 without refuse_to_run_inside() in common/run_main.cc",
+            seen_failing="the mutant runs_inside",
             holds="a link to /proc/self/exe does not start the stage's own file inside",
             violated="it runs",
             lesson="The program that starts a container is a file of the host. If it runs inside,"

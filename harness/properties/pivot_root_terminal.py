@@ -9,7 +9,7 @@ from harness.properties.look import Ask, Look
 from harness.properties.model import Property
 from harness.properties.namespaces_init import start_again
 from harness.properties.scene import Stage, look_of
-from harness.properties.verdict import ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import NotTestable, ProbeBroke, Seen, holds, violated
 
 SIZE = {"rows": 33, "columns": 77}
 
@@ -45,6 +45,16 @@ def rows() -> List[Property]:
                    " restore what outlives it.",
             man="3 termios", mistake="Only the parent knows the modes that the terminal had.",
             command="{stage} --rootfs {root} -- /bin/sh -c 'stty raw -echo; sleep 9'; kill -9 ..."),
+        Property(
+            name="typed_input_stays_inside", since="06", scene=types_in_a_terminal,
+            observe=nothing_is_typed, needs=("terminal_is_its_own",),
+            holds="what the command types by TIOCSTI does not arrive at its caller's terminal",
+            violated="the caller's terminal has it as input: its shell would run it",
+            lesson="TIOCSTI puts characters into the input of a terminal, as if they had been typed:"
+                   " CVE-2017-5226. A process may do that to the terminal of its session.",
+            man="2 ioctl_tty",
+            mistake="The terminal of the command's session is its caller's.",
+            command="{stage} --rootfs {root} -- ./tiocsti 'echo typed'"),
     ]
 
 
@@ -87,6 +97,36 @@ def killed_in_a_terminal(stage: Stage) -> Look:
     return look
 
 
+def types_in_a_terminal(stage: Stage) -> Look:
+    """The command types into every terminal that it can reach, while nothing reads what its
+    caller types."""
+    look = look_of(stage)
+    let_commands_type(stage)
+    stage.watch()
+    text = f"typed-{stage.nonce}"
+    verb = f"type={text}"
+    run = stage.start(stage.probe("hello", "hold=1", verb, "sleep_ms=1000"), terminal=SIZE)
+    if stage.wait_for_hold(look, run, "run"):
+        input_of_caller = f"/proc/{stage.program_of(run)}/fd/0"
+        stage.agent.write(run["run"], "\n")
+        stage.expect(run, f'"verb":"{verb}"')
+        # Not more than that: a second read(2) would say EAGAIN, and the first one be lost.
+        look.facts["input"] = stage.agent.ask("read", paths=[input_of_caller],
+                                              limit=len(text))[input_of_caller]
+        stage.end(look, run, "run")
+    return look
+
+
+def let_commands_type(stage: Stage) -> None:
+    """Since Linux 6.2 TIOCSTI can be switched off, for everybody."""
+    switch = "/proc/sys/dev/tty/legacy_tiocsti"
+    if stage.agent.read(switch)[switch].get("text", "1").strip() == "1":
+        return
+    if not stage.agent.place.tests_all:  # the switch is the machine's
+        raise NotTestable("dev.tty.legacy_tiocsti is 0: no process types by TIOCSTI")
+    stage.busybox("sh", "-c", f"echo 1 >{switch}")
+
+
 # --- Observations ---------------------------------------------------------------------------------
 
 
@@ -119,6 +159,19 @@ def terminal_is_sane(look: Look) -> Seen:
     if modes["echo"] and modes["canonical"]:
         return holds("it echoes and reads lines again")
     return violated(f"its modes are {modes}")
+
+
+def nothing_is_typed(look: Look) -> Seen:
+    text = f"typed-{look.names['nonce']}"
+    look.answer("hello")
+    typed_into = look.answers.get(f"type={text}", [{}])[0].get("typed_into")
+    told = f"the command typed into {typed_into} of 5"
+    found = look.fact("input")
+    if text in found.get("text", ""):
+        return violated(f"{told}; the caller's terminal has the input {text!r}")
+    if typed_into is None or found.get("errno") not in (None, "EAGAIN"):
+        raise ProbeBroke(f"{told}; the caller's terminal: {found}")
+    return holds(f"{told}, and the caller's terminal has no input")
 
 
 # --- What the probe is asked ----------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence
 
-from harness.properties.inside import inside, started_by
+from harness.properties.inside import held_with, inside, started_by
 from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
-from harness.properties.model import SHELL, Control, Property
+from harness.properties.model import SHELL, Control, Positive, Property
+from harness.properties.observing import does_not_start
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
 
@@ -54,6 +55,34 @@ def rows() -> List[Property]:
                    " another range, or without one.",
             man="2 mount_setattr", mistake="The ids were mapped, and the mount was not.",
             command=SHELL + " 'touch /tmp/made'; ls -ln {root}/tmp"),
+        Property(
+            name="hosts_root_keeps_its_limits", since="05", scene=signals_queued,
+            identities=(ROOT,), observe=limit_is_not_shared,
+            needs=("own_user_namespace",),
+            holds="what the container uses up of a limit per user is not charged to the host's"
+                  " root",
+            violated="it is: the host's root can do that much less",
+            lesson="Whatever a user namespace uses of the limits per user (pending signals, inotify"
+                   " instances, namespaces) is charged to its owner, too: to the effective uid of"
+                   " the process that made it.",
+            man="7 user_namespaces",
+            mistake="Root makes the user namespace, and so is its owner.",
+            command="{stage} --rootfs {root} -- PROGRAM-THAT-QUEUES-SIGNALS; grep SigQ"
+                    " /proc/self/status"),
+        Property(
+            name="unmapped_root_is_nobody_special", since="05", scene=map_without_root,
+            identities=(ROOT,), observe=is_not_the_hosts_root, control_identity=ROOT,
+            earned_by=Positive(map_with_root),
+            holds="with maps that have no 0, root's command does not run as the host's root",
+            violated="for the host, its uid or gid is 0",
+            lesson="A process keeps its ids in a new user namespace until it changes them. Ids that"
+                   " are not mapped are shown as 65534, and are still those of the host: files of"
+                   " /proc/sys can be written by their owner.",
+            man="7 user_namespaces",
+            mistake="The child becomes uid 0 of the namespace if there is one, and otherwise goes"
+                    " on as it is.",
+            command="{stage} --rootfs {root} --uid-map 5:100005:10 --gid-map 5:200005:10 --"
+                    " /bin/grep -E '^(U|G)id' /proc/self/status"),
     ]
 
 
@@ -105,6 +134,28 @@ def users_of_the_root(stage: Stage) -> Look:
     return user_named(stage, ["users"])
 
 
+QUEUED = 500
+
+
+def signals_queued(stage: Stage) -> Look:
+    """Many signals are pending for the probe, which are counted per user: SigQ in proc(5)."""
+    before = stage.status_of("self")
+    look = held_with(stage, [f"queue_signals={QUEUED}"])
+    look.facts["status_before"] = before
+    return look
+
+
+def map_without_root(stage: Stage) -> Look:
+    """Uid 0 and gid 0 do not exist inside."""
+    options = ["--uid-map", "5:100005:10", "--gid-map", "5:200005:10"]
+    return held_with(stage, [], *(options if stage.at_least("05") else []))
+
+
+def map_with_root(stage: Stage) -> Look:
+    """The same, but they exist."""
+    return held_with(stage, [], *RANGES)
+
+
 # --- Observations ---------------------------------------------------------------------------------
 
 
@@ -127,6 +178,28 @@ def user_is_unknown(look: Look) -> Seen:
     if found:
         return violated(f"in {len(found)} of {len(users)} starts the command runs as uid 5")
     return holds(f"it starts in none of {len(users)}: {tell_run(look.run('run0'))}")
+
+
+def limit_is_not_shared(look: Look) -> Seen:
+    def pending(fact: str) -> int:
+        return int(look.fact(fact).get("SigQ", "").partition("/")[0] or -1)
+    before, meanwhile, of_probe = map(pending, ("status_before", "host_status", "status"))
+    told = f"the probe's user has {of_probe} pending signals, the host's root {meanwhile}"
+    if before < 0 or of_probe < QUEUED:
+        raise ProbeBroke(told)
+    if meanwhile - before >= QUEUED // 2:
+        return violated(told)
+    return holds(told)
+
+
+def is_not_the_hosts_root(look: Look) -> Seen:
+    if not look.facts.get("status"):
+        return does_not_start(look.run("run"))
+    ids = [look.fact("status").get(key, "").split() for key in ("Uid", "Gid")]
+    if not all(ids):
+        raise ProbeBroke(f"Uid and Gid: {ids}")
+    told = f"for the host its uids are {ids[0]}, its gids {ids[1]}"
+    return violated(told) if "0" in ids[0] + ids[1] else holds(told)
 
 
 def marker_is_roots(look: Look) -> Seen:

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +20,7 @@
 #include "common/read_file.h"
 #include "common/run_program.h"
 #include "common/write_file.h"
+#include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/subordinate_ids.h"
 #include "stages/05_userns/user_database.h"
 #include "stages/05_userns/user_namespace_hint.h"
@@ -95,6 +100,28 @@ void run_map_helper(const std::string& helper, pid_t child, const IdMap& map) {
   }
 }
 
+constexpr uid_t kKeep = static_cast<uid_t>(-1);
+
+void raise_capabilities() {
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  check_quietly(syscall(SYS_capget, &header, sets), "capget()");
+  for (auto& set : sets) set.effective = set.permitted;
+  check_quietly(syscall(SYS_capset, &header, sets), "capset()");
+}
+
+// Our effective uid becomes `owner`; in all other respects we stay root.
+void become_effectively(uid_t owner) {
+  check(setresuid(kKeep, owner, kKeep), "setresuid(-1, {}, -1)", owner);
+  // With the effective uid went the rights to files and the effective capabilities, by which the
+  // child reaches the new root, and we the cgroup.
+  (void)setfsuid(0);
+  raise_capabilities();
+  // The child's files in /proc belong to root until it becomes root inside. The change of user has
+  // done that already, unless the sysctl fs.suid_dumpable is 1, see PR_SET_DUMPABLE in prctl(2).
+  check_quietly(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
+}
+
 }  // namespace
 
 IdRange parse_id_range(const std::string& text) {
@@ -139,6 +166,17 @@ bool has_outside(const IdMap& map, std::uint32_t outside) {
     if (outside >= range.outside && outside - range.outside < range.count) return true;
   }
   return false;
+}
+
+std::uint32_t builder(const IdMap& map) { return maps(map, 0) ? 0 : map.front().inside; }
+
+std::uint32_t outside_of(const IdMap& map, std::uint32_t inside) {
+  for (const IdRange& range : map) {
+    if (inside >= range.inside && inside - range.inside < range.count) {
+      return range.outside + (inside - range.inside);
+    }
+  }
+  throw Failure(fmt::format("id {} is not mapped", inside));
 }
 
 bool is_root_of_the_host() {
@@ -197,6 +235,27 @@ void IdOptions::check_that_user_is_mapped(const std::string& whose) const {
   };
   if (!maps(uid_map, user)) refuse("uid", user, "--uid-map");
   if (!maps(gid_map, group)) refuse("gid", group, "--gid-map");
+}
+
+pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup) {
+  const uid_t owner = outside_of(ids.uid_map, builder(ids.uid_map));
+  if (geteuid() != 0 || owner == 0) return clone_process(flags, cgroup);
+  // A change of user clears the signal that we get when our parent dies, see prctl(2).
+  int death_signal = 0;
+  check_quietly(prctl(PR_GET_PDEATHSIG, &death_signal), "prctl(PR_GET_PDEATHSIG)");
+  become_effectively(owner);
+  const pid_t child = clone_process(flags, cgroup);
+  if (child == 0) return child;
+  const int error = errno;
+  check_quietly(setresuid(kKeep, 0, kKeep), "setresuid(-1, 0, -1)");
+  check_quietly(prctl(PR_SET_PDEATHSIG, death_signal), "prctl(PR_SET_PDEATHSIG)");
+  errno = error;
+  return child;
+}
+
+Child start_child_in(std::uint64_t namespaces, const IdOptions& ids,
+                     const std::function<void()>& body) {
+  return {"clone3(" + names_of(namespaces) + ")", [&] { return clone_for(ids, namespaces); }, body};
 }
 
 void write_id_maps(pid_t child, const IdOptions& ids) {
@@ -259,8 +318,10 @@ void become_root(const IdOptions& ids) {
   if (dropped == -1 && !(errno == EPERM && setgroups_may_be_denied(ids.gid_map))) {
     check(-1, "setgroups(0)");
   }
-  if (maps(ids.gid_map, 0)) check(setresgid(0, 0, 0), "setresgid(0, 0, 0)");
-  if (maps(ids.uid_map, 0)) check(setresuid(0, 0, 0), "setresuid(0, 0, 0)");
+  const gid_t gid = builder(ids.gid_map);
+  const uid_t uid = builder(ids.uid_map);
+  check(setresgid(gid, gid, gid), "setresgid({0}, {0}, {0})", gid);
+  check(setresuid(uid, uid, uid), "setresuid({0}, {0}, {0})", uid);
 }
 
 void become_user(const IdOptions& ids) {

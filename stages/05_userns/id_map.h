@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "stages/01_exec/process.h"
 #include "stages/05_userns/handshake.h"
 #include "stages/05_userns/id_range.h"
+#include "stages/05_userns/keyring.h"  // IWYU pragma: export
 
 namespace box {
 
@@ -23,6 +25,10 @@ void check_that_ranges_are_disjoint(const IdMap& map);
 [[nodiscard]] bool maps(const IdMap& map, std::uint32_t inside);
 // Whether this id of the host is mapped.
 [[nodiscard]] bool has_outside(const IdMap& map, std::uint32_t outside);
+
+// As which id inside the child builds the container: 0, or the map's first one if it has no 0.
+[[nodiscard]] std::uint32_t builder(const IdMap& map);
+[[nodiscard]] std::uint32_t outside_of(const IdMap& map, std::uint32_t inside);
 
 // Whether we are root in the initial user namespace, whose ids are the host's.
 [[nodiscard]] bool is_root_of_the_host();
@@ -46,6 +52,16 @@ struct IdOptions {
   void choose_maps();
 };
 
+// In the parent: clone_process(), but a new user namespace belongs to the user who is root inside,
+// although root makes it. What is limited per user (inotify instances, namespaces, pending signals;
+// see namespaces(7) on /proc/sys/user) is also charged, for everything in the namespace, to the
+// user to whom it belongs: otherwise a container could use up the limits of the host's root.
+[[nodiscard]] pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup = 0);
+
+// start_child_in(), by clone_for().
+[[nodiscard]] Child start_child_in(std::uint64_t namespaces, const IdOptions& ids,
+                                   const std::function<void()>& body);
+
 // In the parent, while the child waits: gives the child's user namespace its ids. Every user may
 // map their own id; unless we are root, ranges are written by newuidmap(1) and newgidmap(1), which
 // check them against /etc/subuid and /etc/subgid.
@@ -53,8 +69,9 @@ void write_id_maps(pid_t child, const IdOptions& ids);
 
 // In the child, with the maps written and the root changed: becomes uid and gid 0 of the namespace,
 // to build the container. Not earlier, because a root whose 0 is 100000 outside cannot traverse its
-// caller's private home to reach the new root. If the maps have no 0, the child keeps its ids: it
-// has all capabilities in the namespace in any case.
+// caller's private home to reach the new root. If the maps have no 0, the child becomes the first
+// id that they have, and still has all capabilities in the namespace. It never keeps its caller's
+// ids: if they are not mapped, the files of the host's root would still be its own.
 void become_root(const IdOptions& ids);
 
 // In the child, in its root: returns `ids` with the user that --user names. Names are looked up in

@@ -8,7 +8,6 @@
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/05_userns/idmapped_mounts.h"
-#include "stages/05_userns/keyring.h"
 
 using namespace box;
 
@@ -25,7 +24,7 @@ static int run(CommandLine& line) {
   const UniqueFd parent_pidfd = open_this_process();
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   Handshake handshake;
-  Child child = start_child_in(namespaces, [&] {
+  Child child = start_child_in(namespaces, ids, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();

@@ -7,7 +7,6 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
-#include "stages/05_userns/keyring.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 
@@ -28,7 +27,7 @@ static int run(CommandLine& line) {
   const auto namespaces = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWNS | CLONE_NEWIPC;
   OwnTerminal terminal;
   Handshake handshake;
-  Child child = start_session_in(namespaces, [&] {
+  Child child = start_session_in(namespaces, ids, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();

@@ -28,9 +28,10 @@ bool is_readable(int fd) {
 
 }  // namespace
 
-Child start_session_in(std::uint64_t namespaces, const std::function<void()>& body) {
-  return {"clone3(" + names_of(namespaces) + ")",
-          [namespaces] { return clone_process(namespaces); }, body, Child::Leads::kSession};
+Child start_session_in(std::uint64_t namespaces, const IdOptions& ids,
+                       const std::function<void()>& body) {
+  return {"clone3(" + names_of(namespaces) + ")", [&] { return clone_for(ids, namespaces); }, body,
+          Child::Leads::kSession};
 }
 
 OwnTerminal::OwnTerminal()

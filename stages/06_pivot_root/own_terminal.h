@@ -22,7 +22,8 @@ namespace box {
 
 // start_child_in(), but the child leads a session: without one it would have our terminal as
 // /dev/tty, and could type into it by TIOCSTI, see ioctl_tty(2).
-[[nodiscard]] Child start_session_in(std::uint64_t namespaces, const std::function<void()>& body);
+[[nodiscard]] Child start_session_in(std::uint64_t namespaces, const IdOptions& ids,
+                                     const std::function<void()>& body);
 
 // If our input, output or error output is a terminal, the container gets another one in its place,
 // a pair of devices: the command has the slave, in its own /dev/pts, and we have the master. While

@@ -301,20 +301,20 @@ void Cgroup::remove() noexcept {
   lock_.close();
 }
 
-Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+Child start_session_in(std::uint64_t namespaces, const IdOptions& ids, Cgroup& cgroup,
                        const std::function<void()>& body) {
-  if (!cgroup.is_own()) return start_session_in(namespaces, body);
+  if (!cgroup.is_own()) return start_session_in(namespaces, ids, body);
   UniqueFd directory = cgroup.open_directory();
   std::optional<Handshake> until_moved;
   const auto clone = [&] {
-    const pid_t born_inside = clone_process(namespaces | CLONE_INTO_CGROUP, directory.get());
+    const pid_t born_inside = clone_for(ids, namespaces | CLONE_INTO_CGROUP, directory.get());
     if (born_inside != -1 || (errno != ENOSYS && errno != EINVAL && errno != E2BIG)) {
       return born_inside;
     }
     // A kernel before 5.7, or a sandbox that behaves like one: then the parent moves the child
     // while it waits.
     until_moved.emplace();
-    const pid_t moved = clone_process(namespaces);
+    const pid_t moved = clone_for(ids, namespaces);
     if (moved > 0) {
       cgroup.add(moved);
       until_moved->let_child_go_on();

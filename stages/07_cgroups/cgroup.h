@@ -8,6 +8,7 @@
 
 #include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
+#include "stages/05_userns/id_map.h"
 #include "stages/07_cgroups/limits.h"
 
 namespace box {
@@ -41,7 +42,7 @@ class Cgroup {
   [[nodiscard]] bool is_own() const { return !path_.empty(); }
 
  private:
-  friend Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+  friend Child start_session_in(std::uint64_t namespaces, const IdOptions& ids, Cgroup& cgroup,
                                 const std::function<void()>& body);
 
   void make_in(const std::string& parent);
@@ -59,7 +60,7 @@ class Cgroup {
 
 // start_session_in(), but the child is born in `cgroup`: it is never outside. On a kernel that
 // cannot do that, the child waits until the parent has moved it.
-[[nodiscard]] Child start_session_in(std::uint64_t namespaces, Cgroup& cgroup,
+[[nodiscard]] Child start_session_in(std::uint64_t namespaces, const IdOptions& ids, Cgroup& cgroup,
                                      const std::function<void()>& body);
 
 }  // namespace box

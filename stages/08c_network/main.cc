@@ -7,7 +7,6 @@
 #include "stages/03_userspace/userspace.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
-#include "stages/05_userns/keyring.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mounts.h"
 #include "stages/07_cgroups/cgroup.h"
@@ -41,7 +40,7 @@ static int run(CommandLine& line) {
   Network network(networking);
   OwnTerminal terminal;
   Handshake handshake;
-  Child child = start_session_in(namespaces | network.namespaces(), cgroup, [&] {
+  Child child = start_session_in(namespaces | network.namespaces(), ids, cgroup, [&] {
     // in the child, until it becomes the command
     MountsByPath shown = handshake.wait_for_parent();
     join_new_keyring();

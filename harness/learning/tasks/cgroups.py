@@ -25,7 +25,7 @@ TASK = Task(
         ("find_hierarchy(), find_parent_cgroup(…)", "where cgroup v2 is, and the cgroup in which a"
          " new one may be made"),
         ("write_file(path, text), read_file(path)", "a file of the kernel's"),
-        ("clone_process(flags, descriptor)", "clone3(2); with CLONE_INTO_CGROUP the descriptor is a"
+        ("clone_for(ids, flags, descriptor)", "clone3(2); with CLONE_INTO_CGROUP the descriptor is a"
          " cgroup's directory"),
     ),
     todos=(
@@ -39,7 +39,7 @@ TASK = Task(
              " cgroup.open_directory(). Without a cgroup of its own (is_own()), as stage 06 does it"
              " in own_terminal.cc. In the child, before body(): close what leads to the host, the"
              " directory and, by close_in_child(), the lock.",
-             "return start_session_in(namespaces, body);"),
+             "return start_session_in(namespaces, ids, body);"),
         Todo("cgroup.cc", "remove_cgroup", 1,
              "rmdir(2). While a process is in it, that fails: then kill all by writing 1 to"
              " cgroup.kill (`locked` is that file, opened), wait until cgroup.events says"
