@@ -14,6 +14,7 @@ STAGES = [
     "//stages/08a_overlayfs",
     "//stages/08b_seccomp",
     "//stages/08c_network",
+    "//stages/09_lsm",
 ]
 
 def harness_programs(more = {}):

@@ -7,7 +7,7 @@ import { Marp } from '@marp-team/marp-core'
 import { consoleLines, diffLines, escapeHtml, picture, translated } from './blocks.mjs'
 
 const STAGES = ['01_exec', '02_chroot', '03_userspace', '04_namespaces', '05_userns',
-  '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network']
+  '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network', '09_lsm']
 
 const read = (path, encoding = 'utf8') => readFileSync(`slides/${path}`, encoding)
 
@@ -58,7 +58,7 @@ function sizeOf(text) {
   return Math.max(18, Math.floor(size * 2) / 2)
 }
 
-// The ten stages, with the present one marked.
+// The stages, with the present one marked.
 function rail(stage) {
   return STAGES.map((name) => {
     const [number, ...words] = name.split('_')

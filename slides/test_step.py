@@ -59,7 +59,7 @@ def test_names_of_stages(name, stage):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["09"], "there is no stage 09; there are 01_exec, "), (["01"], "01_exec is the first stage"),
+    (["99"], "there is no stage 99; there are 01_exec, "), (["01"], "01_exec is the first stage"),
     (["05", "04"], "an earlier stage and a later one"), (["04", "04"], "an earlier stage"),
     (["01", "02", "03"], "an earlier stage"), (["08"], "there is no stage 08"),
 ])

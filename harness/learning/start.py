@@ -239,7 +239,7 @@ def watch(folder: pathlib.Path, words: Sequence[str]) -> None:
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="harness.start", description=__doc__.split("\n", 1)[0])
     parser.add_argument("stage", choices=list(TASKS), metavar="NN",
-                        help="the stage to write: 01 to 08c")
+                        help=f"the stage to write: 01 to {list(TASKS)[-1]}")
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a new folder")
     parser.add_argument("--watch", action="store_true", help="check each time a source is saved")
     parser.add_argument("--hints", default="1", choices=("0", "1", "2", "3"))

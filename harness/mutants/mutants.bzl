@@ -7,6 +7,7 @@ stages are Starlark and Python alike. A change replaces text that its file has e
 load(":cgroups.bzl", CGROUPS = "MUTANTS")
 load(":chroot.bzl", CHROOT = "MUTANTS")
 load(":exec.bzl", EXEC = "MUTANTS")
+load(":lsm.bzl", LSM = "MUTANTS")
 load(":namespaces.bzl", NAMESPACES = "MUTANTS")
 load(":network.bzl", NETWORK = "MUTANTS")
 load(":overlayfs.bzl", OVERLAYFS = "MUTANTS")
@@ -16,4 +17,4 @@ load(":userns.bzl", USERNS = "MUTANTS")
 load(":userspace.bzl", USERSPACE = "MUTANTS")
 
 MUTANTS = (EXEC + CHROOT + USERSPACE + NAMESPACES + USERNS + PIVOT_ROOT + CGROUPS + OVERLAYFS +
-           SECCOMP + NETWORK)
+           SECCOMP + NETWORK + LSM)

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::span<const KnownVerb> (*kStages[])() = {
     exec_verbs,    chroot_verbs,    namespaces_verbs, userns_verbs,  pivot_root_verbs,
-    cgroups_verbs, overlayfs_verbs, seccomp_verbs,    network_verbs,
+    cgroups_verbs, overlayfs_verbs, seccomp_verbs,    network_verbs, lsm_verbs,
 };
 
 const KnownVerb* find_verb(const char* name) {

@@ -146,5 +146,6 @@ std::span<const KnownVerb> cgroups_verbs();
 std::span<const KnownVerb> overlayfs_verbs();
 std::span<const KnownVerb> seccomp_verbs();
 std::span<const KnownVerb> network_verbs();
+std::span<const KnownVerb> lsm_verbs();
 
 #endif  // HARNESS_PROBE_PROBE_H_

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties import (cgroups, cgroups_cpu, chroot, exec as exec_, exec_signals,
+from harness.properties import (cgroups, cgroups_cpu, chroot, exec as exec_, exec_signals, lsm,
                                 namespaces, namespaces_hostile, namespaces_init,
                                 namespaces_time, network, overlayfs, overlayfs_hostile,
                                 overlayfs_images, pivot_root, pivot_root_hostile,
@@ -17,7 +17,7 @@ from harness.properties.model import Property
 FILES = (exec_, exec_signals, chroot, userspace, namespaces, namespaces_init, namespaces_time,
          namespaces_hostile, userns, userns_hostile, pivot_root, pivot_root_volumes,
          pivot_root_hostile, pivot_root_terminal, cgroups, cgroups_cpu, overlayfs,
-         overlayfs_images, overlayfs_hostile, seccomp, network)
+         overlayfs_images, overlayfs_hostile, seccomp, network, lsm)
 
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}
@@ -27,4 +27,4 @@ ASKS: Dict[str, Ask] = dict(sorted(
     (item for file in FILES for item in file.ASKS.items()), key=lambda item: item[1].turn))
 
 # Scenes that run only when nothing else runs.
-ALONE = cgroups_cpu.ALONE
+ALONE = cgroups_cpu.ALONE | lsm.ALONE

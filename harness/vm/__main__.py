@@ -20,6 +20,8 @@ def parse() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", choices=list(SUITES), default=DEFAULT_KERNEL,
                         help="default: %(default)s")
+    parser.add_argument("--selinux", action="store_true",
+                        help="with SELinux and its default policy, in place of AppArmor")
     parser.add_argument("--user", action="store_true", help="as an ordinary user, uid 1000")
     parser.add_argument("--join", action="store_true",
                         help="in the machine that you started last and that still runs, in another "
@@ -33,6 +35,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def machine(arguments: argparse.Namespace) -> Vm:
+    programs = os.environ.get("HARNESS_STAGES", "").split() + arguments.programs
+    return Vm(arguments.kernel, programs, selinux=arguments.selinux)
+
+
 def main() -> int:
     arguments = parse()
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
@@ -40,9 +47,8 @@ def main() -> int:
     if command[:1] == ["--"]:
         del command[0]
     terminal = os.isatty(0) and os.isatty(1)
-    programs = os.environ.get("HARNESS_STAGES", "").split() + arguments.programs
     try:
-        with joined() if arguments.join else Vm(arguments.kernel, programs) as vm:
+        with joined() if arguments.join else machine(arguments) as vm:
             if not arguments.join:
                 vm.invite()
             return subprocess.run(vm.command(command or ["bash"], arguments.user, terminal),

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from typing import Callable, List
+from typing import Callable, List, Sequence
 
 from harness.agent_client import PlaceError
 
@@ -31,9 +31,11 @@ SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
 DEFAULT_KERNEL = "6.1"
 
 # The programs that the layers and their tests call, and sshd, through which we start them.
-PACKAGES = ("bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq", "kmod",
-            "nftables", "openssh-server", "passt", "procps", "python3-pexpect", "python3-pytest",
-            "slirp4netns", "strace", "uidmap")
+PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq",
+            "kmod", "nftables", "openssh-server", "passt", "procps", "python3-pexpect",
+            "python3-pytest", "slirp4netns", "strace", "uidmap")
+# For a machine whose kernel uses SELinux. To compile the policy takes longer than all the rest.
+OF_SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 
 KEPT_UNUSED = 14 * 86400  # seconds
 
@@ -73,10 +75,11 @@ def cache_directory() -> pathlib.Path:
     return base / "containers-under-the-hood"
 
 
-def mmdebstrap(suite: str) -> List[str]:
+def mmdebstrap(suite: str, selinux: bool = False) -> List[str]:
     """The command, without the mirror. The root directory that it makes is not kept."""
+    packages = PACKAGES + (OF_SELINUX if selinux else ())
     return ["mmdebstrap", "--variant=minbase", "--format=null",
-            f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"',
+            f"--include={','.join(packages)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
             '--customize-hook=bash -c "$FURNISH" furnish "$1"', suite, "/dev/null"]
 
@@ -132,12 +135,13 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
+def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False) -> Image:
     """The image with this kernel: an existing one, or one made now, which needs the network."""
     if kernel not in SUITES:
         raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
     suite = SUITES[kernel]
-    inputs = "\n".join(mmdebstrap(suite)) + FURNISH.read_text() + INIT.read_text()
+    words = mmdebstrap(suite, selinux)
+    inputs = "\n".join(words) + FURNISH.read_text() + INIT.read_text()
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
     try:
@@ -146,25 +150,24 @@ def image_for(kernel: str = DEFAULT_KERNEL) -> Image:
     except OSError as error:
         raise VmError(f"there is no place for the VM's disk: {error}") from error
     image = Image(folder / name)
-    make_once(image.folder, lambda partial: build(suite, image.folder, Image(partial)))
+    make_once(image.folder, lambda partial: build(words, image.folder, Image(partial)))
     os.utime(image.folder)  # it is in use
     return image
 
 
-def build(suite: str, name: pathlib.Path, image: Image) -> None:
+def build(words: Sequence[str], name: pathlib.Path, image: Image) -> None:
     """Makes the image with that name, and removes old ones."""
-    print(f"harness/vm: making a disk with Debian's {suite} and its kernel in {name}:"
+    print(f"harness/vm: making a disk with Debian's {words[-2]} and its kernel in {name}:"
           " about a minute", file=sys.stderr, flush=True)
     start = time.monotonic()
     image.folder.mkdir()
-    fill(suite, image)
+    fill(words, image)
     remove_unused(name.parent)
     print(f"harness/vm: made in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
-def fill(suite: str, image: Image) -> None:
-    words = mmdebstrap(suite)
-    words[1:1] = apt_options()
+def fill(command: Sequence[str], image: Image) -> None:
+    words = [command[0], *apt_options(), *command[1:]]
     # Two files, not more: with a third one mmdebstrap's own numbers become too large for its shell.
     with open(image.disk, "wb") as disk, tempfile.NamedTemporaryFile() as boot:
         for file in (disk, boot):

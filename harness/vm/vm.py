@@ -28,7 +28,9 @@ from harness.vm import snapshot
 from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, image_for
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-OWN_FILES = ("call", "sshd_config")  # the machine's side of it
+# The machine's side of it; and what is loaded by hand there, before stage 09 can use it.
+OWN_FILES = (FOLDER / "call", FOLDER / "sshd_config",
+             FOLDER.parents[1] / "stages/09_lsm/containers.apparmor")
 
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keygen", "unshare")
@@ -49,6 +51,7 @@ PREFIX = "box-vm-"  # of the folders in /tmp
 INVITES = "invites"  # a file in the directory of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
+SELINUX_WORDS = " security=selinux selinux=1"  # in place of AppArmor, which is Debian's default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +84,11 @@ class Vm:
     hinders = False
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
-                 restores: bool = True, strangers: Iterable[str] = ()) -> None:
+                 restores: bool = True, strangers: Iterable[str] = (),
+                 selinux: bool = False) -> None:
         """The programs of this machine are in PATH there, each in a directory of its own, see
-        path(): our own beside the stages' built-in root, untrusted ones alone.
+        path(): our own beside the stages' built-in root, untrusted ones alone. The security module
+        is AppArmor, or with `selinux` SELinux, whose policy is loaded, but not enforced.
 
         Without `restores` it always boots, instead of copying a machine that has booted.
         """
@@ -91,7 +96,8 @@ class Vm:
         self.kernel = kernel
         self.programs = list(programs)
         self.strangers = list(strangers)
-        self.kernel_words = KERNEL_WORDS
+        self.selinux = selinux
+        self.kernel_words = KERNEL_WORDS + (SELINUX_WORDS if selinux else "")
         self.restores = restores
         self.folder: Optional[pathlib.Path] = None
         self.lock = -1
@@ -114,7 +120,7 @@ class Vm:
         if self.qemu is not None and self.qemu.poll() is None:
             return
         check_tools()
-        image = image_for(self.kernel)
+        image = image_for(self.kernel, self.selinux)
         remove_left_folders()
         attempts = [(EMULATION, False)] * EMULATED_ATTEMPTS
         if self.restores:
@@ -161,7 +167,7 @@ class Vm:
 
     def make_snapshot(self, image: Image, path: pathlib.Path) -> None:
         """Starts a machine of its own for it."""
-        maker = Vm(self.kernel)
+        maker = Vm(self.kernel, selinux=self.selinux)
         try:
             theirs = maker.make_folder()
             maker.start_qemu(image, EMULATION, theirs, snapshot.options(theirs))
@@ -205,7 +211,7 @@ class Vm:
             folder = pathlib.Path(name)
             folder.chmod(0o755)
             for own in OWN_FILES:
-                shutil.copy(FOLDER / own, folder / own)
+                shutil.copy(own, folder / own.name)
             shutil.copy(self.folder / "key.pub", folder / "key.pub")
             (folder / "bin").mkdir()
             for program in [*self.programs, *self.strangers]:

@@ -1,0 +1,57 @@
+"""Mutants of stage 09: the security module."""
+
+load(":mutant.bzl", "change", "mutant")
+
+_CONFINEMENT = "09_lsm/confinement.cc"
+_APPARMOR = "09_lsm/apparmor.cc"
+
+MUTANTS = [
+    mutant(
+        name = "not_confined",
+        stage = "09_lsm",
+        caught_by = "profile_confines_the_command",
+        why = "everything else is there, and nobody asks the kernel",
+        changes = [change("09_lsm/main.cc", "    confinement.confine_command(host);\n", "")],
+        also = [
+            "default_profile_is_used",
+            "false_proc_does_not_help",
+            "firmware_stays_hidden",
+            "mount_is_denied",
+            "packet_socket_is_denied",
+            "profile_cannot_be_left",
+            "ptrace_is_denied",
+            "sysctls_stay_read_only",
+        ],
+        because = "what only the profile denies is allowed without it",
+    ),
+    mutant(
+        name = "label_written_by_path",
+        stage = "09_lsm",
+        caught_by = "false_proc_does_not_help",
+        why = "runc did it until CVE-2019-16884, and let volumes cover /proc, which stage 06 refuses",
+        changes = [
+            change("06_pivot_root/volume.cc", """{"/proc", "/sys"}""", """{"/sys"}"""),
+            change("06_pivot_root/mount_point.cc", """is_in(where, "/proc") || """, ""),
+            change("06_pivot_root/mount_point.cc", "fs.f_type == PROC_SUPER_MAGIC || ", ""),
+            change(_APPARMOR, """  const UniqueFd file = open_own(proc, "exec");
+""", """  (void)proc;
+  const UniqueFd file(open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC));
+"""),
+            change(_APPARMOR, "#include <unistd.h>\n", "#include <fcntl.h>\n#include <unistd.h>\n"),
+        ],
+    ),
+    mutant(
+        name = "missing_profile_ignored",
+        stage = "09_lsm",
+        caught_by = "missing_profile_stops_the_start",
+        why = "the default profile may be missing, so why not another",
+        changes = [change(_CONFINEMENT, "  if (!asked.empty()) throw refusal(profile, error);\n", "")],
+    ),
+    mutant(
+        name = "only_if_asked_for",
+        stage = "09_lsm",
+        caught_by = "default_profile_is_used",
+        why = "an option that is not given is an option that is not wanted",
+        changes = [change(_CONFINEMENT, "if (asked == kUnconfined) return", "if (asked.empty() || asked == kUnconfined) return")],
+    ),
+]
