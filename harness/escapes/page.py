@@ -56,7 +56,7 @@ def success_of(row: Property) -> str:
 
 def line_of(escape: Escape) -> str:
     tests = [f"`{name}`" for name in escape.rows]
-    tests += [f"[{test.split('::')[1]}](../{test.split('::')[0]})" for test in escape.tests]
+    tests += [f"[`{test.split('::')[1]}`](../{test.split('::')[0]})" for test in escape.tests]
     if escape.where:
         tests.append(escape.where)
     seen = [success_of(row) for row in rows_of(escape)] + ([escape.seen] if escape.seen else [])

@@ -169,21 +169,23 @@ def plan(slides: Sequence[deck.Slide], track: int) -> Iterator[str]:
 
 def group_line(now: float, group: Sequence[deck.Slide]) -> str:
     numbers = spans([slide.number for slide in group])
+    slides = "slide" if len(group) == 1 else "slides"
     late = "; ".join(f"{slide.number} {on_one_line(slide.title)}" for slide in group if slide.late)
     minutes = sum(slide.minutes for slide in group)
     name = group[0].stage or on_one_line(group[0].title)
-    return f"| {clock(now)} | {name}, slides {numbers} | {minutes:g} | {late} |"
+    return f"| {clock(now)} | {name}, {slides} {numbers} | {minutes:g} | {late} |"
 
 
 def spans(numbers: Sequence[int]) -> str:
-    """"1 to 3, 7": neighbours are drawn together."""
+    """"1 to 3, 7, 8": more than two neighbours are drawn together."""
     groups: List[List[int]] = []
     for number in numbers:
         if groups and number == groups[-1][-1] + 1:
             groups[-1].append(number)
         else:
             groups.append([number])
-    return ", ".join(str(one[0]) if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in groups)
+    return ", ".join(f"{one[0]} to {one[-1]}" if len(one) > 2 else ", ".join(map(str, one))
+                     for one in groups)
 
 
 # --- Stage by stage -------------------------------------------------------------------------------

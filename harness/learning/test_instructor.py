@@ -43,7 +43,7 @@ def test_a_plan_shows_all_slides_of_its_track_and_ends_in_time(track):
     slides = deck.slides(instructor.deck_of(ROOT))
     lines = [line for line in instructor.plan(slides, track) if re.match(r"\| \d", line)]
     shown = set()
-    for spans in re.findall(r", slides ([\d, to]+) \|", "\n".join(lines)):
+    for spans in re.findall(r", slides? ([\d, to]+) \|", "\n".join(lines)):
         for span in spans.split(", "):
             first, _, last = span.partition(" to ")
             shown.update(range(int(first), int(last or first) + 1))
