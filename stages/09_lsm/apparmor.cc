@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "common/check.h"
@@ -22,6 +25,15 @@ UniqueFd open_own(const UniqueFd& proc, const std::string& name) {
 }  // namespace
 
 bool has_apparmor() { return read_file("/sys/module/apparmor/parameters/enabled") == "Y\n"; }
+
+bool may_be_loaded(const std::string& profile) {
+  // A directory for each, called NAME.NUMBER, which every user may list.
+  std::error_code error;
+  const std::filesystem::directory_iterator profiles(
+      "/sys/kernel/security/apparmor/policy/profiles", error);
+  const auto is_it = [&](const auto& entry) { return entry.path().stem() == profile; };
+  return error || std::any_of(begin(profiles), end(profiles), is_it);
+}
 
 int test_profile(const std::string& profile) {
   const UniqueFd file = open_own(open_proc(), "current");

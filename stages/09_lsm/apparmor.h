@@ -12,6 +12,10 @@ inline constexpr const char* kDefaultProfile = "containers-under-the-hood";
 
 [[nodiscard]] bool has_apparmor();
 
+// Whether the kernel's list of profiles has this one, or cannot be seen: to ask for one that is not
+// loaded leaves a line about it in the kernel's log.
+[[nodiscard]] bool may_be_loaded(const std::string& profile);
+
 // Whether the kernel would let this process change to the profile: 0; ENOENT if none of that name
 // is loaded; or another errno. Nothing is changed.
 [[nodiscard]] int test_profile(const std::string& profile);

@@ -51,7 +51,7 @@ std::string find_profile(const std::string& asked) {
                   "boot it with apparmor=1 security=apparmor, or leave the option out");
   }
   const std::string profile = asked.empty() ? kDefaultProfile : asked;
-  const int error = test_profile(profile);
+  const int error = asked.empty() && !may_be_loaded(profile) ? ENOENT : test_profile(profile);
   if (error == 0) return profile;
   if (!asked.empty()) throw refusal(profile, error);
   trace(std::string("AppArmor: ") + refusal(profile, error).what() +

@@ -1,0 +1,79 @@
+"""Stage 09 in a machine whose kernel uses AppArmor: the profile, and what the user is told."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+STAGE = "09_lsm"
+PROFILE = pathlib.Path("/box/containers.apparmor")
+OPEN = ("--cap-add", "SYS_ADMIN", "--seccomp", "unconfined")
+MOUNT = ("mount", "-t", "tmpfs", "none", "/mnt")
+LABEL = ("cat", "/proc/self/attr/current")
+
+
+def parse(operation: str) -> None:
+    subprocess.run(["apparmor_parser", operation, "--skip-cache", PROFILE], check=True)
+
+
+@pytest.fixture(name="loaded")
+def loaded_profile() -> Iterator[None]:
+    parse("--replace")
+    yield
+    parse("--remove")
+
+
+def logged() -> list[str]:
+    """The lines of the kernel's log that AppArmor wrote."""
+    log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [line for line in log.splitlines() if "apparmor=" in line]
+
+
+def test_the_default_profile_is_used_if_it_is_loaded(caller, loaded):
+    assert caller.output(STAGE, *LABEL) == "containers-under-the-hood (enforce)"
+
+
+def test_also_for_the_command_of_an_init_and_another_user(root, loaded):
+    ids = ("--uid-map", "0:100000:10", "--gid-map", "0:100000:10", "-u", "5:5")
+    assert root.output(STAGE, "--init", *ids, *LABEL) == "containers-under-the-hood (enforce)"
+
+
+def test_without_the_default_profile_it_starts_and_leaves_no_line_in_the_log(caller):
+    before = logged()
+    assert caller.run(STAGE, "true").stderr == ""
+    result = caller.run(STAGE, "--verbose", *LABEL)
+    assert result.stdout == "unconfined\n"
+    assert "AppArmor: --security-opt apparmor=containers-under-the-hood: no profile" in \
+        result.stderr
+    assert logged() == before
+
+
+def test_a_profile_that_is_not_loaded_is_refused(caller):
+    result = caller.run(STAGE, "--security-opt", "apparmor=containers-under-the-hood", "true")
+    assert result.returncode == 125
+    assert result.stderr == ("09_lsm: --security-opt apparmor=containers-under-the-hood: no profile"
+                             " of this name is loaded\nhint: bazel run --config=root"
+                             " //stages/09_lsm:load\n")
+
+
+def test_what_was_denied_is_shown_with_verbose(root, loaded):
+    result = root.run(STAGE, "--verbose", *OPEN, *MOUNT)
+    assert result.returncode == 1
+    (first, *_) = [line for line in result.stderr.splitlines() if "denied: " in line]
+    assert 'operation="mount"' in first and 'comm="mount"' in first and 'name="/mnt/"' in first
+
+
+def test_what_was_denied_to_another_profile_is_not(root, loaded):
+    words = ["aa-exec", "-p", "containers-under-the-hood", "--", *MOUNT]
+    other = subprocess.run(words, check=False)
+    assert other.returncode != 0
+    assert "denied: " not in root.run(STAGE, "--verbose", "true").stderr
+
+
+def test_a_user_who_may_not_read_the_log_is_told(user, loaded):
+    result = user.run(STAGE, "--verbose", *OPEN, *MOUNT)
+    assert "only root may read the kernel's log" in result.stderr
+    assert result.returncode == 1
