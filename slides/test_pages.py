@@ -43,6 +43,17 @@ def test_they_are_those_of_the_table():
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_the_readme_quotes_a_line_of_main_cc(stage):
+    """Its table names the calls that the stage adds; "…" stands for arguments."""
+    code = re.search(rf"^\| \[{stage}\]\(.*?\) \| `(.*?)` \|",
+                     (HERE / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert code is not None
+    main = (HERE / "stages" / stage / "main.cc").read_text(encoding="utf-8")
+    for call in filter(None, code[1].rstrip(";").split("; ")):
+        assert re.search(re.escape(call).replace("…", ".*"), main, re.DOTALL), call
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_page_has_the_headings_in_order(stage):
     wanted = [one for one in HEADINGS if one != "By hand" or stage in BY_HAND]
     assert list(sections(text_of(stage))) == wanted

@@ -197,7 +197,8 @@ def milestones_of(task: Task) -> Dict[str, int]:
 
 
 def answers(page: str) -> Iterator[str]:
-    for number, one in enumerate(EXERCISE.finditer(page), 1):
+    exercises = page.partition("\n## Exercises\n")[2]  # lists elsewhere are numbered, too
+    for number, one in enumerate(EXERCISE.finditer(exercises), 1):
         yield (f"{number}. {on_one_line(one['question'])}\n\n"
                f"   **Answer.** {on_one_line(one['answer'])}\n")
 
