@@ -20,7 +20,7 @@ def stage_binary(name, deps):
     )
     native.filegroup(
         name = "shown",  # on the site
-        srcs = native.glob(["*.cc", "*.h", "*.json", "*.md", "*.py", "*.sh"]),
+        srcs = native.glob(["*.apparmor", "*.c", "*.cc", "*.h", "*.json", "*.md", "*.py", "*.sh"]),
         visibility = ["//slides:__subpackages__"],
     )
     cc_library(
