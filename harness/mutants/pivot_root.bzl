@@ -212,8 +212,13 @@ MUTANTS = [
             ),
             change("06_pivot_root/own_terminal.cc", "Child::Leads::kSession", "Child::Leads::kGroup"),
         ],
-        also = ["terminal_is_its_own", "terminal_is_that_of_its_session"],
-        because = "a terminal that the command has is one that it can type into",
+        also = [
+            "terminal_is_given_back",
+            "terminal_is_its_own",
+            "terminal_is_that_of_its_session",
+            "terminal_survives_a_killed_parent",
+        ],
+        because = "the modes of the terminal that the command has are its caller's, too",
     ),
     mutant(
         name = "no_controlling_terminal",
