@@ -26,6 +26,7 @@ groups() {
   cat <<'END'
 the compiler|g++
 libraries of the stages and of the harness|libcli11-dev libfmt-dev libseccomp-dev nlohmann-json3-dev
+programs for the kernel (eBPF)|clang libbpf-dev libelf-dev
 tar files and their digests|bzip2 libarchive-dev libbz2-dev liblzma-dev libzstd-dev nettle-dev xz-utils zlib1g-dev zstd
 the default root file system|busybox-static
 tests in C++ and in Python|libgtest-dev musl-tools python3 python3-pexpect python3-pytest python3-pytest-xdist qemu-user xfsprogs
@@ -35,7 +36,7 @@ images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
 container tools to compare with|bubblewrap crun jq
-fuzzing|clang libclang-rt-dev
+fuzzing|libclang-rt-dev
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
   # With a newer Node.js, the distribution's npm cannot be installed.

@@ -15,6 +15,7 @@ STAGES = [
     "//stages/08b_seccomp",
     "//stages/08c_network",
     "//stages/09_lsm",
+    "//stages/10_ebpf",
 ]
 
 def harness_programs(more = {}):

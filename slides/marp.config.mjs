@@ -7,7 +7,8 @@ import { Marp } from '@marp-team/marp-core'
 import { consoleLines, diffLines, escapeHtml, picture, translated } from './blocks.mjs'
 
 const STAGES = ['01_exec', '02_chroot', '03_userspace', '04_namespaces', '05_userns',
-  '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network', '09_lsm']
+  '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network', '09_lsm',
+  '10_ebpf']
 
 const read = (path, encoding = 'utf8') => readFileSync(`slides/${path}`, encoding)
 

@@ -193,7 +193,7 @@ def test_our_code_comes_after_the_task(stage):
 def test_the_code_to_read_is_short(stage):
     code = sections(text_of(stage))["The code"]
     count = re.search(r"\*\*Read these (\d+) lines\.\*\*", code)
-    quoted = [line for block in re.findall(r"^```cpp\n(.*?)^```$", code, re.M | re.S)
+    quoted = [line for block in re.findall(r"^```c(?:pp)?\n(.*?)^```$", code, re.M | re.S)
               for line in block.splitlines() if line.strip() and line.strip() != "…"]
     told = [line for line in quoted if not line.strip().startswith("//")]
     assert count and abs(int(count[1]) - len(told)) <= 4 and len(told) <= MOST_TO_READ

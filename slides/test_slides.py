@@ -20,7 +20,8 @@ DECK = (SLIDES / "deck.md").read_text(encoding="utf-8")
 THEME = (SLIDES / "theme.css").read_text(encoding="utf-8")
 BUILT = {"en": SLIDES / "slides.html", "ru": SLIDES / "slides.ru.html"}
 STAGES = ["01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
-          "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network", "09_lsm"]
+          "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network", "09_lsm",
+          "10_ebpf"]
 
 needs_deck = pytest.mark.skipif(not all(page.exists() for page in BUILT.values()),
                                 reason="without Marp there is no deck: ./setup.sh installs it")

@@ -25,7 +25,8 @@ pytest.register_assert_rewrite("hosts", "jobs", "layers")
 
 NEEDS_ROOT = "needs root: bazel test --config=root //..."
 STAGES = ("01_exec", "02_chroot", "03_userspace", "04_namespaces", "05_userns", "06_pivot_root",
-          "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network", "09_lsm")
+          "07_cgroups", "08a_overlayfs", "08b_seccomp", "08c_network", "09_lsm",
+          "10_ebpf")
 UID = 12345  # an ordinary user that is in no passwd file
 TIMEOUT = 30  # seconds; reached only when something hangs
 

@@ -75,6 +75,7 @@ class Host:
     def state(self) -> dict[str, str]:
         """Everything that a container could leave on the host."""
         return {"links": self.do("sh", "-c", "ip -brief link | cut -d' ' -f1"),
+                "filters": self.do("sh", "-c", "tc qdisc; tc filter show dev up0 ingress"),
                 "rules": self.do("nft", "list", "ruleset"),
                 "forwarding": self.forwarding(),
                 "files": self.do("sh", "-c", "ls -d /run/*hood* /run/*hood*/* /tmp/slirp4netns-*"

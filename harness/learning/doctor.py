@@ -256,6 +256,19 @@ def make_bridge() -> str:
     return "a bridge, a veth pair, nftables with masquerade"
 
 
+def attach_programs() -> str:
+    must_be_root()
+    unshare("--net", script="ip link add doctor0 type veth; tc qdisc add dev doctor0 clsact")
+
+    def make_map() -> None:
+        bpf = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+        map_create, array = 0, 2
+        attributes = (ctypes.c_uint32 * 16)(array, 4, 4, 1)  # its keys, its values, how many
+        call("syscall", bpf, map_create, attributes, ctypes.sizeof(attributes))
+    in_child(make_map)
+    return "maps of eBPF, and programs at a link's entrance"
+
+
 def find_network_helper() -> str:
     found = [name for name in ("pasta", "slirp4netns") if find_program(name)]
     if not found:
@@ -364,6 +377,12 @@ def fix_bridge(seen: str) -> str:
     return fix_root("") if os.geteuid() != 0 else "sudo modprobe -a bridge veth nf_tables nft_masq"
 
 
+def fix_programs(seen: str) -> str:
+    if "not installed" in seen:
+        return "sudo apt-get install iproute2"
+    return fix_root("") if os.geteuid() != 0 else "sudo modprobe -a sch_ingress cls_bpf"
+
+
 def fix_ranges(_: str) -> str:
     name = user_name()
     return f"sudo apt-get install uidmap; sudo usermod --add-subuids 100000-165535" \
@@ -421,6 +440,7 @@ OPERATIONS = (
               lost="08c's --network pasta and slirp4netns"),
     Operation("a security module", find_security_module, fix_security_module,
               lost="09's --security-opt"),
+    Operation("eBPF programs", attach_programs, fix_programs, lost="10's shortcut"),
     Operation("a virtual machine", find_virtual_machine, fix_packages, lost=VM, vm_avoids=False),
     Operation("packages", find_packages, fix_packages, lost="bazel build and test",
               vm_avoids=False),

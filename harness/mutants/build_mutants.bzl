@@ -9,6 +9,7 @@ writes down what the compiler knows after them, see "Using Precompiled Headers" 
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
+load("//bazel:bpf.bzl", "bpf_programs")
 load(":mutants.bzl", "MUTANTS")
 
 _MUTATE = [
@@ -80,7 +81,15 @@ def _source(mutant, file):
         outs = [mutated],
         cmd = "/usr/bin/python3 -B -m harness.mutants.mutate %s %s > $@" % (mutant.name, file),
     )
-    return mutated
+    if not name.endswith(".bpf.c"):
+        return mutated
+    bpf_programs(
+        name = mutated + "_compiled",
+        src = mutated,
+        out = "sources/%s/programs.cc" % mutant.name,
+        hdrs = ["//%s:%s" % (package, name.replace(".c", ".h"))],
+    )
+    return "sources/%s/programs.cc" % mutant.name
 
 def build_mutants():
     """Declares the programs, and returns their names."""

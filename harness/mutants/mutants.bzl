@@ -6,6 +6,7 @@ stages are Starlark and Python alike. A change replaces text that its file has e
 
 load(":cgroups.bzl", CGROUPS = "MUTANTS")
 load(":chroot.bzl", CHROOT = "MUTANTS")
+load(":ebpf.bzl", EBPF = "MUTANTS")
 load(":exec.bzl", EXEC = "MUTANTS")
 load(":lsm.bzl", LSM = "MUTANTS")
 load(":namespaces.bzl", NAMESPACES = "MUTANTS")
@@ -17,4 +18,4 @@ load(":userns.bzl", USERNS = "MUTANTS")
 load(":userspace.bzl", USERSPACE = "MUTANTS")
 
 MUTANTS = (EXEC + CHROOT + USERSPACE + NAMESPACES + USERNS + PIVOT_ROOT + CGROUPS + OVERLAYFS +
-           SECCOMP + NETWORK + LSM)
+           SECCOMP + NETWORK + LSM + EBPF)

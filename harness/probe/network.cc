@@ -7,6 +7,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <netinet/ether.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
@@ -108,9 +109,9 @@ void do_loopback(const Verb&, Answer& answer) {
   answer.add_result(connect(socket(AF_INET, SOCK_STREAM, 0), address, size) == 0);
 }
 
-// forge=PORT[,TO[,FROM]]: sends a packet for 127.0.0.1, or TO, to the host at the other end of
-// eth0. It goes to the Ethernet broadcast address, because we do not know the host's. FROM is the
-// source address in place of our own.
+// forge=PORT[,TO[,FROM[,ETHERNET]]]: sends a packet for 127.0.0.1, or TO, to the host at the other
+// end of eth0. It goes to the Ethernet broadcast address, unless we are told the host's.
+// FROM is the source address in place of our own.
 void do_forge(const Verb& verb, Answer& answer) {
   const int fd = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
   sockaddr_ll to = {};
@@ -119,6 +120,8 @@ void do_forge(const Verb& verb, Answer& answer) {
   to.sll_ifindex = static_cast<int>(if_nametoindex("eth0"));
   to.sll_halen = ETH_ALEN;
   memset(to.sll_addr, 0xff, ETH_ALEN);
+  if (verb.count > 3)
+    (void)ether_aton_r(verb.argument(3), reinterpret_cast<ether_addr*>(to.sll_addr));
   ifreq own = {};
   snprintf(own.ifr_name, sizeof own.ifr_name, "eth0");
   if (fd == -1 || ioctl(fd, SIOCGIFADDR, &own) == -1) return answer.add_result(false);

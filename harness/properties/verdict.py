@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 # In the order in which they are built. "00" is the control for stage 01.
-STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c", "09")
+STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c", "09", "10")
 
 ROOT = "root"
 USER = "user"

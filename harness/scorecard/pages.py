@@ -15,7 +15,7 @@ Json = Dict[str, Any]
 LAYERS = {"01": "process", "02": "root directory", "03": "userspace", "04": "namespaces",
           "05": "user namespace", "06": "pivot_root, /dev, /proc", "07": "cgroups",
           "08a": "layers", "08b": "capabilities, seccomp", "08c": "network",
-          "09": "security module"}
+          "09": "security module", "10": "shortcut"}
 
 # Not isolation: what `docker run` and our stages report by an exit status, and other tools in other
 # ways.

@@ -63,6 +63,7 @@ Link read_link(const nlmsghdr* message) {
                   [&](int type, const char* data, std::size_t size) {
                     if (type == IFLA_IFNAME) link.name = text_at(data, size);
                     if (type == IFLA_IFALIAS) link.alias = text_at(data, size);
+                    if (type == IFLA_LINK) link.lower = value_at<int>(data, size);
                     if (type == IFLA_MASTER) link.master = value_at<int>(data, size);
                     if (type == IFLA_ADDRESS) link.address.assign(data, size);
                     if (type == IFLA_LINKINFO) {

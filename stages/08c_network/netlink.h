@@ -46,6 +46,7 @@ class NetlinkMessage {
 struct Link {
   int index = 0;
   int master = 0;  // the bridge that it is a port of, or 0
+  int lower = 0;   // of a veth: its other end, by its number in the namespace of that
   std::string name;
   std::string alias;
   std::string address;  // of Ethernet, six bytes
@@ -79,12 +80,12 @@ class RouteSocket {
   // The number of the link `name`, or 0 if there is none.
   [[nodiscard]] int index_of(const std::string& name);
 
- private:
   // Calls `read` for each message of the reply to `request`. `again` is called first, and again
   // whenever the kernel's list has changed during the reading.
   void dump(NetlinkMessage& request, const std::function<void()>& again,
             const std::function<void(const nlmsghdr*)>& read);
 
+ private:
   UniqueFd fd_;
 };
 

@@ -1,0 +1,177 @@
+"""Stage 10: the packets of a published port take a shortcut by eBPF."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Dict, Iterator, List
+
+from harness.agent_client import Json
+from harness.properties.look import Ask, Look
+from harness.properties.model import Control, Property
+from harness.properties.network import (NOBODY_THERE, asked_one_is_reached, need_bridge,
+                                        need_own_host)
+from harness.properties.scene import Stage, look_of
+from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
+
+ASKS: Dict[str, Ask] = {}
+
+
+def rows() -> List[Property]:
+    return [
+        Property(
+            name="published_port_skips_netfilter", since="10", scene=asked_from_outside,
+            identities=(ROOT,), observe=netfilter_knows_of_nothing,
+            holds="another machine is answered at the published port, and the host's netfilter"
+                  " tracks no such connection",
+            violated="netfilter tracks the connection, or there is none",
+            lesson="On its way to a container a packet passes the host's network stack twice;"
+                   " a program at the link can hand it over at once.",
+            man="8 tc-bpf", mistake="The program is loaded but attached to no link.",
+            command="{stage} --rootfs {root} -p 8080:80 -- /bin/httpd -f & cat"
+                    " /proc/net/nf_conntrack"),
+        Property(
+            name="outside_cannot_forge_past_the_host", since="10", scene=forged_outside,
+            identities=(ROOT,), observe=only_the_honest_one_arrives, control=Control.NONE,
+            seen_failing="the mutant shortcut_for_any_source",
+            holds="a packet from outside with an address of the host's as its source does not reach"
+                  " the published port",
+            violated="the container gets it",
+            lesson="What goes around the network stack goes around its checks as well: martians,"
+                   " rp_filter.",
+            man="7 ip", mistake="The program looks where a packet goes, not where it comes from.",
+            command="{stage} --rootfs {root} -p 5353:53/udp -- ./server & ./forge"),
+        Property(
+            name="reply_has_the_published_address", since="10", scene=asked_by_udp_from_outside,
+            identities=(ROOT,), observe=asked_one_is_reached, control=Control.OTHER_SCENE,
+            control_scene=asked_at_another_port,
+            holds="another machine gets a UDP reply from the address and the port that it asked",
+            violated="it gets no reply from there",
+            lesson="Address translation is two ways: who asks one address does not listen to"
+                   " another.",
+            man="7 udp", mistake="The way in translates, the way back does not.",
+            command="{stage} --rootfs {root} -p 5353:53/udp -- ./name-server & dig @192.168.1.2"
+                    " -p 5353 a"),
+    ]
+
+
+# --- Scenes ---------------------------------------------------------------------------------------
+
+HOST, WORLD = "198.51.100.1", "198.51.100.2"
+HOST_ETHERNET = "02:00:00:00:00:01"
+
+
+@contextlib.contextmanager
+def another_machine(stage: Stage) -> Iterator[List[str]]:
+    """Makes a network namespace beyond the host's link up0: the words that enter it."""
+    need_bridge(stage)
+    need_own_host(stage)
+    stage.watch()  # up0 goes with the other end
+    held = stage.agent.start(["busybox", "unshare", "-n", "/bin/sh", "-c", "echo ready; read line"],
+                             60.0, program=stage.tools.busybox, close_stdin=False)
+    stage.agent.expect(held["run"], "ready", stage.seconds(2.0))
+    pid = str(held["pid"])
+    stage.busybox("ip", "link", "add", "up0", "type", "veth")  # the other end is called veth0
+    stage.busybox("ip", "link", "set", "up0", "address", HOST_ETHERNET)
+    stage.busybox("ip", "link", "set", "veth0", "netns", pid)
+    stage.busybox("ip", "address", "add", f"{HOST}/24", "dev", "up0")
+    stage.busybox("ip", "link", "set", "up0", "up")
+    enter = ["nsenter", "-t", pid, "-n"]
+    stage.busybox(*enter, stage.tools.busybox, "ip", "link", "set", "veth0", "name", "eth0")
+    stage.busybox(*enter, stage.tools.busybox, "ip", "address", "add", f"{WORLD}/24", "dev", "eth0")
+    stage.busybox(*enter, stage.tools.busybox, "ip", "link", "set", "eth0", "up")
+    yield enter
+    stage.agent.write(held["run"], "\n", close=True)
+    stage.agent.wait(held["run"], stage.seconds(2.0))
+
+
+def asked_of(stage: Stage, serve: str, question: str, *options: str) -> Look:
+    look = look_of(stage)
+    with another_machine(stage) as enter:
+        run = stage.start(stage.probe("hello", serve, "hold=1"), "--network", "bridge", *options)
+        found = stage.wait_for_hold(look, run, "run")
+        if found:
+            asked = stage.busybox(*enter, stage.host_probe, stage.nonce, question)
+            look.facts["asked"] = stage.answers(asked["stdout"])[question][0]
+            look.facts["text"] = f"served-{stage.nonce}"
+            look.facts["tracked"] = stage.agent.read(CONNECTIONS)[CONNECTIONS]
+    if found:
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
+CONNECTIONS = "/proc/net/nf_conntrack"
+
+
+def asked_from_outside(stage: Stage) -> Look:
+    """Another machine asks a server in the container, at a published port of the host."""
+    port = stage.names["port"]
+    return asked_of(stage, f"serve=0.0.0.0,80,served-{stage.nonce}", f"connect={HOST},{port}",
+                    "--publish", f"{port}:80")
+
+
+def asked_by_udp(stage: Stage, asked: int) -> Look:
+    port = int(stage.names["port"])
+    return asked_of(stage, f"serve_udp=53,served-{stage.nonce}", f"ask_udp={HOST},{asked}",
+                    "--publish", f"{port}:53/udp")
+
+
+def asked_by_udp_from_outside(stage: Stage) -> Look:
+    """Another machine asks a server in the container by UDP, at a published port of the host."""
+    return asked_by_udp(stage, int(stage.names["port"]))
+
+
+def asked_at_another_port(stage: Stage) -> Look:
+    """The same, at a port that is not published."""
+    return asked_by_udp(stage, int(stage.names["port"]) + 1)
+
+
+def forged_outside(stage: Stage) -> Look:
+    """Another machine sends packets with addresses of the host's as their source; then one with
+    its own."""
+    look = look_of(stage)
+    port, verb = stage.names["port"], "catch=53,5000,0.0.0.0"
+    with another_machine(stage) as enter:
+        run = stage.start(stage.probe("hello", verb, "hold=1"), "--network", "bridge", "--publish",
+                          f"{port}:53/udp")
+        if not stage.expect(run, '"catch":"ready"')["found"]:
+            stage.tell_why_not_started(look, run, "run")
+            return look
+        for who, sources in (("forged", (HOST, "127.0.0.2")), ("honest", (WORLD,))):
+            for source in sources:
+                stage.busybox(*enter, stage.host_probe, f"{who}-{stage.nonce}",
+                              f"forge={port},{HOST},{source},{HOST_ETHERNET}")
+        found = stage.wait_for_hold(look, run, "run")
+    if found:
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    look.facts["caught"] = look.answers[verb][-1].get("caught", "")
+    return look
+
+
+# --- Observations ---------------------------------------------------------------------------------
+
+
+def netfilter_knows_of_nothing(look: Look) -> Seen:
+    asked: Json = look.fact("asked")
+    if asked.get("errno") in NOBODY_THERE:
+        return violated(f"the other machine is not answered: {asked['errno']}")
+    if asked.get("text") != look.fact("text"):
+        raise ProbeBroke(f"the other machine was answered by something else: {asked}")
+    tracked: Json = look.fact("tracked")
+    if "errno" in tracked:
+        raise NotTestable(f"this kernel does not show what it tracks: {CONNECTIONS}")
+    port = look.names["port"]
+    lines = [line for line in tracked["text"].splitlines() if f"dport={port} " in line]
+    if lines:
+        return violated(f"{CONNECTIONS}: {' '.join(lines[0].split())}")
+    return holds(f"it was answered, and {CONNECTIONS} has no line with dport={port}")
+
+
+def only_the_honest_one_arrives(look: Look) -> Seen:
+    caught = look.fact("caught")
+    if caught.startswith("forged-"):
+        return violated("the container got a packet from outside with a source of the host's")
+    if caught.startswith("honest-"):
+        return holds("of three packets the container got the one with the sender's own address")
+    raise ProbeBroke(f"the packet with its own source did not arrive either: {caught!r}")
