@@ -475,7 +475,7 @@ def examine(operation: Operation) -> Finding:
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """One line: which stages run here, and what the others need."""
+    """Which stages run here, and what the others need; in a second sentence, what is lost."""
     stages = STAGES[1:]
     broken = {stage: finding for finding in reversed(findings) for stage in finding.stages}
     good = [stage for stage in stages if stage not in broken]
@@ -486,18 +486,18 @@ def verdict(findings: Sequence[Finding]) -> str:
         bad = [stage for stage in stages if stage in broken and broken[stage].name == what]
         parts.append(f"{spans(bad)} need{'' if len(bad) > 1 else 's'} {what}")
     lost = [finding.breaks for finding in findings if finding.breaks and not finding.stages]
-    return "; ".join(parts + ([f"not {', '.join(lost)}"] if lost else []))
+    return "; ".join(parts) + (f". Not available: {'; '.join(lost)}" if lost else "")
 
 
 def spans(stages: Sequence[str]) -> str:
-    """"01, 05 to 08c": neighbours are drawn together."""
+    """"01, 05 to 08c": more than two neighbours are drawn together."""
     groups: List[List[str]] = []
     for stage in stages:
         if groups and STAGES.index(stage) == STAGES.index(groups[-1][-1]) + 1:
             groups[-1].append(stage)
         else:
             groups.append([stage])
-    return ", ".join(group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}"
+    return ", ".join(f"{group[0]} to {group[-1]}" if len(group) > 2 else ", ".join(group)
                      for group in groups)
 
 

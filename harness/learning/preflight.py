@@ -87,17 +87,17 @@ def fix_disk(_: str) -> str:
 
 OPERATIONS = (
     Operation("the stages", find_stages, lambda _: "bazel build //stages/...",
-              lost="minutes, while each attendee builds", vm_avoids=False),
+              lost="a start without minutes of building first", vm_avoids=False),
     Operation("the checks", find_harness, lambda _: "bazel build //harness:all",
               lost="the exercises' checks", vm_avoids=False),
     Operation("the slides", find_slides, lambda _: "./setup.sh && bazel build //slides",
               lost="the deck", vm_avoids=False),
-    Operation("the VM's disk", find_disk, fix_disk, lost="the virtual machine, without a network",
+    Operation("the VM's disk", find_disk, fix_disk, lost="the virtual machine without a network",
               vm_avoids=False),
     Operation("root", become_root, lambda _: doctor.VM, lost="demonstrations of 02 to 04",
               vm_avoids=False),
     Operation("space on the disk", find_space, lambda _: "bazel run //rootfs:cache -- prune",
-              lost="--userspace full, and images", vm_avoids=False),
+              lost="--userspace full and images", vm_avoids=False),
     Operation("two terminals", find_second_terminal, lambda _: "sudo apt-get install tmux",
               lost="demonstrations that look from the host", vm_avoids=False),
 )

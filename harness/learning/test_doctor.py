@@ -99,7 +99,7 @@ def broken(name: str, after: str = "", **more) -> Operation:
 def test_a_finding_says_what_breaks_and_how_to_mend_it():
     first, second = examine_all([broken("thing", stages=("05", "06")),
                                  broken("other", after="thing", stages=("06",))])
-    assert (first.seen, first.breaks, first.fix) == ("no thing", "stages 05 to 06",
+    assert (first.seen, first.breaks, first.fix) == ("no thing", "stages 05, 06",
                                                      "mend: no thing")
     assert (second.seen, second.breaks) == ("not tried without thing", "")
 
@@ -107,9 +107,11 @@ def test_a_finding_says_what_breaks_and_how_to_mend_it():
 def test_the_verdict_is_one_line():
     assert verdict([]) == f"stages 01 to {STAGES[-1]} run here"
     findings = examine_all([broken("root", stages=("02", "03")), broken("nets", stages=STAGES[-1:]),
-                            broken("limits", lost="--cpus")])
-    assert verdict(findings) == (f"stages 01, 04 to {STAGES[-2]} run here; 02 to 03 need root;"
-                                 f" {STAGES[-1]} needs nets; not --cpus")
+                            broken("limits", lost="--cpus, --memory"),
+                            broken("net", lost="--network")])
+    assert verdict(findings) == (f"stages 01, 04 to {STAGES[-2]} run here; 02, 03 need root;"
+                                 f" {STAGES[-1]} needs nets."
+                                 " Not available: --cpus, --memory; --network")
 
 
 def test_the_verdict_knows_of_one_and_of_none():
@@ -119,7 +121,8 @@ def test_the_verdict_knows_of_one_and_of_none():
 
 
 def test_stages_that_follow_each_other_are_drawn_together():
-    assert spans(["01", "02", "04", "08b", "08c"]) == "01 to 02, 04, 08b to 08c"
+    assert spans(["01", "02", "04", "08b", "08c"]) == "01, 02, 04, 08b, 08c"
+    assert spans(["01", "02", "03", "08c"]) == "01 to 03, 08c"
 
 
 def test_a_child_that_dies_fails():
