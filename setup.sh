@@ -34,6 +34,7 @@ more than one user in a container|uidmap
 looking into containers from outside|attr debootstrap iproute2 iputils-ping procps strace tmux util-linux
 images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
+the profile of stage 09|apparmor
 the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
 container tools to compare with|bubblewrap crun jq
 fuzzing|libclang-rt-dev

@@ -221,6 +221,11 @@ CLASSES: Tuple[Escape, ...] = (
            rows=("forged_source_is_dropped",),
            tests=("stages/08c_network/test_bridge.py::test_no_forged_packet_gets_to_the_host",),
            seen="with each guard taken away, the packet arrives"),
+    # --- The security module
+    Escape("CVE-2019-16884", "the image has ordinary files at /proc where the kernel has those to"
+           " which a label is written", "the label is written by a descriptor of the container's"
+           " own procfs, and the kernel is asked whether the file is its own",
+           rows=("false_proc_does_not_help",)),
     # --- Fail-open
     Escape("Set-up that fails open", "a call of the set-up fails, and the container starts without"
            " that layer", "every result is checked before the command runs",
