@@ -161,7 +161,8 @@ def prune(cache: pathlib.Path, older_than: float) -> None:
         # The lock that builders take, and then the entry's own: see is_in_use().
         with lock(entry.path.parent) as building:
             if building is None:
-                print(f"left in place: something is being built in {entry.path.parent}", file=sys.stderr)
+                print(f"left in place: something is being built in {entry.path.parent}",
+                      file=sys.stderr)
                 continue
             with lock(entry.path) as locked:
                 if locked is not None:

@@ -50,7 +50,7 @@ def rows() -> List[Property]:
             observe=nothing_is_typed, needs=("terminal_is_its_own",),
             holds="what the command types by TIOCSTI does not arrive at its caller's terminal",
             violated="the caller's terminal has it as input: its shell would run it",
-            lesson="TIOCSTI puts characters into the input of a terminal, as if they had been typed:"
+            lesson="TIOCSTI puts characters into a terminal's input, as if they had been typed:"
                    " CVE-2017-5226. A process may do that to the terminal of its session.",
             man="2 ioctl_tty",
             mistake="The terminal of the command's session is its caller's.",

@@ -65,8 +65,8 @@ REMARKS: Dict[Tuple[str, str], str] = {
     ("unshare", "errors_are_told"): f"{TWO_LINES}.",
     ("crun", "errors_are_told"): f"{TWO_LINES}.",
     ("crun", "container_dies_with_its_parent"): "Intended: for podman, conmon does that.",
-    ("crun", "kernel_files_are_masked"): "Only /proc/interrupts is not masked; newer versions"
-                                       " of Docker mask it.",
+    ("crun", "kernel_files_are_masked"): ("Only /proc/interrupts is not masked; newer"
+                                       " versions of Docker mask it."),
     ("crun", "planted_device_is_dead"): "The row's device is /dev/zero, which crun's device filter"
                                         " lets through. The host's disk it refuses.",
     ("crun", "volume_brings_no_device"): "The row's device is /dev/zero, which crun's device filter"

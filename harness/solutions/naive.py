@@ -15,7 +15,7 @@ MISTAKES: Dict[str, str] = {
         "descriptors_are_closed inherited_directory_is_closed umask_is_the_containers"
         " kill_0_stays_inside personality_is_the_containers descriptors_lead_command_nowhere"
         " callers_keys_are_hidden",
-    "the parent only waits: it forwards no signal, manages no terminal, trusts its caller's SIGCHLD":
+    "the parent only waits: it forwards no signal, lends no terminal, trusts its caller's SIGCHLD":
         "signals_are_forwarded ignored_sigchld_does_no_harm ctrl_c_arrives_once"
         " terminal_is_given_back",
     "the environment is the caller's":

@@ -25,8 +25,8 @@ TASK = Task(
         ("find_hierarchy(), find_parent_cgroup(…)", "where cgroup v2 is, and the cgroup in which a"
          " new one may be made"),
         ("write_file(path, text), read_file(path)", "a file of the kernel's"),
-        ("clone_for(ids, flags, descriptor)", "clone3(2); with CLONE_INTO_CGROUP the descriptor is a"
-         " cgroup's directory"),
+        ("clone_for(ids, flags, descriptor)", "clone3(2); with CLONE_INTO_CGROUP the descriptor is"
+         " a cgroup's directory"),
     ),
     todos=(
         Todo("cgroup.cc", "Cgroup::make_in", 1,
