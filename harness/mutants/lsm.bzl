@@ -14,7 +14,6 @@ MUTANTS = [
         changes = [change("09_lsm/main.cc", "    confinement.confine_command(host);\n", "")],
         also = [
             "default_profile_is_used",
-            "false_proc_does_not_help",
             "firmware_stays_hidden",
             "mount_is_denied",
             "packet_socket_is_denied",
