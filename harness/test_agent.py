@@ -296,6 +296,20 @@ def test_process_numbers_are_each_hosts_own(tools):
     assert all(second - first >= 300 for first, second in zip(numbers, numbers[1:])), numbers
 
 
+def test_one_call_of_many_is_refused(tools):
+    with Agent(tools.agent) as agent:
+        def names(**refused):
+            done = agent.run(["busybox", "sh", "-c", "cd /; cd /; cd /; true"],
+                             program=tools.busybox, refuse=[{"call": "chdir"}], **refused)
+            return done["calls"], done["stderr"].count("can't cd"), done["exit"]
+
+        assert names(nth=0) == (["chdir"] * 3, 0, 0)
+        for nth in (1, 3):
+            assert names(nth=nth, nth_of="chdir") == (["chdir"] * 3, 1, 0)
+        assert names(nth=4, nth_of="chdir") == (["chdir"] * 3, 0, 0)
+        assert names(nth=1, nth_of="chroot") == (["chdir"] * 3, 0, 0)
+
+
 # --- Replies that another process forges -------------------------------------------------------
 
 HONEST = """#!/usr/bin/python3 -u

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "common/unique_fd.h"
 
 namespace box {
 
@@ -20,5 +23,30 @@ struct Refusal {
 // In a child that is about to execute a program. The filter cannot be removed again, see
 // seccomp(2); the program and all its descendants inherit it.
 void refuse(const std::vector<Refusal>& refusals);
+
+// As refuse(), but each such call waits until the holder of the returned descriptor has decided,
+// see seccomp_unotify(2).
+[[nodiscard]] UniqueFd ask_before(const std::vector<Refusal>& refusals);
+
+// The calls of one program and its descendants, of which one is refused. In the agent.
+class NthCall {
+ public:
+  // Refuses the `nth` call, counted from 1, of those called `name`, see calls(). 0: none.
+  NthCall(UniqueFd listener, std::string name, int nth)
+      : listener_(std::move(listener)), name_(std::move(name)), nth_(nth) {}
+
+  // Decides about all calls that wait. Does not wait itself.
+  void decide();
+  // -1 when no process is left whose calls could be refused.
+  [[nodiscard]] int get() const { return listener_.get(); }
+  // The names of all calls up to now, such as "mount", or "prctl(24)" with the first argument.
+  [[nodiscard]] const std::vector<std::string>& calls() const { return calls_; }
+
+ private:
+  UniqueFd listener_;
+  std::string name_;
+  int nth_;
+  std::vector<std::string> calls_;
+};
 
 }  // namespace box

@@ -109,6 +109,10 @@ StartRequest start_request_of(const Json& request) {
   for (const Json& one : request.value("refuse", Json::array())) {
     start.refusals.push_back(refusal_of(one));
   }
+  if (request.contains("nth")) {
+    start.nth = request["nth"].get<int>();
+    start.nth_of = request.value("nth_of", "");
+  }
   if (request.contains("umask")) start.umask = request["umask"].get<mode_t>();
   start.own_session = request.value("own_session", true);
   start.own_group = request.value("own_group", true);
@@ -142,6 +146,7 @@ Json json_of(const Run& run) {
   json["stderr"] = run.errors.substr(0, limit);
   json["too_much"] = run.output.size() > limit || run.errors.size() > limit;
   json["over"] = run.is_over();
+  if (run.nth_call) json["calls"] = run.nth_call->calls();
   if (run.is_over()) {
     const int status = *run.wait_status;
     if (WIFEXITED(status)) json["exit"] = WEXITSTATUS(status);

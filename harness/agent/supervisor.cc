@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pty.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -14,9 +15,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 #include "common/check.h"
 #include "common/error_pipe.h"
+#include "common/fd_channel.h"
 #include "common/write_file.h"
 
 namespace box {
@@ -93,8 +96,21 @@ void set_signals(const StartRequest& request) {
   check_quietly(sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask()");
 }
 
+// A filter of root's needs no no_new_privs, which would change what the program may do. So we keep
+// CAP_SYS_ADMIN until then; execve(2) takes it from a user other than root.
+void keep_right_to_filter() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  check_quietly(syscall(SYS_capget, &header, data), "capget()");
+  data[0].effective |= data[0].permitted & (1U << CAP_SYS_ADMIN);
+  check_quietly(syscall(SYS_capset, &header, data), "capset()");
+}
+
 void become(const StartRequest& request) {
   if (!request.uid && !request.gid) return;
+  if (!request.refusals.empty()) {
+    check_quietly(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)");
+  }
   check_quietly(setgroups(request.groups.size(), request.groups.data()), "setgroups()");
   if (request.gid)
     check_quietly(setresgid(*request.gid, *request.gid, *request.gid), "setresgid()");
@@ -103,7 +119,8 @@ void become(const StartRequest& request) {
 }
 
 // In the child: everything that the request asks for, up to the exec.
-void become_the_program(const StartRequest& request, const Streams& streams) {
+void become_the_program(const StartRequest& request, const Streams& streams,
+                        const FdChannel& channel) {
   if (request.own_session || request.terminal) {
     check_quietly(setsid(), "setsid()");
   } else if (request.own_group) {
@@ -129,10 +146,17 @@ void become_the_program(const StartRequest& request, const Streams& streams) {
   if (request.umask) umask(*request.umask);
   set_signals(request);
   if (!request.cgroup.empty()) write_file(request.cgroup + "/cgroup.procs", "0");
-  if (!request.refusals.empty()) refuse(request.refusals);  // root may, without no_new_privs
   become(request);
   if (!request.directory.empty()) {
     check_quietly(chdir(request.directory.c_str()), "chdir({})", request.directory);
+  }
+  if (!request.refusals.empty()) {  // last: our own calls are not the program's
+    keep_right_to_filter();
+    if (request.nth) {
+      channel.send("listener", ask_before(request.refusals).get());
+    } else {
+      refuse(request.refusals);
+    }
   }
   std::vector<char*> argv;
   std::vector<char*> envp;
@@ -191,9 +215,13 @@ Run& Supervisor::start(const StartRequest& request) {
   auto run = std::make_unique<Run>();
   Streams streams = open_streams(request, *run);
   ErrorPipe errors;
+  auto [ours, childs] = FdChannel::make();
   run->started = Clock::now();
   run->pid = check_quietly(fork(), "fork()");
-  if (run->pid == 0) errors.run_child([&] { become_the_program(request, streams); });
+  if (run->pid == 0) {
+    errors.run_child([&, &channel = childs] { become_the_program(request, streams, channel); });
+  }
+  childs.close();
   errors.close_child_end();
   streams.close();
   try {
@@ -201,6 +229,10 @@ Run& Supervisor::start(const StartRequest& request) {
   } catch (const Failure&) {
     (void)TEMP_FAILURE_RETRY(waitpid(run->pid, nullptr, 0));
     throw;
+  }
+  FdChannel::Message listener;
+  if (request.nth && ours.receive(listener)) {
+    run->nth_call.emplace(std::move(listener.fd), request.nth_of, *request.nth);
   }
   run->number = next_number_++;
   run->output_limit = request.output_limit;
@@ -309,6 +341,9 @@ void Supervisor::add_events(std::vector<pollfd>& events) const {
     if (run->output_fd.get() != -1) events.push_back({run->output_fd.get(), POLLIN, 0});
     if (run->errors_fd.get() != -1) events.push_back({run->errors_fd.get(), POLLIN, 0});
     if (!run->input.empty()) events.push_back({run->input_fd.get(), POLLOUT, 0});
+    if (run->nth_call && run->nth_call->get() != -1) {
+      events.push_back({run->nth_call->get(), POLLIN, 0});
+    }
   }
 }
 
@@ -320,6 +355,7 @@ void Supervisor::handle(const std::vector<pollfd>& /*events*/) {
   for (auto& [number, run] : runs_) {
     read_outputs(*run);
     write_pending_input(*run);
+    if (run->nth_call) run->nth_call->decide();
   }
 }
 

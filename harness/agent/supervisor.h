@@ -52,6 +52,8 @@ struct StartRequest {
   std::vector<int> blocked;
   std::vector<Limit> limits;
   std::vector<Refusal> refusals;  // the calls that the kernel refuses
+  std::optional<int> nth;         // only the nth of those called `nth_of`, see NthCall
+  std::string nth_of;
   std::optional<mode_t> umask;
   bool own_session = true;  // otherwise the agent's, which cannot have a terminal
   bool own_group = true;
@@ -78,6 +80,7 @@ struct Run {
   std::string input;
   bool close_input = true;
   bool is_terminal = false;
+  std::optional<NthCall> nth_call;
 
   [[nodiscard]] bool is_over() const { return wait_status.has_value(); }
 };

@@ -38,6 +38,8 @@ MUTANTS = [
         changes = [
             change(_ROOT, """check(chroot("."), "chroot(.)");""", """(void)!chroot(".");"""),
         ],
+        also = ["failed_call_is_noticed"],
+        because = "it is one of the calls of which each is made to fail",
     ),
     mutant(
         name = "path_of_the_host",

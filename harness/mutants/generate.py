@@ -12,6 +12,7 @@ survivors.txt says why, and it is counted as explained.
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -54,6 +55,15 @@ class Generated:
         """The same for as long as the changed text is: what survivors.txt names."""
         told = hashlib.sha256(f"{self.kind}\0{self.old}\0{self.new}".encode()).hexdigest()[:8]
         return f"{self.file}:{self.kind}:{told}"
+
+    @property
+    def dropped_flag(self) -> str:
+        """Such as "flag O_CLOEXEC": what survivors.txt may name instead of an id."""
+        if self.kind != "flag":
+            return ""
+        gone = (collections.Counter(re.findall(r"\w+", self.old))
+                - collections.Counter(re.findall(r"\w+", self.new)))
+        return f"flag {' '.join(gone)}"
 
     def tell(self) -> str:
         old, new = (" ".join(text.split()) for text in (self.old, self.new))
@@ -203,7 +213,7 @@ def bazel(*words: str) -> str:
 
 
 def explained() -> Dict[str, str]:
-    """Survivors that were looked at: id -> why no row can see it."""
+    """Survivors that were looked at: id, or "flag NAME" -> why no row can see it."""
     lines = (HERE / "survivors.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("  ") for line in lines if line and not line.startswith("#"))
     return {name: why.strip() for name, _, why in pairs}
@@ -270,7 +280,7 @@ def main(words: Sequence[str]) -> int:
             rows = [row for row in rows if row not in always]
             if became == "killed" and not rows:
                 became = "survived"
-            if became == "survived" and mutant.id in known:
+            if became == "survived" and {mutant.id, mutant.dropped_flag} & set(known):
                 became = "explained"
             counts[became] = counts.get(became, 0) + 1
             more = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if rows[3:] else "")

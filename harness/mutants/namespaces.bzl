@@ -83,6 +83,8 @@ MUTANTS = [
     (void)move_mount(proc.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH);
 """),
         ],
+        also = ["failed_call_is_noticed"],
+        because = "its open_tree(2) is not checked",
     ),
     mutant(
         name = "proc_named_from_outside",
@@ -102,6 +104,8 @@ MUTANTS = [
     change_root(root);
 """),
         ],
+        also = ["failed_call_is_noticed"],
+        because = "its mount(2) is not checked",
     ),
     mutant(
         name = "proc_not_mounted",
@@ -198,8 +202,9 @@ MUTANTS = [
             "dotdot_stops_at_the_root",
             "workdir_stays_inside",
             "copies_are_copies",
+            "failed_call_is_noticed",
         ],
-        because = "the files of the host that these rows look for are all in /tmp",
+        because = "the files of the host that these rows look for are all in /tmp; its mount(2) is not checked",
     ),
     mutant(
         name = "no_mount_namespace",
@@ -302,8 +307,8 @@ MUTANTS = [
     }
 """),
         ],
-        also = ["nothing_is_left"],
-        because = "everything is then set up on the host",
+        also = ["nothing_is_left", "failed_call_is_noticed"],
+        because = "everything is then set up on the host; a fallback does not notice what failed",
     ),
     mutant(
         name = "no_death_signal",
@@ -475,5 +480,20 @@ MUTANTS = [
         why = "no file of the container is the program that starts it, and so it cannot be started" +
               " there",
         changes = [change("common/run_main.cc", "    refuse_to_run_inside();\n", "")],
+    ),
+    mutant(
+        name = "private_unchecked",
+        stage = "04_namespaces",
+        caught_by = "failed_call_is_noticed",
+        why = "it has never failed",
+        changes = [
+            change(
+                _OWN,
+                """check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_REC|MS_PRIVATE)");""",
+                """(void)mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);""",
+            ),
+        ],
+        also = ["nothing_is_left"],
+        because = "what is mounted after the call that failed stays on the host",
     ),
 ]

@@ -555,4 +555,34 @@ MUTANTS = [
             ),
         ],
     ),
+    mutant(
+        name = "given_user_unchecked",
+        stage = "06_pivot_root",
+        caught_by = "failed_call_for_an_option_is_noticed",
+        why = "root may change to any user",
+        changes = [
+            change(
+                "05_userns/id_map.cc",
+                """check(setresuid(ids.user, ids.user, ids.user), "setresuid({0}, {0}, {0})", ids.user);""",
+                """(void)!setresuid(ids.user, ids.user, ids.user);""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "read_only_unchecked",
+        stage = "06_pivot_root",
+        caught_by = "failed_call_for_an_option_is_noticed",
+        why = "an old kernel lacks the call, and the volume is there all the same",
+        changes = [
+            change(
+                _MOUNTS,
+                """  check(mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr),
+        "mount_setattr({}, {:#x})", path, attributes);""",
+                """  (void)path;
+  (void)mount_setattr(mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr);""",
+            ),
+        ],
+        also = ["failed_call_is_noticed"],
+        because = "/sys is made read-only by the same function",
+    ),
 ]

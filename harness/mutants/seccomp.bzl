@@ -353,4 +353,19 @@ MUTANTS = [
             ),
         ],
     ),
+    mutant(
+        name = "bounding_set_unchecked",
+        stage = "08b_seccomp",
+        caught_by = "failed_call_is_noticed",
+        why = "a capability that an older kernel does not know cannot be dropped",
+        changes = [
+            change(
+                _CAPABILITIES,
+                """check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);""",
+                """(void)prctl(PR_CAPBSET_DROP, capability);""",
+            ),
+        ],
+        also = ["failed_call_for_an_option_is_noticed"],
+        because = "the bounding set is dropped with these options, too",
+    ),
 ]

@@ -125,6 +125,8 @@ MUTANTS = [
     (void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT);
 """),
         ],
+        also = ["failed_call_is_noticed"],
+        because = "its prctl(2) is not checked",
     ),
     mutant(
         name = "user_ignored",
@@ -258,5 +260,39 @@ MUTANTS = [
                 "if (uid == 0) check(setresuid(uid, uid, uid), \"setresuid({0}, {0}, {0})\", uid);",
             ),
         ],
+    ),
+    mutant(
+        name = "user_unchecked",
+        stage = "05_userns",
+        caught_by = "failed_call_is_noticed",
+        why = "with all capabilities in a new user namespace, what could fail",
+        changes = [
+            change(
+                _IDS,
+                """check(setresuid(uid, uid, uid), "setresuid({0}, {0}, {0})", uid);""",
+                """(void)!setresuid(uid, uid, uid);""",
+            ),
+        ],
+    ),
+    mutant(
+        name = "group_of_another_field",
+        stage = "05_userns",
+        caught_by = "user_forms_are_understood",
+        why = "uid and gid are the same for most users",
+        changes = [change("05_userns/user_database.cc", "parse_id(fields[3])", "parse_id(fields[2])")],
+    ),
+    mutant(
+        name = "member_by_prefix",
+        stage = "05_userns",
+        caught_by = "user_forms_are_understood",
+        why = "the last name of a line has a line feed after it",
+        changes = [change("05_userns/user_database.cc", "if (member == name)", "if (member.starts_with(name))")],
+    ),
+    mutant(
+        name = "fifo_is_waited_for",
+        stage = "05_userns",
+        caught_by = "fifo_for_users_ends",
+        why = "/etc/passwd is a file",
+        changes = [change("05_userns/user_database.cc", "O_RDONLY | O_NONBLOCK | O_NOCTTY", "O_RDONLY | O_NOCTTY")],
     ),
 ]

@@ -213,14 +213,18 @@ def started_by(stage: Stage, verb: str, *verbs: str) -> Look:
     return look
 
 
+def make_probe_that_is_found_anywhere(stage: Stage) -> None:
+    """At stage.host_probe, in the root and on the host: wherever the command then runs."""
+    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
+                       **stage.owner}])
+    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+
+
 def failing(stage: Stage, calls: str, *asks: str) -> Look:
     """The kernel refuses `calls`: does the container start all the same?"""
     look = look_of(stage)
     verbs = [stage.verb(ask) for ask in asks]
-    # At the same path in the root and on the host: the command is found wherever it then runs.
-    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
-                       **stage.owner}])
-    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+    make_probe_that_is_found_anywhere(stage)
     words = stage.words([stage.host_probe, stage.nonce, "hello", *verbs, "hold=1", "exit=37"])
     refused = [one for call in calls.split(",") for one in REFUSALS.get(call, [{"call": call}])]
     stage.watch()

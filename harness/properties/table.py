@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from harness.properties import (cgroups, cgroups_cpu, chroot, ebpf, exec as exec_, exec_signals,
-                                lsm, namespaces, namespaces_hostile, namespaces_init,
+from harness.properties import (cgroups, cgroups_cpu, chroot, ebpf, exec as exec_, exec_failures,
+                                exec_signals, lsm, namespaces, namespaces_hostile, namespaces_init,
                                 namespaces_time, network, overlayfs, overlayfs_hostile,
                                 overlayfs_images, pivot_root, pivot_root_hostile,
                                 pivot_root_terminal, pivot_root_volumes, seccomp, userns,
@@ -14,10 +14,10 @@ from harness.properties.look import Ask
 from harness.properties.model import Property
 
 # In the order in which the stages are built. None of these files imports a later one.
-FILES = (exec_, exec_signals, chroot, userspace, namespaces, namespaces_init, namespaces_time,
-         namespaces_hostile, userns, userns_hostile, pivot_root, pivot_root_volumes,
-         pivot_root_hostile, pivot_root_terminal, cgroups, cgroups_cpu, overlayfs,
-         overlayfs_images, overlayfs_hostile, seccomp, network, lsm, ebpf)
+FILES = (exec_, exec_signals, exec_failures, chroot, userspace, namespaces, namespaces_init,
+         namespaces_time, namespaces_hostile, userns, userns_hostile, pivot_root,
+         pivot_root_volumes, pivot_root_hostile, pivot_root_terminal, cgroups, cgroups_cpu,
+         overlayfs, overlayfs_images, overlayfs_hostile, seccomp, network, lsm, ebpf)
 
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}

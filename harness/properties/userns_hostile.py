@@ -36,6 +36,30 @@ def rows() -> List[Property]:
             command="ln -sf /proc/self/fd/3/etc/passwd {root}/etc/passwd; {stage} --rootfs {root}"
                     " --uid-map 0:100000:10 -u NAME -- /bin/id 3</"),
         Property(
+            name="user_forms_are_understood", since="05", scene=each_form_of_user,
+            identities=(ROOT,), observe=each_form_is_that_user, control=Control.NONE,
+            seen_failing="the mutants group_of_another_field and member_by_prefix",
+            needs=("given_user_runs_the_command",),
+            holds="--user takes UID, UID:GID, NAME, NAME:GROUP as docker run does, with the groups"
+                  " of the root's /etc/group",
+            violated="one of them is another user, or has other groups",
+            lesson="A name stands for a uid, a primary group and supplementary groups; all of"
+                   " them decide what the command may read.",
+            man="5 group", mistake="The primary group is a field of passwd, the others are lines of"
+                                   " group.",
+            command="{stage} --rootfs {root} --uid-map 0:100000:5000 --gid-map 0:200000:5000"
+                    " -u NAME -- /bin/id"),
+        Property(
+            name="fifo_for_users_ends", since="05", scene=users_in_a_fifo, identities=(ROOT,),
+            observe=does_not_wait, earned_by=Positive(users_of_the_root),
+            control=Control.NONE, seen_failing="the mutant fifo_is_waited_for",
+            holds="with a FIFO as the root's /etc/passwd, --user NAME ends with a message",
+            violated="the program waits for ever",
+            lesson="open(2) of a FIFO waits for a writer. An image's author can make any file one.",
+            man="7 fifo", mistake="A file of the root was opened without O_NONBLOCK, or was read"
+                                  " although it is not a regular file.",
+            command="mkfifo {root}/etc/passwd; {stage} --rootfs {root} -u NAME -- /bin/id"),
+        Property(
             name="roots_files_are_roots_inside", since="05", scene=inside, identities=(ROOT,),
             asks=("marker",), observe=marker_is_roots, control=Control.NONE,
             seen_failing="the mutant root_not_idmapped",
@@ -156,6 +180,54 @@ def map_with_root(stage: Stage) -> Look:
     return held_with(stage, [], *RANGES)
 
 
+def users_in_a_fifo(stage: Stage) -> Look:
+    """-u NAME, where /etc/passwd of the root is a FIFO that nobody writes to."""
+    look = look_of(stage)
+    passwd = f"{stage.root}/etc/passwd"
+    stage.agent.ask("remove", paths=[passwd])
+    stage.agent.make([{"kind": "fifo", "path": passwd, "mode": 0o644}])
+    stage.watch()
+    look.runs["run"] = stage.run(stage.probe("hello", "exit=37"), *RANGES, "-u", "alice")
+    look.answers = stage.answers(look.runs["run"]["stdout"])
+    return look
+
+
+# What --user says -> uid, gid and supplementary groups inside, as docker-run(1) has them.
+FORMS = {
+    "1000": (1000, 1001, [50, 60]),
+    "1000:70": (1000, 70, []),
+    "4242": (4242, 0, []),
+    "4242:4343": (4242, 4343, []),
+    "alice": (1000, 1001, [50, 60]),
+    "alice:staff": (1000, 50, []),
+    "alice:70": (1000, 70, []),
+}
+
+
+def each_form_of_user(stage: Stage) -> Look:
+    look = look_of(stage)
+    stage.agent.make([
+        {"path": f"{stage.root}/etc/passwd", "mode": 0o644,
+         "text": "root:x:0:0::/:/bin/sh\nalice:x:1000:1001::/:/bin/sh\n"},
+        {"path": f"{stage.root}/etc/group", "mode": 0o644,
+         "text": "root:x:0:\nstaff:x:50:bob,alice\nusers:x:60:alice\nbobs:x:61:bob,alicex\n"}])
+    stage.watch()
+    look.facts["ids"] = {}
+    for form in FORMS:
+        run = stage.start(stage.probe("hello", "hold=1", "exit=37"), "--uid-map", "0:100000:5000",
+                          "--gid-map", "0:200000:5000", "--user", form)
+        if not stage.wait_for_hold(look, run, "run"):
+            return look
+        status = stage.facts_of_probe(run)["status"]
+        groups = [int(group) - 200000 for group in status["Groups"].split()]
+        gid = int(status["Gid"].split()[0]) - 200000
+        look.facts["ids"][form] = (int(status["Uid"].split()[0]) - 100000, gid,
+                                   sorted(set(groups) - {gid}))
+        stage.agent.write(run["run"], "\n", close=True)
+        stage.end(look, run, "run")
+    return look
+
+
 # --- Observations ---------------------------------------------------------------------------------
 
 
@@ -200,6 +272,21 @@ def is_not_the_hosts_root(look: Look) -> Seen:
         raise ProbeBroke(f"Uid and Gid: {ids}")
     told = f"for the host its uids are {ids[0]}, its gids {ids[1]}"
     return violated(told) if "0" in ids[0] + ids[1] else holds(told)
+
+
+def each_form_is_that_user(look: Look) -> Seen:
+    ids = look.fact("ids")
+    if len(ids) < len(FORMS):
+        raise never_ran(look.run("run"))
+    wrong = [f"--user {form}: uid {uid}, gid {gid}, groups {groups}"
+             for form, (uid, gid, groups) in ids.items() if (uid, gid, groups) != FORMS[form]]
+    return violated("; ".join(wrong)) if wrong else holds(f"{len(ids)} forms are those users")
+
+
+def does_not_wait(look: Look) -> Seen:
+    if look.answers.get("hello"):
+        return violated("the command runs, as a user whom no file names")
+    return does_not_start(look.run("run"))
 
 
 def marker_is_roots(look: Look) -> Seen:

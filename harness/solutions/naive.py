@@ -26,13 +26,14 @@ MISTAKES: Dict[str, str] = {
         "container_dies_with_its_parent death_with_the_parent_cannot_be_revoked"
         " early_death_is_noticed",
     "the map is 0 0 1 if root starts it":
-        "root_inside_is_caller_outside group_inside_is_callers_outside sysctls_cannot_be_opened",
+        "root_inside_is_caller_outside group_inside_is_callers_outside sysctls_cannot_be_opened"
+        " hosts_root_keeps_its_limits",
     "/proc, /sys and /dev are the host's, and nothing in them is hidden or read-only":
         "kernel_files_are_masked firmware_is_masked proc_paths_are_read_only sys_is_read_only"
         " dev_is_minimal nothing_is_left masks_cannot_be_lifted links_are_own"
         " proc_is_for_data devices_cannot_be_changed masks_cannot_be_changed"
         " sys_and_dev_stay_in_place terminal_is_its_own terminal_is_that_of_its_session"
-        " terminal_survives_a_killed_parent",
+        " terminal_survives_a_killed_parent typed_input_stays_inside",
     "root inside keeps all capabilities":
         "bounding_set_is_small effective_set_is_small set_user_id_gives_nothing",
     "the filter refuses one call, of one architecture":
@@ -55,6 +56,8 @@ MISTAKES: Dict[str, str] = {
         " volume_brings_no_device single_file_is_shown volume_stays_inside"
         " read_only_root_cannot_be_written"
         " users_come_from_the_root descriptors_lead_workdir_nowhere"
+        " user_forms_are_understood fifo_for_users_ends unmapped_root_is_nobody_special"
+        " failed_call_for_an_option_is_noticed"
         " read_only_volume_covers_submounts volumes_submounts_bring_no_device"
         " hosts_roots_files_are_closed tmpfs_is_for_data tmpfs_has_its_size"
         " masks_are_the_hosts_null volume_covers_none_of_our_mounts volume_target_leads_nowhere"

@@ -74,7 +74,8 @@ BEGINNERS = [
         **NO_WORD_OF_ROOT, **NO_IPC, **SHARED_MOUNTS, **NO_FLAGS, **NO_CLOCKS,
         **because("waitpid(2)'s status is not looked at: it is always 0",
                   "exit_status_is_the_commands", "a_stop_is_no_end"),
-        "no_chroot_no_start": "the result of chroot(2) is not looked at",
+        **because("the result of chroot(2) is not looked at",
+                  "no_chroot_no_start", "failed_call_is_noticed"),
     }, ("gcc", "-o", "{program}", "{source}")),
     Beginner("container.go", "04", {
         **STATUS, **KILLED, **NOT_THOUGHT_OF, **SIGCHLD, **CTRL_C, **HOSTS_PATH, **ORPHANS,
@@ -94,6 +95,7 @@ BEGINNERS = [
         **KILLED, **NOT_THOUGHT_OF, **HOSTS_PATH, **ORPHANS, **NO_WORD_OF_ROOT, **NO_FLAGS,
         **NO_CLOCKS,
         "proc_is_mounted": "nothing is mounted at /proc",
+        "failed_call_is_noticed": "without set -e, the script goes on after a mount(8) that fails",
         "missing_root_stops": "the script goes on after a cd that fails, and then the root is the"
                               " directory where it was started",
     }),
@@ -109,7 +111,7 @@ BEGINNERS = [
         "callers_keys_are_hidden": "the command has the keys of its caller's session",
         **because("started by root, root inside is the host's: the map is 0 0 1",
                   "root_inside_is_caller_outside", "group_inside_is_callers_outside",
-                  "sysctls_cannot_be_opened"),
+                  "sysctls_cannot_be_opened", "hosts_root_keeps_its_limits"),
     }, ("g++", "-std=c++17", "-o", "{program}", "{source}")),
 ]
 

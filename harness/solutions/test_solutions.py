@@ -29,11 +29,12 @@ NO_INIT = {row: "it knows no --init" for row in (
     "init_passes_signals_and_status")}
 NO_MAPS = {row: "it knows neither --uid-map nor --user" for row in (
     "given_maps_are_used", "given_user_runs_the_command", "given_user_has_no_capabilities",
-    "users_come_from_the_root")}
+    "users_come_from_the_root", "user_forms_are_understood", "fifo_for_users_ends",
+    "unmapped_root_is_nobody_special")}
 
 ROOT_STAYS_ROOT = {row: "started by root, root inside is the host's: the map is 0 0 1" for row in (
     "root_inside_is_caller_outside", "group_inside_is_callers_outside",
-    "sysctls_cannot_be_opened")}
+    "sysctls_cannot_be_opened", "hosts_root_keeps_its_limits")}
 NO_TMPFS = {row: "it knows no --tmpfs" for row in ("tmpfs_is_for_data", "tmpfs_has_its_size")}
 
 CALLERS_OWN = {
@@ -45,7 +46,7 @@ NO_CLOCKS = {row: "it has no time namespace" for row in (
     "own_time_namespace", "uptime_starts_at_zero", "given_uptime_is_told")}
 NO_TERMINAL = {row: "the command has its caller's terminal" for row in (
     "terminal_is_its_own", "terminal_is_that_of_its_session",
-    "terminal_survives_a_killed_parent")}
+    "terminal_survives_a_killed_parent", "typed_input_stays_inside")}
 NO_KEYRING = {"callers_keys_are_hidden": "it keeps its caller's session keyring"}
 BY_DESCRIPTOR = {"descriptors_lead_workdir_nowhere":
                  "it enters the working directory while descriptors of its caller's are open"}
@@ -103,6 +104,8 @@ SOLUTIONS = [
         "init_hides_the_hosts_program": "it knows no --init",
     }, ("unshare", "setpriv", "hostname")),
     Solution("06_bwrap", "bwrap_container.sh", {
+        "failed_call_for_an_option_is_noticed": "it knows no --user",
+        "nothing_is_left": "when a call fails in one of its processes, another waits for ever",
         **NO_USERSPACE,
         **NO_MAPS,
         **ROOT_STAYS_ROOT,
