@@ -74,7 +74,6 @@ class Partial {
   explicit Partial(std::string path) : path_(std::move(path)) {
     remove_tree(path_);  // left by a process that was killed
     check_quietly(mkdir(path_.c_str(), 0755), "mkdir({})", path_);
-    check_quietly(chmod(path_.c_str(), 0755), "chmod({})", path_);  // mkdir(2) obeys the umask
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;

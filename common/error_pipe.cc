@@ -86,7 +86,8 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
 }
 
 void ErrorPipe::announce_exec() {
-  check_quietly(write(child_end, &kExecAnnounced, 1), "write(the error pipe)");
+  const auto written = check_quietly(write(child_end, &kExecAnnounced, 1), "write(the error pipe)");
+  if (written != 1) throw Failure("write(the error pipe): nothing was written");
 }
 
 int ErrorPipe::end_of_child() { return child_end; }

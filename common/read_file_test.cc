@@ -1,10 +1,12 @@
 #include "common/read_file.h"
 
-#include <string>
-
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "common/failure.h"
+#include "common/unique_fd.h"
 
 namespace box {
 namespace {
@@ -30,6 +32,20 @@ TEST(ReadFile, OnlyWhatIsNotThereMayBeEmptyIfItDecides) {
   EXPECT_EQ(read_file_if_there("/proc/self/no-such-file"), "");
   EXPECT_EQ(read_file("/proc/self/status/file"), "");
   EXPECT_THROW((void)read_file_if_there("/proc/self/status/file"), Failure);
+}
+
+TEST(FileExists, SaysSoOrThrows) {
+  EXPECT_TRUE(file_exists("/proc/self/status"));
+  EXPECT_FALSE(file_exists("/proc/self/no-such-file"));
+  EXPECT_FALSE(file_exists("/proc/self/status/file"));
+  EXPECT_THROW((void)file_exists("/" + std::string(300, 'x')), Failure);
+}
+
+TEST(ReadFile, MayHaveALimit) {
+  const UniqueFd zeros(open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  const std::size_t size = read_to_end(zeros.get(), "/dev/zero", 5000).size();
+  EXPECT_GT(size, 5000U);
+  EXPECT_LT(size, 10000U);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class Remover {
     std::vector<std::string> folders;
   };
 
-  UniqueFd open_level(int parent, Level& level) const;
+  UniqueFd open_level(int parent, Level& level) const;  // closed if there is no such directory
   void empty(int folder, Level& level) const;
   void remove_entry(int folder, const std::string& name, Level& level) const;
   template <typename Result>
@@ -57,6 +57,7 @@ UniqueFd Remover::open_level(int parent, Level& level) const {
     check_step(fchmodat(parent, level.name.c_str(), S_IRWXU, 0));
     folder = UniqueFd(openat(parent, level.name.c_str(), kHow));
   }
+  if (folder.get() == -1 && errno == ENOENT) return folder;
   check_step(folder.get());
   check_step(fstat(folder.get(), &level.status));
   if (!levels_.empty() && level.status.st_dev != levels_.front().status.st_dev) {
@@ -108,6 +109,7 @@ void Remover::remove() {
   }
   Level top = {top_, {}, {}};
   UniqueFd here = open_level(start_, top);
+  if (here.get() == -1) return;
   empty(here.get(), top);
   levels_.push_back(std::move(top));
   while (true) {
@@ -117,6 +119,7 @@ void Remover::remove() {
       level.folders.pop_back();
       if (unlinkat(here.get(), next.name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) continue;
       UniqueFd below = open_level(here.get(), next);
+      if (below.get() == -1) continue;
       empty(below.get(), next);
       here = std::move(below);
       levels_.push_back(std::move(next));

@@ -8,11 +8,12 @@
 #include <climits>
 #include <cstdlib>
 #include <exception>
-#include <fstream>
+#include <sstream>
 #include <string>
 
 #include "common/check.h"
 #include "common/error_pipe.h"
+#include "common/read_file.h"
 #include "common/unique_fd.h"
 
 // libstdc++ calls this for an exception that is not caught, which no main() of ours lets happen.
@@ -37,12 +38,12 @@ void open_standard_files() {
 // proc_pid_mountinfo(5).
 bool is_in_our_mounts() {
   const UniqueFd program(open("/proc/self/exe", O_PATH | O_CLOEXEC));
-  std::ifstream info("/proc/self/fdinfo/" + std::to_string(program.get()));
+  std::istringstream info(read_file("/proc/self/fdinfo/" + std::to_string(program.get())));
   std::string id;
   for (std::string word; info >> word && id.empty();) {
     if (word == "mnt_id:") info >> id;
   }
-  std::ifstream mounts("/proc/self/mountinfo");
+  std::istringstream mounts(read_file("/proc/self/mountinfo"));
   for (std::string line; std::getline(mounts, line);) {
     if (line.substr(0, line.find(' ')) == id) return true;
   }
@@ -102,6 +103,8 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
   }
 }
 
-void restore_signals() { (void)signal(SIGXFSZ, file_size_handler); }
+void restore_signals() {
+  if (signal(SIGXFSZ, file_size_handler) == SIG_ERR) check_quietly(-1, "signal(SIGXFSZ)");
+}
 
 }  // namespace box

@@ -181,6 +181,24 @@ def test_what_happens_on_its_own_host_stays_there(agent, watcher):
     assert not pathlib.Path("/tmp/left").exists() and not pathlib.Path("/dev/shm/left").exists()
 
 
+def test_a_directory_of_the_host_is_not_new_if_a_file_in_it_is(agent):
+    """overlayfs copies the directory up, so the layer of what was written has it, too."""
+    if not agent.has_own_host:
+        pytest.skip("a host of its own needs root")
+    folder = next(path for path in sorted(pathlib.Path("/var/lib").iterdir()) if path.is_dir())
+    written = agent.about["written"]["/var/lib"]
+
+    def new():
+        files = agent.ask("snapshot", folders=[written])["files"]
+        return [line.split()[0][len(written):] for line in files]
+
+    assert new() == []
+    assert shell(agent, f"echo > {folder}/left-by-test")["exit"] == 0
+    assert new() == [f"/{folder.name}/left-by-test"]
+    assert shell(agent, f"chmod 1777 {folder}; mkdir {folder}/new")["exit"] == 0
+    assert new() == [f"/{folder.name}", f"/{folder.name}/left-by-test", f"/{folder.name}/new"]
+
+
 def test_its_own_host_is_not_for_a_program_to_kill(agent):
     if not agent.has_own_host:
         pytest.skip("a host of its own needs root")

@@ -8,13 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string_view>
 
 #include "common/build_once.h"
 #include "common/check.h"
 #include "common/interrupt.h"
+#include "common/read_file.h"
 #include "common/unique_fd.h"
 #include "rootfs/rootfs_id.h"
 
@@ -33,14 +32,12 @@ std::string tar_path() {
 
 std::string read_tar() {
   const std::string path = tar_path();
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::string tar((std::istreambuf_iterator<char>(file)), {});
-  if (!file.is_open()) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() == -1) {
     throw Failure(errno, "the built-in root file system is not at " + path, kExitSetupFailed,
                   "start the stage where Bazel has built it, or choose a root with --rootfs DIR");
   }
-  return tar;
+  return read_to_end(file.get(), path);
 }
 
 // An entry's head, see "ustar" in tar(5).

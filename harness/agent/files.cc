@@ -78,7 +78,15 @@ void remove_entry(int folder, const char* name, const std::string& path) {
   check_quietly(unlinkat(folder, name, AT_REMOVEDIR), "rmdir({})", path);
 }
 
-void list_into(const std::string& path, std::size_t limit, std::vector<std::string>& lines) {
+bool has_same_directory(int below, const std::string& path, const FileStatus& status) {
+  struct stat st = {};
+  return below != -1 && fstatat(below, path.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+         st.st_mode == status.mode && st.st_uid == status.uid && st.st_gid == status.gid;
+}
+
+// `top` is the length of the path of the directory that is compared with `below`.
+void list_into(const std::string& path, std::size_t limit, int below, std::size_t top,
+               std::vector<std::string>& lines) {
   const DirectoryList entries = list_directory(path);
   if (entries.error != 0) {
     lines.push_back(path + " " + strerrorname_np(entries.error));
@@ -90,9 +98,11 @@ void list_into(const std::string& path, std::size_t limit, std::vector<std::stri
     if (lines.size() >= limit) return;
     if (status.error != 0) continue;  // removed in the meantime
     const bool directory = S_ISDIR(status.mode);
-    lines.push_back(fmt::format("{} {:o} {}:{} {}{}", child, status.mode, status.uid, status.gid,
-                                directory ? 0 : status.size, status.is_mount_point ? " M" : ""));
-    if (directory && !status.is_mount_point) list_into(child, limit, lines);
+    const bool copied_up = directory && has_same_directory(below, child.substr(top + 1), status);
+    if (!copied_up)
+      lines.push_back(fmt::format("{} {:o} {}:{} {}{}", child, status.mode, status.uid, status.gid,
+                                  directory ? 0 : status.size, status.is_mount_point ? " M" : ""));
+    if (directory && !status.is_mount_point) list_into(child, limit, below, top, lines);
   }
 }
 
@@ -177,9 +187,9 @@ DirectoryList list_directory(const std::string& path) {
   return list;
 }
 
-std::vector<std::string> list_tree(const std::string& path, std::size_t limit) {
+std::vector<std::string> list_tree(const std::string& path, std::size_t limit, int below) {
   std::vector<std::string> lines;
-  list_into(path, limit, lines);
+  list_into(path, limit, below, path.size(), lines);
   return lines;
 }
 

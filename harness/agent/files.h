@@ -43,7 +43,10 @@ struct DirectoryList {
 [[nodiscard]] DirectoryList list_directory(const std::string& path);
 
 // Every path below `path`, with its kind, mode, owner and size, sorted. Does not enter mounts.
-[[nodiscard]] std::vector<std::string> list_tree(const std::string& path, std::size_t limit);
+// If `below` is a directory, those in `path` that it has, too, with the same mode and owner, are
+// left out: overlayfs has copied them up for a file in them that is written.
+[[nodiscard]] std::vector<std::string> list_tree(const std::string& path, std::size_t limit,
+                                                 int below = -1);
 
 struct NewFile {
   enum class Kind { kFile, kDirectory, kLink, kDevice, kFifo };

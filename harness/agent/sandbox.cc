@@ -152,16 +152,20 @@ void protect_kept_folders() {
       check_quietly(mkdir(path.c_str(), 0755), "mkdir({})", path);
       check_quietly(chmod(path.c_str(), st.st_mode & 07777), "chmod({})", path);
     }
+    // As with `number`. It stays open as long as we live.
+    const UniqueFd host(
+        check_quietly(open(kKept[i], O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", kKept[i]));
+    const int below = check_quietly(fcntl(host.get(), F_DUPFD_CLOEXEC, number + 1), "dup()");
     const std::string options = std::string("lowerdir=") + kKept[i] + ",upperdir=" + layers + "/" +
                                 upper + ",workdir=" + layers + "/" + work;
     // The kernel limits how deep overlays can be stacked. /run is empty after each boot.
     if (mount("overlay", kKept[i], "overlay", 0, options.c_str()) == -1) {
       if (std::string(kKept[i]) != "/run") continue;
       check_quietly(mount("tmpfs", kKept[i], "tmpfs", 0, "mode=755"), "mount({})", kKept[i]);
-      written().push_back({kKept[i], kKept[i]});
+      written().push_back({kKept[i], kKept[i], -1});
       continue;
     }
-    written().push_back({kKept[i], "/proc/self/fd/" + std::to_string(number) + "/" + upper});
+    written().push_back({kKept[i], "/proc/self/fd/" + std::to_string(number) + "/" + upper, below});
   }
   check_quietly(umount2(layers.c_str(), MNT_DETACH), "umount2({})", layers);
   check_quietly(rmdir(layers.c_str()), "rmdir({})", layers);

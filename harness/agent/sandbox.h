@@ -19,6 +19,7 @@ void enter_own_host(const std::vector<std::string>& kept);
 struct WrittenFolder {
   std::string folder;
   std::string shown_at;
+  int below;  // a descriptor of the host's directory as it was, or -1
 };
 
 // None without a host of our own.

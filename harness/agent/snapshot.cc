@@ -21,6 +21,7 @@
 #include "common/unique_fd.h"
 #include "harness/agent/files.h"
 #include "harness/agent/process_table.h"
+#include "harness/agent/sandbox.h"
 
 namespace box {
 namespace {
@@ -202,7 +203,11 @@ Snapshot take_snapshot(const std::vector<std::string>& folders) {
   snapshot["posixipc"] = posix_ipc();
   std::vector<std::string> files;
   for (const auto& folder : folders) {
-    for (const auto& line : list_tree(folder, 20000)) files.push_back(line);
+    int below = -1;
+    for (const WrittenFolder& one : written_folders()) {
+      if (one.shown_at == folder) below = one.below;
+    }
+    for (const auto& line : list_tree(folder, 20000, below)) files.push_back(line);
   }
   snapshot["files"] = files;
   return snapshot;

@@ -40,6 +40,9 @@ def parse() -> argparse.Namespace:
                         " it: what came of it, in detail")
     parser.add_argument("--every", type=int, default=1, metavar="N",
                         help="a sample: each N-th case")
+    parser.add_argument("--quick", action="store_true",
+                        help="a sample: of each process the first and the last call of each name,"
+                        " each with one of its errors, in turn")
     parser.add_argument("--size", type=int, metavar="N",
                         help="how many starts, or seconds, an endurance run lasts")
     parser.add_argument("--in", dest="place", default="host",
@@ -96,7 +99,8 @@ def main() -> int:
             with World(place, given, "endurance") as world:
                 print(ENDURANCE[kind](world, arguments.size), flush=True)
         kinds = [kind for kind in kinds if kind not in ENDURANCE]
-        sweep = Sweep(place, given, Results(results), arguments.workers, arguments.every)
+        sweep = Sweep(place, given, Results(results), arguments.workers, arguments.every,
+                      arguments.quick)
         records = sweep.run(names, kinds) if kinds else []
     table, found = count(iter(records))
     print(tables(table), *doubtful_lines(found), *sweep.problems, sep="\n")

@@ -4,6 +4,7 @@ Then the harness looks for leftovers, and starts the container again as usual.""
 from __future__ import annotations
 
 import dataclasses
+import re
 import secrets
 import time
 from typing import Dict, List, Optional, Sequence, Set, Tuple
@@ -105,6 +106,7 @@ class Bench:
         self.key: Key = {}
         self.calls: List[Call] = []
         self.usual: Set[str] = set()  # what exists after a usual start
+        self.usual_lines: Set[str] = set()  # that it writes to stderr
         self.before: Set[str] = set()  # and before the one that is looked at
         self._get_to_know()
 
@@ -118,6 +120,7 @@ class Bench:
             if start.exit != STATUS or start.key is None or start.left_processes:
                 raise RuntimeError(f"{self.configuration.name} does not start as usual: {start}")
             keys.append(start.key)
+            self.usual_lines |= set(map(_without_numbers, start.stderr.splitlines()))
             self.usual |= self.world.state(slice_, self.configuration)
             self.world.end_cgroup(slice_)
             if fault is not None:
@@ -153,7 +156,10 @@ class Bench:
         self.before = self.world.state(slice_, self.configuration)
         start = self._start(slice_, fault, odd, looks=record.kind != RESTART)
         record.exit, record.signal, record.hung = start.exit, start.signal, start.hung
-        record.ran, record.stderr, record.alive = start.ran, start.stderr[-1500:], start.alive
+        record.ran, record.alive = start.ran, start.alive
+        record.stderr = "".join(
+            line for line in start.stderr.splitlines(keepends=True)
+            if _without_numbers(line.rstrip("\r\n")) not in self.usual_lines)[-1500:]
         if start.key is not None:
             record.seen, record.changes = True, self._changes(start.key)
         record.left, record.left_processes = start.left, start.left_processes
@@ -253,6 +259,10 @@ class Bench:
         return isolation_of(links, files, descriptors,
                             {path: _about(inside[f"{folder}/root{path}"]) for path in INSIDE},
                             host)
+
+
+def _without_numbers(line: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", line)
 
 
 def _below(folder: str, answers: Json) -> Dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import errno
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Counter, Dict, Iterator, List, Optional, Sequence, Tuple
 
 FAIL, RETURN, KILL, KILL_OTHER, RESTART = "fail", "return", "kill", "kill-other", "kill-restart"
 KINDS = (FAIL, RETURN, KILL, KILL_OTHER, RESTART)
@@ -58,10 +59,11 @@ ERRNOS: Dict[str, List[str]] = {call: errors.split() for calls, errors in _ERRNO
 OF_ANY = ["EPERM", "ENOMEM", "EIO"]
 assert all(hasattr(errno, name) for names in ERRNOS.values() for name in names)
 
-CAPABILITY_CALLS = ("23 ", "24 ")  # prctl(2) with PR_CAPBSET_READ, PR_CAPBSET_DROP
-SOME_CAPABILITIES = frozenset("0 1 21 40 41".split())  # of 41, in loops: a sufficient sample
-# Only the first few of many equal calls: posix_spawn(3) resets 64 signals, and --verbose writes a
-# line for each call.
+# The first argument, or the second of ioctl(2), of calls that are made in loops: PR_CAPBSET_READ,
+# PR_CAPBSET_DROP; stderr; SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND.
+LOOPS = {"prctl": ("23", "24"), "write": ("2",), "ioctl": ("0xc0502100", "0xc0182101")}
+# Of the calls of a loop, the first few and the last: such as posix_spawn(3), which resets 64
+# signals, and --verbose, which writes a line for each call.
 FIRST_FEW = 3
 
 
@@ -121,22 +123,48 @@ def calls_of(log: str) -> List[Call]:
     return calls
 
 
-def faults_for(calls: Sequence[Call], kind: str, every_capability: bool = False
-               ) -> Iterator[Fault]:
-    """All faults of a kind. The capabilities are tried one by one on demand only."""
+def loop_of(call: Call, cold: bool) -> Optional[Tuple[str, ...]]:
+    """Which loop makes this call, if it is one that is known: the same for all of its calls. A
+    cache is filled in loops: there, the names of files and all numbers make no difference."""
+    where = (call.process, call.name)
+    words = call.text.split()
+    if cold:
+        return (*where, *["name" if word.strip("0123456789abcdefx") else "" for word in words])
+    if call.name in ("prctl", "write", "ioctl"):  # a capability, a line of --verbose, a listener
+        argument = words[0] if call.name != "ioctl" else words[1]
+        return (*where, argument) if argument in LOOPS[call.name] else None
+    return where if call.name == "rt_sigaction" and call.process != "0" else None
+
+
+def without_loops(calls: Sequence[Call], cold: bool) -> List[Call]:
+    loops: Dict[Optional[Tuple[str, ...]], List[Call]] = {}
     for call in calls:
-        repeats = ((call.process != "0" and call.name == "rt_sigaction") or
-                   (call.name == "write" and call.text.startswith("2 ")))
-        if repeats and call.nth > FIRST_FEW:
-            continue
-        of_capability = call.name == "prctl" and call.text.startswith(CAPABILITY_CALLS)
-        if of_capability and not every_capability and (
-                call.text.split()[1] not in SOME_CAPABILITIES):
-            continue
+        loops.setdefault(loop_of(call, cold), []).append(call)
+    left_out = {call for loop, members in loops.items() if loop for call in members[FIRST_FEW:-1]}
+    return [call for call in calls if call not in left_out]
+
+
+def sample_of(calls: Sequence[Call]) -> List[Call]:
+    """Of each process the first and the last call of each name."""
+    last = {(call.process, call.name): call for call in calls}
+    first = {(call.process, call.name): call for call in reversed(calls)}
+    chosen = {*first.values(), *last.values()}
+    return [call for call in calls if call in chosen]
+
+
+def faults_for(calls: Sequence[Call], kind: str, quick: bool = False) -> Iterator[Fault]:
+    """All faults of a kind; or, if it has to be `quick`, those of a sample of the calls, each with
+    one of the errors, in turn."""
+    turns: Counter[str] = collections.Counter()
+    for call in sample_of(calls) if quick else calls:
         if kind in (KILL, RESTART) or (kind == KILL_OTHER and call.process != "0"):
             yield Fault(kind, call)
         elif kind == FAIL and call.name not in NEVER_FAIL:
-            for error in ERRNOS.get(call.name, OF_ANY):
+            errors = ERRNOS.get(call.name, OF_ANY)
+            if quick:
+                errors = [errors[turns[call.name] % len(errors)]]
+                turns[call.name] += 1
+            for error in errors:
                 yield Fault(kind, call, error)
         elif kind == RETURN:
             yield from short_results(call)

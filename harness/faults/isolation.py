@@ -31,7 +31,7 @@ def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, 
         inside, outside = links.get(f"ns/{name}"), host.get(f"ns/{name}")
         key[f"namespace {name}"] = "host" if inside == outside else "own"
     key["root"] = "host" if links.get("root") == "/" else "own"
-    key["cwd"] = links.get("cwd") or ""
+    key["cwd"] = re.sub(r".*/containers-under-the-hood/", "CACHE/", steady(links.get("cwd") or ""))
     status = dict(line.split(":\t", 1) for line in files["status"].splitlines() if ":\t" in line)
     key.update({f"status {name}": status.get(name, "").strip() for name in STATUS})
     key["process group"] = "own" if status.get("NSpgid") == status.get("NSpid") else "shared"
@@ -53,6 +53,7 @@ def isolation_of(links: Json, files: Json, descriptors: Json, root_files: Json, 
 def steady(text: str) -> str:
     """Without the numbers that are chosen at random for each run."""
     text = re.sub(r"case-\d+", "case-N", text)
+    text = re.sub(r"\b(rootfs|userspace-\w+)-[0-9a-f]{16}", r"\1-N", text)
     text = re.sub(r"\b(containers|hood|box)-[0-9a-f]+", r"\1-N", text)
     return re.sub(r"\bn[0-9a-f]{12}\b", "NONCE", text)
 

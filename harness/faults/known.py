@@ -31,6 +31,8 @@ ONCE_BEGUN = ("the command has begun when the parent can no longer watch it: it 
               " message says so")
 NOT_PROMISED = ("stages 01 to 03 promise nothing for the time after their own death: die_with() of"
                 " stage 04 is the first to do so")
+THE_COMMANDS = ("a process that is killed in its execve(2) is the command already, as far as the"
+                " kernel tells: 137 is the status of a command that was killed")
 TOO_LITTLE = "the kernel or the C library cannot start a program in so little: it ends before main"
 KNOWN: Tuple[Known, ...] = (
     Known("hang", NO_KERNEL + "wait4(2) of children that are there and may be waited for",
@@ -42,8 +44,23 @@ KNOWN: Tuple[Known, ...] = (
     Known("hang", NO_KERNEL + "SECCOMP_IOCTL_NOTIF_SEND fails with EINVAL or ENOENT, if at all",
           configuration=".*-verbose", call="ioctl .*"),
     Known("ran, then 125", ONCE_BEGUN, call="(poll|wait4|read|signalfd4) .*"),
+    Known("silent", THE_COMMANDS, kind="kill-other", call="execve .*"),
+    Known("silent", "the filter comes last, and it may forbid the write(2) that would announce the"
+          " execve(2) after it", kind="kill-other", configuration="08[bc].*",
+          call="(seccomp|sendmsg) .*"),
+    Known("left, not killed", NO_KERNEL + "wait4(2) with WNOHANG does not sleep: it hangs, and the"
+          " test ends it", configuration="08b|08c-none", case=r"--fail 0\.0:wait4:.*",
+          error="EINTR"),
     Known("crash", TOO_LITTLE, kind="memory", case="RLIMIT_AS (1500|2500) kB"
           "|RLIMIT_DATA (0|64|128|192) kB|RLIMIT_STACK 8 kB"),
+    Known("ran, then 125", ONCE_BEGUN + "; " + NO_KERNEL + "close_range(2) of a valid range",
+          configuration=".*-init|06|07|08b|08c-none", case=r"--fail 0\.0:close_range:.*"),
+    Known("DIFF", NO_KERNEL + "a terminal is never full", configuration=".*-terminal",
+          call="write .*", error="ENOSPC"),
+    Known("DIFF", TOO_LITTLE + ", also the probe", kind="memory",
+          case="RLIMIT_STACK (8|16|32|64) kB"),
+    Known("ran, then 125", NO_KERNEL + "what has been written to a pipe can be read from it",
+          kind="return", case=r"--return 0:read:\d+:0"),
     Known("process left", NOT_PROMISED, kind="kill", configuration="0[123].*"),
     Known("LEAK", NOT_PROMISED, kind="kill", configuration="0[123].*"),
 )

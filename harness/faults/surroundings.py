@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, Callable, Dict, Iterator, Tuple
 
-from harness.faults.case import Surroundings
+from harness.faults.case import INSIDE, Surroundings
 from harness.faults.configurations import FOLDER, Configuration
 from harness.faults.isolation import ASKS
 from harness.faults.world import CACHES, EXTRA_GROUP, PATH, World
@@ -27,6 +27,8 @@ IN_OWN_MOUNTS: Dict[str, str] = {
     "the root is shared": "mount --make-rshared /",
 }
 
+# Before stage 04, the command sees the host's mounts, and at 01 its environment.
+THE_HOSTS = ("environ", "namespace mnt", "mounts", *[f"inside {path}" for path in INSIDE])
 FOR_A_BRIDGE = {
     "nft fails": "mount --bind /bin/false $(command -v nft)",
     "nft cannot be executed": "mount --bind /etc/hostname $(command -v nft)",
@@ -37,7 +39,9 @@ FOR_A_BRIDGE = {
 
 def descriptors(_: World, __: Configuration) -> Iterator[Surroundings]:
     for number in range(3, 31):  # by another program: the agent itself needs some to start ours
-        yield Surroundings(f"RLIMIT_NOFILE {number}", ("limits",),
+        # The probe needs some for what it asks.
+        asked = tuple(f"asked {ask}" for ask in ASKS) if number < 10 else ()
+        yield Surroundings(f"RLIMIT_NOFILE {number}", ("limits", *asked),
                            ("/usr/bin/prlimit", f"--nofile={number}", "--"))
 
 
@@ -111,8 +115,11 @@ def surroundings(world: World, configuration: Configuration) -> Iterator[Surroun
     scripts = {**IN_OWN_MOUNTS, **(FOR_A_BRIDGE if configuration.bridge else {})}
     for name, script in scripts.items():
         script = script.replace("{cache}", CACHES[configuration.user])
-        yield Surroundings(name, wrapper=("/usr/bin/unshare", "--mount",
-                                          *in_shell(world, configuration, script)),
+        if not configuration.user:
+            script = f"mkdir -p {CACHES[False]}; {script}"
+        yield Surroundings(name, THE_HOSTS * (configuration.program < "04"),
+                           wrapper=("/usr/bin/unshare", "--mount",
+                                    *in_shell(world, configuration, script)),
                            circumstances={"user": None})
 
 

@@ -18,7 +18,6 @@ from harness.faults.configurations import CONFIGURATIONS, Configuration
 from harness.faults.results import Results
 from harness.faults.world import Tools, World
 
-ALL_CAPABILITIES = "08c-none"  # where all 41 are tried, elsewhere a few
 Try = Callable[[Bench], Record]
 
 
@@ -31,7 +30,7 @@ class Part:
     cases: Tuple[Tuple[str, Try], ...]
 
 
-def cases_of(bench: Bench, kind: str) -> Iterator[Tuple[str, Try]]:
+def cases_of(bench: Bench, kind: str, quick: bool) -> Iterator[Tuple[str, Try]]:
     """Their names, and how each is tried."""
     configuration = bench.configuration
     if kind in surroundings.GROUPS:
@@ -40,8 +39,8 @@ def cases_of(bench: Bench, kind: str) -> Iterator[Tuple[str, Try]]:
         return
     if kind == faults.RESTART and not configuration.shares:
         return
-    every = configuration.name == ALL_CAPABILITIES
-    for fault in faults.faults_for(bench.calls, kind, every):
+    calls = faults.without_loops(bench.calls, bool(configuration.cold))
+    for fault in faults.faults_for(calls, kind, quick):
         yield fault.name, lambda bench, fault=fault: bench.try_fault(fault)
 
 
@@ -89,12 +88,13 @@ class Sweep:
     """A choice of configurations and kinds, in a place."""
 
     def __init__(self, place: Place, tools: Tools, results: Optional[Results], workers: int = 2,
-                 every: int = 1) -> None:
+                 every: int = 1, quick: bool = False) -> None:
         self.place = place
         self.tools = tools
         self.results = results
         self.workers = workers
         self.every = every  # a sample: only every n-th case
+        self.quick = quick  # a sample, see faults_for()
         self.parts: queue.Queue[Part] = queue.Queue()
         self.benches: Dict[Tuple[int, str], Bench] = {}
         self.records: List[Record] = []
@@ -137,7 +137,7 @@ class Sweep:
                 continue
             self.benches[0, name] = bench
             for kind in kinds:
-                cases = tuple(cases_of(bench, kind))[::self.every]
+                cases = tuple(cases_of(bench, kind, self.quick))[::self.every]
                 total += len(cases)
                 self.parts.put(Part(configuration, kind, cases))
         return total

@@ -14,7 +14,7 @@ from harness.faults.classify import (CLEAN, COLUMNS, CRASH, DIFF, EXPLAINED, FAI
                                      NO_OWN_CGROUP, PROCESS_LEFT, RAN_THEN_125, SILENT, TOLD,
                                      TOLERATED, UNTIDY, WRONG_MESSAGE, verdicts, wrong_message)
 from harness.faults.faults import (FAIL, KILL, KILL_OTHER, RESTART, RETURN, Call, Fault, calls_of,
-                                   fault_called, faults_for)
+                                   fault_called, faults_for, without_loops)
 from harness.faults.isolation import changes, meaning, mounts_of, steady
 from harness.faults.known import KNOWN, Known
 from harness.faults.results import Results, count
@@ -182,22 +182,26 @@ def test_faults_are_for_calls_from_main_on() -> None:
                                              "prctl"]
     faults = [fault.name for fault in faults_for(calls, FAIL)]
     assert "--fail 0:openat:1:EMFILE" in faults and "--fail 0.0:prctl:2:EPERM" in faults
-    assert not [name for name in faults if "getuid" in name or "prctl:1" in name]
-    assert [fault.name for fault in faults_for(calls, FAIL, every_capability=True)
-            if "prctl:1" in fault.name]
+    assert not [name for name in faults if "getuid" in name]
+    assert [fault.error for fault in faults_for(calls, FAIL, quick=True)] == [
+        "EPERM", "EMFILE", "ENOSPC", "EPERM", "EINVAL"]  # prctl's second call: its second error
     assert [fault.name for fault in faults_for(calls, RETURN)] == [
         "--return 0.0:write:1:0", "--return 0.0:write:1:1"]
-    assert len(list(faults_for(calls, KILL))) == 5
+    assert len(list(faults_for(calls, KILL))) == 6
     assert [fault.name for fault in faults_for(calls, KILL_OTHER)] == [
-        "--kill 0.0@0.0:write:1", "--kill 0.0@0.0:prctl:2"]
+        "--kill 0.0@0.0:write:1", "--kill 0.0@0.0:prctl:1", "--kill 0.0@0.0:prctl:2"]
 
 
-def test_of_many_equal_calls_the_first_few_are_tried() -> None:
+def test_of_a_loop_the_first_few_and_the_last_are_tried() -> None:
     begin = "call\t0\tfcntl\t1\t0\t0 1\n"
     resets = "".join(f"call\t0.0\trt_sigaction\t{nth}\t0\t{nth}\n" for nth in range(1, 65))
     lines = "".join(f"call\t0\twrite\t{nth}\t9\t2 05_userns\n" for nth in range(1, 30))
-    names = {fault.name for fault in faults_for(calls_of(begin + resets + lines), KILL)}
-    assert len(names) == 1 + 3 + 3 and "--kill 0@0.0:rt_sigaction:3" in names
+    files = "".join(f"call\t0\topenat\t{nth}\t9\t5 file-{nth} 0x80000\n" for nth in range(1, 9))
+    calls = calls_of(begin + resets + lines + files)
+    points = [call.point for call in without_loops(calls, cold=False)]
+    assert len(points) == 1 + 4 + 4 + 8
+    assert "0.0:rt_sigaction:3" in points and "0:write:29" in points
+    assert len(without_loops(calls, cold=True)) == 1 + 4 + 4 + 4
 
 
 @pytest.mark.parametrize("kind", [FAIL, RETURN, KILL, KILL_OTHER, RESTART])

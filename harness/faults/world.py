@@ -7,13 +7,13 @@ import dataclasses
 import fnmatch
 import json
 import os
-import re
 import subprocess
 import time
 from typing import Any, Dict, List, Optional, Sequence, Set
 
 from harness.agent_client import Agent, AgentError, Json, Place
 from harness.faults.configurations import FOLDER, ROOT, SUBORDINATE, Configuration
+from harness.faults.isolation import steady
 
 CACHES = {False: "/var/cache/containers-under-the-hood",
           True: f"{FOLDER}/home/.cache/containers-under-the-hood"}  # of root; of the user
@@ -87,7 +87,7 @@ class World:
         self.place = place
         self.tools = tools
         self.uid, self.gid = place.ordinary
-        self.name = f"faults-{name}"
+        self.name = f"faults-{name}-{os.getpid()}"  # another sweep may be running here
         kept = {os.path.dirname(path) for path in (tools.inject, tools.probe, tools.builtin_root,
                                                    *tools.programs.values())}
         self.agent = Agent(tools.agent, own_host=True, place=_Prefixed(place, self.name),
@@ -293,8 +293,8 @@ class World:
             for name in listed.get("entries", {}):
                 if folders[folder] == "cgroup" and ("." in name or name == "session"):
                     continue  # a file of the kernel's
-                where = re.sub(r"case-\d+", "case-N", f"{folder}/{name}")
-                state.add(f"{folders[folder]} {where}")
+                if f"{folder}/{name}" not in folders:
+                    state.add(f"{folders[folder]} {steady(f'{folder}/{name}')}")
         facts = self.agent.read("/proc/self/mountinfo", "/proc/self/net/dev",
                                 "/proc/sys/net/ipv4/ip_forward")
         for line in facts["/proc/self/mountinfo"]["text"].splitlines():

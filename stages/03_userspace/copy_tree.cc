@@ -275,6 +275,11 @@ void Copier::copy_folder(const Place& from, const Place& to, const struct stat& 
     (void)skip(from, errno);
   } else {
     const Folder folder(fdopendir(from_fd));
+    if (folder == nullptr) {  // there is no memory for it
+      const int error = errno;
+      (void)close(from_fd);
+      throw Failure(error, "open(" + from.path + ")");
+    }
     for (const auto& name : list(folder.get(), from.path)) {
       const Place child{from_fd, name, join(from.path, name)};
       struct stat child_st;

@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string_view>
+
+#include "common/read_file.h"
 
 namespace box {
 namespace {
@@ -101,10 +101,7 @@ std::vector<std::string> read_levels(std::string_view bytes, std::uint32_t offse
 
 }  // namespace
 
-LdSoCache::LdSoCache(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  read(std::string(std::istreambuf_iterator<char>(file), {}));
-}
+LdSoCache::LdSoCache(const std::string& path) { read(read_file(path)); }
 
 void LdSoCache::read(const std::string& bytes) {
   const auto header = struct_at<Header>(bytes, 0);

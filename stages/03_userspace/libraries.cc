@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <deque>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "common/check.h"
 #include "common/failure.h"
+#include "common/read_file.h"
 #include "stages/03_userspace/elf_file.h"
 #include "stages/03_userspace/ld_so_cache.h"
 #include "stages/03_userspace/processor.h"
@@ -43,9 +42,7 @@ const Processor& processor_as_seen_by(const std::string& loader) {
   static std::map<std::string, Processor> known;
   const auto [it, is_new] = known.try_emplace(loader);
   if (is_new) {
-    std::ostringstream bytes;
-    bytes << std::ifstream(loader, std::ios::binary).rdbuf();
-    it->second = this_processor(bytes.str());
+    it->second = this_processor(read_file_if_there(loader));
   }
   return it->second;
 }
@@ -91,8 +88,8 @@ Loader::Loader(const std::string& program) {
   std::error_code error;
   const fs::path path = fs::canonical(program, error);
   if (error) throw Failure(error.value(), program);
-  if (access(path.c_str(), R_OK) == -1) throw Failure(errno, program);
   Found found = try_to_open(path);
+  if (!found && errno != 0) throw Failure(errno, program);
   if (!found) throw Failure(program + ": not a program for this kind of machine");
   if (found->elf.interpreter.empty()) found->path = fs::absolute(program);  // a library
   loaded_.push_back(std::move(*found));
@@ -121,7 +118,8 @@ void Loader::load_interpreter() {
   if (!is_program) return;  // loaded because libc needs it
 
   Found found = try_to_open(path);
-  if (!found) throw Failure(ENOENT, program.path + " needs the loader " + path);
+  if (!found)
+    throw Failure(errno != 0 ? errno : ENOEXEC, program.path + " needs the loader " + path);
   found->names.insert(path);
   loaded_.push_back(std::move(*found));
 }
@@ -198,12 +196,17 @@ Loader::Found Loader::find_in(const std::vector<std::string>& folders,
 }
 
 // Like the loader, skips a file that cannot be opened or that is for another kind of machine, such
-// as the 32-bit library of the same name, but does not skip garbage.
+// as the 32-bit library of the same name, but does not skip garbage. `errno` is then the reason, or
+// 0 for another machine.
 Loader::Found Loader::try_to_open(const std::string& path) const {
   struct stat st;
-  if (stat(path.c_str(), &st) == -1 || access(path.c_str(), R_OK) == -1) return std::nullopt;
+  if (stat(path.c_str(), &st) == -1 || access(path.c_str(), R_OK) == -1) {
+    if (errno == EIO || errno == ENOMEM) throw Failure(errno, path);  // that says nothing about it
+    return std::nullopt;
+  }
   std::optional<ElfFile> elf = read_elf_file(path);
   if (!elf) throw Failure(path + ": not an ELF file");
+  errno = 0;
   if (!elf->native) return std::nullopt;
   return Loaded{path, std::move(*elf), nullptr, {}, st.st_dev, st.st_ino};
 }

@@ -8,13 +8,13 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
 #include "common/build_once.h"
 #include "common/check.h"
 #include "common/failure.h"
+#include "common/read_file.h"
 #include "common/unique_fd.h"
 #include "rootfs/builtin_rootfs.h"
 #include "stages/03_userspace/copy_tree.h"
@@ -217,6 +217,9 @@ void for_each_file(const std::string& path,
        !error && it != end; it.increment(error)) {
     if (lstat(it->path().c_str(), &st) == 0) look(it->path(), st);
   }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw Failure(error.value(), "read(" + path + ")");
+  }
 }
 
 std::string Plan::key(const std::string& builtin) const {
@@ -342,9 +345,8 @@ void build(const UserspaceOptions& userspace, const Plan& plan, const std::strin
 
 // `directory` exists: was it built for the same request?
 void refuse_other_than(const std::string& request, const std::string& directory) {
-  std::ifstream file(directory + "/etc/userspace");
-  std::string built_for;
-  std::getline(file, built_for);
+  std::string built_for = read_file(directory + "/etc/userspace");
+  built_for = built_for.substr(0, built_for.find('\n'));
   if (built_for == request) return;
   throw Failure("--rootfs " + directory + ": already exists, and was not built by " + request +
                     (built_for.empty() ? "" : " but by " + built_for),

@@ -22,7 +22,9 @@ UniqueFd open_process(pid_t process) {
                                 "pidfd_open({})", process));
 }
 
-[[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container, Companion* companion) {
+// Throws nothing: an exception would go through the functions that called us, as in the parent.
+[[noreturn]] void watch(const UniqueFd& parent, const UniqueFd& container,
+                        Companion* companion) noexcept {
   // Signals that are meant for the container or for our caller must not reach this process.
   sigset_t all;
   sigfillset(&all);
@@ -33,7 +35,10 @@ UniqueFd open_process(pid_t process) {
   if (companion != nullptr && companion->last_descriptor() != -1) {
     needed.push_back(companion->last_descriptor());
   }
-  close_all_but(needed);
+  try {
+    close_all_but(needed);
+  } catch (const Failure&) {  // what stays open does no harm, because this process ends with us
+  }
   pollfd ended[] = {{parent.get(), POLLIN, 0}, {container.get(), POLLIN, 0}};
   while (poll(ended, 2, -1) == -1) {
   }

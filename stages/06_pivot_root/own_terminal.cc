@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <tuple>
 #include <utility>
 
@@ -16,6 +17,12 @@
 
 namespace box {
 namespace {
+
+// The caller's terminal must not stay in the container, so only what is certainly something else is
+// not one.
+bool may_be_terminal(int fd) {
+  return isatty(fd) == 1 || (errno != ENOTTY && errno != EINVAL && errno != EBADF);
+}
 
 // The master does not report when a process reads at the other end, and no one reports when our
 // shell moves us between background and foreground, so we check regularly.
@@ -66,7 +73,8 @@ UniqueFd OwnTerminal::open_in(const UniqueFd& devpts) {
   child_end_.send("slave", slave_.get());
   child_end_.close();
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (isatty(fd) == 1) check_quietly(dup2(slave_.get(), fd), "dup2(the new terminal, {})", fd);
+    if (may_be_terminal(fd))
+      check_quietly(dup2(slave_.get(), fd), "dup2(the new terminal, {})", fd);
   }
   return UniqueFd(
       check(open_tree(slave_.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),

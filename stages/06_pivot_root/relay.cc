@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/check.h"
+
 namespace box {
 namespace {
 
@@ -26,7 +28,7 @@ void append_without_returns(std::string& text, std::string_view bytes, bool& hel
 
 void Relay::connect(UniqueFd master) {
   master_ = std::move(master);
-  (void)fcntl(master_.get(), F_SETFL, O_RDWR | O_NONBLOCK);
+  check_quietly(fcntl(master_.get(), F_SETFL, O_RDWR | O_NONBLOCK), "fcntl(the new terminal)");
 }
 
 void Relay::add_to(std::vector<pollfd>& events, bool keys) const {

@@ -189,12 +189,13 @@ void Cgroup::make_in(const std::string& parent) {
     check(made, "mkdir({})", path);
     const bool mode_set = chmod(path.c_str(), 0755) == 0;  // mkdir() obeys the umask
     lock_ = mode_set ? lock(path) : UniqueFd();
+    const bool is_whole = lock_.get() != -1 && access((path + "/cgroup.procs").c_str(), F_OK) == 0;
     const int error = errno;
-    if (lock_.get() != -1 && access((path + "/cgroup.procs").c_str(), F_OK) == 0) {
+    if (is_whole) {
       path_ = std::move(path);
       return;
     }
-    if (lock_.get() == -1 && error != ENOENT && error != ENODEV && error != EWOULDBLOCK) {
+    if (error != ENOENT && error != ENODEV && error != EWOULDBLOCK) {
       (void)rmdir(path.c_str());  // the first failure is the one to report
       throw Failure(error, "lock of the cgroup " + path);
     }
@@ -217,7 +218,7 @@ void Cgroup::set_limits(const CgroupOptions& options) const {
   set("memory.max", options.memory_max);
   if (!options.memory_max.empty()) {
     // Swap is counted separately: without this line the container would go on in swap.
-    if (access((path_ + "/memory.swap.max").c_str(), F_OK) == 0) set("memory.swap.max", "0");
+    if (file_exists(path_ + "/memory.swap.max")) set("memory.swap.max", "0");
     // All or none: a container that has lost some of its processes is of no use.
     set("memory.oom.group", "1");
   }

@@ -1,19 +1,20 @@
 #include "stages/08b_seccomp/seccomp_filter.h"
 
+#include <fcntl.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
-#include <sstream>
 
 #include "common/build_once.h"
 #include "common/check.h"
+#include "common/read_file.h"
+#include "common/unique_fd.h"
 #include "stages/08b_seccomp/builtin_profiles.h"
 #include "stages/08b_seccomp/profile.h"
 
@@ -23,22 +24,16 @@ namespace {
 constexpr std::size_t kLargestProfile = 1 << 20;
 
 std::string read_profile(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) throw Failure(EISDIR, "read()");
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kLargestProfile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file.is_open()) throw Failure(std::generic_category().message(errno), "");
-  text.resize(static_cast<std::size_t>(file.gcount()));
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  check_quietly(file.get(), "open()");
+  std::string text = read_to_end(file.get(), "", kLargestProfile);
   if (text.size() > kLargestProfile) throw Failure("is larger than 1 MiB, too large for a profile");
   return text;
 }
 
 template <typename Bytes>
 Bytes read_all(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::string text = read_file(path);
   Bytes bytes;
   bytes.resize(text.size() / sizeof bytes[0]);
   std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data()));

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -174,12 +175,17 @@ void update_all(RouteSocket& host) {
   bring_up(host, bridge, kBridge);
 }
 
-// Takes each step even if an earlier one has failed, and throws the first failure.
+// Takes each step even if an earlier one has failed, and throws the first failure. A step that
+// fails is tried again at once, because many failures do not last.
 class Steps {
  public:
   void attempt(const std::function<void()>& step) {
     try {
-      step();
+      try {
+        step();
+      } catch (const Failure&) {
+        step();
+      }
     } catch (const Failure& failure) {
       if (!first_) first_ = std::make_unique<Failure>(failure);
     }
@@ -193,32 +199,41 @@ class Steps {
 };
 
 // Switches first, rules last. A bridge that we did not make is left alone.
-void remove_bridge(RouteSocket& host) {
-  const std::vector<Link> links = host.links();
+void remove_bridge(RouteSocket& host, Steps& steps) {
+  std::vector<Link> links;
+  steps.attempt([&] { links = host.links(); });
   const Link* bridge = find_bridge(links);
   if (bridge == nullptr) return;
-  Steps steps;
   steps.attempt([&] { switch_forwarding_off(links, read_switched_on(bridge->alias)); });
   steps.attempt([&] { remove_link(host, bridge->index); });
   // The bridge goes up after its rules are loaded. If loading them has failed, this fails, too, but
   // does no harm.
   Steps unneeded;
   (bridge->is_up ? steps : unneeded).attempt([] { remove_ruleset(kernel_has_ipv6()); });
-  steps.attempt([] { (void)unlink(shared_hosts_file().c_str()); });
-  steps.finish();
+  steps.attempt([] {
+    const std::string path = shared_hosts_file();
+    if (unlink(path.c_str()) == -1 && errno != ENOENT) check_quietly(-1, "unlink({})", path);
+  });
 }
 
 // In the janitor. `link` is the number of the container's link, or 0 if it never had one.
 void leave_bridge(int link) {
-  BridgeLock lock(BridgeLock::For::kCleanUp);
-  RouteSocket host;
   Steps steps;
-  if (link != 0) steps.attempt([&] { remove_link(host, link); });
+  std::optional<BridgeLock> lock;
+  std::optional<RouteSocket> host;
+  steps.attempt([&] { lock.emplace(BridgeLock::For::kCleanUp); });
+  steps.attempt([&] { host.emplace(); });
+  steps.finish();
+  if (link != 0) steps.attempt([&] { remove_link(*host, link); });
+  bool is_last = false;
   steps.attempt([&] {
-    if (!containers_at_bridge(host).empty()) return update_all(host);
-    steps.attempt([&] { remove_bridge(host); });
-    lock.remove_file();
+    is_last = containers_at_bridge(*host).empty();
+    if (!is_last) update_all(*host);
   });
+  if (is_last) {
+    remove_bridge(*host, steps);
+    steps.attempt([&] { lock->remove_file(); });
+  }
   steps.finish();
 }
 
@@ -277,7 +292,10 @@ std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
   const BridgeLock lock(BridgeLock::For::kStart);
   RouteSocket host;
   if (containers_at_bridge(host).empty()) {
-    remove_bridge(host);  // a start that was killed may have left the bridge unfinished
+    Steps steps;  // a start that was killed may have left the bridge unfinished
+    remove_bridge(host, steps);
+    steps.finish();
+    lock.remove_files_of_the_gone();
     make_bridge(host);
   }
   container.number = connect_to_bridge(host, host.index_of(kBridge), child);

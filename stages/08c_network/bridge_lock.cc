@@ -9,11 +9,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <set>
+#include <vector>
 
 #include "common/check.h"
 
 namespace box {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr int kPatience = 30;          // seconds
 constexpr long kInterval = 2'000'000;  // nanoseconds
@@ -51,6 +56,27 @@ void lock(const UniqueFd& file, const std::string& path, BridgeLock::For purpose
     }
     wait_a_moment(purpose);
   }
+}
+
+// "123" of "/run/containers-under-the-hood/hosts-123".
+std::string number_in(const fs::path& path) {
+  const std::string name = path.filename();
+  return name.substr(name.find('-') + 1);
+}
+
+// A namespace with a bridge has at least the process of a container's janitor. A process that has
+// more capabilities than we have, so that its namespaces cannot be seen, is no janitor.
+std::set<std::string> network_namespaces_of_processes() {
+  std::set<std::string> numbers;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    struct stat st = {};
+    if (stat((entry.path() / "ns/net").c_str(), &st) == 0) {
+      numbers.insert(std::to_string(st.st_ino));
+    } else if (errno != ENOENT && errno != ENOTDIR && errno != ESRCH && errno != EACCES) {
+      check_quietly(-1, "stat({}/ns/net)", entry.path().native());
+    }
+  }
+  return numbers;
 }
 
 }  // namespace
@@ -98,9 +124,24 @@ BridgeLock::BridgeLock(For purpose) {
   check_quietly(fcntl(file_.get(), F_SETFD, 0), "fcntl({})", path_);
 }
 
+void BridgeLock::remove_files_of_the_gone() const {
+  const std::string ours = network_namespace_number();
+  std::vector<fs::path> others;
+  for (const auto& entry : fs::directory_iterator(kSharedFolder)) {
+    if (number_in(entry.path()) != ours) others.push_back(entry.path());
+  }
+  if (others.empty()) return;  // the usual case
+  const std::set<std::string> living = network_namespaces_of_processes();
+  for (const fs::path& path : others) {
+    if (living.count(number_in(path)) == 0) (void)unlink(path.c_str());
+  }
+}
+
 void BridgeLock::remove_file() {
-  (void)unlink(path_.c_str());
-  (void)rmdir(kSharedFolder);  // unless another network namespace has its files there
+  if (unlink(path_.c_str()) == -1 && errno != ENOENT) check_quietly(-1, "unlink({})", path_);
+  if (rmdir(kSharedFolder) == 0 || errno == ENOENT) return;
+  // Another network namespace may have its files there.
+  if (errno != ENOTEMPTY) check_quietly(-1, "rmdir({})", kSharedFolder);
 }
 
 }  // namespace box

@@ -17,6 +17,10 @@ class BridgeLock {
   enum class For { kStart, kCleanUp };
   explicit BridgeLock(For purpose);
 
+  // To be called with the lock: removes the files of network namespaces that are gone, whose last
+  // container was killed together with its janitor.
+  void remove_files_of_the_gone() const;
+
   // To be called with the lock, when nothing is left of the bridge: removes the file.
   void remove_file();
 

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 #include "common/check.h"
+#include "common/read_file.h"
 #include "common/write_file.h"
 #include "stages/08c_network/address_pool.h"
 
@@ -18,9 +18,8 @@ namespace {
 constexpr const char* kPrefix = "forwarding ";
 
 bool is_on(const std::string& path) {
-  int on = 0;
-  std::ifstream(path) >> on;
-  return on != 0;
+  const std::string value = read_file_if_there(path);  // "": the link has been removed since
+  return !value.empty() && value != "0\n";
 }
 
 std::string ipv4_path(const std::string& link, const std::string& key) {
@@ -35,8 +34,7 @@ bool is_among(const std::vector<int>& numbers, int number) {
 
 void switch_forwarding(const std::string& link, const std::string& value) {
   const std::string path = ipv4_path(link, "forwarding");
-  if (access(path.c_str(), F_OK) == 0)
-    write_file(path, value);  // otherwise the link has been removed since
+  if (file_exists(path)) write_file(path, value);  // otherwise the link has been removed since
 }
 
 }  // namespace
@@ -98,7 +96,7 @@ void set_ipv4(const std::string& link, const std::string& key, const std::string
   write_file(ipv4_path(link, key), value);
 }
 
-bool kernel_has_ipv6() { return access("/proc/sys/net/ipv6", F_OK) == 0; }
+bool kernel_has_ipv6() { return file_exists("/proc/sys/net/ipv6"); }
 
 void set_ipv6(const std::string& link, const std::string& key, const std::string& value) {
   if (!kernel_has_ipv6()) return;

@@ -92,7 +92,10 @@ void Janitor::run(int parent) {
     do {
       work_->serve(parent, note);
       char text[kLongestNote];
-      size = check_quietly(TEMP_FAILURE_RETRY(recv(parent, text, sizeof text, 0)), "recv()");
+      size = TEMP_FAILURE_RETRY(recv(parent, text, sizeof text, 0));
+      // Without us the container would lose its network, so we do not give up at once.
+      if (size == -1) size = recv(parent, text, sizeof text, 0);
+      check_quietly(size, "recv()");
       if (size > 0) note.assign(text, static_cast<std::size_t>(size));
     } while (size > 0);
   });

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "common/check.h"
@@ -125,13 +126,23 @@ RouteSocket::RouteSocket()
     : fd_(check_quietly(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE),
                         "socket(NETLINK_ROUTE)")) {}
 
+// With a number of its own, because the answer to an earlier request may not have been read.
+void RouteSocket::send_request(std::string bytes) {
+  ++sequence_;
+  bytes.replace(offsetof(nlmsghdr, nlmsg_seq), sizeof sequence_,
+                reinterpret_cast<const char*>(&sequence_), sizeof sequence_);
+  check_quietly(TEMP_FAILURE_RETRY(send(fd_.get(), bytes.data(), bytes.size(), 0)),
+                "send(netlink)");
+}
+
 int RouteSocket::ask(NetlinkMessage& message) {
-  const std::string& bytes = message.finish();
-  check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
+  send_request(message.finish());
   alignas(nlmsghdr) char answer[kLargestAnswer];
-  check_quietly(TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)");
-  // NLM_F_ACK: the kernel replies with an nlmsgerr, with 0 for "done", see netlink(7).
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer);
+  do {
+    check_quietly(TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)");
+  } while (header->nlmsg_seq != sequence_);
+  // NLM_F_ACK: the kernel replies with an nlmsgerr, with 0 for "done", see netlink(7).
   const int error = -static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
   errno = error;
   return error == 0 ? 0 : -1;
@@ -139,10 +150,9 @@ int RouteSocket::ask(NetlinkMessage& message) {
 
 void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& again,
                        const std::function<void(const nlmsghdr*)>& read) {
-  const std::string& bytes = request.finish();
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     again();
-    check_quietly(send(fd_.get(), bytes.data(), bytes.size(), 0), "send(netlink)");
+    send_request(request.finish());
     bool interrupted = false;  // the list has changed in the meantime: some of it may be missing
     bool done = false;
     while (!done) {
@@ -151,6 +161,7 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
           TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)"));
       for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer);
            !done && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+        if (message->nlmsg_seq != sequence_) continue;
         interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
         if (message->nlmsg_type == NLMSG_ERROR) {
           throw Failure(-static_cast<const nlmsgerr*>(NLMSG_DATA(message))->error, "netlink");

@@ -84,9 +84,11 @@ class RouteSocket {
   // whenever the kernel's list has changed during the reading.
   void dump(NetlinkMessage& request, const std::function<void()>& again,
             const std::function<void(const nlmsghdr*)>& read);
+  void send_request(std::string bytes);
 
  private:
   UniqueFd fd_;
+  std::uint32_t sequence_ = 0;  // of the last request
 };
 
 // Runs `body` in the network namespace of the process `pid`, and returns to ours. Needs

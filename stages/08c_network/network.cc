@@ -251,7 +251,8 @@ void Network::set_up_inside(const HostMounts& host) const {
   } else if (errno != EEXIST) {
     check(-1, "mkdir(/etc)");
   }
-  if (access("/etc", W_OK) == -1 && errno == EACCES) {
+  if (access("/etc", W_OK) == -1) {
+    if (errno != EACCES) check_quietly(-1, "access(/etc)");
     // It belongs to an id that is not mapped, and for such files CAP_DAC_OVERRIDE does not help,
     // see capabilities(7).
     if (options_.kind != NetworkKind::kNone) {

@@ -451,6 +451,26 @@ def test_what_a_killed_janitor_left_is_removed_by_the_next(root_host, page):
     check_that_nothing_is_left(root_host, before)
 
 
+def test_files_of_network_namespaces_that_are_gone_are_removed(root_host):
+    """If all processes are killed, nothing is left that could remove them but the next start."""
+    folder = "/run/containers-under-the-hood"
+    before = root_host.state()
+    other = hold_namespaces()
+    try:
+        living = os.stat(f"/proc/{other.pid}/ns/net").st_ino
+        root_host.do("sh", "-ec", f"mkdir -m 755 {folder}; cd {folder}; touch hosts-4026530001"
+                                  f" lock-4026530001 hosts-{living} lock-{living}")
+        root_host.output("--network", "bridge", "true")
+        assert wait_until(lambda: root_host.state()["files"].split() == [
+            folder, f"{folder}/hosts-{living}", f"{folder}/lock-{living}"])
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    root_host.do("rm", "-r", folder)
+    check_that_nothing_is_left(root_host, before)
+
+
 def test_fifty_at_once(root_host):
     """Distinct addresses, all reachable, and nothing left."""
     before = root_host.state()

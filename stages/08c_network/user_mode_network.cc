@@ -70,7 +70,10 @@ void remove_folder(const std::string& folder) {
 // In the process that becomes the helper.
 [[noreturn]] void execute(const Helper& helper, pid_t janitor, int ready, int errors) {
   // The janitor ends it; if the janitor is killed, the kernel does.
-  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) {
+    (void)dprintf(errors, "prctl(PR_SET_PDEATHSIG): %s\n", strerrordesc_np(errno));
+    _exit(kExitNotFound);
+  }
   if (getppid() != janitor) _exit(kExitNotFound);
   sigset_t none;
   sigemptyset(&none);
@@ -107,8 +110,8 @@ class HelperWork : public Janitor::Work {
       last_words_ = last_line(errors_);
       return;
     }
-    (void)kill(process_, SIGKILL);
-    (void)waitpid(process_, nullptr, 0);
+    // If we may not kill it, the kernel does when we end, see execute().
+    if (kill(process_, SIGKILL) == 0) (void)waitpid(process_, nullptr, 0);
   }
 
   void clean_up(const std::string& note) override {
