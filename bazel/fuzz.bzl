@@ -27,7 +27,7 @@ def fuzz_target(name, deps):
     )
     cc_test(
         name = name + "_replay_test",
-        size = "small",
+        size = "medium",
         args = [native.package_name() + "/corpus/" + name],
         data = native.glob(["corpus/%s/*" % name]),
         tags = ["no-sandbox"],  # in which a layer cannot be unpacked as another user

@@ -22,14 +22,23 @@ std::string decode_path(std::string_view text) {
   return path;
 }
 
+std::vector<std::string> mount_fields(std::string_view line) {
+  std::vector<std::string> fields;
+  while (true) {
+    const auto end = line.find(' ');
+    fields.emplace_back(line.substr(0, end));
+    if (end == std::string_view::npos) return fields;
+    line.remove_prefix(end + 1);
+  }
+}
+
 std::vector<std::string> mount_points() {
   std::vector<std::string> points;
   std::istringstream mountinfo(read_file_if_there("/proc/self/mountinfo"));
   for (std::string line; std::getline(mountinfo, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point;
-    fields >> id >> parent >> device >> root >> point;
-    points.push_back(decode_path(point));
+    constexpr std::size_t kMountPoint = 4;
+    const auto fields = mount_fields(line);
+    if (fields.size() > kMountPoint) points.push_back(decode_path(fields[kMountPoint]));
   }
   return points;
 }

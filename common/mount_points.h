@@ -10,6 +10,10 @@ namespace box {
 // The mount points below our root directory, in the order in which they were mounted.
 [[nodiscard]] std::vector<std::string> mount_points();
 
+// The fields of a line, between single spaces: other white space, such as a carriage return, may be
+// part of a path.
+[[nodiscard]] std::vector<std::string> mount_fields(std::string_view line);
+
 // Decodes a path as the kernel writes it there: a space is "\040", a tab "\011", a line feed "\012"
 // and a backslash "\134".
 [[nodiscard]] std::string decode_path(std::string_view text);

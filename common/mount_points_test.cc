@@ -24,6 +24,11 @@ TEST(MountPoints, HasOurs) {
   EXPECT_NE(std::find(points.begin(), points.end(), "/proc"), points.end());
 }
 
+TEST(MountFields, AreSeparatedBySpacesAlone) {
+  const std::vector<std::string> fields = {"40", "/a\rb", "", "c"};
+  EXPECT_EQ(mount_fields("40 /a\rb  c"), fields);
+}
+
 TEST(IsIn, GoesByWholeNames) {
   EXPECT_TRUE(is_in("/proc", "/proc"));
   EXPECT_TRUE(is_in("/proc/1", "/proc"));

@@ -33,7 +33,9 @@ bool is_one_of(const std::string& word, std::initializer_list<std::string_view> 
 // The mount point: absolute, normalized, and not one of the container's own mount points. A link in
 // the container may still lead to one; make_mount_point() checks that.
 std::string parse_target(const std::string& text, const char* name) {
-  std::string target = fs::path(text).lexically_normal();
+  // Of slashes alone, the library leaves some.
+  const bool only_slashes = text.find_first_not_of('/') == std::string::npos;
+  std::string target = only_slashes ? "/" : fs::path(text).lexically_normal();
   if (target.size() > 1 && target.back() == '/') target.pop_back();
   if (target.empty() || target.front() != '/' || target == "/") {
     throw Failure(std::string(name) + " must be an absolute path below /");

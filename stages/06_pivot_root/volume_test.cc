@@ -65,8 +65,9 @@ TEST(ParseTmpfs, ReadsItsOptions) {
 }
 
 TEST(ParseTmpfs, RefusesWhatIsNoTmpfs) {
-  for (const char* text : {"", "run", "/", "/run:", "/run:size", "/run:size=", "/run:huge=always",
-                           "/run:size=1,x", "/run:size=-1", "/proc/x", "/dev"}) {
+  for (const char* text :
+       {"", "run", "/", "///", "////", "/run:", "/run:size", "/run:size=", "/run:huge=always",
+        "/run:size=1,x", "/run:size=-1", "/proc/x", "/dev"}) {
     EXPECT_THROW((void)parse_tmpfs(text), Failure) << text;
   }
 }

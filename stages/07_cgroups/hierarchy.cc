@@ -160,11 +160,11 @@ std::optional<Hierarchy> parse_hierarchy(std::string_view mountinfo, std::string
   for (std::string line; std::getline(lines, line);) {
     const auto dash = line.find(" - cgroup2 ");
     if (dash == std::string::npos || own.empty()) continue;
-    const auto fields = words_of(line.substr(0, dash));
+    const auto fields = mount_fields(line.substr(0, dash));
     if (fields.size() < 6) continue;
     const std::string mount_point = decode_path(fields[4]);
     const auto rest = below(own, decode_path(fields[3]));  // another mount may show another part
-    if (!rest || rest->rfind("/..", 0) == 0) continue;
+    if (!rest || (*rest + "/").find("/../") != std::string::npos) continue;
     Hierarchy hierarchy;
     hierarchy.mount_point = mount_point;
     hierarchy.own = *rest == "/" ? mount_point : mount_point + *rest;

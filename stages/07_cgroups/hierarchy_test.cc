@@ -61,6 +61,13 @@ TEST(ParseHierarchy, DecodesTheNamesOfFolders) {
   EXPECT_EQ(found->own, "/mnt/a b\\c/one");
 }
 
+TEST(ParseHierarchy, TakesOtherWhiteSpaceForPartOfAName) {
+  const auto found =
+      parse_hierarchy("40 1 0:26 / /mnt/a\r\f\vb rw - cgroup2 cgroup2 rw\n", "0::/one\n");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->mount_point, "/mnt/a\r\f\vb");
+}
+
 TEST(ParseHierarchy, FindsNothingWhereNothingIs) {
   EXPECT_FALSE(parse_hierarchy("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
                                "1:cpu:/\n0::/\n"));

@@ -9,10 +9,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <sstream>
 #include <utility>
 
 #include "common/check.h"
+#include "common/mount_points.h"
 #include "common/open_in_root.h"
 #include "common/read_file.h"
 #include "stages/06_pivot_root/mounts.h"
@@ -45,12 +45,8 @@ UniqueFd make_folder(const UniqueFd& above, const std::string& name, mode_t mode
 
 // Mount points below `folder`.
 std::string mounted_below(const std::string& folder) {
-  std::istringstream mounts(read_file("/proc/self/mountinfo"));
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream words(line);
-    std::string word;
-    for (int i = 0; i < 5; ++i) words >> word;
-    if (word != folder && word.starts_with(folder == "/" ? folder : folder + "/")) return word;
+  for (const std::string& point : mount_points()) {
+    if (point != folder && is_in(point, folder)) return point;
   }
   return "";
 }
