@@ -27,8 +27,8 @@ struct {
   __type(value, struct endpoint);  // of the container
 } ports SEC(".maps");
 
-// Who has sent something to a published port, and may get replies. The kernel forgets the ones that
-// have been silent for longest when there is no room, so there is no need for a time limit.
+// The clients that have sent something to a published port, and may get replies. When there is no
+// room, the kernel forgets the one that has been silent for longest, so no time limit is needed.
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 65536);

@@ -35,7 +35,7 @@ TASK = Task(
              " host's endpoint and the container's. In the map they are in network byte order.",
              "(void)container; return {};"),
         Todo("entrance.cc", "detach_from_entrances", 4,
-             "at all links: the filters of `owner`, and those whose owner is no link any more."
+             "at all links: the filters of `owner`, and those whose owner no longer exists."
              " When no program is left there, ours or another's, clsact as well.",
              "(void)host, (void)owner;"),
     ),
