@@ -36,24 +36,25 @@ bool has(const std::vector<std::string>& words, const std::string& first,
 }
 
 TEST(PastaCommand, LeadsNothingBackToTheHost) {
-  const auto words = pasta_command(7, {}, false);
+  const auto words = pasta_command(7, {}, {});
   EXPECT_NE(std::find(words.begin(), words.end(), "--no-map-gw"), words.end());
   for (const char* ports : {"--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"}) {
     EXPECT_TRUE(has(words, ports, "none")) << ports << " would be auto";
   }
   EXPECT_EQ(words.back(), "7");
   EXPECT_FALSE(has(words, "--runas", "0"));
-  EXPECT_TRUE(has(pasta_command(7, {}, true), "--runas", "0"));
+  EXPECT_TRUE(has(pasta_command(7, {}, 0), "--runas", "0"));
+  EXPECT_TRUE(has(pasta_command(7, {}, 524288), "--netns", "/tmp/7-net"));
 }
 
 TEST(PastaCommand, PublishesByProtocol) {
-  const auto words = pasta_command(7, {{8080, 80, false}, {8443, 443, false}}, false);
+  const auto words = pasta_command(7, {{8080, 80, false}, {8443, 443, false}}, {});
   EXPECT_TRUE(has(words, "--tcp-ports", "0.0.0.0/8080:80"));
   EXPECT_TRUE(has(words, "--tcp-ports", "0.0.0.0/8443:443"));
   EXPECT_TRUE(has(words, "--udp-ports", "none"));
   EXPECT_FALSE(has(words, "--tcp-ports", "none"));
-  EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, false), "--udp-ports", "0.0.0.0/5353:53"));
-  EXPECT_TRUE(has(pasta_command(7, {{8080, 80, false, "127.0.0.1"}}, false), "--tcp-ports",
+  EXPECT_TRUE(has(pasta_command(7, {{5353, 53, true}}, {}), "--udp-ports", "0.0.0.0/5353:53"));
+  EXPECT_TRUE(has(pasta_command(7, {{8080, 80, false, "127.0.0.1"}}, {}), "--tcp-ports",
                   "127.0.0.1/8080:80"));
 }
 

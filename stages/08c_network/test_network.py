@@ -147,7 +147,7 @@ def test_rules_that_are_still_loaded_when_the_parent_dies_do_not_stay(root_host)
 
 def helpers(child: int) -> list[int]:
     """The helpers that were told to connect the process `child`."""
-    return [pid for pid in processes_with(f"\0{child}\0")]
+    return [pid for word in (child, f"/tmp/{child}-net") for pid in processes_with(f"\0{word}\0")]
 
 
 @pytest.mark.parametrize("mode", HELPERS)

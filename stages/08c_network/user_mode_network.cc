@@ -3,13 +3,20 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/nsfs.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +25,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -59,6 +67,8 @@ struct Helper {
   std::vector<std::string> words;
   int ready_fd;        // on which it reports that the network is ready
   std::string folder;  // for the socket of slirp4netns' API, or ""
+  pid_t child = -1;    // whose namespaces it enters
+  uid_t owner = 0;     // of these: root becomes that user
 };
 
 void remove_folder(const std::string& folder) {
@@ -67,18 +77,65 @@ void remove_folder(const std::string& folder) {
   (void)rmdir(folder.c_str());
 }
 
+// Where pasta finds a namespace of `process`, in a mount namespace of its own.
+constexpr const char* kShown = "/tmp";
+std::string path_of(const char* kind, pid_t process) {
+  return fmt::format("{}/{}-{}", kShown, process, kind);
+}
+
+// In the process that becomes pasta, as root: shows the namespaces of `process` at another place
+// than /proc/PID/ns, where only a process may open them that may also look into `process`, see
+// "Ptrace access mode checking" in ptrace(2). Their owner may not until that has become the
+// command.
+void show_namespaces(pid_t process) {
+  check_quietly(unshare(CLONE_NEWNS), "unshare(CLONE_NEWNS)");
+  check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_PRIVATE)");
+  check_quietly(mount("tmpfs", kShown, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
+                "mount(tmpfs, {})", kShown);
+  for (const char* kind : {"user", "net"}) {
+    const std::string from = fmt::format("/proc/{}/ns/{}", process, kind);
+    const std::string to = path_of(kind, process);
+    check_quietly(mknod(to.c_str(), S_IFREG | 0444, 0), "mknod({})", to);
+    check_quietly(mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr), "mount({}, {})", from,
+                  to);
+  }
+}
+
+// In the process that becomes pasta, as root: becomes `user`, who has all capabilities in the
+// container's namespaces. Of root's, pasta keeps the one for ports below 1024.
+void become_owner(uid_t user, int ready) {
+  check_quietly(fchown(ready, user, user), "fchown(ready)");  // pasta opens it by its name
+  check_quietly(prctl(PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS)");
+  check_quietly(setgroups(0, nullptr), "setgroups(0)");
+  check_quietly(setresgid(user, user, user), "setresgid({})", user);
+  check_quietly(setresuid(user, user, user), "setresuid({})", user);
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  constexpr unsigned kOnly = 1U << CAP_NET_BIND_SERVICE;
+  sets[0] = {.effective = kOnly, .permitted = kOnly, .inheritable = kOnly};
+  check_quietly(syscall(SYS_capset, &header, sets), "capset(CAP_NET_BIND_SERVICE)");
+  check_quietly(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0),
+                "prctl(PR_CAP_AMBIENT_RAISE)");
+}
+
 // In the process that becomes the helper.
 [[noreturn]] void execute(const Helper& helper, pid_t janitor, int ready, int errors) {
-  // The janitor ends it; if the janitor is killed, the kernel does.
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) {
-    (void)dprintf(errors, "prctl(PR_SET_PDEATHSIG): %s\n", strerrordesc_np(errno));
-    _exit(kExitNotFound);
-  }
-  if (getppid() != janitor) _exit(kExitNotFound);
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, nullptr);  // our parent has blocked some signals, see Child
   (void)dup2(errors, STDERR_FILENO);
+  try {
+    if (helper.owner != 0) {
+      show_namespaces(helper.child);
+      become_owner(helper.owner, ready);
+    }
+    // The janitor ends it; if the janitor is killed, the kernel does. A change of user clears this.
+    check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
+  } catch (const Failure& failure) {
+    (void)dprintf(STDERR_FILENO, "%s\n", failure.what());
+    _exit(kExitNotFound);
+  }
+  if (getppid() != janitor) _exit(kExitNotFound);
   if (dup2(ready, helper.ready_fd) == ready) (void)fcntl(ready, F_SETFD, 0);
   (void)close_range(static_cast<unsigned>(std::max(helper.ready_fd, STDERR_FILENO)) + 1, ~0U, 0);
   std::vector<char*> argv;
@@ -234,7 +291,7 @@ std::string name_server_of(const std::string& helper) {
 }
 
 std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedPort>& ports,
-                                       bool root) {
+                                       std::optional<uid_t> owner) {
   std::vector<std::string> words = {
       find_program(kPasta), "--config-net", "--foreground", "--quiet",
       "--ns-ifname",        "eth0",         "--pid",        "/dev/stdout"};
@@ -253,9 +310,14 @@ std::vector<std::string> pasta_command(pid_t child, const std::vector<PublishedP
   }
   if (!any[0]) words.insert(words.end(), {"--tcp-ports", "none"});
   if (!any[1]) words.insert(words.end(), {"--udp-ports", "none"});
+  if (owner.value_or(0) != 0) {
+    words.insert(words.end(), {"--no-netns-quit", "--userns", path_of("user", child), "--netns",
+                               path_of("net", child)});
+    return words;
+  }
   // If root starts it, pasta becomes the user nobody, which may not enter the container's
   // namespaces.
-  if (root) words.insert(words.end(), {"--runas", "0"});
+  if (owner) words.insert(words.end(), {"--runas", "0"});
   words.push_back(std::to_string(child));
   return words;
 }
@@ -276,6 +338,15 @@ std::vector<std::string> slirp4netns_command(pid_t child, const std::string& fol
 }
 
 namespace {
+
+// The user who has made the user namespace of `process`, and so has all capabilities in it.
+uid_t owner_of_namespaces(pid_t process) {
+  const std::string path = fmt::format("/proc/{}/ns/user", process);
+  const UniqueFd fd(check_quietly(open(path.c_str(), O_RDONLY | O_CLOEXEC), "open({})", path));
+  uid_t owner = 0;
+  check_quietly(ioctl(fd.get(), NS_GET_OWNER_UID, &owner), "ioctl({}, NS_GET_OWNER_UID)", path);
+  return owner;
+}
 
 void wait_until_ready(const UniqueFd& is_ready, const std::string& name, const UniqueFd& errors) {
   pollfd event = {is_ready.get(), POLLIN, 0};
@@ -299,9 +370,11 @@ std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
   // Not a pipe, because no process reads it after the start, and a full pipe would stop the helper.
   UniqueFd errors(check_quietly(memfd_create("errors", MFD_CLOEXEC), "memfd_create()"));
 
-  Helper helper = {{}, STDOUT_FILENO, ""};
+  Helper helper = {{}, STDOUT_FILENO, "", child};
   if (name == kPasta) {
-    helper.words = pasta_command(child, ports, geteuid() == 0);
+    std::optional<uid_t> owner;
+    if (geteuid() == 0) owner = helper.owner = owner_of_namespaces(child);
+    helper.words = pasta_command(child, ports, owner);
   } else {
     helper.ready_fd = kReadyFd;
     if (!ports.empty()) helper.folder = new_folder_name();

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,11 +32,11 @@ void check_that_helper_is_possible(const std::string& helper);
 [[nodiscard]] std::unique_ptr<Janitor> start_helper(const std::string& name, pid_t child,
                                                     const std::vector<PublishedPort>& ports);
 
-// The command line of either, for the tests. `folder` is where slirp4netns puts the socket of its
-// API, or "".
+// The command line of either, for the tests. `owner` is that of the namespaces of `child`, if root
+// starts pasta. `folder` is where slirp4netns puts the socket of its API, or "".
 [[nodiscard]] std::vector<std::string> pasta_command(pid_t child,
                                                      const std::vector<PublishedPort>& ports,
-                                                     bool root);
+                                                     std::optional<uid_t> owner);
 [[nodiscard]] std::vector<std::string> slirp4netns_command(pid_t child, const std::string& folder);
 
 }  // namespace box
