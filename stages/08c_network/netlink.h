@@ -46,12 +46,12 @@ class NetlinkMessage {
 struct Link {
   int index = 0;
   int master = 0;  // the bridge that it is a port of, or 0
-  int lower = 0;   // of a veth: its other end, by its number in the namespace of that
   std::string name;
   std::string alias;
   std::string address;  // of Ethernet, six bytes
   std::string kind;     // "bridge", "veth"; "" for a device
   bool is_up = false;
+  int lower = 0;  // of a veth: its other end, by its number in the namespace of that
 };
 
 // An IPv4 route of any table except "local", which contains the host's own addresses.
