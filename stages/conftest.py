@@ -307,17 +307,17 @@ def descendants_of(pid: int) -> list[int]:
 def directories_open_at(caller: Caller, stage: str, call: str, *words: str, **how) -> list[str]:
     """The directories that the container's process has open as it enters its first `call`.
 
-    strace keeps it there meanwhile.
+    strace keeps it there meanwhile, and before that its parent, if that makes such a call, too.
     """
     number = str(NUMBERS[os.uname().machine][call])
-    strace = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:delay_enter=20s:when=1"]
+    strace = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:delay_enter=10s:when=1"]
 
     def there(parent: int) -> list[int]:
         return [pid for pid in descendants_of(parent)[1:]  # the first is the stage itself
                 if pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == number]
     with caller.start(stage, *words, before=strace, start_new_session=True, **how) as process:
         try:
-            assert wait_until(lambda: there(process.pid), 20), f"no process has come to {call}"
+            assert wait_until(lambda: there(process.pid), 40), f"no process has come to {call}"
             fds = pathlib.Path(f"/proc/{there(process.pid)[0]}/fd")
             return [os.readlink(fds / fd) for fd in os.listdir(fds) if (fds / fd).is_dir()]
         finally:
