@@ -188,7 +188,7 @@ def test_a_start_that_waits_for_the_bridges_lock_can_be_interrupted(world: World
                              env={"PATH": PATH})["run"]
     assert world.agent.expect(held, "locked", 10)["found"]
     run = world.start(configuration, slice_, ["/probe"], wrapper=[
-        "/usr/bin/timeout", "--preserve-status", f"--signal={name}", "2"])
+        "/usr/bin/timeout", "--preserve-status", f"--signal={name}", "6"])
     done = world.agent.wait(run, 30)
     assert done["over"] and done["exit"] == 128 + getattr(signal, f"SIG{name}"), done
     assert done["stderr"] == "08c_network: interrupted\n"
@@ -204,7 +204,8 @@ def test_a_start_that_waits_for_the_bridges_lock_can_be_interrupted(world: World
 def machine() -> Dict[str, str]:
     """Files of this machine that a world could change."""
     name = f"faults-unchanged-{os.getpid()}*"
-    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", name], text=True, stdout=subprocess.PIPE, check=False).stdout
+    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", name], text=True, check=False,
+                             stdout=subprocess.PIPE).stdout
     files = {path: open(path).read() for path in (
         "/proc/self/mountinfo", "/proc/self/net/dev", "/proc/sys/net/ipv4/ip_forward",
         "/etc/passwd")}
