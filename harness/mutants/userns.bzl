@@ -23,8 +23,8 @@ MUTANTS = [
                 """write_file(process + "gid_map", lines_of(ids.uid_map));""",
             ),
         ],
-        also = ["given_user_runs_the_command"],
-        because = "the ids on the host are those inside, mapped",
+        also = ["given_user_runs_the_command", "user_forms_are_understood"],
+        because = "the ids on the host are those inside, mapped; these rows give maps, too",
     ),
     mutant(
         name = "root_stays_root",
@@ -35,8 +35,8 @@ MUTANTS = [
         changes = [
             change(_IDS, "uid_map = std::move(maps.uid_map);", "uid_map = {{0, 0, 1}};"),
         ],
-        also = ["sysctls_cannot_be_opened"],
-        because = "the kernel's files belong to the host's root",
+        also = ["sysctls_cannot_be_opened", "hosts_root_keeps_its_limits"],
+        because = "the kernel's files belong to the host's root; the host's root is the owner",
     ),
     mutant(
         name = "all_ids_mapped",
@@ -50,8 +50,9 @@ MUTANTS = [
             "root_inside_is_caller_outside",
             "strangers_are_nobody",
             "sysctls_cannot_be_opened",
+            "hosts_root_keeps_its_limits",
         ],
-        because = "every id of the host then has an id inside",
+        because = "every id of the host then has an id inside; the host's root is the owner",
     ),
     mutant(
         name = "group_of_others",
@@ -101,6 +102,8 @@ MUTANTS = [
   write_id_maps(child.pid(), ids);
 """),
         ],
+        also = ["fifo_for_users_ends", "given_user_has_no_capabilities", "user_forms_are_understood"],
+        because = "these rows give a user, too",
     ),
     mutant(
         name = "init_shows_itself",
@@ -134,8 +137,12 @@ MUTANTS = [
         caught_by = "given_user_runs_the_command",
         why = "--user was read, and then forgotten",
         changes = [change("05_userns/main.cc", "    become_user(find_user(ids, process));\n", "")],
-        also = ["given_user_has_no_capabilities"],
-        because = "exec(2) keeps the capabilities of uid 0, which it still is",
+        also = [
+            "given_user_has_no_capabilities",
+            "fifo_for_users_ends",
+            "user_forms_are_understood",
+        ],
+        because = "exec(2) keeps the capabilities of uid 0, which it still is; these rows give a user, too",
     ),
     mutant(
         name = "group_after_user",
@@ -151,6 +158,8 @@ MUTANTS = [
   (void)!setresgid(ids.group, ids.group, ids.group);""",
             ),
         ],
+        also = ["user_forms_are_understood"],
+        because = "that row gives groups, too",
     ),
     mutant(
         name = "no_user_namespace_for_root",
@@ -189,8 +198,10 @@ MUTANTS = [
             "given_maps_are_used",
             "given_user_runs_the_command",
             "init_hides_the_hosts_program",
+            "hosts_root_keeps_its_limits",
+            "user_forms_are_understood",
         ],
-        because = "root without a user namespace is the host's root, and each row tries one thing" +
+        because = "root without a user namespace is the host's root, and each row tries one thing; without the namespace there are no ids of its own" +
                   " that the host's root may do",
     ),
     mutant(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Dict, List
 
 from harness.agent_client import AgentError
-from harness.properties.look import Ask, Look
+from harness.properties.look import Ask, Look, tell_run
 from harness.properties.model import Property
 from harness.properties.namespaces_init import start_again
 from harness.properties.scene import Stage, look_of
-from harness.properties.verdict import NotTestable, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import (NotStarted, NotTestable, ProbeBroke, Seen, holds,
+                                        violated)
 
 SIZE = {"rows": 33, "columns": 77}
 
@@ -169,7 +170,9 @@ def nothing_is_typed(look: Look) -> Seen:
     found = look.fact("input")
     if text in found.get("text", ""):
         return violated(f"{told}; the caller's terminal has the input {text!r}")
-    if typed_into is None or found.get("errno") not in (None, "EAGAIN"):
+    if typed_into is None:  # such as a command that is stopped, as a job in the background is
+        raise NotStarted(f"the command did not come to type: {tell_run(look.run('run'))}")
+    if found.get("errno") not in (None, "EAGAIN"):
         raise ProbeBroke(f"{told}; the caller's terminal: {found}")
     return holds(f"{told}, and the caller's terminal has no input")
 

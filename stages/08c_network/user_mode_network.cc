@@ -90,7 +90,7 @@ std::string path_of(const char* kind, pid_t process) {
 void show_namespaces(pid_t process) {
   check_quietly(unshare(CLONE_NEWNS), "unshare(CLONE_NEWNS)");
   check_quietly(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "mount(/, MS_PRIVATE)");
-  check_quietly(mount("tmpfs", kShown, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755"),
+  check_quietly(mount("tmpfs", kShown, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755"),
                 "mount(tmpfs, {})", kShown);
   for (const char* kind : {"user", "net"}) {
     const std::string from = fmt::format("/proc/{}/ns/{}", process, kind);
@@ -99,6 +99,18 @@ void show_namespaces(pid_t process) {
     check_quietly(mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr), "mount({}, {})", from,
                   to);
   }
+}
+
+// In the process that becomes pasta, as root, after show_namespaces(): where only root may open
+// /dev/net/tun, `user` has a device node of their own there.
+void show_tun(uid_t user) {
+  struct stat st = {};
+  check_quietly(stat(kTun, &st), "stat({})", kTun);
+  if ((st.st_mode & 0006) == 0006) return;
+  const std::string own = fmt::format("{}/tun", kShown);
+  check_quietly(mknod(own.c_str(), S_IFCHR | 0600, st.st_rdev), "mknod({})", own);
+  check_quietly(chown(own.c_str(), user, user), "chown({})", own);
+  check_quietly(mount(own.c_str(), kTun, nullptr, MS_BIND, nullptr), "mount({}, {})", own, kTun);
 }
 
 // In the process that becomes pasta, as root: becomes `user`, who has all capabilities in the
@@ -127,6 +139,7 @@ void become_owner(uid_t user, int ready) {
   try {
     if (helper.owner != 0) {
       show_namespaces(helper.child);
+      show_tun(helper.owner);
       become_owner(helper.owner, ready);
     }
     // The janitor ends it; if the janitor is killed, the kernel does. A change of user clears this.
