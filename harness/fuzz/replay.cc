@@ -1,7 +1,8 @@
 // Runs a fuzz target once for each file of the folder named on the command line: a plain test, for
 // any compiler. Without a file it fails.
 //
-// With FUZZ_SECONDS in the environment it goes on for so long with changed files, at low priority.
+// With FUZZ_SECONDS in the environment it goes on for so long with changed files, at low priority:
+// the same ones each time, unless FUZZ_SEED is another number.
 // It does not learn which changes reach new code, as libFuzzer does, which needs clang.
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -16,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -62,10 +64,16 @@ void run(const Bytes& bytes) {
   (void)LLVMFuzzerTestOneInput(current.data(), current.size());
 }
 
+std::optional<unsigned> number_in(const char* variable) {
+  const char* text = std::getenv(variable);
+  if (text == nullptr) return std::nullopt;
+  return static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
 class Changer {
  public:
   explicit Changer(const std::vector<Bytes>& seeds)
-      : seeds_(seeds), random_(std::random_device()()) {}
+      : seeds_(seeds), random_(number_in("FUZZ_SEED").value_or(1)) {}
 
   Bytes next() {
     Bytes bytes = any_seed();

@@ -297,6 +297,7 @@ TEST(Profile, LeavesOutPermissionsOfUnknownCalls) {
 TEST(Profile, RefusesWhatItCannotDo) {
   const std::pair<std::string, std::string> kRefused[] = {
       {"", "parse error at line 1, column 1"},
+      {"{\"a\": 2e999}", "number overflow parsing '2e999'"},
       {"{\n\"a\": }", "parse error at line 2, column 6"},
       {"[]", "must be an object"},
       {"{}", "defaultAction: is missing"},

@@ -296,6 +296,7 @@ def test_verbose_tells_what_took_it(host, page):
     assert min(map(int, took.groups())) >= 4, told
 
 
+@pytest.mark.as_shipped
 def test_what_the_kernel_cannot_do_goes_the_long_way_with_a_line(host, page):
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e",
               "inject=bpf:error=EPERM"]
@@ -314,6 +315,7 @@ def test_what_the_kernel_cannot_do_goes_the_long_way_with_a_line(host, page):
             os.kill(int(child), 9)
 
 
+@pytest.mark.as_shipped
 def test_there_is_a_line_only_if_a_port_is_published(host):
     for options in (["--network", "bridge"], ["--network", "none"]):
         result = host.run(*options, "true", before=["strace", "-f", "-qq", "-o", "/dev/null", "-e",
