@@ -127,6 +127,8 @@ class Caller:
             "/bin/bash", ["--norc", "--noprofile", "-i"], dimensions=(30, 100), cwd="/",
             env={**self.environment(), "PS1": "host$ "}, preexec_fn=become_user, encoding="utf-8",
             timeout=5)
+        # close() waits so long for it after each signal, SIGKILL included.
+        shell.ptyproc.delayafterterminate = 0.3
         shell.expect_exact("host$ ")
         if stage:
             shell.sendline(" ".join([self.program(stage), *words]))
