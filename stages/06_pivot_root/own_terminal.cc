@@ -137,8 +137,12 @@ void OwnTerminal::receive() {
 void OwnTerminal::take_keys() {
   if (!outer_.take_keys() || std::exchange(had_keys_, true)) return;
   // If we started in the background, the modes are only now those that our shell gives to commands.
+  // If not, there is nothing to change, and what the command changes meanwhile must stay.
   termios modes = {};
-  if (tcgetattr(relay_.master(), &modes) == -1 || !are_same(modes, first_modes_)) return;
+  if (are_same(first_modes_, outer_.modes()) || tcgetattr(relay_.master(), &modes) == -1 ||
+      !are_same(modes, first_modes_)) {
+    return;
+  }
   first_modes_ = outer_.modes();
   (void)tcsetattr(relay_.master(), TCSANOW, &first_modes_);
 }
