@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/capability_sets.h"
 #include "common/check.h"
 #include "common/error_pipe.h"
 #include "common/fd_channel.h"
@@ -99,11 +100,10 @@ void set_signals(const StartRequest& request) {
 // A filter of root's needs no no_new_privs, which would change what the program may do. So we keep
 // CAP_SYS_ADMIN until then; execve(2) takes it from a user other than root.
 void keep_right_to_filter() {
-  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[2] = {};
-  check_quietly(syscall(SYS_capget, &header, data), "capget()");
-  data[0].effective |= data[0].permitted & (1U << CAP_SYS_ADMIN);
-  check_quietly(syscall(SYS_capset, &header, data), "capset()");
+  CapabilitySets sets;
+  check_quietly(get_capabilities(sets), "capget()");
+  sets.effective |= sets.permitted & (1U << CAP_SYS_ADMIN);
+  check_quietly(set_capabilities(sets), "capset()");
 }
 
 void become(const StartRequest& request) {

@@ -55,7 +55,7 @@ MUTANTS = [
         stage = "08b_seccomp",
         caught_by = "inheritable_set_is_empty",
         why = "Docker set it until CVE-2022-24769",
-        changes = [change(_CAPABILITIES, "{{low, low, 0}, {high, high, 0}}", "{{low, low, low}, {high, high, high}}")],
+        changes = [change(_CAPABILITIES, ".inheritable = 0", ".inheritable = set")],
     ),
     mutant(
         name = "ambient_kept",
@@ -63,7 +63,7 @@ MUTANTS = [
         caught_by = "ambient_set_is_empty",
         why = "with them other users keep what --cap-add grants",
         changes = [
-            change(_CAPABILITIES, "{{low, low, 0}, {high, high, 0}}", "{{low, low, low}, {high, high, high}}"),
+            change(_CAPABILITIES, ".inheritable = 0", ".inheritable = set"),
             change(_CAPABILITIES, """  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");""", """  for (int capability = 0; contains(known, capability); ++capability) {
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "common/capability_sets.h"
 #include "common/check.h"
 #include "common/parse_number.h"
 #include "common/read_file.h"
@@ -103,11 +102,10 @@ void run_map_helper(const std::string& helper, pid_t child, const IdMap& map) {
 constexpr uid_t kKeep = static_cast<uid_t>(-1);
 
 void raise_capabilities() {
-  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-  check_quietly(syscall(SYS_capget, &header, sets), "capget()");
-  for (auto& set : sets) set.effective = set.permitted;
-  check_quietly(syscall(SYS_capset, &header, sets), "capset()");
+  CapabilitySets sets;
+  check_quietly(get_capabilities(sets), "capget()");
+  sets.effective = sets.permitted;
+  check_quietly(set_capabilities(sets), "capset()");
 }
 
 // Our effective uid becomes `owner`; in all other respects we stay root.

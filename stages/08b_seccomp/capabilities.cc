@@ -3,9 +3,8 @@
 #include <linux/capability.h>
 #include <strings.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "common/capability_sets.h"
 #include "common/check.h"
 
 namespace box {
@@ -33,29 +32,21 @@ void check_name(const std::string& name) {
                                                        : "did you mean " + nearest + "?");
 }
 
-// glibc has wrappers for neither capget(2) nor capset(2). Version 3 of the calls has 64 bits in two
-// halves.
-constexpr __user_cap_header_struct kSelf = {_LINUX_CAPABILITY_VERSION_3, 0};
-
 // The capabilities that this kernel has: in a new user namespace, a process has each of them, see
 // user_namespaces(7). To ask for one after the other with PR_CAPBSET_READ would not do, because a
 // seccomp filter around us that returns EINVAL for one of them would look like the end of the list,
 // and those after it would not be dropped.
 CapabilitySet known_capabilities() {
-  __user_cap_header_struct header = kSelf;
-  __user_cap_data_struct halves[2] = {};
-  check_quietly(syscall(SYS_capget, &header, halves), "capget()");
-  return CapabilitySet{halves[1].permitted} << 32 | halves[0].permitted;
+  CapabilitySets sets;
+  check_quietly(get_capabilities(sets), "capget()");
+  return sets.permitted;
 }
 
-void set_capabilities(CapabilitySet permitted) {
-  __user_cap_header_struct header = kSelf;
-  const auto low = static_cast<std::uint32_t>(permitted);
-  const auto high = static_cast<std::uint32_t>(permitted >> 32);
+void keep_only(CapabilitySet set) {
   // Inheritable stays empty: otherwise a program with file capabilities could gain those in it,
   // even for a user that root has become (CVE-2022-24769).
-  const __user_cap_data_struct halves[] = {{low, low, 0}, {high, high, 0}};
-  check(syscall(SYS_capset, &header, halves), "capset({:#x}, inheritable: 0)", permitted);
+  const CapabilitySets sets = {.effective = set, .permitted = set, .inheritable = 0};
+  check(set_capabilities(sets), "capset({:#x}, inheritable: 0)", set);
 }
 
 }  // namespace
@@ -111,7 +102,7 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   // capability until the execve(2), which drops it: the kernel computes a program's capabilities
   // from the bounding, inheritable and ambient sets alone.
   const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN);
-  set_capabilities(granted | for_seccomp);
+  keep_only(granted | for_seccomp);
   check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
 

@@ -16,7 +16,6 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +28,7 @@
 #include <sstream>
 #include <utility>
 
+#include "common/capability_sets.h"
 #include "common/check.h"
 #include "stages/08c_network/find_program.h"
 #include "stages/08c_network/netlink.h"
@@ -121,11 +121,9 @@ void become_owner(uid_t user, int ready) {
   check_quietly(setgroups(0, nullptr), "setgroups(0)");
   check_quietly(setresgid(user, user, user), "setresgid({})", user);
   check_quietly(setresuid(user, user, user), "setresuid({})", user);
-  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-  constexpr unsigned kOnly = 1U << CAP_NET_BIND_SERVICE;
-  sets[0] = {.effective = kOnly, .permitted = kOnly, .inheritable = kOnly};
-  check_quietly(syscall(SYS_capset, &header, sets), "capset(CAP_NET_BIND_SERVICE)");
+  constexpr std::uint64_t kOnly = 1U << CAP_NET_BIND_SERVICE;
+  check_quietly(set_capabilities({.effective = kOnly, .permitted = kOnly, .inheritable = kOnly}),
+                "capset(CAP_NET_BIND_SERVICE)");
   check_quietly(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0),
                 "prctl(PR_CAP_AMBIENT_RAISE)");
 }
