@@ -7,10 +7,12 @@ export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
-Usage: ./setup.sh [--dry-run | --list | --help]
+Usage: ./setup.sh [--cross] [--lab] [--dry-run | --list | --help]
 
 Installs what this toolkit needs, on Debian 12 or 13 or Ubuntu 24.04, as root or with sudo.
 
+  --cross     also what builds it for other processors: --config=i386, --config=arm64
+  --lab       also what makes the machine in a web page, //lab, which includes --cross
   --dry-run   says what is missing, and installs nothing
   --list      lists the packages that are needed, installed or not
   --help      prints this
@@ -40,6 +42,11 @@ container tools to compare with|bubblewrap crun jq
 fuzzing|libclang-rt-dev
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
+  if [[ -n $cross ]]; then
+    echo 'compilers for other processors|g++-i686-linux-gnu'
+    # There the compiler itself is that.
+    [[ $(uname -m) == aarch64 ]] || echo 'the compiler for arm64|g++-aarch64-linux-gnu'
+  fi
   # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has it as a snap only.
@@ -135,12 +142,31 @@ install_missing() {
   apt_get install "${missing[@]}" || die "apt-get failed." "$complaints" "$(tail -n 30 "$log")"
 }
 
+# Folder|architecture|suite|packages of Debian that are unpacked there, see tools/foreign_packages
+foreign_folders() {
+  local suite=$codename architecture
+  [[ $suite != noble ]] || suite=bookworm
+  if [[ -n $cross ]]; then
+    for architecture in i386 arm64; do
+      echo "foreign/$architecture|$architecture|$suite|busybox-static libarchive-dev libbpf-dev" \
+        'libbz2-dev libelf-dev libgtest-dev liblzma-dev libseccomp-dev libzstd-dev nettle-dev' \
+        zlib1g-dev
+    done
+  fi
+  # The last suite that has a kernel for i386.
+  [[ -z $lab ]] || echo 'foreign/lab|i386|bookworm|linux-image-686^ bash iproute2 libbpf1 libbsd0' \
+    'libc6 libcap-ng0 libcap2 libdb5.3 libedit2 libelf1 libgcc-s1 libgmp10 libjansson4 libmd0' \
+    'libmnl0 libnftables1 libnftnl11 libpcre2-8-0 libproc2-0 libselinux1 libsystemd0 libtinfo6' \
+    'libxtables12 nftables procps util-linux zlib1g'
+}
+
 # Folder with a package-lock.json|what npm installs there|what needs it
 npm_folders() {
   cat <<'END'
 slides|Marp|the slides
 slides/site|Eleventy|the site
 END
+  [[ -z $lab ]] || echo 'lab|v86 and xterm|the lab'
 }
 
 # Whether a directory's node_modules matches its package-lock.json.
@@ -167,17 +193,20 @@ install_by_npm() {
 }
 
 main() {
-  local mode=install
-  case ${1:-} in
-    '') ;;
-    --dry-run | --list) mode=${1#--} ;;
-    -h | --help) usage && exit ;;
-    *) die "unknown argument $1; see ./setup.sh --help" ;;
-  esac
+  local mode=install cross='' lab='' argument
+  for argument; do
+    case $argument in
+      --cross) cross=yes ;;
+      --lab) cross=yes lab=yes ;;
+      --dry-run | --list) mode=${argument#--} ;;
+      -h | --help) usage && exit ;;
+      *) die "unknown argument $argument; see ./setup.sh --help" ;;
+    esac
+  done
 
   declare -A installed=()
   local distribution='' codename='' supported='' stock='' needed=() missing=() as_root=()
-  local here log folder tool product npm=()
+  local here log folder tool product architecture suite packages npm=()
   here=$(dirname "${BASH_SOURCE[0]}")
   recognise_distribution
   if [[ -z $supported ]]; then
@@ -210,6 +239,16 @@ main() {
       echo 'setup.sh: done'
     fi
   fi
+
+  while IFS='|' read -r folder architecture suite packages; do
+    if [[ $mode == dry-run ]]; then
+      echo "setup.sh: would unpack packages of Debian for $architecture in $folder"
+    else
+      # shellcheck disable=SC2086  # they are words
+      "$here/tools/foreign_packages" "$architecture" "$suite" "$here/$folder" $packages </dev/null ||
+        die "Debian's packages for $architecture could not be unpacked in $folder." 'To try again:  ./setup.sh --cross'
+    fi
+  done < <(foreign_folders)
 
   for folder in "${npm[@]}"; do
     IFS='|' read -r folder tool product <<<"$folder"

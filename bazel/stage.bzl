@@ -12,7 +12,7 @@ def stage_binary(name, deps):
     # harness/mutants builds the stage once more, with a mistake in main.cc or in a layer.
     mutants = ["//harness/mutants:__pkg__"]
     native.exports_files(native.glob(["*.c", "*.cc", "*.bpf.h"]), visibility = mutants)
-    native.exports_files(["README.md"], visibility = ["//harness:__pkg__", "//slides:__pkg__"])
+    native.exports_files(["README.md"], visibility = ["//harness:__pkg__", "//lab:__pkg__", "//slides:__pkg__"])
     native.filegroup(
         name = "behaviour_tests",
         srcs = native.glob(["test_*.py"]),

@@ -3,7 +3,7 @@
 A tar file, not a folder: Bazel makes every file of an output folder mode 0555 and refuses dangling
 links in it. The same busybox gives the same bytes: every owner is 0:0, every time is 0.
 
-Usage: make_rootfs.py BUSYBOX OUTPUT.tar ID.h
+Usage: make_rootfs.py BUSYBOX OUTPUT.tar ID.h [EMULATOR]: for another processor, what runs busybox
 """
 
 import hashlib
@@ -62,7 +62,7 @@ inline constexpr char kRootfsId[] = "{}";  // of the tar's SHA-256: another tar,
 """
 
 
-def main(busybox: str, output: str, id_header: str) -> None:
+def main(busybox: str, output: str, id_header: str, *emulator: str) -> None:
     with tarfile.open(output, "w", format=tarfile.USTAR_FORMAT) as tar:
 
         def add(name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, content: bytes = b"",
@@ -77,8 +77,8 @@ def main(busybox: str, output: str, id_header: str) -> None:
         for name, text in FILES.items():
             add(name, content=text.encode())
         add("bin/busybox", mode=0o755, content=pathlib.Path(busybox).read_bytes())
-        applets = subprocess.run([busybox, "--list-full"], check=True, capture_output=True,
-                                 text=True)
+        applets = subprocess.run([*emulator, busybox, "--list-full"], check=True,
+                                 capture_output=True, text=True)
         for path in sorted(set(applets.stdout.split()) - {"bin/busybox", "linuxrc"}):
             add(path, tarfile.SYMTYPE, 0o777, linkname="../" * path.count("/") + "bin/busybox")
 

@@ -15,7 +15,7 @@ import sys
 from typing import Dict, List, Mapping, Sequence
 
 MOST_LINES = {".py": 600, ".cc": 500, ".h": 500}
-NOT_OURS = ("node_modules", "__pycache__")
+NOT_OURS = ("node_modules", "foreign", "__pycache__")
 
 Graph = Mapping[str, Sequence[str]]
 

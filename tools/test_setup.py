@@ -18,7 +18,7 @@ FAKES = {
            "mkdir -p node_modules\n",
 }
 TOOLS = ["bash", "cat", "dirname", "env", "mkdir", "mktemp", "rm", "sed", "sha256sum", "tail",
-         "timeout"]
+         "timeout", "uname"]
 
 
 class Machine:
@@ -231,3 +231,37 @@ def test_dry_run_has_npm_install_nothing(machine):
 def test_asks_for_chromium_where_it_is_a_package(machine, release, wanted):
     machine.release.write_text(release)
     assert ("chromium" in machine.packages()) == wanted
+
+
+def test_other_processors_cost_nothing_until_they_are_asked_for(machine):
+    plain = machine.packages()
+    assert not any("linux-gnu" in package for package in plain)
+    cross = machine.setup("--cross", "--list").stdout.split()
+    assert set(cross) - set(plain) == {"g++-i686-linux-gnu", "g++-aarch64-linux-gnu"}
+    assert machine.setup("--lab", "--list").stdout.split() == cross
+
+
+def test_packages_of_other_processors_are_unpacked_beside_the_sources(machine):
+    (machine.folder / "lab").mkdir()
+    (machine.folder / "lab/package-lock.json").write_text("{}\n")
+    tools = machine.folder / "tools"
+    tools.mkdir()
+    unpack = tools / "foreign_packages"
+    unpack.write_text('#!/bin/sh\necho "$1 $2 $3" >>"$APT_LOG.unpacked"\n')
+    unpack.chmod(0o755)
+    unpacked = machine.folder / "apt.log.unpacked"
+    everything = " ".join(machine.setup("--lab", "--list").stdout.split())
+
+    assert machine.setup("--cross", "--dry-run", INSTALLED=everything).returncode == 0
+    assert not unpacked.exists()
+    assert machine.setup("--cross", INSTALLED=everything).returncode == 0
+    assert unpacked.read_text().splitlines() == [
+        f"i386 bookworm {machine.folder}/foreign/i386",
+        f"arm64 bookworm {machine.folder}/foreign/arm64"]
+
+    unpacked.unlink()
+    assert machine.setup("--lab", INSTALLED=everything).returncode == 0
+    assert f"i386 bookworm {machine.folder}/foreign/lab" in unpacked.read_text().splitlines()
+    unpack.write_text("#!/bin/sh\nexit 1\n")
+    failed = machine.setup("--cross", INSTALLED=everything)
+    assert failed.returncode == 1 and "could not be unpacked" in failed.stderr

@@ -20,10 +20,14 @@
 namespace box {
 namespace {
 
-#ifdef __x86_64__
+#if defined(__x86_64__)
 constexpr std::uint32_t kOwnArchitecture = AUDIT_ARCH_X86_64;
-#else
+#elif defined(__i386__)
+constexpr std::uint32_t kOwnArchitecture = AUDIT_ARCH_I386;
+#elif defined(__aarch64__)
 constexpr std::uint32_t kOwnArchitecture = AUDIT_ARCH_AARCH64;
+#else
+#error "this processor's name in seccomp(2) is not known here"
 #endif
 
 // The calls with which containers are set up.

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -55,6 +56,11 @@ class Outcomes {
   int count_ = 0;
 };
 
+// The half of an argument that the kernel ignores. A 32-bit processor has none.
+constexpr long high_half(long value) {
+  return sizeof(long) == 8 ? static_cast<long>(static_cast<uint64_t>(value) << 32) : 0;
+}
+
 struct NamedCall {
   const char* name;
   long number;
@@ -63,9 +69,11 @@ struct NamedCall {
 // Calls that a container does not need. If all arguments are 1, which is not a valid pointer, flag
 // or file, each of them fails harmlessly, or changes only its own process.
 constexpr NamedCall kForbidden[] = {
-#ifdef __x86_64__
+#ifdef SYS_iopl  // only processors of PCs have these
     {"iopl", SYS_iopl},
     {"ioperm", SYS_ioperm},
+#endif
+#ifdef SYS_sysfs  // only older processors have these
     {"sysfs", SYS_sysfs},
     {"ustat", SYS_ustat},
 #endif
@@ -169,7 +177,7 @@ void do_int80_calls(const Verb&, Answer& answer) {
 // the request; HIGH is the other half.
 void do_terminal_input(const Verb& verb, Answer& answer) {
   int ends[2];
-  const long high = verb.number(0) << 32;
+  const long high = high_half(verb.number(0));
   answer.add_result(pipe(ends) == 0 && syscall(SYS_ioctl, ends[0], high | TIOCSTI, "x") != -1);
 }
 
@@ -177,14 +185,14 @@ void do_terminal_input(const Verb& verb, Answer& answer) {
 // kernel ignores.
 void do_ioctl(const Verb& verb, Answer& answer) {
   int ends[2];
-  const long request = verb.number(1) << 32 | verb.number(0);
+  const long request = high_half(verb.number(1)) | verb.number(0);
   answer.add_result(pipe(ends) == 0 && syscall(SYS_ioctl, ends[0], request, "x") != -1);
 }
 
 // Address families without network namespaces, with arguments whose high half the kernel ignores.
 void do_socket_families(const Verb&, Answer& answer) {
   Outcomes outcomes;
-  constexpr long kHigh = 0x5L << 32;
+  constexpr long kHigh = high_half(5);
   constexpr NamedCall kFamilies[] = {{"AF_ALG", AF_ALG},
                                      {"AF_VSOCK", AF_VSOCK},
                                      {"AF_ALG in 64 bits", kHigh | AF_ALG},
@@ -200,7 +208,7 @@ void do_socket_families(const Verb&, Answer& answer) {
 // clone(2) takes the low half of its flags. As a container's root; the child is of no use.
 void do_disguised_namespaces(const Verb&, Answer& answer) {
   Outcomes outcomes;
-  constexpr long kHigh = 0x5L << 32;
+  constexpr long kHigh = high_half(5);
   constexpr NamedCall kKinds[] = {{"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS},
                                   {"uts", CLONE_NEWUTS},   {"ipc", CLONE_NEWIPC},
                                   {"net", CLONE_NEWNET},   {"pid", CLONE_NEWPID}};

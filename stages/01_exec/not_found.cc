@@ -39,6 +39,20 @@ Record read_at(const std::string& file, std::size_t offset) {
   return record;
 }
 
+// The loader that an ELF program names in PT_INTERP, or "".
+template <typename Header, typename Segment>
+std::string loader_of(const std::string& start) {
+  const auto header = read_at<Header>(start, 0);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    const auto segment = read_at<Segment>(start, header.e_phoff + i * sizeof(Segment));
+    if (segment.p_type == PT_INTERP && segment.p_offset < start.size()) {
+      return start.c_str() +
+             segment.p_offset;  // ends at a 0, at the latest at the one that ends `start`
+    }
+  }
+  return "";
+}
+
 // The program that the kernel starts in the file's place: the loader that an ELF program names in
 // PT_INTERP, or the interpreter in the first line of a script. "" if the file is neither.
 std::string interpreter_of(const std::string& file) {
@@ -52,16 +66,9 @@ std::string interpreter_of(const std::string& file) {
     const auto begin = std::min(start.find_first_not_of(" \t", 2), start.size());
     return start.substr(begin, start.find_first_of(" \t\n", begin) - begin);
   }
-  if (start.rfind(ELFMAG, 0) != 0) return "";
-  const auto header = read_at<Elf64_Ehdr>(start, 0);
-  for (unsigned i = 0; i < header.e_phnum; ++i) {
-    const auto segment = read_at<Elf64_Phdr>(start, header.e_phoff + i * sizeof(Elf64_Phdr));
-    if (segment.p_type == PT_INTERP && segment.p_offset < start.size()) {
-      return start.c_str() +
-             segment.p_offset;  // ends at a 0, at the latest at the one that ends `start`
-    }
-  }
-  return "";
+  if (start.rfind(ELFMAG, 0) != 0 || start.size() < EI_NIDENT) return "";
+  return start[EI_CLASS] == ELFCLASS32 ? loader_of<Elf32_Ehdr, Elf32_Phdr>(start)
+                                       : loader_of<Elf64_Ehdr, Elf64_Phdr>(start);
 }
 
 }  // namespace

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import struct
+
+import pytest
+
 STAGE = "01_exec"
 
 
@@ -23,3 +28,28 @@ def test_a_shell_that_suspends_itself_gives_the_terminal_back(caller):
 def test_the_environment_is_inherited(caller):
     environment = {**caller.environment(), "TOKEN": "x"}
     assert caller.output(STAGE, "sh", "-c", "echo $TOKEN", env=environment) == "x"
+
+
+def elf_with_loader(bits: int, loader: bytes) -> bytes:
+    """A program that the kernel refuses to start before it looks at more than the loader's name."""
+    machine = {"x86_64": {64: 62, 32: 3}, "aarch64": {64: 183, 32: 40}}[os.uname().machine][bits]
+    head = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + struct.pack("<HHI", 2, machine, 1)
+    name = loader + b"\0"
+    if bits == 32:
+        at = 52 + 32
+        segment = struct.pack("<IIIIIIII", 3, at, at, at, len(name), len(name), 4, 1)
+        return head + struct.pack("<IIIIHHHHHH", 0, 52, 0, 0, 52, 32, 1, 0, 0, 0) + segment + name
+    at = 64 + 56
+    segment = struct.pack("<IIQQQQQQ", 3, 4, at, at, at, len(name), len(name), 1)
+    return head + struct.pack("<QQQIHHHHHH", 0, 64, 0, 0, 64, 56, 1, 0, 0, 0) + segment + name
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_the_loader_that_is_missing_is_named_for_programs_of_both_sizes(caller, folder, bits):
+    program = folder / "program"
+    program.write_bytes(elf_with_loader(bits, b"/lib/no-such-loader.so"))
+    program.chmod(0o755)
+    result = caller.run(STAGE, program)
+    assert result.returncode == 127
+    assert result.stderr.splitlines()[0] == (
+        f"{STAGE}: {program} exists, but its interpreter does not: /lib/no-such-loader.so")

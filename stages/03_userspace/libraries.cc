@@ -23,12 +23,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // The loader for libraries, which do not name one.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__LP64__)
 constexpr char kDefaultLoader[] = "/lib64/ld-linux-x86-64.so.2";
+#elif defined(__i386__)
+constexpr char kDefaultLoader[] = "/lib/ld-linux.so.2";
 #elif defined(__aarch64__)
 constexpr char kDefaultLoader[] = "/lib/ld-linux-aarch64.so.1";
+#elif defined(__riscv) && __riscv_xlen == 64
+constexpr char kDefaultLoader[] = "/lib/ld-linux-riscv64-lp64d.so.1";
 #else
-constexpr char kDefaultLoader[] = "";
+#error "the loader of this processor's libraries is not known here"
 #endif
 
 void replace_all(std::string& text, const std::string& what, const std::string& by) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
 
@@ -32,6 +32,10 @@ struct LegacyFolder {
 constexpr LegacyFolder kLegacyFolders[] = {
 #if defined(__x86_64__)
     {"x86_64", 1}, {"avx512_1", 2}, {"haswell", 50}, {"xeon_phi", 51},
+#elif defined(__i386__)
+    {"sse2", 0},
+    {"i586", 48},
+    {"i686", 49},
 #elif defined(__aarch64__)
     {"atomics", 8},
 #endif
@@ -137,7 +141,11 @@ std::set<std::string> read_features() {
 
 std::set<std::string> read_features() {
   std::set<std::string> features;
-#if defined(__aarch64__)
+#if defined(__i386__)
+  constexpr unsigned kSse2 = 1U << 26;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (edx & kSse2) != 0) features.insert("sse2");
+#elif defined(__aarch64__)
   if ((getauxval(AT_HWCAP) >> 8 & 1) != 0) features.insert("atomics");
 #endif
   return features;
@@ -162,8 +170,10 @@ Processor processor_of(const std::string& platform, const std::set<std::string>&
                               has_all(features, {"avx512cd", "avx512bw", "avx512dq", "avx512vl"});
     if (has_avx512_1) legacy.emplace_back("avx512_1");
     legacy.emplace_back("x86_64");
-  } else if (features.contains("atomics")) {
-    legacy.emplace_back("atomics");
+  } else {  // i386 has the first, arm64 the second
+    for (const char* feature : {"sse2", "atomics"}) {
+      if (features.contains(feature)) legacy.emplace_back(feature);
+    }
   }
   if (!processor.platform.empty()) legacy.insert(legacy.begin(), processor.platform);
   legacy.insert(legacy.begin(), "tls");

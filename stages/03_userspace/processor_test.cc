@@ -77,6 +77,8 @@ TEST(Processor, SearchesLegacyFoldersFromTheMostSpecificOn) {
   EXPECT_EQ(processor_of("x86_64", kHaswell + kIntel).legacy_folders,
             (Names{"tls/haswell/x86_64", "tls/haswell", "tls/x86_64", "tls", "haswell/x86_64",
                    "haswell", "x86_64"}));
+  EXPECT_EQ(processor_of("i686", {"sse2"}).legacy_folders,
+            (Names{"tls/i686/sse2", "tls/i686", "tls/sse2", "tls", "i686/sse2", "i686", "sse2"}));
   EXPECT_EQ(processor_of("aarch64", {"atomics"}).legacy_folders,
             (Names{"tls/aarch64/atomics", "tls/aarch64", "tls/atomics", "tls", "aarch64/atomics",
                    "aarch64", "atomics"}));

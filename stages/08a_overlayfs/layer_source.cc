@@ -84,7 +84,7 @@ void LayerSource::begin_header() { header_left_ = kMaxHeaderBytes; }
 
 void LayerSource::end_header() { header_left_ = kNoHeader; }
 
-long LayerSource::read_file(const void** part) {
+ssize_t LayerSource::read_file(const void** part) {
   const ssize_t size = TEMP_FAILURE_RETRY(::read(fd_, buffer_.data(), buffer_.size()));
   if (size > 0) {
     nettle_sha256_update(&sha256_, static_cast<std::size_t>(size), buffer_.data());
@@ -102,16 +102,16 @@ FileDigest LayerSource::finish() {
   return {fmt::format("{:02x}", fmt::join(digest, "")), file_bytes_};
 }
 
-long LayerSource::read_file_part(archive* raw, void* source, const void** part) {
+ssize_t LayerSource::read_file_part(archive* raw, void* source, const void** part) {
   const auto size = static_cast<LayerSource*>(source)->read_file(part);
   if (size == -1) archive_set_error(raw, errno, "cannot be read: %s", strerror(errno));
   return size;
 }
 
-long LayerSource::read_part(archive* tar, void* source, const void** part) {
+ssize_t LayerSource::read_part(archive* tar, void* source, const void** part) {
   auto& layer = *static_cast<LayerSource*>(source);
   try {
-    return static_cast<long>(layer.read(part));
+    return static_cast<ssize_t>(layer.read(part));
   } catch (const Failure& failure) {
     layer.failure_ = std::current_exception();
     archive_set_error(tar, failure.error(), "%s", failure.what());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nettle/sha2.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <exception>
@@ -55,12 +56,12 @@ class LayerSource {
   FileDigest finish();
 
   // A callback for libarchive, which is C: it must not throw. The failure is thrown later.
-  static long read_part(archive* tar, void* source, const void** part);
+  static ssize_t read_part(archive* tar, void* source, const void** part);
   void rethrow_failure() const;
 
  private:
-  static long read_file_part(archive* raw, void* source, const void** part);
-  long read_file(const void** part);  // as read(2)
+  static ssize_t read_file_part(archive* raw, void* source, const void** part);
+  ssize_t read_file(const void** part);  // as read(2)
 
   int fd_;
   std::string name_;

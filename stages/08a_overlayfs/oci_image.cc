@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/architecture.h"
 #include "common/check.h"
 #include "stages/08a_overlayfs/docker_archive.h"
 #include "stages/08a_overlayfs/image_files.h"
@@ -72,14 +72,6 @@ std::string tag_of(const json& descriptor) {
                              "org.opencontainers.image.ref.name");
 }
 
-// In Go's terms, as the specification requires.
-std::string this_architecture() {
-  utsname machine = {};
-  check_quietly(uname(&machine), "uname()");
-  const std::string name = machine.machine;
-  return name == "x86_64" ? "amd64" : name == "aarch64" ? "arm64" : name;
-}
-
 // "linux/amd64/v3" of a descriptor; a part that it does not give counts as matching.
 struct Platform {
   explicit Platform(const json& descriptor) {
@@ -90,7 +82,7 @@ struct Platform {
   }
   [[nodiscard]] bool is_ours() const {
     return (os.empty() || os == "linux") &&
-           (architecture.empty() || architecture == this_architecture());
+           (architecture.empty() || architecture == kGoArchitecture);
   }
   // Every machine of the architecture runs it.
   [[nodiscard]] bool is_baseline() const {
@@ -134,7 +126,7 @@ json Layout::choose(const json& index, const std::string& tag) const {
   // A single image for another CPU may run under qemu-user(1), but not one for another system.
   if (ours.empty() && named.size() == 1 && Platform(named[0]).os == "linux") return named[0];
   if (ours.empty()) {
-    throw Failure(directory_ + ": has no image for linux/" + this_architecture(), list(platforms));
+    throw Failure(directory_ + ": has no image for linux/" + kGoArchitecture, list(platforms));
   }
   if (tags_of_ours.size() > 1) {
     throw Failure(directory_ + ": has several images; name one as DIR:TAG", list(tags));

@@ -14,24 +14,19 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <type_traits>
 #include <utility>
 
+#include "common/architecture.h"
 #include "common/check.h"
 #include "common/unique_fd.h"
+#include "stages/08b_seccomp/multiplexed_calls.h"
 
 namespace box {
 namespace {
 
 using Json = nlohmann::json;
-
-#if defined(__x86_64__)
-constexpr const char* kGoArch = "amd64";  // this machine's name in a profile's "arches"
-#elif defined(__aarch64__)
-constexpr const char* kGoArch = "arm64";
-#else
-constexpr const char* kGoArch = "";
-#endif
 
 constexpr std::uint32_t kX32Bit = 0x40000000;  // of the numbers of x32 calls, __X32_SYSCALL_BIT
 
@@ -201,7 +196,7 @@ bool counts(const Node& rule, CapabilitySet granted) {
     if (!capability) node.refuse("there is no capability " + node.text());
     return contains(granted, *capability);
   };
-  const auto is_this_machine = [](const Node& node) { return node.text() == kGoArch; };
+  const auto is_this_machine = [](const Node& node) { return node.text() == kGoArchitecture; };
 
   if (const Node includes = rule.at("includes"); includes.is_there()) {
     includes.only_with({"caps", "arches", "minKernel"});
@@ -266,6 +261,8 @@ class Compiler {
 
   [[nodiscard]] BpfProgram program() const {
     BpfProgram program = missing_calls();
+    const BpfProgram hidden = calls_with_hidden_arguments();
+    program.insert(program.end(), hidden.begin(), hidden.end());
     const BpfProgram rules = exported();
     program.insert(program.end(), rules.begin(), rules.end());
     if (program.size() > BPF_MAXINSNS) profile_.refuse("is too long for the kernel");
@@ -286,6 +283,9 @@ class Compiler {
         continue;
       }
       named_.push_back(text);
+      if (permits(default_action_) && !permits(action)) {
+        (conditions.empty() ? denied_ : denied_sometimes_).insert(text);
+      }
       if (action != default_action_) add(name, action, number, conditions);
     }
   }
@@ -303,6 +303,10 @@ class Compiler {
     } else {
       add_rule(conditions.data(), conditions.size());
     }
+  }
+
+  static bool permits(std::uint32_t action) {
+    return action == SCMP_ACT_ALLOW || action == SCMP_ACT_LOG;
   }
 
   static bool share_an_argument(const std::vector<scmp_arg_cmp>& conditions) {
@@ -350,6 +354,30 @@ class Compiler {
     return program;
   }
 
+  // For a call that is denied only with some arguments, and can also be made by one that has them
+  // where no filter can look: libseccomp would leave out the condition, and so deny all sockets to
+  // programs for i386, which glibc makes by socketcall(2). As in Docker, those are allowed.
+  [[nodiscard]] BpfProgram calls_with_hidden_arguments() const {
+    constexpr std::uint32_t kFirstArgument =
+        offsetof(seccomp_data, args) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0);
+    BpfProgram program;
+    for (const std::uint32_t architecture : architectures_) {
+      for (const auto& name : denied_sometimes_) {
+        const auto call = multiplexed(architecture, name);
+        if (!call || denied_.count(name) > 0) continue;
+        program.insert(program.end(),
+                       {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 5),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call->number, 0, 3),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kFirstArgument),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call->index, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, default_action_)});
+      }
+    }
+    return program;
+  }
+
   // The numbers that are newer than the profile, and those that belong to no call. Numbers of x32
   // are left to the part that follows, which kills the process.
   [[nodiscard]] std::vector<std::pair<std::uint32_t, std::uint32_t>> missing_numbers(
@@ -385,6 +413,8 @@ class Compiler {
   std::vector<std::uint32_t> architectures_;
   std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, decltype(&seccomp_release)> filter_;
   std::vector<std::string> named_;
+  std::set<std::string> denied_;            // by rules without conditions
+  std::set<std::string> denied_sometimes_;  // by rules with conditions
 };
 
 Json parse(const std::string& text) {

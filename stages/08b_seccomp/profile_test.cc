@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/ipc.h>
+#include <linux/net.h>
 #include <seccomp.h>
 #include <sys/syscall.h>
 
@@ -263,6 +265,41 @@ TEST(Profile, AllowsTheArchitecturesThatItNames) {
   EXPECT_EQ(act(program, 19, {}, AUDIT_ARCH_I386), kDenied);
   EXPECT_EQ(act(program, 21, {}, AUDIT_ARCH_I386), kNoSuchCall);
   EXPECT_EQ(act(program, SYS_getpid, {}, AUDIT_ARCH_AARCH64), kKilled);
+}
+
+// i386 has socket(2) twice: as a call of its own, and by socketcall(2), 102, whose arguments are in
+// memory. glibc uses the latter.
+TEST(Profile, DoesNotDenyACallWhoseArgumentsItCannotSee) {
+  const std::string and_i386 = R"("archMap": [{"architecture": "SCMP_ARCH_X86_64",
+                                               "subArchitectures": ["SCMP_ARCH_X86"]}],)";
+  const std::string vsock = R"({"name": "socket", "action": "SCMP_ACT_ERRNO",
+      "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 40}]})";
+  const auto by_socketcall = [](const BpfProgram& program, std::uint32_t index) {
+    return act(program, 102, {index}, AUDIT_ARCH_I386);
+  };
+  BpfProgram program = compile_profile(profile("SCMP_ACT_ALLOW", vsock, and_i386), 0);
+  EXPECT_EQ(act(program, SYS_socket, {40}), kDenied);
+  EXPECT_EQ(act(program, 359, {40}, AUDIT_ARCH_I386), kDenied);
+  EXPECT_EQ(act(program, 359, {2}, AUDIT_ARCH_I386), kAllow);
+  EXPECT_EQ(by_socketcall(program, SYS_SOCKET), kAllow);
+
+  // Where the arguments do not matter, the other way is denied, too.
+  const std::string bind = R"(, {"name": "bind", "action": "SCMP_ACT_ERRNO"})";
+  const std::string all = R"(, {"name": "socket", "action": "SCMP_ACT_ERRNO"})";
+  program = compile_profile(profile("SCMP_ACT_ALLOW", vsock + bind, and_i386), 0);
+  EXPECT_EQ(by_socketcall(program, SYS_SOCKET), kAllow);
+  EXPECT_EQ(by_socketcall(program, SYS_BIND), kDenied);
+  program = compile_profile(profile("SCMP_ACT_ALLOW", vsock + all, and_i386), 0);
+  EXPECT_EQ(by_socketcall(program, SYS_SOCKET), kDenied);
+
+  // ipc(2), 117, is the same for System V's objects.
+  program =
+      compile_profile(profile("SCMP_ACT_ALLOW", R"({"name": "shmget", "action": "SCMP_ACT_ERRNO",
+      "args": [{"index": 2, "op": "SCMP_CMP_EQ", "value": 5}]})",
+                              and_i386),
+                      0);
+  EXPECT_EQ(act(program, SYS_shmget, {0, 0, 5}), kDenied);
+  EXPECT_EQ(act(program, 117, {SHMGET}, AUDIT_ARCH_I386), kAllow);
 }
 #endif
 

@@ -14,6 +14,10 @@ namespace {
 using Set = user_regs_struct;
 unsigned long long& result_of(Set& set) { return set.rax; }
 unsigned long long& first_argument_of(Set& set) { return set.rdi; }
+#elif defined(__i386__)
+using Set = user_regs_struct;
+long& result_of(Set& set) { return set.eax; }
+long& first_argument_of(Set& set) { return set.ebx; }
 #elif defined(__aarch64__)
 using Set = user_regs_struct;
 unsigned long long& result_of(Set& set) { return set.regs[0]; }
@@ -38,6 +42,8 @@ void skip_call(pid_t process) {
 #if defined(__x86_64__)
   change<Set>(process, NT_PRSTATUS,
               [](Set& set) { set.orig_rax = static_cast<unsigned long>(-1); });
+#elif defined(__i386__)
+  change<Set>(process, NT_PRSTATUS, [](Set& set) { set.orig_eax = -1; });
 #else
   change<int>(process, NT_ARM_SYSTEM_CALL, [](int& number) { number = -1; });
 #endif
