@@ -125,7 +125,11 @@ def meaning(name: str, usual: str, got: str) -> str:
         return COMFORT
     if name.startswith("inside /etc/") and "ENOENT" in (usual, got):
         return COMFORT
-    if name in ("uid_map", "gid_map", "setgroups", "process group", "links", "cwd"):
+    if name == "links":
+        return WEAKER if set(got.split()) - set(usual.split()) else STRONGER
+    if name == "routes":
+        return STRONGER if int(got or 0) < int(usual or 0) else OTHER
+    if name in ("uid_map", "gid_map", "setgroups", "process group", "cwd"):
         return WEAKER
     return OTHER
 

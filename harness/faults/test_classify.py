@@ -21,6 +21,11 @@ from harness.faults.results import Results, count
 from harness.faults.table import BEGIN, END, doubtful_lines, one_table, tables, write_into
 
 MASK = "/proc/kcore tmpfs ro,nosuid"
+NO_REPORTER = ("08b_seccomp: the reporter of denied calls was killed by SIGKILL; from then on such"
+               " calls failed with ENOSYS\n")
+NO_JANITOR = ("08c_network: the janitor was killed by SIGKILL; the parent cleans up in its place\n")
+ENOSYS = {"asked forbidden_calls": ('{"outcomes": ["acct=EPERM"]}',
+                                    '{"outcomes": ["acct=ENOSYS"]}')}
 CGROUP_MOUNT = "/sys/fs/cgroup cgroup2 ro,nosuid"
 
 
@@ -94,6 +99,13 @@ RECORDED = [
     (case(kind=KILL_OTHER, exit=125, stderr="05_userns: the child was killed\n"), [TOLD]),
     (case(kind=KILL_OTHER, exit=137, ran=True), [TOLD]),
     (case("08c-bridge", KILL_OTHER, signal=13), [CRASH]),  # D4
+    (case("08b-verbose", KILL_OTHER, exit=42, ran=True, changes=ENOSYS, stderr=NO_REPORTER),
+     [TOLD]),
+    (case("08b-verbose", KILL_OTHER, exit=42, ran=True, changes=ENOSYS), [FEWER_RIGHTS]),
+    (case("08c-pasta-user", KILL_OTHER, exit=42, ran=True, stderr=NO_JANITOR, changes={
+        "links": ("eth0 lo", "lo"), "routes": ("3", "1")}), [TOLD]),
+    (case("08c-pasta-user", KILL_OTHER, exit=42, ran=True, stderr=NO_JANITOR, changes={
+        "links": ("lo", "eth0 lo")}), [FAIL_OPEN]),
     (case("bwrap", exit=1, stderr="bwrap: Can't mount: Operation not permitted\n"), [CLEAN]),
     (case("bwrap", exit=1, stderr="bwrap: setting up uid map: No such process\n"),
      [WRONG_MESSAGE]),
@@ -236,7 +248,7 @@ def test_table(tmp_path: pathlib.Path) -> None:
     header = only.splitlines()[2].split(" | ")
     assert row[header.index(classify.HANG)] == "1"
     lines = list(doubtful_lines(doubtful))
-    assert "FAIL-OPEN: 4" in lines
+    assert "FAIL-OPEN: 5" in lines
     assert any("--configuration 05-user-maps --kind 'fail'" in line for line in lines)
     assert not any(line.startswith("clean") for line in lines)
     readme = tmp_path / "README.md"

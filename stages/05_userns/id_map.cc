@@ -112,8 +112,9 @@ void raise_capabilities() {
 void become_effectively(uid_t owner) {
   check(setresuid(kKeep, owner, kKeep), "setresuid(-1, {}, -1)", owner);
   // With the effective uid went the rights to files and the effective capabilities, by which the
-  // child reaches the new root, and we the cgroup.
-  (void)setfsuid(0);
+  // child reaches the new root, and we the cgroup. setfsuid(2) returns the id before; it cannot
+  // fail, except by a seccomp filter around us.
+  check_quietly(setfsuid(0), "setfsuid(0)");
   raise_capabilities();
   // The child's files in /proc belong to root until it becomes root inside. The change of user has
   // done that already, unless the sysctl fs.suid_dumpable is 1, see PR_SET_DUMPABLE in prctl(2).
@@ -241,7 +242,12 @@ pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup) {
   // A change of user clears the signal that we get when our parent dies, see prctl(2).
   int death_signal = 0;
   check_quietly(prctl(PR_GET_PDEATHSIG, &death_signal), "prctl(PR_GET_PDEATHSIG)");
-  become_effectively(owner);
+  try {
+    become_effectively(owner);
+  } catch (const Failure&) {
+    (void)setresuid(kKeep, 0, kKeep);  // otherwise we have no right to undo the start
+    throw;
+  }
   const pid_t child = clone_process(flags, cgroup);
   if (child == 0) return child;
   const int error = errno;

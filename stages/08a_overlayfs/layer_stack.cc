@@ -93,11 +93,14 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
 // Locks a directory of the cache.
 UniqueFd hold(const std::string& path) {
   UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (folder.get() == -1 || flock(folder.get(), LOCK_SH | LOCK_NB) == -1 ||
-      access(path.c_str(), F_OK) == -1) {
+  if (folder.get() != -1 && flock(folder.get(), LOCK_SH | LOCK_NB) == 0 &&
+      access(path.c_str(), F_OK) == 0) {
+    return folder;
+  }
+  if (errno == ENOENT || errno == EWOULDBLOCK) {  // another start prunes the cache
     throw Failure(path + ": has just been removed", "start the container again");
   }
-  return folder;
+  throw Failure(errno, path);
 }
 
 // If a layer is named twice, only its uppermost place matters, because that hides the lower one

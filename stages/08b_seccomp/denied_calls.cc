@@ -1,5 +1,6 @@
 #include "stages/08b_seccomp/denied_calls.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 
 #include "common/check.h"
@@ -42,7 +44,9 @@ UniqueFd receive_descriptor(int socket) {
   message.msg_control = &control;
   message.msg_controllen = sizeof control;
   int fd = -1;
-  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) > 0 && CMSG_FIRSTHDR(&message) != nullptr) {
+  const auto size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  if (size == -1) trace(fmt::format("recvmsg(the filter's listener) = {}", strerrorname_np(errno)));
+  if (size > 0 && CMSG_FIRSTHDR(&message) != nullptr) {
     std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
   }
   return UniqueFd(fd);
@@ -83,7 +87,8 @@ void report_and_deny(int listener, const BpfProgram& program) {
 [[noreturn]] void report_all(const UniqueFd& socket, const BpfProgram& program) {
   const UniqueFd listener = receive_descriptor(socket.get());
   pollfd event = {listener.get(), POLLIN, 0};
-  while (listener.get() != -1 && poll(&event, 1, -1) != -1 && (event.revents & POLLIN) != 0) {
+  while (listener.get() != -1 && TEMP_FAILURE_RETRY(poll(&event, 1, -1)) != -1 &&
+         (event.revents & POLLIN) != 0) {
     report_and_deny(listener.get(), program);
   }
   _exit(0);  // the last process with this filter has ended
@@ -115,8 +120,16 @@ DeniedCalls::DeniedCalls(const BpfProgram& program) {
 
 DeniedCalls::~DeniedCalls() {
   if (reporter_ <= 0) return;
-  (void)kill(reporter_, SIGKILL);
-  (void)waitpid(reporter_, nullptr, 0);
+  int status = 0;
+  if (waitpid(reporter_, &status, WNOHANG) == 0) {
+    (void)kill(reporter_, SIGKILL);
+    (void)waitpid(reporter_, nullptr, 0);
+  } else if (WIFSIGNALED(status) && std::uncaught_exceptions() == 0) {
+    warn(fmt::format("the reporter of denied calls was killed by SIG{}; from then on such calls"
+                     " failed with ENOSYS",
+                     sigabbrev_np(WTERMSIG(status))),
+         "");
+  }
 }
 
 void DeniedCalls::send_to_reporter(int listener) const {

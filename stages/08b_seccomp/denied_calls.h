@@ -10,8 +10,9 @@ namespace box {
 
 // With --verbose: a reporter, a process beside the parent, to which the kernel sends each call that
 // `program` denies with an errno, see seccomp_unotify(2). The reporter writes a line, and lets the
-// call fail with that errno. It never lets a call pass, and if it dies, such calls fail with
-// ENOSYS. It ends with this object, or with the parent. Without --verbose there is no reporter.
+// call fail with that errno. It never lets a call pass, and if it is killed, such calls fail with
+// ENOSYS, and the destructor says so. It ends with this object, or with the parent. Without
+// --verbose there is no reporter.
 class DeniedCalls {
  public:
   explicit DeniedCalls(const BpfProgram& program);

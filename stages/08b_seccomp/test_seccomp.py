@@ -13,8 +13,8 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, processes_with,
-                      wait_until)
+from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, children_of,
+                      processes_with, wait_until)
 
 STAGE = "08b_seccomp"
 DOCKERS = 0xa80425fb  # the capabilities that docker run grants
@@ -418,6 +418,25 @@ def test_verbose_works_where_the_listener_cannot_be_sent(caller, folder):
     assert result.returncode == 1
     assert "Operation not permitted" in result.stderr
     assert not told(result)
+
+
+def has_listener(process: int) -> bool:
+    return any("seccomp notify" in os.readlink(fd)
+               for fd in pathlib.Path(f"/proc/{process}/fd").iterdir())
+
+
+def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
+    with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; read x; hostname y; exit 3",
+                      stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert wait_until(lambda: any(map(has_listener, children_of(process.pid))))
+        reporter, = filter(has_listener, children_of(process.pid))
+        os.kill(reporter, signal.SIGKILL)
+        err = process.communicate("\n", timeout=30)[1]
+    assert process.returncode == 3
+    assert "Function not implemented" in err
+    assert err.endswith(f"{STAGE}: the reporter of denied calls was killed by SIGKILL; from then on"
+                        " such calls failed with ENOSYS\n")
 
 
 def test_verbose_leaves_no_process(caller):

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <utility>
@@ -117,8 +118,8 @@ Janitor::~Janitor() {
   if (recv(socket_.get(), &said, sizeof said, MSG_DONTWAIT) == 1) return;
   int status = 0;
   if (TEMP_FAILURE_RETRY(waitpid(pid_, &status, 0)) != pid_ || !WIFSIGNALED(status)) return;
-  warn(fmt::format("the janitor was killed by signal {}; the parent cleans up in its place",
-                   WTERMSIG(status)),
+  warn(fmt::format("the janitor was killed by SIG{}; the parent cleans up in its place",
+                   sigabbrev_np(WTERMSIG(status))),
        "");
   attempt([&] { work_->clean_up(last_note_); });
 }

@@ -229,7 +229,7 @@ def test_a_janitor_that_is_killed_is_told_of_and_leaves_nothing(host, mode, page
             assert wait_until(lambda: not pathlib.Path(f"/proc/{helper}/exe").exists()), "it stays"
         assert end(process) == 137
         line, = process.stderr.read().splitlines()
-        assert line == (f"{STAGE}: the janitor was killed by signal 9; the parent cleans up in its"
+        assert line == (f"{STAGE}: the janitor was killed by SIGKILL; the parent cleans up in its"
                         " place")
     check_that_nothing_is_left(host, before)
 

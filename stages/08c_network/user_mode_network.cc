@@ -142,12 +142,14 @@ void become_owner(uid_t user, int ready) {
     }
     // The janitor ends it; if the janitor is killed, the kernel does. A change of user clears this.
     check_quietly(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl(PR_SET_PDEATHSIG)");
+    if (check_quietly(dup2(ready, helper.ready_fd), "dup2(ready)") == ready) {
+      check_quietly(fcntl(ready, F_SETFD, 0), "fcntl(ready)");
+    }
   } catch (const Failure& failure) {
     (void)dprintf(STDERR_FILENO, "%s\n", failure.what());
     _exit(kExitNotFound);
   }
   if (getppid() != janitor) _exit(kExitNotFound);
-  if (dup2(ready, helper.ready_fd) == ready) (void)fcntl(ready, F_SETFD, 0);
   (void)close_range(static_cast<unsigned>(std::max(helper.ready_fd, STDERR_FILENO)) + 1, ~0U, 0);
   std::vector<char*> argv;
   for (const auto& word : helper.words) argv.push_back(const_cast<char*>(word.c_str()));
