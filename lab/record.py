@@ -1,0 +1,55 @@
+"""Runs the lessons in the lab, and writes down what it shows where a page shows something else:
+
+  bazel run //lab:record [-- LESSON...]
+
+seen.json has for each such step what is seen, which the lesson then shows. The lab's machine is a
+32-bit one, with busybox's programs in place of Debian's. A step that never ends or fails for the
+lack of something is given a "missing" by hand: why it cannot be run here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+from typing import Any, Dict
+
+from lab.drive import lab
+from slides import transcript
+
+NOTE = "On the page of the stage, whose machine is another, this looks a bit different."
+
+
+def main(*chosen: str) -> None:
+    page = pathlib.Path(os.environ["LAB_PAGE"]).resolve()
+    out = pathlib.Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", ".")) / "lab/seen.json"
+    seen: Dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    with lab() as opened:
+        opened.open(page.as_uri())
+        for index, lesson in enumerate(opened.lessons()):
+            if chosen and lesson["id"] not in chosen:
+                continue
+            opened.open(page.as_uri())  # a machine as new for each
+            opened.show(index)
+            for step in (step for part in lesson["parts"] for step in part.get("steps", [])):
+                if step.get("missing"):
+                    continue
+                outcome = opened.perform(step["id"])
+                seen.pop(step["id"], None)
+                if "back" in outcome and not outcome["back"]:
+                    print(f"{step['id']:8} has not ended", flush=True)
+                lines = [line.rstrip() for line in outcome["lines"]]
+                written = step["output"]
+                merged = transcript.merge(written, lines)
+                if merged != written:
+                    seen[step["id"]] = {"seen": merged, "note": NOTE}
+                print(step["id"], "as written" if merged == written else "other", flush=True)
+                text = json.dumps(seen, ensure_ascii=False, indent=1, sort_keys=True)
+                partial = out.with_suffix(".partial")
+                partial.write_text(text + "\n", encoding="utf-8")
+                partial.replace(out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
