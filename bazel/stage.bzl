@@ -20,7 +20,7 @@ def stage_binary(name, deps):
     )
     native.filegroup(
         name = "shown",  # on the site
-        srcs = native.glob(["*.apparmor", "*.c", "*.cc", "*.h", "*.json", "*.md", "*.py", "*.sh"]),
+        srcs = native.glob(["*.apparmor", "*.c", "*.cc", "*.cil", "*.h", "*.json", "*.md", "*.py", "*.sh"]),
         visibility = ["//slides:__subpackages__"],
     )
     cc_library(
@@ -65,14 +65,15 @@ def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_onc
         ],
     )
 
-def stage_test_in_vm(name, srcs, stages):
+def stage_test_in_vm(name, srcs, stages, selinux = False):
     """The same in the virtual machine, which has what this one may lack. Nothing else is in there, so
-    other tests need not wait for it."""
+    other tests need not wait for it. With `selinux`, its kernel uses that in place of AppArmor."""
     pytest_test(
         name = name,
         size = "large",
         srcs = srcs + ["//stages:conftest.py"],
         data = ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
+        args = ["--selinux"] if selinux else [],
         module = "harness.vm.pytest_in_vm",
         tags = [
             "as_shipped",

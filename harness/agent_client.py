@@ -30,6 +30,7 @@ class Place(Protocol):
     patience: float  # how much longer things take than on a usual machine
     tests_all: bool  # this place must be able to test everything
     hinders: bool  # a skip is allowed for what the harness itself may not do there
+    selinux: bool  # its kernel uses SELinux, and it is there for the rows about that
 
     def boot(self) -> None:
         """Makes sure that it runs."""
@@ -49,7 +50,7 @@ class Host:
     ordinary = (os.geteuid() or 12345, os.getegid() if os.geteuid() != 0 else 12345)
     at_once = 8 if is_root else 1  # others would see each other's changes
     patience = 1.0
-    tests_all = hinders = False
+    tests_all = hinders = selinux = False
 
     def boot(self) -> None:
         pass

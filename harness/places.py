@@ -24,19 +24,22 @@ stopped = threading.Event()  # after it, outcomes do not count
 def places(choice: str, programs: Sequence[str],
            strangers: Sequence[str] = ()) -> Iterator[List[Place]]:
     """The chosen places, to be tried in this order. A VM starts when it is needed, and contains
-    these programs: our own, and untrusted ones."""
+    these programs: our own, and untrusted ones. The second one has SELinux in place of AppArmor,
+    because a kernel uses one of them."""
     if choice in ("host", CONTAINER):
         yield [HOST if choice == "host" else Container()]
         return
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
-    vm = Vm(kernel, programs, strangers=strangers)
-    running.append(vm)
-    vm.stopped = stopped.is_set()
+    vms = [Vm(kernel, programs, strangers=strangers, selinux=selinux) for selinux in (False, True)]
+    running.extend(vms)
+    for vm in vms:
+        vm.stopped = stopped.is_set()
     try:
-        yield [HOST, vm] if choice == ANYWHERE else [vm]
+        yield [HOST, *vms] if choice == ANYWHERE else [*vms]
     finally:
-        vm.close()
-        running.remove(vm)
+        for vm in vms:
+            vm.close()
+            running.remove(vm)
 
 
 def stop_all() -> None:

@@ -304,15 +304,21 @@ def grade_in(places: Sequence[Place], tools: Tools, cases: Sequence[Case],
 
 
 def grade_skipped(results: Sequence[Result], grader: Grader) -> List[Result]:
-    """Replaces each skip by the result from another place."""
-    skipped = [result for result in results if result.outcome is Outcome.SKIPPED]
+    """Replaces each skip by the result from another place, if that may have one."""
+    def may_help(result: Result) -> bool:
+        return (result.outcome is Outcome.SKIPPED
+                and (result.case.property.selinux or not grader.place.selinux))
+
+    skipped = [result for result in results if may_help(result)]
+    if not skipped:
+        return list(results)
     try:
         there = iter(grader.grade([result.case for result in skipped]))
     except PlaceError as error:
         no_place = f"and {grader.place.name} is not available: {str(error).splitlines()[0]}"
         there = iter(dataclasses.replace(result, why=f"{result.why}; {no_place}")
                      for result in skipped)
-    return [next(there) if result.outcome is Outcome.SKIPPED else grader.add_leaks(result)
+    return [next(there) if may_help(result) else grader.add_leaks(result)
             for result in results]
 
 

@@ -293,9 +293,13 @@ def limit_resources() -> str:
 
 
 def find_security_module() -> str:
-    if text_of("/sys/module/apparmor/parameters/enabled") != "Y":
-        raise Fails("this kernel does not use AppArmor")
-    return "AppArmor; this program is " + text_of("/proc/self/attr/current")
+    label = text_of("/proc/self/attr/current").strip("\0")
+    if text_of("/sys/module/apparmor/parameters/enabled") == "Y":
+        return f"AppArmor; this program is {label}"
+    enforces = text_of("/sys/fs/selinux/enforce")
+    if enforces == "":
+        raise Fails("this kernel uses neither AppArmor nor SELinux")
+    return f"SELinux, {'enforcing' if enforces == '1' else 'permissive'}; this program is {label}"
 
 
 def find_virtual_machine() -> str:
@@ -411,7 +415,7 @@ def fix_network(seen: str) -> str:
 
 
 def fix_security_module(_: str) -> str:
-    return "boot with apparmor=1 security=apparmor"
+    return "boot with apparmor=1 security=apparmor; or with SELinux, and its policy"
 
 
 def fix_packages(_: str) -> str:

@@ -4,6 +4,7 @@ load(":mutant.bzl", "change", "mutant")
 
 _CONFINEMENT = "09_lsm/confinement.cc"
 _APPARMOR = "09_lsm/apparmor.cc"
+_SELINUX = "09_lsm/selinux.cc"
 
 MUTANTS = [
     mutant(
@@ -15,13 +16,22 @@ MUTANTS = [
         also = [
             "default_profile_is_used",
             "firmware_stays_hidden",
+            "label_cannot_be_left",
+            "label_confines_the_command",
+            "label_denies_mount",
+            "label_denies_packet_socket",
+            "label_denies_ptrace",
+            "label_denies_sysctls",
+            "levels_keep_files_apart",
             "mount_is_denied",
+            "own_level_is_drawn",
             "packet_socket_is_denied",
             "profile_cannot_be_left",
             "ptrace_is_denied",
             "sysctls_stay_read_only",
+            "volume_without_label_is_closed",
         ],
-        because = "what only the profile denies is allowed without it",
+        because = "what only the profile or the label denies is allowed without it",
     ),
     mutant(
         name = "label_written_by_path",
@@ -52,5 +62,46 @@ MUTANTS = [
         caught_by = "default_profile_is_used",
         why = "an option that is not given is an option that is not wanted",
         changes = [change(_CONFINEMENT, "if (asked == kUnconfined) return", "if (asked.empty() || asked == kUnconfined) return")],
+    ),
+    mutant(
+        name = "level_is_a_constant",
+        stage = "09_lsm",
+        caught_by = "own_level_is_drawn",
+        why = "one pair of categories was enough to see that they work",
+        changes = [change(
+            _SELINUX,
+            """fmt::format("s0:c{},c{}", std::min(drawn[0], drawn[1]), std::max(drawn[0], drawn[1]))""",
+            """std::string("s0:c1,c2")""",
+        )],
+    ),
+    mutant(
+        name = "level_left_out",
+        stage = "09_lsm",
+        caught_by = "levels_keep_files_apart",
+        why = "the type is what the rules are about",
+        changes = [change(
+            _SELINUX,
+            "or_else(request.type, kDefaultType), level);",
+            "or_else(request.type, kDefaultType), \"s0:c0.c1023\");",
+        )],
+        also = [
+            "label_confines_the_command",
+            "own_level_is_drawn",
+        ],
+        because = "the command has all categories, whatever level it was to have",
+    ),
+    mutant(
+        name = "missing_type_ignored",
+        stage = "09_lsm",
+        caught_by = "missing_type_stops_the_start",
+        why = "the module may be missing, so why not another type",
+        changes = [change(_CONFINEMENT, "  if (!asked.is_default()) throw Failure(*why);\n", "")],
+    ),
+    mutant(
+        name = "disable_ignored",
+        stage = "09_lsm",
+        caught_by = "label_can_be_disabled",
+        why = "the option is parsed, and no code looks at it",
+        changes = [change(_CONFINEMENT, "  if (asked.disabled) return Labels();\n", "")],
     ),
 ]

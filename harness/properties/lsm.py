@@ -12,7 +12,7 @@ from harness.properties.look import Ask, Look, Turn, tell_run
 from harness.properties.model import Control, Positive, Property
 from harness.properties.observing import does_not_start, refused
 from harness.properties.scene import Stage
-from harness.properties.verdict import NotTestable, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import NotInKernel, NotTestable, ProbeBroke, Seen, holds, violated
 
 PROFILE = "containers-under-the-hood"
 PROFILE_FILE = (pathlib.Path(__file__).resolve().parents[2]
@@ -147,7 +147,7 @@ def rows() -> List[Property]:
 
 def need_apparmor(stage: Stage) -> None:
     if stage.agent.read(ENABLED)[ENABLED].get("text") != "Y\n":
-        raise NotTestable("this kernel does not use AppArmor")
+        raise NotInKernel("this kernel does not use AppArmor")
     if not stage.agent.has_own_host:
         raise NotTestable("only root may load a profile")
     if "errno" in stage.agent.stat(PARSER)[PARSER]:

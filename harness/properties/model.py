@@ -59,6 +59,7 @@ class Property:
     control_scene: Optional[Scene] = None  # for OTHER_SCENE
     control_identity: str = ROOT
     seen_failing: str = ""  # for NONE: what was done to the stage to see it fail
+    selinux: bool = False  # it needs a kernel that uses SELinux, which then does not use AppArmor
 
     def is_promised_at(self, stage: str) -> bool:
         number = stage_number(stage)

@@ -48,4 +48,4 @@ class NotTestable(Exception):
 
 
 class NotInKernel(NotTestable):
-    """This kernel is too old for it; even a VM's kernel may be."""
+    """This kernel is too old for it, or uses another security module; even a VM's kernel may."""

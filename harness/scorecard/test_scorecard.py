@@ -28,7 +28,7 @@ def measured_here(tools):
     for tool in ("bwrap", "unshare"):
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool}")
-    return scorecard.measure(HOST, ["unshare", "bwrap", "08c"], [BY_NAME[name] for name in FEW],
+    return scorecard.measure([HOST], ["unshare", "bwrap", "08c"], [BY_NAME[name] for name in FEW],
                              tools, 5.0)
 
 
@@ -54,7 +54,7 @@ def test_a_tool_that_does_not_start_has_violated_nothing(tools, tmp_path, monkey
     broken.write_text("#!/bin/sh\ncase $1 in --version) echo 1 ;; --lacks) ;; *) exit 1 ;; esac\n")
     broken.chmod(0o755)
     monkeypatch.setattr(scorecard, "ADAPTERS", tmp_path)
-    told = scorecard.measure(HOST, ["broken"], [BY_NAME["own_pid_namespace"]], tools, 5.0)
+    told = scorecard.measure([HOST], ["broken"], [BY_NAME["own_pid_namespace"]], tools, 5.0)
     assert verdicts(told, "broken") == ["undecided"] and told["columns"][0]["version"] == "1"
 
 
@@ -62,7 +62,7 @@ def test_a_tool_that_is_not_there_has_no_column(tools, tmp_path, monkeypatch, ca
     (tmp_path / "absent.sh").write_text("#!/bin/sh\nexec no-such-tool --version\n")
     (tmp_path / "absent.sh").chmod(0o755)
     monkeypatch.setattr(scorecard, "ADAPTERS", tmp_path)
-    assert scorecard.measure(HOST, ["absent"], [], tools, 5.0)["columns"] == []
+    assert scorecard.measure([HOST], ["absent"], [], tools, 5.0)["columns"] == []
     assert "there is no absent in host" in capfd.readouterr().err
 
 

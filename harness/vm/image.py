@@ -34,8 +34,17 @@ DEFAULT_KERNEL = "6.1"
 PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq",
             "kmod", "nftables", "openssh-server", "passt", "procps", "python3-pexpect",
             "python3-pytest", "slirp4netns", "strace", "uidmap")
-# For a machine whose kernel uses SELinux. To compile the policy takes longer than all the rest.
+# For a machine whose kernel uses SELinux. To compile the policy takes longer than all the rest, and
+# in the machine some minutes, so stage 09's module is in it from the start, and the policy
+# without it in another file. Callers keep the label of init: sshd asks for their label in contexts.
 OF_SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
+MODULE = FOLDER.parents[1] / "stages/09_lsm/containers.cil"
+INSTALL_MODULE = ('cp "$1"/etc/selinux/default/policy/policy.* "$1/etc/selinux/without_containers" &&'
+                  ' printf %s "$MODULE" >"$1/tmp/containers.cil" &&'
+                  ' chroot "$1" semodule --noreload --install /tmp/containers.cil &&'
+                  ' rm "$1/tmp/containers.cil" && cd "$1/etc/selinux/default" &&'
+                  ' printf "root:system_u:s0\\n__default__:system_u:s0\\n" >seusers &&'
+                  ' echo system_r:kernel_t:s0 system_r:kernel_t:s0 >contexts/users/system_u')
 
 KEPT_UNUSED = 14 * 86400  # seconds
 
@@ -81,6 +90,7 @@ def mmdebstrap(suite: str, selinux: bool = False) -> List[str]:
     return ["mmdebstrap", "--variant=minbase", "--format=null",
             f"--include={','.join(packages)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
+            *([f"--customize-hook={INSTALL_MODULE}"] if selinux else []),
             '--customize-hook=bash -c "$FURNISH" furnish "$1"', suite, "/dev/null"]
 
 
@@ -142,6 +152,8 @@ def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False) -> Image:
     suite = SUITES[kernel]
     words = mmdebstrap(suite, selinux)
     inputs = "\n".join(words) + FURNISH.read_text() + INIT.read_text()
+    if selinux:
+        inputs += MODULE.read_text()
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
     try:
@@ -180,7 +192,8 @@ def fill(command: Sequence[str], image: Image) -> None:
                 env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                      "LC_ALL": "C.UTF-8", "HOME": "/nonexistent",
                      "FURNISH": FURNISH.read_text(), "DISK": f"/dev/fd/{disk.fileno()}",
-                     "BOOT": f"/dev/fd/{boot.fileno()}", "INIT": INIT.read_text()})
+                     "BOOT": f"/dev/fd/{boot.fileno()}", "INIT": INIT.read_text(),
+                     "MODULE": MODULE.read_text()})
         except FileNotFoundError as error:
             raise VmError("the VM's disk cannot be made: mmdebstrap is not installed\n"
                           "hint: run ./setup.sh") from error

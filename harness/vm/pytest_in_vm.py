@@ -1,6 +1,6 @@
 """Runs pytest in the virtual machine, where the tests may do what this machine cannot.
 
-    python3 -m harness.vm.pytest_in_vm TEST.py...
+    python3 -m harness.vm.pytest_in_vm [--selinux] TEST.py...
 
 It copies all files of its Bazel test into the machine, and copies pytest's report back. Under
 emulation, Python is some twenty times slower, so use it for few tests. In the machine a skip is a
@@ -43,9 +43,10 @@ def main() -> int:
     words = ["env", "PYTHONDONTWRITEBYTECODE=yes", f"XML_OUTPUT_FILE={REPORT}",
              f"TESTBRIDGE_TEST_ONLY={os.environ.get('TESTBRIDGE_TEST_ONLY', '')}",
              "sh", "-c", f'cd {THERE} && exec python3 bazel/pytest_main.py "$@"', "sh"]
-    with Vm() as vm:
+    arguments = [word for word in sys.argv[1:] if word != "--selinux"]
+    with Vm(selinux="--selinux" in sys.argv) as vm:
         send_files(vm)
-        status = vm.run(*words, *sys.argv[1:], "-m", "not not_in_vm").returncode
+        status = vm.run(*words, *arguments, "-m", "not not_in_vm").returncode
         report = vm.run("cat", REPORT, stdout=subprocess.PIPE, text=True).stdout
     if "XML_OUTPUT_FILE" in os.environ:
         pathlib.Path(os.environ["XML_OUTPUT_FILE"]).write_text(report)

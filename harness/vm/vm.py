@@ -30,7 +30,8 @@ from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, im
 FOLDER = pathlib.Path(__file__).resolve().parent
 # The machine's side of it; and what is loaded by hand there, before stage 09 can use it.
 OWN_FILES = (FOLDER / "call", FOLDER / "sshd_config",
-             FOLDER.parents[1] / "stages/09_lsm/containers.apparmor")
+             FOLDER.parents[1] / "stages/09_lsm/containers.apparmor",
+             FOLDER.parents[1] / "stages/09_lsm/containers.cil")
 
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keygen", "unshare")
@@ -51,7 +52,13 @@ PREFIX = "box-vm-"  # of the folders in /tmp
 INVITES = "invites"  # a file in the directory of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
-SELINUX_WORDS = " security=selinux selinux=1"  # in place of AppArmor, which is Debian's default
+# In place of AppArmor, which is the default of Debian.
+SELINUX_WORDS = " security=selinux selinux=1 enforcing=1"
+# The devices of a container, labelled as udev would.
+LABEL_DEVICES = " && ".join(
+    f"chcon -t {kind}_t {' '.join('/dev/' + name for name in names)}" for kind, names in {
+        "null_device": ["null"], "zero_device": ["zero", "full"], "random_device": ["random"],
+        "urandom_device": ["urandom"], "devtty": ["tty"]}.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +95,11 @@ class Vm:
                  selinux: bool = False) -> None:
         """The programs of this machine are in PATH there, each in a directory of its own, see
         path(): our own beside the stages' built-in root, untrusted ones alone. The security module
-        is AppArmor, or with `selinux` SELinux, whose policy is loaded, but not enforced.
+        is AppArmor, or with `selinux` SELinux, whose policy is loaded and enforced.
 
         Without `restores` it always boots, instead of copying a machine that has booted.
         """
-        self.name = f"vm:{kernel}"
+        self.name = f"vm:{kernel}" + (":selinux" if selinux else "")
         self.kernel = kernel
         self.programs = list(programs)
         self.strangers = list(strangers)
@@ -161,6 +168,8 @@ class Vm:
                       accelerator.up_within)
         self.let_go(accelerator.up_within)
         self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
+        if self.selinux:
+            self.run("sh", "-c", LABEL_DEVICES)
 
     def is_ready(self) -> bool:
         return READY in self.said("console")

@@ -24,6 +24,8 @@ namespace {
 constexpr unsigned kNoDevices = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr unsigned kDataOnly = kNoDevices | MOUNT_ATTR_NOEXEC;
 
+std::string label_of_new_mounts;  // of SELinux
+
 // See null(4), full(4), random(4) and tty(4).
 constexpr struct {
   const char* name;
@@ -233,6 +235,8 @@ void make_root_read_only() {
   check(mount_setattr(AT_FDCWD, "/", 0, &attr, sizeof attr), "mount_setattr(/, RDONLY)");
 }
 
+void label_new_mounts(const std::string& label) { label_of_new_mounts = label; }
+
 UniqueFd new_mount(const std::string& type, unsigned attributes,
                    const std::vector<std::pair<std::string, std::string>>& options) {
   const UniqueFd context(check_quietly(fsopen(type.c_str(), FSOPEN_CLOEXEC), "fsopen({})", type));
@@ -244,6 +248,8 @@ UniqueFd new_mount(const std::string& type, unsigned attributes,
   };
   set("source", type);  // the source that mount(8) shows, instead of "none"
   for (const auto& [key, value] : options) set(key, value);
+  const bool takes_label = type == "tmpfs" || type == "devpts" || type == "overlay";
+  if (!label_of_new_mounts.empty() && takes_label) set("context", label_of_new_mounts);
   check_quietly(fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
                 "fsconfig({}, CREATE)", type);
   return UniqueFd(check(fsmount(context.get(), FSMOUNT_CLOEXEC, attributes), "fsmount({})", type));

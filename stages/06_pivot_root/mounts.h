@@ -63,6 +63,10 @@ void make_root_read_only();
     const std::string& type, unsigned attributes,
     const std::vector<std::pair<std::string, std::string>>& options = {});
 
+// From now on new_mount() gives all files of what it makes this label of SELinux; "": none. In a
+// user namespace only some file systems can have one: the others have their own.
+void label_new_mounts(const std::string& label);
+
 // Attaches a mount; if `path` ends in a symbolic link, to the link.
 void attach_at(const UniqueFd& mount, const std::string& path);
 

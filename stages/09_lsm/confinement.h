@@ -7,6 +7,7 @@
 #include "common/unique_fd.h"
 #include "stages/06_pivot_root/mounts.h"
 #include "stages/09_lsm/kernel_log.h"
+#include "stages/09_lsm/selinux.h"
 
 namespace box {
 
@@ -15,12 +16,14 @@ struct SecurityOptions {
   explicit SecurityOptions(CommandLine& line);
 
   std::string apparmor;  // the profile; "": the default one; "unconfined"
+  LabelRequest label;
 };
 
 class Confinement {
  public:
   // In the parent, before the child starts: finds out which module this kernel has and whether it
-  // knows the label. Throws Failure if it cannot do what was asked for.
+  // knows the profile or label. Throws Failure if it cannot do what was asked for. From here on,
+  // what is mounted for the container has the label of its files.
   explicit Confinement(const SecurityOptions& security);
   // In the parent, after the container has ended: with --verbose shows what the module has denied.
   ~Confinement();
@@ -35,6 +38,7 @@ class Confinement {
 
  private:
   std::string profile_;  // of AppArmor; "": none
+  Labels labels_;        // of SELinux; "": none
   KernelLog log_;
 };
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Loads the profile of stage 09's containers into the kernel, or with --remove removes it. As root:
+# Loads what stage 09's containers are confined by into the kernel, or with --remove removes it: a
+# profile where the kernel uses AppArmor, a module of the policy where it uses SELinux. As root:
 #
 #   bazel run --config=root //stages/09_lsm:load [-- --remove]
 set -eu
@@ -10,19 +11,30 @@ fail() {
   exit 1
 }
 
-operation=--replace
+need() {
+  command -v "$1" >/dev/null || fail "$1 is not installed" "sudo apt-get install $2"
+  [ "$(id -u)" = 0 ] || fail "only root may load it" "bazel run --config=root //stages/09_lsm:load"
+}
+
+remove=
 case ${1-} in
   '') ;;
-  --remove) operation=--remove ;;
+  --remove) remove=yes ;;
   *) fail "unknown option $1" "there is --remove" ;;
 esac
 PATH=$PATH:/usr/sbin:/sbin
-profile=$(dirname "$0")/containers.apparmor
-[ -e "$profile" ] || profile=$0.runfiles/containers_under_the_hood/stages/09_lsm/containers.apparmor
+folder=$(dirname "$0")
+[ -e "$folder/containers.cil" ] || folder=$0.runfiles/containers_under_the_hood/stages/09_lsm
 
-[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] ||
-  fail "this kernel does not use AppArmor" "boot it with apparmor=1 security=apparmor"
-command -v apparmor_parser >/dev/null ||
-  fail "apparmor_parser is not installed" "sudo apt-get install apparmor"
-[ "$(id -u)" = 0 ] || fail "only root may load a profile" "bazel run --config=root //stages/09_lsm:load"
-apparmor_parser $operation --skip-cache "$profile"
+if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
+  need apparmor_parser apparmor
+  [ "$remove" ] && operation=--remove || operation=--replace
+  apparmor_parser $operation --skip-cache "$folder/containers.apparmor"
+elif [ -e /sys/fs/selinux/enforce ]; then
+  need semodule policycoreutils
+  [ "$remove" ] || exec semodule --install "$folder/containers.cil"
+  semodule --remove containers
+else
+  fail "this kernel uses neither AppArmor nor SELinux" \
+    "boot it with apparmor=1 security=apparmor, or security=selinux selinux=1 and a policy"
+fi

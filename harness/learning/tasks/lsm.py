@@ -45,7 +45,18 @@ TASK = Task(
              "the profile's name, or \"\" for none. What is asked for and cannot be done is a"
              " Failure; what is the default and cannot be done, a trace().",
              "return asked.empty() ? kDefaultProfile : asked;"),
-        Todo("kernel_log.cc", "denial_in", 5,
+        Todo("selinux.cc", "change_label_at_exec", 5,
+             "one write(2) of the label to our own attribute exec.",
+             "(void)proc, (void)label;"),
+        Todo("selinux.cc", "random_level", 5,
+             "\"s0:cA,cB\", with two different random numbers from 0 to 1023, the smaller one"
+             " first.",
+             "return \"s0:c1,c2\";"),
+        Todo("selinux.cc", "may_change_to", 5,
+             "ask the policy by may(): an execve(2) to another label is the permission transition of"
+             " the class process, and with no_new_privs also nnp_transition of process2.",
+             "(void)label; return true;"),
+        Todo("kernel_log.cc", "denial_in", 6,
              "the text from apparmor=\"DENIED\" on, if it is a record of the audit subsystem and"
              " about this label.",
              "(void)record, (void)label; return \"\";"),
@@ -60,6 +71,11 @@ TASK = Task(
             "mount_is_denied", "sysctls_stay_read_only", "firmware_stays_hidden",
             "ptrace_is_denied", "packet_socket_is_denied", "profile_cannot_be_left")),
         Milestone(THEN, "Whatever the image has at /proc", ("false_proc_does_not_help",)),
+        Milestone(THEN, "The same with SELinux, by a label with a level of its own", (
+            "label_confines_the_command", "label_can_be_disabled", "missing_type_stops_the_start",
+            "own_level_is_drawn", "levels_keep_files_apart", "label_denies_mount",
+            "label_denies_ptrace", "label_denies_packet_socket", "label_denies_sysctls",
+            "label_cannot_be_left", "volume_without_label_is_closed")),
         Milestone(ROBUST, "--verbose shows what was denied"),
     ),
 )
