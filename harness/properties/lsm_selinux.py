@@ -107,14 +107,16 @@ def rows() -> List[Property]:
             command=PLAIN + f" --security-opt label=level:{LEVELS[0]} -v ./volume:/mnt/host --"
                             " /bin/cat /mnt/host/file"),
         Property(
-            name="own_level_is_drawn", since="09", selinux=True, scene=two_by_default, observe=levels_differ,
+            name="own_level_is_drawn", since="09", selinux=True, scene=two_by_default,
+            observe=levels_differ,
             holds=f"without the option, two commands have the type {TYPE} and two different levels",
             violated="they have the same label",
             lesson="What has to be asked for is not there on the day when it is needed.",
             man="8 mcs", mistake="The level is a constant.",
             command="{stage} --rootfs {root} -- /bin/sh -c 'cat /proc/self/attr/current'"),
         Property(
-            name="label_can_be_disabled", since="09", selinux=True, scene=disabled, observe=has_callers_label,
+            name="label_can_be_disabled", since="09", selinux=True, scene=disabled,
+            observe=has_callers_label,
             control=Control.OTHER_SCENE, control_scene=labelled,
             holds="with --security-opt label=disable the command has the label of its caller",
             violated="it has one of its own",

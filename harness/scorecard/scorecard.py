@@ -168,8 +168,8 @@ def measure(where: Sequence[Place], names: Sequence[str], rows: Sequence[Propert
             lines = {row.name: line for row, line in zip(rows, table) if row.selinux is selinux}
             cases = [column.case(row) for row in rows if row.name in lines]
             for result in grader.grade(cases) if cases else ():
-                lines[result.case.property.name]["cells"][column.name] = cell(column, result,
-                                                                              grader)
+                cells = lines[result.case.property.name]["cells"]
+                cells[column.name] = cell(column, result, grader)
         leave_out(table, column.name)
     return {"place": place.name,
             "columns": [{"name": column.name, "version": column.version,

@@ -39,7 +39,8 @@ PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "ipu
 # without it in another file. Callers keep the label of init: sshd asks for their label in contexts.
 OF_SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 MODULE = FOLDER.parents[1] / "stages/09_lsm/containers.cil"
-INSTALL_MODULE = ('cp "$1"/etc/selinux/default/policy/policy.* "$1/etc/selinux/without_containers" &&'
+INSTALL_MODULE = ('cp "$1"/etc/selinux/default/policy/policy.*'
+                  ' "$1/etc/selinux/without_containers" &&'
                   ' printf %s "$MODULE" >"$1/tmp/containers.cil" &&'
                   ' chroot "$1" semodule --noreload --install /tmp/containers.cil &&'
                   ' rm "$1/tmp/containers.cil" && cd "$1/etc/selinux/default" &&'

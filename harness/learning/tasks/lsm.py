@@ -53,8 +53,8 @@ TASK = Task(
              " first.",
              "return \"s0:c1,c2\";"),
         Todo("selinux.cc", "may_change_to", 5,
-             "ask the policy by may(): an execve(2) to another label is the permission transition of"
-             " the class process, and with no_new_privs also nnp_transition of process2.",
+             "ask the policy by may(): an execve(2) to another label is the permission transition"
+             " of the class process, and with no_new_privs also nnp_transition of process2.",
              "(void)label; return true;"),
         Todo("kernel_log.cc", "denial_in", 6,
              "the text from apparmor=\"DENIED\" on, if it is a record of the audit subsystem and"
