@@ -36,7 +36,7 @@ MAKEFILE = """\
 OWN := {own}
 # A function that is still to be written does not use its parameters yet: no warning for that.
 CXXFLAGS = -std=c++20 -O1 -Wall -Wextra -Wno-unused -I. -MMD
-LIBRARIES = -larchive -lzstd -lnettle -lseccomp -lbpf -lelf -lz
+LIBRARIES = -larchive -lbz2 -llzma -lzstd -lnettle -lseccomp -lbpf -lelf -lz
 
 # What you have not changed. If you change a header, all that may include it is compiled again.
 SAME := $(shell sha256sum --check before.sums 2>/dev/null | sed -n 's/: OK$$//p')

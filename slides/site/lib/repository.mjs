@@ -25,7 +25,7 @@ export class Repository {
     this.folders = new Set([...this.#onDisk.keys()].flatMap(ancestors))
     this.pages = this.files(/\.md$/).filter((path) => !DECK.test(path))
     this.pictures = this.files(PICTURE)
-    this.sources = this.files(/\.(apparmor|cc|h|c|py|sh|json|bzl)$|\/[A-Z]?\w+$/)
+    this.sources = this.files(/\.(apparmor|cc|cil|h|c|py|sh|json|bzl)$|\/[A-Z]?\w+$/)
       .filter((path) => !path.startsWith('slides/measured/'))
     this.decks = this.files(DECK).map((path) => {
       const [, language] = path.match(DECK)
