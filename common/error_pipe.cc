@@ -80,7 +80,7 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
   } catch (...) {
     const Report report = report_on(std::current_exception());
     // If the parent is gone, no process is left to read this.
-    (void)!write(write_end_.get(), &report, sizeof report);
+    (void)!write(child_end, &report, sizeof report);
   }
   _exit(kExitSetupFailed);  // not exit(): the parent's buffers and handlers are not ours
 }
@@ -88,6 +88,11 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
 void ErrorPipe::announce_exec() {
   const auto written = check_quietly(write(child_end, &kExecAnnounced, 1), "write(the error pipe)");
   if (written != 1) throw Failure("write(the error pipe): nothing was written");
+}
+
+void ErrorPipe::report_to(UniqueFd pipe) {
+  // By its number, because the object that owns the descriptor is out of reach here.
+  check_quietly(dup3(pipe.get(), child_end, O_CLOEXEC), "dup3(the error pipe)");
 }
 
 int ErrorPipe::end_of_child() { return child_end; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 
 #include "common/failure.h"
 #include "common/unique_fd.h"
@@ -15,11 +16,19 @@ namespace box {
 class ErrorPipe {
  public:
   ErrorPipe();
+  // For a process that is not the parent: the end of a pipe or socket from which it reads what a
+  // child reports after report_to().
+  explicit ErrorPipe(UniqueFd read_end) : read_end_(std::move(read_end)) {}
 
   // In the child: runs `body`, reports the exception that `body` throws, and ends with _exit(2).
   [[noreturn]] void run_child(const std::function<void()>& body) noexcept;
   // In the child, in run_child(): only the execve() is left to do.
   static void announce_exec();
+  // In the child: for the parent, the child has done its part. The parent sees it as started, and
+  // what fails from now on is reported to the process that has the other end of `pipe`, see
+  // ErrorPipe(UniqueFd).
+  static void report_to(UniqueFd pipe);
+
   // The descriptor of the child's end, which must stay open until then.
   [[nodiscard]] static int end_of_child();
 

@@ -19,6 +19,8 @@ class FdChannel {
   };
 
   FdChannel() = default;
+  // One end of a connection that exists already.
+  explicit FdChannel(UniqueFd socket) : socket_(std::move(socket)) {}
   // Both ends.
   [[nodiscard]] static std::pair<FdChannel, FdChannel> make();
 

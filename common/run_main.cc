@@ -50,9 +50,17 @@ bool is_in_our_mounts() {
   return false;
 }
 
+// Whether our program is a copy in memory that can no longer be written to, see memfd_create(2).
+bool is_sealed_copy() {
+  const UniqueFd program(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const int seals = fcntl(program.get(), F_GET_SEALS);
+  return seals != -1 && (seals & F_SEAL_WRITE) != 0;
+}
+
 // In a hostile root the command may be a link to /proc/self/exe, or a script that begins with
 // "#!/proc/self/exe". During our execve(2), that is our own program: it would run inside the
-// container, as a file of the host that the container's root could change (CVE-2019-5736).
+// container, as a file of the host that the container's root could change (CVE-2019-5736). That is
+// no danger if it is a sealed copy, as the program of stage 11 is.
 void refuse_to_run_inside() {
   char path[PATH_MAX] = {};
   struct stat ours = {};
@@ -61,7 +69,7 @@ void refuse_to_run_inside() {
   check_quietly(stat("/proc/self/exe", &ours), "stat(/proc/self/exe)");
   // The usual case, checked without reading the mounts, of which there may be thousands.
   if (stat(path, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino) return;
-  if (!is_in_our_mounts()) {
+  if (!is_in_our_mounts() && !is_sealed_copy()) {
     throw Failure(std::string("this program's file is outside this container: ") + path);
   }
 }

@@ -55,7 +55,7 @@ MUTANTS = [
         stage = "08b_seccomp",
         caught_by = "inheritable_set_is_empty",
         why = "Docker set it until CVE-2022-24769",
-        changes = [change(_CAPABILITIES, ".inheritable = 0", ".inheritable = set")],
+        changes = [change(_CAPABILITIES, ".inheritable = 0,", ".inheritable = granted,")],
     ),
     mutant(
         name = "ambient_kept",
@@ -63,7 +63,7 @@ MUTANTS = [
         caught_by = "ambient_set_is_empty",
         why = "with them other users keep what --cap-add grants",
         changes = [
-            change(_CAPABILITIES, ".inheritable = 0", ".inheritable = set"),
+            change(_CAPABILITIES, ".inheritable = 0,", ".inheritable = granted,"),
             change(_CAPABILITIES, """  check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");""", """  for (int capability = 0; contains(known, capability); ++capability) {
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
@@ -114,7 +114,7 @@ MUTANTS = [
         caught_by = "set_user_id_gives_nothing",
         why = "seccomp(2) also accepts CAP_SYS_ADMIN",
         changes = [
-            change(_CAPABILITIES, "capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN)", "bit_of(CAP_SYS_ADMIN)"),
+            change(_CAPABILITIES, "no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN)", "bit_of(CAP_SYS_ADMIN)"),
             change(_CAPABILITIES, """check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");""", ""),
         ],
         also = ["init_has_few_rights", "no_new_privs_is_set"],

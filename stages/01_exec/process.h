@@ -20,6 +20,7 @@ using Environment = std::map<std::string, std::string>;
 
 // -e/--env, -w/--workdir and COMMAND.
 struct ProcessOptions {
+  ProcessOptions() = default;
   explicit ProcessOptions(CommandLine& line);
 
   std::vector<std::string> command;
@@ -52,6 +53,8 @@ class Child {
   // Whether the child has become the command; waits at most that many milliseconds, or without a
   // limit if it is -1. Throws what the child threw.
   [[nodiscard]] bool has_started(int milliseconds);
+  // From now on the child may outlive this object: another process looks after it.
+  void let_go() { reaped_ = true; }
   // The child's status as returned by waitpid(2), which gets `options`, if there is a new one.
   [[nodiscard]] std::optional<int> new_status(int options);
 

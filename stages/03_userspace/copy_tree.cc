@@ -156,14 +156,20 @@ bool is_same_file(int folder, const std::string& name, int other_folder,
 }  // namespace
 
 Copier::Copier(const std::string& root, std::function<void(const Copied&)> on_progress)
-    : root_(root),
-      root_fd_(
-          check_quietly(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", root)),
+    : Copier(UniqueFd(check_quietly(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC),
+                                    "open({})", root)),
+             root) {
+  on_progress_ = std::move(on_progress);
+}
+
+Copier::Copier(UniqueFd root, std::string name)
+    : root_(std::move(name)),
+      root_fd_(std::move(root)),
       privileged_(geteuid() == 0),
-      on_progress_(std::move(on_progress)),
+      on_progress_([](const Copied&) {}),
       buffer_(kBuffer) {
   struct stat st;
-  check_quietly(fstat(root_fd_.get(), &st), "fstat({})", root);
+  check_quietly(fstat(root_fd_.get(), &st), "fstat({})", root_);
   root_id_ = {st.st_dev, st.st_ino};
 }
 

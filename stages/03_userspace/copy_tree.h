@@ -37,6 +37,9 @@ class Copier {
       const std::string& root,
       std::function<void(const Copied&)> on_progress = [](const Copied&) {});
 
+  // The same for an open directory, which is called `name` in messages.
+  Copier(UniqueFd root, std::string name);
+
   // Copies the file or directory `from` of the host to `to` in the root, whose parent exists ("."
   // for the root itself). If `to` is a directory already, the content of `from` is added to it; any
   // other file at `to` is replaced.

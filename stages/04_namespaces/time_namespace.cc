@@ -54,13 +54,15 @@ void enter_time_namespace(const std::optional<std::int64_t>& uptime) {
     throw Failure("--uptime: this kernel has no time namespaces",
                   "Linux 5.6 and later have them, if CONFIG_TIME_NS is set");
   }
+  enter_time_namespace_with({offset_of("monotonic", CLOCK_MONOTONIC, uptime.value_or(0)),
+                             offset_of("boottime", CLOCK_BOOTTIME, uptime.value_or(0))});
+}
+
+void enter_time_namespace_with(const std::vector<std::string>& offsets) {
   // Unlike all other namespaces, this one is not entered by the process that makes it, but by its
   // children: the kernel accepts offsets only until the first process is inside.
   check(unshare(CLONE_NEWTIME), "unshare(CLONE_NEWTIME)");
-  write_file("/proc/self/timens_offsets",
-             offset_of("monotonic", CLOCK_MONOTONIC, uptime.value_or(0)));
-  write_file("/proc/self/timens_offsets",
-             offset_of("boottime", CLOCK_BOOTTIME, uptime.value_or(0)));
+  for (const auto& offset : offsets) write_file("/proc/self/timens_offsets", offset);
   // This process becomes the command and makes no child. Recent kernels let it enter at execve(2);
   // setns(2) works on all.
   const UniqueFd own(

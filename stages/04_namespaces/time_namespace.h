@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace box {
 
@@ -15,5 +17,7 @@ namespace box {
 // seconds now, or at 0. Throws Failure; also if this kernel has no time namespaces, but only if an
 // uptime was asked for.
 void enter_time_namespace(const std::optional<std::int64_t>& uptime);
+// The same with the offsets of clocks, as lines of /proc/PID/timens_offsets.
+void enter_time_namespace_with(const std::vector<std::string>& offsets);
 
 }  // namespace box

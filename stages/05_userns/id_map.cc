@@ -167,7 +167,9 @@ bool has_outside(const IdMap& map, std::uint32_t outside) {
   return false;
 }
 
-std::uint32_t builder(const IdMap& map) { return maps(map, 0) ? 0 : map.front().inside; }
+std::uint32_t builder(const IdMap& map) {
+  return map.empty() || maps(map, 0) ? 0 : map.front().inside;
+}
 
 std::uint32_t outside_of(const IdMap& map, std::uint32_t inside) {
   for (const IdRange& range : map) {
@@ -228,6 +230,7 @@ IdOptions::IdOptions(CommandLine& line) {
 }
 
 void IdOptions::check_that_user_is_mapped(const std::string& whose) const {
+  if (uid_map.empty()) return;  // without a user namespace
   const auto refuse = [&](const std::string& kind, std::uint32_t id, const std::string& option) {
     throw Failure(fmt::format("{}: {} {} is not mapped", whose, kind, id),
                   fmt::format("map it: {} INSIDE:OUTSIDE:COUNT with {} in it", option, id));
@@ -237,6 +240,7 @@ void IdOptions::check_that_user_is_mapped(const std::string& whose) const {
 }
 
 pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup) {
+  if (ids.uid_map.empty()) return clone_process(flags, cgroup);  // without a user namespace
   const uid_t owner = outside_of(ids.uid_map, builder(ids.uid_map));
   if (geteuid() != 0 || owner == 0) return clone_process(flags, cgroup);
   // A change of user clears the signal that we get when our parent dies, see prctl(2).

@@ -35,6 +35,7 @@ void check_that_ranges_are_disjoint(const IdMap& map);
 
 // --uid-map, --gid-map and -u/--user
 struct IdOptions {
+  IdOptions() = default;
   explicit IdOptions(CommandLine& line);
 
   // Throws Failure, which names `whose` the user is.
@@ -56,6 +57,7 @@ struct IdOptions {
 // although root makes it. What is limited per user (inotify instances, namespaces, pending signals;
 // see namespaces(7) on /proc/sys/user) is also charged, for everything in the namespace, to the
 // user to whom it belongs: otherwise a container could use up the limits of the host's root.
+// Without maps there is no user namespace, and this is clone_process() alone.
 [[nodiscard]] pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup = 0);
 
 // start_child_in(), by clone_for().

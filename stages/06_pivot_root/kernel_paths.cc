@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "common/check.h"
 #include "common/open_in_root.h"
@@ -50,28 +51,20 @@ void make_read_only(const UniqueFd& what, const std::string& path) {
   attach_on(mount, what, path);
 }
 
-// An empty directory or the null device covers each hidden path. Both are read-only, and the device
-// is the one that we took from the host, because the container may have replaced /dev/null by now.
-class Covers {
- public:
-  explicit Covers(const HostMounts& host) : null_(host.devices.front().second) {}
-
-  void hide(const UniqueFd& what, const std::string& path) {
-    if (!is_directory(what.get())) return attach_on(copy_of(null_, "/dev/null"), what, path);
-    if (folder_.get() != -1) return attach_on(copy_of(folder_, path), what, path);
-    folder_ = new_mount("tmpfs", kDataOnly | MOUNT_ATTR_RDONLY);
-    attach_on(folder_, what, path);
-  }
-
- private:
-  const UniqueFd& null_;
-  UniqueFd folder_;  // the first, of which the others are copies
-};
-
 }  // namespace
 
+void Covers::hide(const UniqueFd& what, const std::string& path) {
+  if (!is_directory(what.get()) && !std::exchange(is_attached_, true)) {
+    return attach_on(null_, what, path);
+  }
+  if (!is_directory(what.get())) return attach_on(copy_of(null_, "/dev/null"), what, path);
+  if (folder_.get() != -1) return attach_on(copy_of(folder_, path), what, path);
+  folder_ = new_mount("tmpfs", kDataOnly | MOUNT_ATTR_RDONLY);
+  attach_on(folder_, what, path);
+}
+
 void hide_what_is_mounted_in_sys(const HostMounts& host) {
-  Covers covers(host);
+  Covers covers(host.devices.front().second);
   for (const auto& path : host.sys.covered) {
     // Without RESOLVE_NO_XDEV, because the mount at that path is the one to hide.
     const UniqueFd place(open_in_root(host.sys.mount.get(), path.substr(sizeof "/sys" - 1), O_PATH,
@@ -83,7 +76,7 @@ void hide_what_is_mounted_in_sys(const HostMounts& host) {
 }
 
 void protect_kernel_paths(const HostMounts& host) {
-  Covers covers(host);
+  Covers covers(host.devices.front().second);
   for (const std::string path : kMaskedInProc) {
     const UniqueFd fd = open_on(host.proc, path);
     if (fd.get() != -1) covers.hide(fd, "/proc/" + path);

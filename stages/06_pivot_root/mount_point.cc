@@ -75,11 +75,8 @@ void refuse_our_own_places(const UniqueFd& place, const std::string& resolved,
   }
 }
 
-}  // namespace
-
-bool is_directory(int fd) { return type_of(fd) == S_IFDIR; }
-
-UniqueFd make_mount_point(const UniqueFd& root, const std::string& path, bool directory) {
+// Follows `path` and makes what is missing. Returns the path without links, "" for the root.
+std::string resolve_and_make(const UniqueFd& root, const std::string& path, bool directory) {
   // Name by name, and each from the root: the part that has been resolved contains no link, so the
   // kernel is told to refuse any. If another process replaces a directory by a link, that is an
   // error, and never a way out.
@@ -111,14 +108,34 @@ UniqueFd make_mount_point(const UniqueFd& root, const std::string& path, bool di
     push_names(names, target);
   }
 
+  return resolved;
+}
+
+UniqueFd open_place_of_kind(const UniqueFd& root, const std::string& resolved,
+                            const std::string& path, bool directory) {
   UniqueFd place = open_place(root, resolved);
   check_quietly(place.get(), "open({})", resolved);
-  refuse_our_own_places(place, resolved, path);
   if (is_directory(place.get()) != directory) {
     throw Failure(directory ? "a directory cannot be mounted on the file " + path
                             : "a file cannot be mounted on the directory " + path);
   }
   return place;
+}
+
+}  // namespace
+
+bool is_directory(int fd) { return type_of(fd) == S_IFDIR; }
+
+UniqueFd make_mount_point(const UniqueFd& root, const std::string& path, bool directory) {
+  const std::string resolved = resolve_and_make(root, path, directory);
+  UniqueFd place = open_place(root, resolved);
+  check_quietly(place.get(), "open({})", resolved);
+  refuse_our_own_places(place, resolved, path);
+  return open_place_of_kind(root, resolved, path, directory);
+}
+
+UniqueFd make_place_for_mount(const UniqueFd& root, const std::string& path, bool directory) {
+  return open_place_of_kind(root, resolve_and_make(root, path, directory), path, directory);
 }
 
 UniqueFd make_real_directory(const UniqueFd& root, const std::string& name) {

@@ -15,6 +15,10 @@ namespace box {
 [[nodiscard]] UniqueFd make_mount_point(const UniqueFd& root, const std::string& path,
                                         bool directory);
 
+// The same, but nothing is refused because of the place that `path` leads to, not even /.
+[[nodiscard]] UniqueFd make_place_for_mount(const UniqueFd& root, const std::string& path,
+                                            bool directory);
+
 // The mount point /proc, /sys or /dev. Throws Failure if a hostile root has a symbolic link there,
 // because we would then hide files elsewhere instead of those below /proc.
 [[nodiscard]] UniqueFd make_real_directory(const UniqueFd& root, const std::string& name);

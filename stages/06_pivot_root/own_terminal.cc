@@ -41,6 +41,18 @@ Child start_session_in(std::uint64_t namespaces, const IdOptions& ids,
           Child::Leads::kSession};
 }
 
+Pty open_pty(const UniqueFd& devpts) {
+  // By the descriptor of the mount, not by a path of the container's; and the slave by its master,
+  // see ioctl_tty(2).
+  UniqueFd master(
+      check(openat(devpts.get(), "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), "open(/dev/pts/ptmx)"));
+  const int locked = 0;
+  check_quietly(ioctl(master.get(), TIOCSPTLCK, &locked), "ioctl(TIOCSPTLCK)");
+  UniqueFd slave(check(ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
+                       "ioctl(/dev/pts/ptmx, TIOCGPTPEER)"));
+  return {std::move(master), std::move(slave)};
+}
+
 OwnTerminal::OwnTerminal()
     : relay_(outer_.input(), outer_.output()),
       needs_keys_(outer_.is_for_both()),
@@ -59,14 +71,9 @@ UniqueFd OwnTerminal::open_in(const UniqueFd& devpts) {
   if (!outer_.is_there()) return UniqueFd();
   parent_end_.close();
   outer_.close();
-  // By the descriptor of the mount, not by a path of the container's; and the slave by its master,
-  // see ioctl_tty(2).
-  const UniqueFd master(
-      check(openat(devpts.get(), "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), "open(/dev/pts/ptmx)"));
-  const int locked = 0;
-  check_quietly(ioctl(master.get(), TIOCSPTLCK, &locked), "ioctl(TIOCSPTLCK)");
-  slave_ = UniqueFd(check(ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
-                          "ioctl(/dev/pts/ptmx, TIOCGPTPEER)"));
+  Pty pty = open_pty(devpts);
+  const UniqueFd master = std::move(pty.master);
+  slave_ = std::move(pty.slave);
   check_quietly(tcsetattr(slave_.get(), TCSANOW, &first_modes_), "tcsetattr(the new terminal)");
   check(ioctl(slave_.get(), TIOCSCTTY, 0), "ioctl(the new terminal, TIOCSCTTY)");
   child_end_.send("master", master.get());

@@ -25,6 +25,14 @@ namespace box {
 [[nodiscard]] Child start_session_in(std::uint64_t namespaces, const IdOptions& ids,
                                      const std::function<void()>& body);
 
+// The two ends of a new terminal, see pty(7).
+struct Pty {
+  UniqueFd master;
+  UniqueFd slave;
+};
+// In the child: opens one in the open devpts(5).
+[[nodiscard]] Pty open_pty(const UniqueFd& devpts);
+
 // If our input, output or error output is a terminal, the container gets another one in its place,
 // a pair of devices: the command has the slave, in its own /dev/pts, and we have the master. While
 // the command runs, we copy keys from our terminal to the master, and the command's output from the

@@ -134,16 +134,6 @@ void remove_leftovers(const std::string& parent) {
   }
 }
 
-// A cgroup has the files of a controller once the one above it has enabled that for its children.
-// We never undo that, because the cgroups of other containers would lose their limits.
-void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers) {
-  std::string words;
-  for (const auto& name : missing_in(parent + "/cgroup.subtree_control", controllers)) {
-    words += (words.empty() ? "+" : " +") + name;
-  }
-  if (!words.empty()) write_file(parent + "/cgroup.subtree_control", words);
-}
-
 // The lowest limit of a cgroup above `cgroup` on all cgroups below it, and which cgroup that is.
 std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
   std::pair<std::uint64_t, std::string> least = {std::numeric_limits<std::uint64_t>::max(), ""};
@@ -156,6 +146,21 @@ std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
 }
 
 }  // namespace
+
+// A cgroup has the files of a controller once the one above it has enabled that for its children.
+// We never undo that, because the cgroups of other containers would lose their limits.
+void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers) {
+  std::string words;
+  for (const auto& name : missing_in(parent + "/cgroup.subtree_control", controllers)) {
+    words += (words.empty() ? "+" : " +") + name;
+  }
+  if (!words.empty()) write_file(parent + "/cgroup.subtree_control", words);
+}
+
+void remove_cgroup(const std::string& cgroup) {
+  const UniqueFd kill(open((cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+  remove_cgroup(cgroup, kill);
+}
 
 Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
   try {
@@ -292,7 +297,7 @@ void Cgroup::tell_stats() const {
 }
 
 void Cgroup::remove() noexcept {
-  if (!is_own()) return;
+  if (!is_own() || let_go_) return;
   try {
     remove_cgroup(path_, lock_);
   } catch (const std::exception& e) {

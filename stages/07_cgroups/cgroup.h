@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/unique_fd.h"
 #include "stages/01_exec/process.h"
@@ -22,6 +24,8 @@ class Cgroup {
   // in our own cgroup, and --verbose shows why.
   explicit Cgroup(const CgroupOptions& options);
 
+  // A cgroup that exists, at that path; "" for none of its own.
+  explicit Cgroup(std::string path) : path_(std::move(path)), stats_(false) {}
   // In the parent: kills the processes that are still in the cgroup, and removes it.
   ~Cgroup();
   Cgroup(const Cgroup&) = delete;
@@ -37,6 +41,8 @@ class Cgroup {
 
   // In the parent.
   void add(pid_t process) const;
+  // From now on the cgroup may outlive this object: another process looks after it.
+  void let_go() { let_go_ = true; }
 
   // Whether the container has a cgroup of its own instead of ours.
   [[nodiscard]] bool is_own() const { return !path_.empty(); }
@@ -56,7 +62,14 @@ class Cgroup {
   std::string path_;
   UniqueFd lock_;  // held as long as the parent lives
   bool stats_;
+  bool let_go_ = false;
 };
+
+// Makes the controllers available to the cgroups below `parent`.
+void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers);
+
+// Kills the processes that are in it, and removes it with the cgroups below it.
+void remove_cgroup(const std::string& cgroup);
 
 // start_session_in(), but the child is born in `cgroup`: it is never outside. On a kernel that
 // cannot do that, the child waits until the parent has moved it.

@@ -42,11 +42,21 @@ CapabilitySet known_capabilities() {
   return sets.permitted;
 }
 
-void keep_only(CapabilitySet set) {
-  // Inheritable stays empty: otherwise a program with file capabilities could gain those in it,
-  // even for a user that root has become (CVE-2022-24769).
-  const CapabilitySets sets = {.effective = set, .permitted = set, .inheritable = 0};
-  check(set_capabilities(sets), "capset({:#x}, inheritable: 0)", set);
+constexpr int kLastBit = 63;
+
+// Whether a program could get it by execve(2). Without a user namespace of its own, a process may
+// lack capabilities, of which the bounding set nevertheless has some.
+bool may_be_gained(CapabilitySet known, int capability) {
+  return contains(known, capability) ||
+         (contains(all_capabilities(), capability) && prctl(PR_CAPBSET_READ, capability) == 1);
+}
+
+ProcessCapabilities known_of(ProcessCapabilities sets, CapabilitySet known) {
+  for (CapabilitySet* set :
+       {&sets.bounding, &sets.permitted, &sets.effective, &sets.inheritable, &sets.ambient}) {
+    *set &= known;
+  }
+  return sets;
 }
 
 }  // namespace
@@ -80,17 +90,29 @@ CapabilityOptions::CapabilityOptions(CommandLine& line) {
 }
 
 void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids) {
+  const CapabilitySet granted = capabilities.granted;
+  // Inheritable stays empty: otherwise a program with file capabilities could gain those in it,
+  // even for a user that root has become (CVE-2022-24769).
+  drop_privileges({.bounding = granted,
+                   .permitted = granted,
+                   .effective = granted,
+                   .inheritable = 0,
+                   .ambient = 0},
+                  capabilities.no_new_privs, ids);
+}
+
+void drop_privileges(const ProcessCapabilities& all_sets, bool no_new_privs, const IdOptions& ids) {
   const CapabilitySet known = known_capabilities();
-  const CapabilitySet granted = capabilities.granted & known;
+  const ProcessCapabilities sets = known_of(all_sets, known);
 
   // No execve(2) gives a capability that is not in the bounding set: neither to root, which
   // otherwise gets all of them, nor by file capabilities. We do this now because it needs
   // CAP_SETPCAP; it does not change our own capabilities.
-  for (int capability = 0; contains(known, capability); ++capability) {
-    if (contains(granted, capability)) continue;
+  for (int capability = 0; capability <= kLastBit; ++capability) {
+    if (contains(sets.bounding, capability) || !may_be_gained(known, capability)) continue;
     check_quietly(prctl(PR_CAPBSET_DROP, capability), "prctl(PR_CAPBSET_DROP, {})", capability);
   }
-  if (tracing()) trace("prctl(PR_CAPBSET_DROP), all but " + names_of_capabilities(granted));
+  if (tracing()) trace("prctl(PR_CAPBSET_DROP), all but " + names_of_capabilities(sets.bounding));
 
   // A change from uid 0 clears the permitted set. This securebit keeps it until the execve(2). The
   // other securebits would remove from root inside what Docker leaves it, and with a bounding set
@@ -101,14 +123,23 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   // Without no_new_privs, seccomp(2) needs CAP_SYS_ADMIN and comes later, so we keep this
   // capability until the execve(2), which drops it: the kernel computes a program's capabilities
   // from the bounding, inheritable and ambient sets alone.
-  const CapabilitySet for_seccomp = capabilities.no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN);
-  keep_only(granted | for_seccomp);
+  const CapabilitySet for_seccomp = no_new_privs ? 0 : bit_of(CAP_SYS_ADMIN);
+  const CapabilitySets kept = {.effective = sets.effective | for_seccomp,
+                               .permitted = sets.permitted | for_seccomp,
+                               .inheritable = sets.inheritable};
+  check(set_capabilities(kept), "capset({:#x}, inheritable: {:#x})", kept.permitted,
+        kept.inheritable);
   check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
         "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
+  for (int capability = 0; capability <= kLastBit; ++capability) {
+    if (!contains(sets.ambient, capability)) continue;
+    check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0),
+          "prctl(PR_CAP_AMBIENT_RAISE, {})", capability);
+  }
 
   // From now on set-user-ID and file capabilities have no effect, for us and for all our
   // descendants.
-  if (capabilities.no_new_privs) {
+  if (no_new_privs) {
     check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS, 1)");
   }
 }

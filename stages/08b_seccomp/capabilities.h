@@ -18,6 +18,7 @@ namespace box {
 
 // --cap-add, --cap-drop and --no-new-privs
 struct CapabilityOptions {
+  CapabilityOptions() = default;
   explicit CapabilityOptions(CommandLine& line);
 
   CapabilitySet granted = default_capabilities();
@@ -28,10 +29,22 @@ struct CapabilityOptions {
   std::vector<std::string> drop_;
 };
 
+// The sets of a process, and after the execve(2) those of the command.
+struct ProcessCapabilities {
+  CapabilitySet bounding = 0;
+  CapabilitySet permitted = 0;
+  CapabilitySet effective = 0;
+  CapabilitySet inheritable = 0;
+  CapabilitySet ambient = 0;
+};
+
 // In the child, with the container built: becomes the user of --user, and from the execve(2) on
 // keeps only the granted capabilities. As with docker run, root of the container gets these;
 // another user gets none, and does not gain any by set-user-ID programs. With --no-new-privs=false
 // the child keeps CAP_SYS_ADMIN until the execve(2), because seccomp(2) then needs it.
 void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids);
+
+// The same with five sets, each as given; what this kernel does not know is left out.
+void drop_privileges(const ProcessCapabilities& sets, bool no_new_privs, const IdOptions& ids);
 
 }  // namespace box

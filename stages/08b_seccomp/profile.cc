@@ -13,78 +13,24 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
 #include <utility>
 
 #include "common/architecture.h"
 #include "common/check.h"
+#include "common/json_node.h"
 #include "common/unique_fd.h"
 #include "stages/08b_seccomp/multiplexed_calls.h"
 
 namespace box {
 namespace {
 
-using Json = nlohmann::json;
+using Node = JsonNode;
 
 constexpr std::uint32_t kX32Bit = 0x40000000;  // of the numbers of x32 calls, __X32_SYSCALL_BIT
 
 // --- Reading ----------------------------------------------------------------------------------
-
-// A value of the profile and its path in it, for messages: "syscalls[3].action".
-class Node {
- public:
-  Node(const Json& value, std::string path) : value_(&value), path_(std::move(path)) {}
-
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw Failure(path_.empty() ? why : path_ + ": " + why);
-  }
-
-  // Go writes null for a missing value.
-  [[nodiscard]] bool is_there() const { return !value_->is_null(); }
-
-  [[nodiscard]] Node at(const std::string& key) const {
-    static const Json kNothing;
-    const auto found = value_->find(key);
-    return {found == value_->end() ? kNothing : *found, path_.empty() ? key : path_ + "." + key};
-  }
-
-  // Refuses values that are not objects, and unknown keys, because they may mean a restriction.
-  const Node& only_with(std::initializer_list<const char*> keys) const {
-    if (!value_->is_object()) refuse("must be an object");
-    for (const auto& [key, value] : value_->items()) {
-      if (std::find(keys.begin(), keys.end(), key) == keys.end()) at(key).refuse("unknown key");
-    }
-    return *this;
-  }
-
-  [[nodiscard]] std::vector<Node> items() const {
-    std::vector<Node> nodes;
-    if (!is_there()) return nodes;
-    if (!value_->is_array()) refuse("must be a list");
-    for (std::size_t i = 0; i < value_->size(); ++i) {
-      nodes.emplace_back((*value_)[i], path_ + "[" + std::to_string(i) + "]");
-    }
-    return nodes;
-  }
-
-  [[nodiscard]] std::string text() const {
-    if (!value_->is_string()) refuse(is_there() ? "must be a string" : "is missing");
-    return value_->get<std::string>();
-  }
-
-  [[nodiscard]] std::uint64_t number(std::uint64_t largest = UINT64_MAX) const {
-    if (!value_->is_number_unsigned()) refuse(is_there() ? "must be a number" : "is missing");
-    const auto number = value_->get<std::uint64_t>();
-    if (number > largest) refuse("is larger than " + std::to_string(largest));
-    return number;
-  }
-
- private:
-  const Json* value_;
-  std::string path_;
-};
 
 std::uint32_t read_errno(const Node& node, std::uint32_t without) {
   constexpr std::uint64_t kMaxErrno = 4095;  // MAX_ERRNO of the kernel
@@ -417,21 +363,10 @@ class Compiler {
   std::set<std::string> denied_sometimes_;  // by rules with conditions
 };
 
-Json parse(const std::string& text) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::exception& error) {  // also a number that is too large
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
-    const std::string what = error.what();
-    const auto start = what.find("] ");
-    throw Failure(start == std::string::npos ? what : what.substr(start + 2));
-  }
-}
-
 }  // namespace
 
 BpfProgram compile_profile(const std::string& json, CapabilitySet granted) {
-  const Json value = parse(json);
+  const Json value = parse_json(json);
   const Node profile(value, "");
   // Podman writes the name of each number in errnoRet beside it.
   profile.only_with({"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures",
@@ -442,7 +377,7 @@ BpfProgram compile_profile(const std::string& json, CapabilitySet granted) {
 }
 
 unsigned flags_of_profile(const std::string& json) {
-  const Json value = parse(json);
+  const Json value = parse_json(json);
   unsigned flags = 0;
   for (const Node& node : Node(value, "").at("flags").items()) {
     const std::string name = node.text();

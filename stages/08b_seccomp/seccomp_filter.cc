@@ -134,6 +134,9 @@ SeccompOptions::SeccompOptions(CommandLine& line, const CapabilityOptions& capab
   line.add_hint(seccomp_hint);
 }
 
+SeccompOptions::SeccompOptions(const std::string& json, CapabilitySet granted)
+    : program(compile_once(json, granted)), flags(flags_of_profile(json)) {}
+
 SeccompFilter::SeccompFilter(const SeccompOptions& seccomp)
     : options_(seccomp), denied_(seccomp.program) {}
 

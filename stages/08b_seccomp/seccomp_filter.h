@@ -14,7 +14,10 @@ namespace box {
 // --seccomp. The profile's rules depend on `capabilities`: with --cap-add SYS_ADMIN the default
 // profile allows mount(2).
 struct SeccompOptions {
+  SeccompOptions() = default;
   SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities);
+  // The text of a profile, for a container with these capabilities.
+  SeccompOptions(const std::string& json, CapabilitySet granted);
 
   BpfProgram program;  // after parse(); empty: unconfined
   unsigned flags = 0;  // of seccomp(2)

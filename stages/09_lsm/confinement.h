@@ -13,6 +13,7 @@ namespace box {
 
 // --security-opt
 struct SecurityOptions {
+  SecurityOptions() = default;
   explicit SecurityOptions(CommandLine& line);
 
   std::string apparmor;  // the profile; "": the default one; "unconfined"
