@@ -7,11 +7,12 @@ export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
-Usage: ./setup.sh [--cross] [--lab] [--dry-run | --list | --help]
+Usage: ./setup.sh [--cross] [--engines] [--lab] [--dry-run | --list | --help]
 
 Installs what this toolkit needs, on Debian 12 or 13 or Ubuntu 24.04, as root or with sudo.
 
   --cross     also what builds it for other processors: --config=i386, --config=arm64
+  --engines   also the engines and runtimes that drive stage 11 or are compared with it
   --lab       also what makes the machine in a web page, //lab, which includes --cross
   --dry-run   says what is missing, and installs nothing
   --list      lists the packages that are needed, installed or not
@@ -47,6 +48,7 @@ END
     # There the compiler itself is that.
     [[ $(uname -m) == aarch64 ]] || echo 'the compiler for arm64|g++-aarch64-linux-gnu'
   fi
+  [[ -z $engines ]] || echo 'engines that drive stage 11, and other runtimes|catatonit conmon podman runc'
   # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has it as a snap only.
@@ -193,10 +195,11 @@ install_by_npm() {
 }
 
 main() {
-  local mode=install cross='' lab='' argument
+  local mode=install cross='' engines='' lab='' argument
   for argument; do
     case $argument in
       --cross) cross=yes ;;
+      --engines) engines=yes ;;
       --lab) cross=yes lab=yes ;;
       --dry-run | --list) mode=${argument#--} ;;
       -h | --help) usage && exit ;;

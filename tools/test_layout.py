@@ -26,7 +26,8 @@ def test_this_repository_is_in_order():
 def test_all_stages_properties_are_in_the_table():
     listed = layout.order_of_stages(REPOSITORY)
     folders = sorted(path.parent for path in (REPOSITORY / "stages").glob("*/main.cc"))
-    stages = [folder.name.split("_", 1)[1] for folder in folders]
+    # An engine calls 11_oci, so its command line is not that of the table.
+    stages = [folder.name.split("_", 1)[1] for folder in folders if folder.name != "11_oci"]
     assert [name for name in listed if pathlib.Path(name).stem in stages] == \
         [f"harness/properties/{stage}.py" for stage in stages]
 

@@ -75,6 +75,11 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
+def test_engines_are_installed_only_if_asked_for(machine):
+    assert "podman" not in machine.setup("--list").stdout.split()
+    assert {"conmon", "podman", "runc"} <= set(machine.setup("--engines", "--list").stdout.split())
+
+
 def test_changes_nothing_when_all_is_there(machine):
     machine.setup_all()
     machine.npm_log.unlink()

@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "common/mount_points.h"
+#include "stages/11_oci/config_parts.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+// As runc's: lxcfs has these for each container.
+constexpr const char* kMayBeReplacedInProc[] = {
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+};
+
+void check_destination(const JsonNode& node, const ConfigMount& mount) {
+  if (mount.destination == "/") node.refuse("a mount there would hide the root");
+  const auto may_be_replaced = [&](const char* path) { return mount.destination == path; };
+  if (is_in(mount.destination, "/proc") && mount.destination != "/proc" &&
+      std::none_of(std::begin(kMayBeReplacedInProc), std::end(kMayBeReplacedInProc),
+                   may_be_replaced)) {
+    node.refuse("nothing may be mounted in /proc: " + mount.destination);
+  }
+}
+
+std::string normal(const std::string& path) {
+  std::string result = fs::path(path).lexically_normal();
+  while (result.size() > 1 && result.back() == '/') result.pop_back();
+  return result;
+}
+
+}  // namespace
+
+ConfigMount read_mount(const JsonNode& node, const std::string& bundle,
+                       std::vector<std::string>& unknown) {
+  note_unknown(node, {"destination", "source", "type", "options", "uidMappings", "gidMappings"},
+               unknown);
+  refuse_what_is_not_done(node, {"uidMappings", "gidMappings"});
+  ConfigMount mount;
+  // Of runc's old configs: a relative path begins at the root.
+  const std::string destination = text_or(node.at("destination"), "");
+  if (destination.empty()) node.at("destination").refuse("is missing");
+  mount.destination = normal("/" + destination);
+  mount.type = text_or(node.at("type"), "");
+  mount.source = text_or(node.at("source"), "");
+  for (const JsonNode& option : node.at("options").items()) {
+    try {
+      add_mount_option(mount, text_or(option, ""));
+    } catch (const Failure& failure) {
+      option.refuse(failure.what());
+    }
+  }
+  check_destination(node.at("destination"), mount);
+  if (mount.type.empty() || mount.type == "none") node.at("type").refuse("is missing");
+  if (mount.copy_up && mount.type != "tmpfs") node.refuse("tmpcopyup is an option of tmpfs");
+  if (!mount.is_bind()) return mount;
+  if (!mount.data.empty()) {
+    node.at("options").refuse(mount.data[0].first + " is not an option of a bind mount");
+  }
+  if (mount.source.empty()) node.at("source").refuse("is missing");
+  std::error_code error;
+  const std::string source =
+      mount.source.starts_with('/') ? mount.source : bundle + "/" + mount.source;
+  mount.source = fs::canonical(source, error);
+  if (error) node.at("source").refuse(source + ": " + error.message());
+  return mount;
+}
+
+}  // namespace box

@@ -1,0 +1,158 @@
+#include <sys/resource.h>
+
+#include <cctype>
+#include <string>
+
+#include "stages/11_oci/config_parts.h"
+
+namespace box {
+namespace {
+
+constexpr std::pair<const char*, int> kRlimits[] = {
+    {"RLIMIT_AS", RLIMIT_AS},
+    {"RLIMIT_CORE", RLIMIT_CORE},
+    {"RLIMIT_CPU", RLIMIT_CPU},
+    {"RLIMIT_DATA", RLIMIT_DATA},
+    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
+    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
+    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+    {"RLIMIT_NICE", RLIMIT_NICE},
+    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
+    {"RLIMIT_NPROC", RLIMIT_NPROC},
+    {"RLIMIT_RSS", RLIMIT_RSS},
+    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
+    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+    {"RLIMIT_STACK", RLIMIT_STACK},
+};
+
+Rlimit read_rlimit(const JsonNode& node, const std::vector<Rlimit>& before,
+                   std::vector<std::string>& unknown) {
+  note_unknown(node, {"type", "soft", "hard"}, unknown);
+  Rlimit limit;
+  limit.name = node.at("type").text();
+  limit.soft = node.at("soft").number();
+  limit.hard = node.at("hard").number();
+  limit.resource = -1;
+  for (const auto& [name, resource] : kRlimits) {
+    if (limit.name == name) limit.resource = resource;
+  }
+  if (limit.resource == -1) node.at("type").refuse("unknown limit " + limit.name);
+  if (limit.soft > limit.hard) node.at("soft").refuse("is above the hard limit");
+  for (const Rlimit& other : before) {
+    if (other.resource == limit.resource) node.at("type").refuse(limit.name + " is there twice");
+  }
+  return limit;
+}
+
+// Names that this toolkit does not know are of capabilities that no process here can have; the
+// specification lets a runtime leave those out.
+CapabilitySet read_set(const JsonNode& node) {
+  CapabilitySet set = 0;
+  for (const JsonNode& item : node.items()) {
+    const std::string name = item.text();
+    const auto capability = capability_called(name);
+    if (!capability || !name.starts_with("CAP_")) item.refuse("there is no capability " + name);
+    set |= bit_of(*capability);
+  }
+  return set;
+}
+
+ProcessCapabilities read_capabilities(const JsonNode& node, std::vector<std::string>& unknown) {
+  note_unknown(node, {"bounding", "permitted", "effective", "inheritable", "ambient"}, unknown);
+  ProcessCapabilities sets;
+  sets.bounding = read_set(node.at("bounding"));
+  sets.permitted = read_set(node.at("permitted"));
+  sets.effective = read_set(node.at("effective"));
+  sets.inheritable = read_set(node.at("inheritable"));
+  sets.ambient = read_set(node.at("ambient"));
+  // The kernel refuses both, see capset(2) and PR_CAP_AMBIENT in prctl(2).
+  if ((sets.effective & ~sets.permitted) != 0) {
+    node.at("effective").refuse("contains what permitted does not");
+  }
+  if ((sets.ambient & ~(sets.permitted & sets.inheritable)) != 0) {
+    node.at("ambient").refuse("contains what permitted or inheritable does not");
+  }
+  return sets;
+}
+
+void read_user(const JsonNode& node, ConfigProcess& process, std::vector<std::string>& unknown) {
+  note_unknown(node, {"uid", "gid", "umask", "additionalGids", "username"}, unknown);
+  process.uid = id_of(node.at("uid"));
+  process.gid = id_of(node.at("gid"));
+  constexpr std::uint64_t kMostUmask = 0777;
+  if (node.at("umask").is_there()) {
+    process.umask = static_cast<mode_t>(node.at("umask").number(kMostUmask));
+  }
+  for (const JsonNode& item : node.at("additionalGids").items()) {
+    process.groups.push_back(id_of(item));
+  }
+}
+
+void read_size(const JsonNode& node, ConfigProcess& process, std::vector<std::string>& unknown) {
+  if (!node.is_there()) return;
+  note_unknown(node, {"height", "width"}, unknown);
+  process.size.ws_row = static_cast<unsigned short>(node.at("height").number(UINT16_MAX));
+  process.size.ws_col = static_cast<unsigned short>(node.at("width").number(UINT16_MAX));
+}
+
+// See ioprio_set(2).
+std::optional<int> read_io_priority(const JsonNode& node, std::vector<std::string>& unknown) {
+  if (!node.is_there()) return std::nullopt;
+  note_unknown(node, {"class", "priority"}, unknown);
+  constexpr const char* kClasses[] = {"", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE",
+                                      "IOPRIO_CLASS_IDLE"};
+  constexpr int kClassShift = 13;
+  constexpr std::int64_t kMostPriority = 7;
+  const std::string name = node.at("class").text();
+  for (int i = 1; i <= 3; ++i) {
+    if (name == kClasses[i]) {
+      return i << kClassShift | static_cast<int>(node.at("priority").integer(0, kMostPriority));
+    }
+  }
+  node.at("class").refuse("unknown class " + name);
+}
+
+void check_environment(const JsonNode& node) {
+  for (const JsonNode& item : node.items()) {
+    const std::string text = text_or(item, "");
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) item.refuse("is not KEY=VALUE");
+  }
+}
+
+}  // namespace
+
+ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unknown) {
+  note_unknown(node,
+               {"terminal", "consoleSize", "user", "args", "commandLine", "env", "cwd",
+                "capabilities", "rlimits", "noNewPrivileges", "apparmorProfile", "oomScoreAdj",
+                "scheduler", "selinuxLabel", "ioPriority", "execCPUAffinity"},
+               unknown);
+  refuse_what_is_not_done(node, {"commandLine", "scheduler", "selinuxLabel", "execCPUAffinity"});
+  ConfigProcess process;
+  process.terminal = node.at("terminal").is_true();
+  read_size(node.at("consoleSize"), process, unknown);
+  read_user(node.at("user"), process, unknown);
+  process.args = texts_of(node.at("args"));
+  if (process.args.empty() || process.args[0].empty()) node.at("args").refuse("has no command");
+  check_environment(node.at("env"));
+  process.environment = texts_of(node.at("env"));
+  process.cwd = absolute_path(node.at("cwd"));
+  process.capabilities = read_capabilities(node.at("capabilities"), unknown);
+  for (const JsonNode& item : node.at("rlimits").items()) {
+    process.rlimits.push_back(read_rlimit(item, process.rlimits, unknown));
+  }
+  process.no_new_privs = node.at("noNewPrivileges").is_true();
+  process.apparmor = text_or(node.at("apparmorProfile"), "");
+  constexpr int kMostBadness = 1000;
+  if (node.at("oomScoreAdj").is_there()) {
+    process.oom_score_adj =
+        static_cast<int>(node.at("oomScoreAdj").integer(-kMostBadness, kMostBadness));
+  }
+  process.io_priority = read_io_priority(node.at("ioPriority"), unknown);
+  return process;
+}
+
+}  // namespace box

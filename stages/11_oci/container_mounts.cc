@@ -1,0 +1,336 @@
+#include "stages/11_oci/container_mounts.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "common/check.h"
+#include "common/mount_points.h"
+#include "common/open_in_root.h"
+#include "stages/03_userspace/copy_tree.h"
+#include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/kernel_paths.h"
+#include "stages/06_pivot_root/mount_point.h"
+
+namespace box {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the parent passes, by name.
+constexpr const char* kRoot = "root";
+constexpr const char* kNull = "null";
+std::string name_of_mount(std::size_t index) { return "mount " + std::to_string(index); }
+std::string name_of_device(const std::string& path) { return "device " + path; }
+
+bool is_cgroup(const ConfigMount& mount) {
+  return mount.type == "cgroup" || mount.type == "cgroup2";
+}
+
+void set_attributes(const UniqueFd& mount, const std::string& path, unsigned flags,
+                    MountAttributes attributes, unsigned long propagation) {
+  if (attributes.set == 0 && attributes.clear == 0 && propagation == 0) return;
+  mount_attr attr = {};
+  attr.attr_set = attributes.set;
+  attr.attr_clr = attributes.clear;
+  attr.propagation = propagation;
+  check(mount_setattr(mount.get(), "", AT_EMPTY_PATH | flags, &attr, sizeof attr),
+        "mount_setattr({}, set {:#x}, clear {:#x}, propagation {:#x})", path, attributes.set,
+        attributes.clear, propagation);
+}
+
+void set_propagation(const UniqueFd& mount, const std::string& path, unsigned long propagation) {
+  set_attributes(mount, path, (propagation & MS_REC) != 0 ? AT_RECURSIVE : 0, {},
+                 propagation & ~static_cast<unsigned long>(MS_REC));
+}
+
+UniqueFd copy_of_host(const std::string& path, bool recursive) {
+  const unsigned flags = recursive ? AT_RECURSIVE : 0;
+  UniqueFd mount(check(open_tree(AT_FDCWD, path.c_str(),
+                                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | flags),
+                       "open_tree({}, CLONE{})", path, recursive ? "|RECURSIVE" : ""));
+  return mount;
+}
+
+// Not what the host mounts there later, and no mount of the container's on the host, unless the
+// config says so.
+UniqueFd copy_for(const ConfigMount& mount, const std::string& source) {
+  UniqueFd copy = copy_of_host(source, mount.recursive);
+  const unsigned long propagation =
+      mount.propagation != 0 ? mount.propagation : MS_PRIVATE | MS_REC;
+  set_propagation(copy, source, propagation);
+  return copy;
+}
+
+UniqueFd read_only_device(const std::string& path) {
+  UniqueFd mount = copy_of_host(path, true);  // in a container of ours it may be a mount itself
+  // The mode and the owner belong to the host's inode, so they must not be changed.
+  set_attributes(mount, path, 0, {MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0},
+                 MS_PRIVATE);
+  return mount;
+}
+
+long type_of_file_system(const UniqueFd& fd, const std::string& path) {
+  struct statfs fs = {};
+  check_quietly(fstatfs(fd.get(), &fs), "statfs({})", path);
+  return fs.f_type;
+}
+
+// Where a hostile root has a link instead of /proc, what we hide there would be hidden elsewhere.
+UniqueFd place_for(const UniqueFd& root, const ConfigMount& mount, bool directory) {
+  if (mount.type != "proc" && mount.type != "sysfs") {
+    return make_place_for_mount(root, mount.destination, directory);
+  }
+  const std::string path = mount.destination;
+  UniqueFd place(open_in_root(root.get(), path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS));
+  if (place.get() == -1 && errno == ENOENT) {
+    (void)make_directories_in_root(root.get(), path);
+    place = UniqueFd(open_in_root(root.get(), path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS));
+  }
+  check_quietly(place.get(), "open({})", path);
+  return place;
+}
+
+// Without a path, because the container's /proc may not be there yet.
+void copy_up(const UniqueFd& place, const UniqueFd& tmpfs, const std::string& path) {
+  UniqueFd root(
+      check_quietly(openat(tmpfs.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", path));
+  check_quietly(fchdir(place.get()), "fchdir({})", path);
+  Copier(std::move(root), path).copy_tree(".", ".");
+  check_quietly(chdir("/"), "chdir(/)");
+}
+
+void make_link(const UniqueFd& dev, const char* target, const char* link) {
+  if (symlinkat(target, dev.get(), link) == -1 && errno != EEXIST) {
+    check_quietly(-1, "symlink({}, /dev/{})", target, link);
+  }
+}
+
+// Only paths that exist are masked or made read-only, as the specification has it.
+UniqueFd open_if_there(const UniqueFd& root, const std::string& path) {
+  UniqueFd fd(open_in_root(root.get(), path, O_PATH));
+  if (fd.get() == -1 && errno != ENOENT && errno != ENOTDIR) check_quietly(-1, "open({})", path);
+  return fd;
+}
+
+void make_read_only(const UniqueFd& what, const std::string& path) {
+  const UniqueFd mount(check_quietly(
+      open_tree(what.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
+      "open_tree({}, CLONE|RECURSIVE)", path));
+  set_attributes(mount, path, AT_RECURSIVE, {MOUNT_ATTR_RDONLY, 0}, 0);
+  attach_on(mount, what, path);
+}
+
+UniqueFd open_own_root() {
+  return UniqueFd(check_quietly(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(/)"));
+}
+
+}  // namespace
+
+std::vector<ConfigDevice> default_devices() {
+  const auto device = [](const char* path, unsigned major, unsigned minor) {
+    return ConfigDevice{path, S_IFCHR, major, minor, 0666, 0, 0};
+  };
+  return {device("/dev/null", 1, 3),   device("/dev/zero", 1, 5),    device("/dev/full", 1, 7),
+          device("/dev/random", 1, 8), device("/dev/urandom", 1, 9), device("/dev/tty", 5, 0)};
+}
+
+ContainerMounts::ContainerMounts(const Config& config, std::string cgroup)
+    : config_(config), cgroup_(std::move(cgroup)) {}
+
+// In a user namespace mknod(2) makes no device; and a node in a file system that is mounted nodev
+// cannot be opened.
+bool ContainerMounts::binds_devices() const {
+  const bool has_dev =
+      std::any_of(config_.mounts.begin(), config_.mounts.end(), [](const ConfigMount& mount) {
+        return mount.destination == "/dev" && (mount.attributes.set & MOUNT_ATTR_NODEV) == 0;
+      });
+  return !config_.uid_map.empty() || !is_root_of_the_host() || !has_dev;
+}
+
+MountsByPath ContainerMounts::take_as_parent() const {
+  MountsByPath taken;
+  UniqueFd root = copy_of_host(config_.rootfs, true);
+  // The root must not be shared while we pivot, see pivot_root(2).
+  const auto propagation = config_.root_propagation & ~static_cast<unsigned long>(MS_REC);
+  set_propagation(
+      root, config_.rootfs,
+      (propagation == MS_SHARED || propagation == MS_SLAVE ? MS_SLAVE : MS_PRIVATE) | MS_REC);
+  // A device node in an untrusted tree must not work; those of the config are in /dev.
+  set_attributes(root, config_.rootfs, 0, {MOUNT_ATTR_NODEV, 0}, 0);
+  taken.emplace(kRoot, std::move(root));
+  taken.emplace(kNull, read_only_device("/dev/null"));
+  for (std::size_t i = 0; i < config_.mounts.size(); ++i) {
+    const ConfigMount& mount = config_.mounts[i];
+    if (mount.is_bind()) taken.emplace(name_of_mount(i), copy_for(mount, mount.source));
+    const bool own_view = (config_.new_namespaces & CLONE_NEWCGROUP) != 0;
+    if (is_cgroup(mount) && !own_view && !cgroup_.empty()) {
+      taken.emplace(name_of_mount(i), copy_for(mount, cgroup_));
+    }
+  }
+  if (binds_devices()) {
+    std::vector<ConfigDevice> devices = default_devices();
+    devices.insert(devices.end(), config_.devices.begin(), config_.devices.end());
+    for (const ConfigDevice& device : devices) {
+      taken.emplace(name_of_device(device.path), read_only_device(device.path));
+    }
+  }
+  return taken;
+}
+
+UniqueFd ContainerMounts::make(const ConfigMount& mount, std::size_t index, MountsByPath& shown) {
+  UniqueFd taken = take(shown, name_of_mount(index));
+  if (taken.get() != -1) return taken;
+  if (!is_cgroup(mount)) {
+    return new_mount(mount.type, 0, mount.data);
+  }
+  // As in stage 07: without a cgroup of its own the container sees none.
+  return cgroup_.empty() ? new_mount("tmpfs", MOUNT_ATTR_RDONLY) : new_mount("cgroup2", 0);
+}
+
+void ContainerMounts::make_new(MountsByPath shown) {
+  root_ = take(shown, kRoot);
+  null_ = take(shown, kNull);
+  for (std::size_t i = 0; i < config_.mounts.size(); ++i) {
+    mounts_.push_back(make(config_.mounts[i], i, shown));
+  }
+  for (auto& [name, mount] : shown) devices_.emplace_back(name, std::move(mount));
+}
+
+std::vector<int> ContainerMounts::descriptors() const {
+  std::vector<int> fds = {root_.get(), null_.get()};
+  for (const UniqueFd& mount : mounts_) fds.push_back(mount.get());
+  for (const auto& [name, mount] : devices_) fds.push_back(mount.get());
+  return fds;
+}
+
+void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
+                                 const UniqueFd& root) {
+  const UniqueFd place = place_for(root, mount, is_directory(fd.get()));
+  // A link of the root's may lead into a /proc that is mounted already.
+  if (type_of_file_system(place, mount.destination) == PROC_SUPER_MAGIC &&
+      !is_in(mount.destination, "/proc")) {
+    throw Failure(mount.destination + " leads into /proc: nothing may be mounted there");
+  }
+  if (mount.copy_up) copy_up(place, fd, mount.destination);
+  set_attributes(fd, mount.destination, 0, mount.attributes,
+                 mount.is_bind() ? 0 : mount.propagation & ~static_cast<unsigned long>(MS_REC));
+  set_attributes(fd, mount.destination, AT_RECURSIVE, mount.below, 0);
+  attach_on(fd, place, mount.destination);
+}
+
+void ContainerMounts::attach(Console& console) {
+  const UniqueFd root = open_own_root();
+  root_.close();
+  for (std::size_t i = 0; i < mounts_.size(); ++i) {
+    const ConfigMount& mount = config_.mounts[i];
+    attach_one(mount, mounts_[i], root);
+    if (mount.type == "devpts" && mount.destination == "/dev/pts") devpts_ = &mounts_[i];
+    if (mount.type == "proc" && mount.destination == "/proc") {
+      proc_.proc = std::move(mounts_[i]);
+    } else if (devpts_ != &mounts_[i]) {
+      mounts_[i].close();
+    }
+  }
+  make_devices(root);
+  const UniqueFd none;
+  attach_console(root, console.open_in(devpts_ != nullptr ? *devpts_ : none));
+  if (devpts_ != nullptr) mounts_.clear();
+}
+
+void ContainerMounts::make_devices(const UniqueFd& root) {
+  const bool is_hosts = std::any_of(
+      config_.mounts.begin(), config_.mounts.end(),
+      [](const ConfigMount& mount) { return mount.is_bind() && mount.destination == "/dev"; });
+  if (is_hosts) return;  // it has its devices, and is not ours to change
+  for (const ConfigDevice& device : default_devices()) make_device(root, device);
+  for (const ConfigDevice& device : config_.devices) make_device(root, device);
+  devices_.clear();
+  const UniqueFd dev(open_in_root(root.get(), "/dev", O_PATH | O_DIRECTORY));
+  check_quietly(dev.get(), "open(/dev)");
+  make_link(dev, "/proc/self/fd", "fd");
+  make_link(dev, "/proc/self/fd/0", "stdin");
+  make_link(dev, "/proc/self/fd/1", "stdout");
+  make_link(dev, "/proc/self/fd/2", "stderr");
+  if (devpts_ != nullptr) {
+    (void)unlinkat(dev.get(), "ptmx", 0);  // a device of the root's would be of another devpts
+    make_link(dev, "pts/ptmx", "ptmx");
+  }
+}
+
+void ContainerMounts::make_device(const UniqueFd& root, const ConfigDevice& device) {
+  const fs::path path = fs::path(device.path).lexically_normal();
+  const auto taken = std::find_if(devices_.begin(), devices_.end(), [&](const auto& entry) {
+    return entry.first == name_of_device(device.path);
+  });
+  if (taken != devices_.end()) {
+    const UniqueFd place = make_place_for_mount(root, path, false);
+    return attach_on(taken->second, place, path);
+  }
+  const UniqueFd folder = make_directories_in_root(root.get(), path.parent_path());
+  const std::string name = path.filename();
+  const int made = mknodat(folder.get(), name.c_str(), device.type | device.mode,
+                           makedev(device.major, device.minor));
+  if (made == -1 && errno == EEXIST) {
+    struct stat st = {};
+    check_quietly(fstatat(folder.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW), "stat({})",
+                  device.path);
+    const bool is_same =
+        (st.st_mode & S_IFMT) == device.type &&
+        (device.type == S_IFIFO || st.st_rdev == makedev(device.major, device.minor));
+    if (is_same) return;
+  }
+  check(made, "mknod({}, {}:{})", device.path, device.major, device.minor);
+  check_quietly(fchmodat(folder.get(), name.c_str(), device.mode, 0), "chmod({})", device.path);
+  check_quietly(fchownat(folder.get(), name.c_str(), device.uid, device.gid, AT_SYMLINK_NOFOLLOW),
+                "chown({})", device.path);
+}
+
+void ContainerMounts::attach_console(const UniqueFd& root, const UniqueFd& terminal) const {
+  if (terminal.get() == -1) return;
+  attach_on(terminal, make_place_for_mount(root, "/dev/console", false), "/dev/console");
+}
+
+void ContainerMounts::write_sysctl() const {
+  if (config_.sysctl.empty()) return;
+  if (proc_.proc.get() == -1) throw Failure("linux.sysctl: no proc is mounted at /proc");
+  for (const auto& [key, value] : config_.sysctl) {
+    std::string path = "sys/" + key;
+    std::replace(path.begin(), path.end(), '.', '/');
+    const UniqueFd file(
+        open_in_root(proc_.proc.get(), path, O_WRONLY, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+    check_quietly(file.get(), "linux.sysctl: open(/proc/{})", path);
+    check(write(file.get(), value.data(), value.size()), "write(/proc/{}, \"{}\")", path, value);
+  }
+}
+
+void ContainerMounts::protect() {
+  const UniqueFd root = open_own_root();
+  Covers covers(null_, false);
+  for (const auto& path : config_.read_only_paths) {
+    const UniqueFd what = open_if_there(root, path);
+    if (what.get() != -1) make_read_only(what, path);
+  }
+  for (const auto& path : config_.masked_paths) {
+    const UniqueFd what = open_if_there(root, path);
+    if (what.get() != -1) covers.hide(what, path);
+  }
+  null_.close();
+  if (config_.read_only) make_root_read_only();
+  if (config_.root_propagation != 0) {
+    check(mount(nullptr, "/", nullptr, config_.root_propagation, nullptr),
+          "mount(/, propagation {:#x})", config_.root_propagation);
+  }
+}
+
+}  // namespace box

@@ -1,0 +1,70 @@
+// Stage 11: the root file system of a container, with the mounts and devices of its config.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/unique_fd.h"
+#include "stages/05_userns/handshake.h"
+#include "stages/06_pivot_root/mounts.h"
+#include "stages/11_oci/config.h"
+#include "stages/11_oci/console.h"
+
+namespace box {
+
+// What is to be mounted, in the order in which it is used.
+class ContainerMounts {
+ public:
+  // `cgroup` is the directory of the container's cgroup, or "".
+  ContainerMounts(const Config& config, std::string cgroup);
+
+  // In the parent: detached copies of all that comes from the host. The parent makes them because
+  // root in a user namespace may copy a mount only together with those below it. None of them is
+  // reached by a path of the container's.
+  [[nodiscard]] MountsByPath take_as_parent() const;
+
+  // In the child, as root of its namespaces, while the host's /proc is visible: makes the new file
+  // systems. In a user namespace the kernel mounts a /proc only beside one that is fully visible,
+  // see mount_namespaces(7).
+  void make_new(MountsByPath shown);
+
+  // In the child: the root for pivot_into().
+  [[nodiscard]] const UniqueFd& root() const { return root_; }
+  // The descriptors that are needed until attach().
+  [[nodiscard]] std::vector<int> descriptors() const;
+
+  // In the child, in its root: attaches the mounts in the config's order, makes the devices and
+  // opens the terminal. Each path is resolved in the root, and what is mounted is mounted on the
+  // descriptor that was found.
+  void attach(Console& console);
+  // In the child: writes the settings of its namespaces.
+  void write_sysctl() const;
+  // In the child, at the end: masks, read-only paths, the root's propagation and mode.
+  void protect();
+
+  // The container's /proc, for Confinement.
+  [[nodiscard]] const HostMounts& for_confinement() const { return proc_; }
+
+ private:
+  [[nodiscard]] UniqueFd make(const ConfigMount& mount, std::size_t index, MountsByPath& shown);
+  void attach_one(const ConfigMount& mount, const UniqueFd& fd, const UniqueFd& root);
+  void make_devices(const UniqueFd& root);
+  void make_device(const UniqueFd& root, const ConfigDevice& device);
+  void attach_console(const UniqueFd& root, const UniqueFd& terminal) const;
+  [[nodiscard]] bool binds_devices() const;
+
+  const Config& config_;
+  std::string cgroup_;
+  UniqueFd root_;
+  UniqueFd null_;                 // the host's null device, read-only: it covers files
+  std::vector<UniqueFd> mounts_;  // of config_.mounts
+  std::vector<std::pair<std::string, UniqueFd>> devices_;  // the host's
+  HostMounts proc_;
+  const UniqueFd* devpts_ = nullptr;
+};
+
+// The devices of every container, see "Default Devices" in the runtime specification.
+[[nodiscard]] std::vector<ConfigDevice> default_devices();
+
+}  // namespace box

@@ -1,0 +1,541 @@
+"""The commands of the runtime, as conmon, podman and containerd call them."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+PROGRAM = pathlib.Path("stages/11_oci/11_oci").resolve()
+TIMEOUT = 30
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: --config=root")
+
+
+def wait_until(condition, seconds: float = 5) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@dataclass
+class Runtime:
+    """11_oci with a state folder and a bundle of the test's own."""
+
+    folder: pathlib.Path
+    config: dict
+    program: list[str] = field(default_factory=lambda: [str(PROGRAM)])
+
+    @property
+    def bundle(self) -> pathlib.Path:
+        return self.folder / "bundle"
+
+    @property
+    def state_root(self) -> pathlib.Path:
+        return self.folder / "state"
+
+    def words(self, *words: str) -> list[str]:
+        return [*self.program, "--root", str(self.state_root), *map(str, words)]
+
+    def call(self, *words: str, **how) -> subprocess.CompletedProcess:
+        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+               "text": True, "timeout": TIMEOUT, "check": False, **how}
+        if "input" in how:
+            del how["stdin"]
+        return subprocess.run(self.words(*words), **how)
+
+    def do(self, *words: str, **how) -> str:
+        result = self.call(*words, **how)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def refused(self, *words: str) -> str:
+        """stderr of a command that must fail as an engine expects it."""
+        result = self.call(*words)
+        assert result.returncode == 1, (result.returncode, result.stderr)
+        assert result.stdout == ""
+        return result.stderr
+
+    def write_config(self) -> None:
+        (self.bundle / "config.json").write_text(json.dumps(self.config))
+
+    def create(self, name: str = "c", *words: str) -> int:
+        """The number of the container's process."""
+        self.write_config()
+        # Its output stays open in the container, so it is a file.
+        with open(self.folder / "output", "w", encoding="utf-8") as output:
+            result = subprocess.run(self.words("create", "--bundle", self.bundle, "--pid-file",
+                                               self.folder / "pid", *words, name),
+                                    stdin=subprocess.DEVNULL, stdout=output,
+                                    stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False)
+        assert result.returncode == 0, self.output()
+        return int((self.folder / "pid").read_text())
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8")
+
+    def state(self, name: str = "c") -> dict:
+        return json.loads(self.do("state", name))
+
+    def status(self, name: str = "c") -> str:
+        return self.state(name)["status"]
+
+    def run(self, *args: str, **how) -> subprocess.CompletedProcess:
+        """`args` as the command of a container."""
+        if args:
+            self.config["process"]["args"] = list(args)
+        self.write_config()
+        return self.call("run", "--bundle", self.bundle, "c", **how)
+
+    def leftovers(self) -> list[str]:
+        return sorted(os.listdir(self.state_root)) if self.state_root.exists() else []
+
+
+@pytest.fixture(name="runtime")
+def make_runtime() -> Iterator[Runtime]:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="oci-", dir="/tmp"))
+    bundle = folder / "bundle"
+    (bundle / "rootfs").mkdir(parents=True)
+    with tarfile.open("rootfs/rootfs.tar") as tar:
+        tar.extractall(bundle / "rootfs")
+    subprocess.run([PROGRAM, "spec", "--bundle", bundle], check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"]["terminal"] = False
+    config["process"]["args"] = ["sleep", "1000"]
+    # Rules for devices need cgroup v2, which a test of its own looks at.
+    del config["linux"]["resources"]
+    runtime = Runtime(folder, config)
+    yield runtime
+    for name in runtime.leftovers():
+        subprocess.run(runtime.words("delete", "--force", name), check=False, timeout=TIMEOUT)
+    shutil.rmtree(folder)
+
+
+# --- The life of a container --------------------------------------------------------------------
+
+
+def test_life_of_a_container(runtime):
+    runtime.config["annotations"] = {"org.example": "kept"}
+    runtime.config["process"]["args"] = ["sh", "-c", "echo began; exec sleep 1000"]
+    pid = runtime.create()
+    state = runtime.state()
+    assert state["status"] == "created"
+    assert (state["id"], state["pid"], state["bundle"]) == ("c", pid, str(runtime.bundle))
+    assert state["annotations"] == {"org.example": "kept"}
+    assert runtime.output() == ""  # the command does not run yet
+    runtime.do("start", "c")
+    assert wait_until(lambda: runtime.output() == "began\n")
+    assert runtime.status() == "running"
+    assert os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+    assert [one["id"] for one in json.loads(runtime.do("list", "--format", "json"))] == ["c"]
+    assert runtime.do("list", "-q") == "c\n"
+    assert pid in json.loads(runtime.do("ps", "--format", "json", "c"))
+    runtime.do("kill", "c", "KILL")
+    assert wait_until(lambda: runtime.status() == "stopped")
+    assert runtime.state()["pid"] == 0
+    runtime.do("delete", "c")
+    assert runtime.leftovers() == []
+
+
+def test_a_container_outlives_the_runtime_and_gets_no_file_of_it(runtime):
+    pid = runtime.create()
+    assert set(os.listdir(f"/proc/{pid}/fd")) <= {"0", "1", "2"} | {
+        name for name in os.listdir(f"/proc/{pid}/fd")
+        if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")}
+    runtime.do("start", "c")
+    assert wait_until(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+    assert set(os.listdir(f"/proc/{pid}/fd")) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_run_ends_as_the_command_does(runtime, status):
+    result = runtime.run("sh", "-c", f"(sleep 0.1); exit {status}")
+    assert (result.returncode, result.stderr) == (status, "")
+    assert runtime.leftovers() == []
+
+
+def test_exec_joins_the_container(runtime):
+    pid = runtime.create()
+    runtime.do("start", "c")
+    assert runtime.do("exec", "c", "sh", "-c", "readlink /proc/self/ns/mnt; hostname").split() == [
+        os.readlink(f"/proc/{pid}/ns/mnt"), "11_oci"]
+    assert runtime.call("exec", "c", "sh", "-c", "exit 3").returncode == 3
+    assert runtime.do("exec", "--env", "A=b", "--cwd", "/tmp", "c", "sh", "-c",
+                      "echo $A; pwd") == "b\n/tmp\n"
+
+
+def test_exec_of_a_process_file_in_the_background(runtime):
+    runtime.create()
+    runtime.do("start", "c")
+    process = {**runtime.config["process"], "args": ["sleep", "777"],
+               "user": {"uid": 5, "gid": 6, "additionalGids": [7]}}
+    (runtime.folder / "process").write_text(json.dumps(process))
+    runtime.do("exec", "--detach", "--process", runtime.folder / "process", "--pid-file",
+               runtime.folder / "exec-pid", "c", stdout=subprocess.DEVNULL,
+               stderr=subprocess.DEVNULL)
+    pid = int((runtime.folder / "exec-pid").read_text())
+    assert b"777" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert "Uid:\t5\t5\t5\t5\n" in status and "Groups:\t7 \n" in status
+    runtime.do("kill", "c", "9")
+    assert wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists() or "Z (" in
+                      pathlib.Path(f"/proc/{pid}/status").read_text())
+
+
+def receive_master(server: socket.socket) -> int:
+    connection, _ = server.accept()
+    _, messages, _, _ = connection.recvmsg(100, socket.CMSG_SPACE(4))
+    return array.array("i", messages[0][2])[0]
+
+
+def read_from(master: int, text: str) -> str:
+    seen = ""
+    os.set_blocking(master, False)
+
+    def look() -> bool:
+        nonlocal seen
+        with contextlib.suppress(BlockingIOError, OSError):
+            seen += os.read(master, 1000).decode()
+        return text in seen
+
+    assert wait_until(look), seen
+    return seen
+
+
+@pytest.mark.parametrize("command", ["create", "exec"])
+def test_the_master_of_the_terminal_goes_to_the_console_socket(runtime, command):
+    shell = {**runtime.config["process"], "args": ["sh"], "terminal": True,
+             "consoleSize": {"height": 12, "width": 34}}
+    path = runtime.folder / "console"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        if command == "create":
+            runtime.config["process"] = shell
+            runtime.create("c", "--console-socket", str(path))
+            runtime.do("start", "c")
+        else:
+            runtime.create()
+            runtime.do("start", "c")
+            (runtime.folder / "process").write_text(json.dumps(shell))
+            runtime.do("exec", "-d", "--console-socket", path, "-p", runtime.folder / "process",
+                       "c")
+        master = receive_master(server)
+    os.write(master, b"stty size; tty; echo o''k\n")
+    seen = read_from(master, "ok\r\n")
+    assert "12 34" in seen and "/dev/pts/0" in seen
+
+
+# --- What the config asks for -------------------------------------------------------------------
+
+
+def hook(runtime: Runtime, name: str, status: int = 0) -> dict:
+    log = runtime.folder / "hooks"
+    script = f"echo {name} $(cat) >>{log}; exit {status}"
+    return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}
+
+
+def test_hooks_run_at_their_moments(runtime):
+    runtime.config["hooks"] = {
+        name: [hook(runtime, name)] for name in
+        ("prestart", "createRuntime", "createContainer", "poststart", "poststop")}
+    runtime.config["hooks"]["startContainer"] = [
+        {"path": "/bin/sh", "args": ["sh", "-c", "echo startContainer in $(hostname)"],
+         "env": ["PATH=/bin:/usr/bin"]}]
+    log = runtime.folder / "hooks"
+
+    def names() -> list[str]:
+        return [line.split()[0] for line in log.read_text().splitlines() if line]
+
+    runtime.create()
+    assert names() == ["prestart", "createRuntime", "createContainer"]
+    assert '"status": "creating"' in log.read_text()
+    runtime.do("start", "c")
+    assert "startContainer in 11_oci" in runtime.output()
+    assert names()[3:] == ["poststart"]
+    runtime.do("delete", "--force", "c")
+    assert names()[4:] == ["poststop"]
+
+
+@pytest.mark.parametrize("name", ["prestart", "createRuntime", "createContainer"])
+def test_a_hook_that_fails_stops_the_creation(runtime, name):
+    runtime.config["hooks"] = {name: [hook(runtime, name, 3)]}
+    runtime.write_config()
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert f"{name} hook /bin/sh: exit status 3" in error
+    assert runtime.leftovers() == []
+
+
+def test_five_sets_of_capabilities(runtime):
+    runtime.config["process"]["capabilities"] = {
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"], "permitted": ["CAP_KILL"],
+        "effective": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]}
+    runtime.config["process"]["user"] = {"uid": 9, "gid": 9}
+    out = runtime.run("grep", "Cap", "/proc/self/status").stdout
+    sets = dict(line.split(":\t") for line in out.splitlines())
+    kill = 1 << 5
+    assert {name: int(value, 16) for name, value in sets.items()} == {
+        "CapInh": kill, "CapPrm": kill, "CapEff": kill, "CapAmb": kill,
+        "CapBnd": kill | 1 | 1 << 13}
+
+
+def test_mounts_in_order_with_their_options(runtime):
+    source = runtime.folder / "source"
+    source.mkdir()
+    (source / "file").write_text("of the host")
+    (runtime.bundle / "rootfs/filled").mkdir()
+    (runtime.bundle / "rootfs/filled/old").write_text("kept")
+    runtime.config["mounts"][:0] = [  # before /proc
+        {"destination": "/data", "type": "bind", "source": str(source), "options": ["rbind", "ro"]},
+        {"destination": "/one", "type": "bind", "source": str(source / "file"),
+         "options": ["bind", "nosuid", "noexec"]},
+        {"destination": "/filled", "type": "tmpfs", "source": "tmpfs",
+         "options": ["tmpcopyup", "size=1m"]}]
+    out = runtime.run("sh", "-c", "cat /one; echo; cat /filled/old; echo; touch /data/new;"
+                      "touch /filled/new && grep -e ' /one ' -e ' /filled ' /proc/mounts").stdout
+    assert out.splitlines()[:2] == ["of the host", "kept"]
+    assert not (source / "new").exists()
+    assert not (runtime.bundle / "rootfs/filled/new").exists()
+    one, = [line for line in out.splitlines() if " /one " in line]
+    assert "nosuid" in one and "noexec" in one
+
+
+def test_a_hostile_root_gets_no_mount_outside(runtime):
+    """Contract point 2: a link in the root does not lead to the host."""
+    outside = runtime.folder / "outside"
+    outside.mkdir()
+    (runtime.bundle / "rootfs/link").symlink_to(outside)
+    runtime.config["root"]["readonly"] = False
+    runtime.config["mounts"].append({"destination": "/link/in", "type": "tmpfs", "source": "t"})
+    result = runtime.run("sh", "-c", "grep /in /proc/mounts")
+    assert f"{outside}/in" in result.stdout, result.stderr  # in the container
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_instead_of_proc_is_refused(runtime):
+    (runtime.bundle / "rootfs/elsewhere").mkdir()
+    (runtime.bundle / "rootfs/proc").rmdir()
+    (runtime.bundle / "rootfs/proc").symlink_to("elsewhere")
+    runtime.write_config()
+    assert "/proc" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert runtime.leftovers() == []
+
+
+def test_masks_and_read_only_paths(runtime):
+    runtime.config["root"]["readonly"] = False
+    (runtime.bundle / "rootfs/secret").write_text("secret")
+    (runtime.bundle / "rootfs/fixed").mkdir()
+    runtime.config["linux"]["maskedPaths"] += ["/secret", "/not/there"]
+    runtime.config["linux"]["readonlyPaths"] += ["/fixed"]
+    out = runtime.run("sh", "-c", "cat /secret; touch /fixed/x 2>&1; touch /ok && echo made;"
+                      "cat /proc/keys; ls /sys/firmware").stdout
+    assert out.splitlines() == ["touch: /fixed/x: Read-only file system", "made"]
+
+
+def test_user_limits_and_environment(runtime):
+    runtime.config["process"].update({
+        "user": {"uid": 3, "gid": 4, "umask": 0o77, "additionalGids": [8, 9]}, "cwd": "/tmp",
+        "env": ["PATH=/bin", "A=1"], "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 99,
+                                                  "hard": 100}]})
+    out = runtime.run("sh", "-c",
+                      "id -u; id -g; id -G; umask; ulimit -n; pwd; echo $A $HOME").stdout
+    assert out.splitlines() == ["3", "4", "4 8 9", "0077", "99", "/tmp", "1 /"]
+
+
+def test_seccomp_filter(runtime):
+    runtime.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122}]}
+    result = runtime.run("mkdir", "/tmp/x")
+    assert "quota" in result.stderr.lower(), result.stderr
+
+
+def test_user_namespace(runtime):
+    runtime.config["linux"]["namespaces"].append({"type": "user"})
+    ids = [{"containerID": 0, "hostID": 200000, "size": 1000}]
+    runtime.config["linux"].update({"uidMappings": ids, "gidMappings": ids})
+    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
+    for folder in (runtime.folder, runtime.bundle):
+        folder.chmod(0o755)
+    out = runtime.run("sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/dev/null && echo ok;"
+                      "ls /proc/1/exe >/dev/null && echo proc")
+    assert out.stdout.split() == ["0", "0", "200000", "1000", "ok", "proc"], out.stderr
+
+
+def test_namespaces_of_another_container(runtime):
+    first = runtime.create("first")
+    runtime.do("start", "first")
+    for namespace in runtime.config["linux"]["namespaces"]:
+        name = {"network": "net"}.get(namespace["type"], namespace["type"])
+        if name in ("net", "ipc", "uts", "pid"):
+            namespace["path"] = f"/proc/{first}/ns/{name}"
+    del runtime.config["hostname"]
+    second = runtime.create("second")
+    for name in ("net", "ipc", "uts", "pid"):
+        assert os.readlink(f"/proc/{first}/ns/{name}") == os.readlink(f"/proc/{second}/ns/{name}")
+    assert os.readlink(f"/proc/{first}/ns/mnt") != os.readlink(f"/proc/{second}/ns/mnt")
+
+
+# --- Bad input ----------------------------------------------------------------------------------
+
+
+def changed(config: dict, path: str, value: object) -> dict:
+    """A copy of the config in which the property at `path`, as "process.cwd", is `value`."""
+    config = json.loads(json.dumps(config))
+    *folders, last = path.split(".")
+    where = config
+    for key in folders:
+        where = where.setdefault(key, {})
+    where.pop(last, None) if value is None else where.__setitem__(last, value)
+    return config
+
+
+@pytest.mark.parametrize("path, value, message", [
+    ("ociVersion", None, "ociVersion: is missing"),
+    ("ociVersion", "2.0.0", "ociVersion: this runtime reads versions"),
+    ("root", None, "root: is missing"),
+    ("root.path", "nowhere", "root.path: nowhere: No such file or directory"),
+    ("process", None, "process: is missing"),
+    ("process.args", [], "process.args: has no command"),
+    ("process.args", ["not-there"], "executable file not found in $PATH"),
+    ("process.args", ["/not/there"], "No such file or directory"),
+    ("process.args", ["/etc"], "Permission denied"),
+    ("process.cwd", "tmp", "process.cwd: is not an absolute path"),
+    ("process.env", ["no-value"], "process.env[0]: is not KEY=VALUE"),
+    ("process.capabilities.bounding", ["CAP_FLY"], "there is no capability CAP_FLY"),
+    ("process.rlimits", [{"type": "RLIMIT_LUCK", "soft": 1, "hard": 1}], "unknown limit"),
+    ("process.selinuxLabel", "a:b:c", "process.selinuxLabel: this runtime cannot do that"),
+    ("process.scheduler", {"policy": "SCHED_FIFO"}, "process.scheduler: this runtime cannot"),
+    ("process.apparmorProfile", "no-such", "no-such"),
+    ("process.terminal", True, "--console-socket"),
+    ("mounts", [{"destination": "/", "type": "tmpfs"}], "a mount there would hide the root"),
+    ("mounts", [{"destination": "/proc/sys", "type": "tmpfs"}], "nothing may be mounted in /proc"),
+    ("mounts", [{"destination": "/x", "type": "bind", "source": "/not/there"}], "mounts[0].source"),
+    ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
+    ("linux.namespaces", [{"type": "pid"}], "a new mount namespace is needed"),
+    ("linux.namespaces", [{"type": "soul"}], "unknown namespace soul"),
+    ("linux.sysctl", {"kernel.panic": "1"}, "not a setting of the container's own"),
+    ("linux.cgroupsPath", "/../../x", "contains .."),
+    ("linux.seccomp", {"defaultAction": "SCMP_ACT_FLY"}, "unknown action SCMP_ACT_FLY"),
+    ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "listenerPath"),
+    ("linux.intelRdt", {"closID": "x"}, "linux.intelRdt: this runtime cannot do that"),
+    ("linux.resources", {"memory": {"swappiness": 3}}, "linux.resources.memory.swappiness"),
+    ("linux.resources", {"unified": {"../x": "1"}}, "is not the file of a resource"),
+    ("windows", {"a": 1}, "windows: this runtime cannot do that"),
+])
+def test_a_config_that_cannot_be_done(runtime, path, value, message):
+    runtime.config = changed(runtime.config, path, value)
+    runtime.write_config()
+    assert message in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert runtime.leftovers() == []
+
+
+def test_an_unknown_property_is_ignored_but_logged(runtime):
+    runtime.config["linux"]["ofTheFuture"] = True
+    runtime.write_config()
+    log = runtime.folder / "log"
+    runtime.do("--log", log, "--log-format", "json", "create", "--bundle", runtime.bundle, "c",
+               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    line, = map(json.loads, log.read_text().splitlines())
+    assert line["level"] == "warning" and "linux.ofTheFuture" in line["msg"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "nonsense", '{"ociVersion": 1}'])
+def test_a_config_that_does_not_parse(runtime, text):
+    (runtime.bundle / "config.json").write_text(text)
+    assert "config.json" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert runtime.leftovers() == []
+
+
+def test_failures_are_logged_as_json(runtime):
+    log = runtime.folder / "log"
+    error = runtime.refused("--log", log, "--log-format", "json", "state", "nothing")
+    line, = map(json.loads, log.read_text().splitlines())
+    assert line["level"] == "error" and line["time"].endswith("Z")
+    assert line["msg"] == "container nothing does not exist" and line["msg"] in error
+
+
+@pytest.mark.parametrize("name", ["../x", "..", ".", "a/b", "a b", "", "a\n", "x" * 256])
+def test_a_hostile_id(runtime, name):
+    runtime.write_config()
+    runtime.refused("create", "--bundle", runtime.bundle, name)
+    runtime.refused("delete", "--force", name)
+    assert not runtime.state_root.exists()
+
+
+def test_what_does_not_fit_the_state(runtime):
+    for words in (("state", "c"), ("start", "c"), ("kill", "c"), ("delete", "c"), ("ps", "c"),
+                  ("exec", "c", "true"), ("pause", "c")):
+        assert "container c does not exist" in runtime.refused(*words)
+    runtime.do("delete", "--force", "c")  # engines call it to be sure
+    assert "No such file" in runtime.refused("create", "--bundle", "/not/there", "c")
+    runtime.create()
+    assert "already exists" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    runtime.do("start", "c")
+    assert "already running" in runtime.refused("start", "c")
+    assert "not stopped: running" in runtime.refused("delete", "c")
+    assert "unknown signal" in runtime.refused("kill", "c", "SIGFLY")
+    assert runtime.status() == "running"
+    runtime.do("kill", "c", "KILL")
+    assert wait_until(lambda: runtime.status() == "stopped")
+    assert "container not running" in runtime.refused("kill", "c", "KILL")
+    assert "stopped" in runtime.refused("start", "c")
+    assert "stopped container" in runtime.refused("exec", "c", "true")
+
+
+def test_a_state_folder_that_others_can_write_to(runtime):
+    runtime.state_root.mkdir()
+    runtime.state_root.chmod(0o777)
+    runtime.write_config()
+    assert "other users may write" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    runtime.state_root.chmod(0o700)
+    os.chown(runtime.state_root, 1234, 1234)
+    assert "belongs to user 1234" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+
+
+@pytest.mark.parametrize("option", [["--systemd-cgroup", "list"], ["create", "--no-pivot", "c"],
+                                    ["--fly", "list"], ["fly"], []])
+def test_a_command_line_that_is_refused(runtime, option):
+    result = runtime.call(*option)
+    assert result.returncode == 1
+    assert result.stderr.startswith("11_oci: ")
+
+
+# --- Strength -----------------------------------------------------------------------------------
+
+
+def test_a_killed_creation_is_removed_by_delete_force(runtime):
+    """The runtime is killed after each of its first milliseconds."""
+    for delay in range(0, 60, 6):
+        runtime.write_config()
+        with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            time.sleep(delay / 1000)
+            process.kill()
+        runtime.do("delete", "--force", "c")
+        assert runtime.leftovers() == []
+
+
+def test_the_program_in_the_container_is_not_the_hosts_file(runtime):
+    """CVE-2019-5736: without a user namespace, root inside could write to it."""
+    pid = runtime.create()
+    host = PROGRAM.stat()
+    inside = os.stat(f"/proc/{pid}/exe")
+    assert (inside.st_dev, inside.st_ino) != (host.st_dev, host.st_ino)
+    with pytest.raises(OSError):
+        os.close(os.open(f"/proc/{pid}/exe", os.O_WRONLY))
