@@ -38,10 +38,21 @@ std::vector<std::string> places_for_caches() {
   return places;
 }
 
-// The owner of the directory above the cache could replace the cache by something else.
-bool belongs_to_somebody_else(const std::string& directory) {
+// Returns the part of `path`, which contains no links, that another user could replace, and with it
+// the cache; "" if there is none. The owner of / could do so anyway; in a user namespace that is
+// not always user 0. In a sticky directory users can replace only what is theirs, see inode(7).
+std::string replaceable_part_of(const std::string& path) {
+  struct stat root = {};
   struct stat st = {};
-  return stat(directory.c_str(), &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
+  (void)stat("/", &root);
+  for (std::size_t end = 1; end != std::string::npos;) {
+    end = path.find('/', end + 1);
+    const std::string part = path.substr(0, end);
+    if (lstat(part.c_str(), &st) == -1) break;  // not made yet, nor is what would be below it
+    const bool trusted = st.st_uid == geteuid() || st.st_uid == 0 || st.st_uid == root.st_uid;
+    if (!trusted || (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH) return part;
+  }
+  return "";
 }
 
 void make_private(const std::string& path) {
@@ -98,12 +109,17 @@ class Partial {
 
 std::string cache_directory() {
   std::string why = "neither XDG_CACHE_HOME nor HOME is set";
-  for (const std::string& base : places_for_caches()) {
-    const std::string path = base + "/containers-under-the-hood";
+  for (const std::string& place : places_for_caches()) {
     std::error_code ignored;  // the mkdir() below reports what is wrong
-    fs::create_directories(base, ignored);
-    if (belongs_to_somebody_else(base)) {
-      why = base + " belongs to another user";
+    const std::string base = fs::weakly_canonical(place, ignored);
+    std::string part = replaceable_part_of(base);
+    if (part.empty()) {
+      fs::create_directories(base, ignored);
+      part = replaceable_part_of(base);  // another user may have been faster
+    }
+    const std::string path = base + "/containers-under-the-hood";
+    if (!part.empty()) {
+      why = "another user may replace " + part;
     } else if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) {
       why = Failure(errno, "mkdir(" + path + ")").what();
     } else {

@@ -26,7 +26,7 @@ class BuildOnce : public testing::Test {
   void SetUp() override {
     std::string pattern = testing::TempDir() + "/build_once.XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
+    folder_ = fs::canonical(pattern);
     path_ = folder_ + "/built";
   }
   void TearDown() override { remove_tree(folder_); }
@@ -158,6 +158,32 @@ TEST_F(CacheDirectory, IsNotALinkToElsewhere) {
   fs::create_directory(folder_ + "/elsewhere");
   fs::create_directory_symlink("elsewhere", folder_ + "/containers-under-the-hood");
   EXPECT_THROW(cache_directory(), Failure);
+}
+
+TEST_F(CacheDirectory, IsNotWhereOtherUsersCouldReplaceIt) {
+  unsetenv("HOME");
+  const std::string above = folder_ + "/above";
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", (above + "/new").c_str(), 1), 0);
+  fs::create_directory(above);
+  fs::permissions(above, fs::perms::all);
+  const auto refused = [&] {
+    try {
+      return cache_directory() == "/var/cache/containers-under-the-hood";  // root's second choice
+    } catch (const Failure& failure) {
+      return std::string(failure.what()).find(above) != std::string::npos;
+    }
+  };
+  EXPECT_TRUE(refused());
+  EXPECT_TRUE(fs::is_empty(above));
+  fs::permissions(above, fs::perms::all | fs::perms::sticky_bit);
+  EXPECT_EQ(cache_directory(), above + "/new/containers-under-the-hood");
+}
+
+TEST_F(CacheDirectory, IsNamedWithoutLinks) {
+  fs::create_directory(folder_ + "/real");
+  fs::create_directory_symlink("real", folder_ + "/link");
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", (folder_ + "/link").c_str(), 1), 0);
+  EXPECT_EQ(cache_directory(), folder_ + "/real/containers-under-the-hood");
 }
 
 TEST(Interrupt, LeavesIgnoredSignalsIgnored) {

@@ -2,9 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 
 #include "common/check.h"
+#include "common/printable.h"
 
 namespace box {
 namespace {
@@ -16,6 +16,12 @@ constexpr const char* kVersion = "0.1.0";
     throw Failure(errno, "write(stdout)");
   }
   throw CommandLine::Answered{};
+}
+
+// Our caller chooses argv[0], which need not be a file's name, see execve(2).
+std::string name_in(const std::string& word) {
+  const std::string name = printable(word.substr(word.rfind('/') + 1));
+  return name.empty() ? "box" : name;
 }
 
 class HelpFormatter : public CLI::Formatter {
@@ -38,9 +44,7 @@ struct CommandLine::Parser {
   std::vector<Hint> hints;
 
   Parser(int count, char** words)
-      : argc(count),
-        argv(words),
-        program(count > 0 ? std::filesystem::path(words[0]).filename().string() : "box") {}
+      : argc(count), argv(words), program(name_in(count > 0 ? words[0] : "")) {}
 
   [[nodiscard]] std::string see_help() const { return program + " --help lists the options"; }
 

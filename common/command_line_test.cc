@@ -54,6 +54,18 @@ TEST(CommandLine, TheCommandBeginsAtTheFirstWordThatIsNoOption) {
   EXPECT_FALSE(parsed.init);
 }
 
+TEST(CommandLine, ItsOwnNameIsPrintable) {
+  const auto name_of = [](std::string word) {
+    char* argv[] = {word.data(), nullptr};
+    return CommandLine(1, argv).program();
+  };
+  EXPECT_EQ(name_of("/somewhere/05_userns"), "05_userns");
+  EXPECT_EQ(name_of("05\x1b[2J\nhint: x"), "05?[2J?hint: x");
+  EXPECT_EQ(name_of(""), "box");
+  char* none[] = {nullptr};
+  EXPECT_EQ(CommandLine(0, none).program(), "box");
+}
+
 TEST(CommandLine, TwoDashesEndTheOptions) {
   EXPECT_EQ(parse({"--init", "--", "sh", "-c", "x"}).command, (Words{"sh", "-c", "x"}));
   EXPECT_EQ(parse({"--", "--", "x"}).command, (Words{"--", "x"}));

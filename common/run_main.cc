@@ -7,6 +7,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <sstream>
 #include <string>
@@ -79,6 +80,19 @@ void refuse_to_run_inside() {
 sighandler_t file_size_handler = SIG_DFL;
 void survive_file_size_limit() { file_size_handler = signal(SIGXFSZ, SIG_IGN); }
 
+// The words of our command line, which the kernel has put one after the other, see execve(2).
+struct {
+  char* begin = nullptr;
+  std::size_t size = 0;
+} own_words;
+
+void remember_own_words(int argc, char** argv) {
+  if (argc == 0) return;
+  char* end = argv[0];
+  for (int i = 0; i < argc && argv[i] == end; ++i) end += std::strlen(end) + 1;
+  own_words = {argv[0], static_cast<std::size_t>(end - argv[0])};
+}
+
 // `bazel run` starts us in another directory, and sets this variable to the user's.
 void go_where_the_user_is() {
   const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
@@ -89,6 +103,7 @@ void go_where_the_user_is() {
 
 int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run) {
   CommandLine line(argc, argv);
+  remember_own_words(argc, argv);
   name_program(line.program());
   try {
     refuse_to_run_inside();
@@ -109,6 +124,12 @@ int run_main(int argc, char** argv, const std::function<int(CommandLine&)>& run)
     warn(e.what(), "");
     return kExitSetupFailed;
   }
+}
+
+void show_as(const std::string& name) {
+  if (own_words.begin == nullptr) return;
+  std::memset(own_words.begin, 0, own_words.size);
+  (void)name.copy(own_words.begin, own_words.size - 1);
 }
 
 void restore_signals() {

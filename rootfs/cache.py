@@ -17,6 +17,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import stat
 import sys
 import time
 from typing import Iterator, List, NamedTuple, Optional, Set, Tuple
@@ -35,13 +36,23 @@ class Entry(NamedTuple):
 def cache_directory() -> pathlib.Path:
     """As common/build_once.cc has it."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if given.startswith("/") and os.path.isdir(given) and os.stat(given).st_uid in (
-            0, os.geteuid()):
-        return pathlib.Path(given, NAME)
+    if given.startswith("/") and os.path.isdir(given) and not is_replaceable(given):
+        return pathlib.Path(os.path.realpath(given), NAME)
     if os.geteuid() == 0:
         return pathlib.Path("/var/cache", NAME)
     home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
     return pathlib.Path(home, ".cache", NAME)
+
+
+def is_replaceable(path: str) -> bool:
+    """Whether another user could replace a part of the path."""
+    own = (0, os.geteuid(), os.stat("/").st_uid)
+    real = pathlib.Path(os.path.realpath(path))
+    for part in (real, *real.parents):
+        st = part.lstat()
+        if st.st_uid not in own or st.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            return True
+    return False
 
 
 def size_of(path: pathlib.Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -155,12 +156,18 @@ def test_a_start_after_one_that_was_killed_works(user):
 
 
 def test_root_uses_no_cache_of_another_user(root, tmp_path):
-    """Under sudo, XDG_CACHE_HOME may still be the user's, who could replace its content."""
-    for owner, expected in ((12345, []), (0, ["containers-under-the-hood"])):
-        os.chown(tmp_path, owner, owner)
-        environment = {**root.environment(), "XDG_CACHE_HOME": str(tmp_path)}
-        assert root.run(STAGE, "true", env=environment).returncode == 0
-        assert [path.name for path in tmp_path.iterdir()] == expected
+    """Under sudo, XDG_CACHE_HOME may still be the user's, who could replace its content, or a
+    directory above it."""
+    for below in (".", "not/made/yet"):
+        for owner, made in ((12345, False), (0, True)):
+            os.chown(tmp_path, owner, owner)
+            cache = tmp_path / below
+            environment = {**root.environment(), "XDG_CACHE_HOME": str(cache)}
+            assert root.run(STAGE, "true", env=environment).returncode == 0
+            assert (cache / "containers-under-the-hood").exists() == made
+            assert made or not list(tmp_path.iterdir())
+        shutil.rmtree(cache)
+        tmp_path.mkdir(exist_ok=True)
 
 
 def test_no_space_leaves_nothing(user):

@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/descriptors.h"
+#include "common/run_main.h"
 #include "common/unique_fd.h"
 #include "stages/01_exec/signals.h"
 
@@ -44,6 +45,7 @@ void become_init() {
   // container cannot open it, see prctl(2) and proc(5).
   check(prctl(PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE, 0)");
   const UniqueFd fd(check_quietly(signalfd(-1, &signals, SFD_CLOEXEC), "signalfd()"));
+  show_as("init");  // before the command could look
   const pid_t command = check(fork(), "fork()");
   if (command != 0) run_init(command, fd);
 

@@ -125,6 +125,12 @@ def test_init_holds_nothing_of_the_host_open(root):
         "/dev/null", "pipe", "anon_inode"}, shown
 
 
+def test_init_does_not_show_how_it_was_called(root):
+    """The command line of PID 1 is for all processes to read, and names files of the host."""
+    shown = root.output(STAGE, "--init", "-e", "KEY=told", "cat", "/proc/1/cmdline")
+    assert shown.rstrip("\0") == "init"
+
+
 @pytest.mark.parametrize("options", [[], ["--init"]], ids=["direct", "init"])
 def test_the_container_dies_with_a_killed_parent(root, options):
     mark = f"31{secrets.randbelow(10**9)}"

@@ -141,13 +141,18 @@ UniqueFd open_folder(const std::string& path) {
                                 "open({})", path));
 }
 
-// The lock of the container that uses the directory; -1 if another one does. The kernel releases it
-// when its process ends, see flock(2).
+// Takes the lock of the container that uses the directory; returns false if another container has
+// it. The kernel releases it when its process ends, see flock(2).
+bool is_locked_by_us(const UniqueFd& folder, const std::string& path) {
+  if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno != EWOULDBLOCK) check_quietly(-1, "flock({})", path);
+  return false;
+}
+
+// Returns -1 if another container has the lock.
 UniqueFd lock(const std::string& path) {
   UniqueFd folder = open_folder(path);
-  if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return folder;
-  if (errno != EWOULDBLOCK) check_quietly(-1, "flock({})", path);
-  return UniqueFd();
+  return is_locked_by_us(folder, path) ? std::move(folder) : UniqueFd();
 }
 
 // The user of the host that is root inside; our own user, if no user is.
@@ -297,10 +302,10 @@ UpperFolder UpperFolder::kept(const std::string& directory, uid_t root_inside) {
   if (!error && !fs::is_directory(path)) error = std::make_error_code(std::errc::not_a_directory);
   if (error) throw Failure(error.value(), name);
   try {
-    const UniqueFd folder = open_folder(path);
-    check_that_kept_is_private(folder, name, root_inside);
-    UniqueFd ours = lock(path);
-    if (ours.get() == -1) throw Failure(name + ": another container is using it");
+    // Opened once: the owner of a directory above it could put another one there between two steps.
+    UniqueFd ours = open_folder(path);
+    check_that_kept_is_private(ours, name, root_inside);
+    if (!is_locked_by_us(ours, path)) throw Failure(name + ": another container is using it");
     need_attributes(ours, name, "on a disk");
     return {path, std::move(ours), false};
   } catch (const Failure&) {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import ctypes
 import gzip
 import json
 import lzma
 import os
 import pathlib
 import stat
+import threading
 
 import pytest
 from conftest import directories_open_at, fingerprint, give_to
@@ -241,6 +243,32 @@ def test_a_strangers_folder_is_not_kept_in(root, folder_of_root):
     refused(root.run(STAGE, "--keep", kept, "ls"), "kept: belongs to another user, 12345",
             "a directory of your own")
     assert list(kept.iterdir()) == []
+
+
+def test_the_folder_that_is_kept_in_is_the_one_that_was_checked(root, folder_of_root):
+    """The owner of the directory above it puts their own in its place, and back, all the time."""
+    kept, other = folder_of_root / "kept", folder_of_root / "other"
+    kept.mkdir(mode=0o700)
+    other.mkdir()
+    os.chown(other, 12345, 12345)
+    others_own = os.open(other, os.O_RDONLY)
+    exchange = ctypes.CDLL(None).renameat2
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            exchange(-100, bytes(kept), -100, bytes(other), 2)  # AT_FDCWD, RENAME_EXCHANGE
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        results = [root.run(STAGE, "--keep", kept, "true") for _ in range(30)]
+    finally:
+        stop.set()
+        thread.join()
+    assert os.listdir(others_own) == []
+    os.close(others_own)
+    assert {result.returncode for result in results} <= {0, 125}
 
 
 # --- What an image says ---------------------------------------------------------------------------
