@@ -41,7 +41,7 @@ COLUMNS = (CLEAN, TOLERATED, KILLED, TOLD, EXPLAINED, NO_OWN_CGROUP, FEWER_RIGHT
 # check() with --verbose writes "08b_seccomp: parent mount(...) = 0".
 TRACE = re.compile(r"^\w+: (parent|child|PID 2|janitor|denied)\b")
 # The container goes on without a process that helped it.
-HELPER_KILLED = re.compile(r"\d\d[a-z]?_\w+: the .* was killed by SIGKILL; ").match
+HELPER_ENDED = re.compile(r"\d\d[a-z]?_\w+: the .* (was killed by SIGKILL|failed); ").match
 SET_UP_FAILED = (125, 126, 127)
 
 
@@ -90,7 +90,7 @@ def outcome_of_killed_child(record: Record) -> str:
     """The OOM killer does so. It must not look as if the command had ended."""
     if record.exit == STATUS:
         found = outcome_of_changes(record)
-        return TOLD if found == FEWER_RIGHTS and any(map(HELPER_KILLED, said(record))) else found
+        return TOLD if found == FEWER_RIGHTS and any(map(HELPER_ENDED, said(record))) else found
     if record.signal is not None:
         return CRASH
     if record.ran:  # it was the command, or its PID 1: 137 is what that means

@@ -81,7 +81,9 @@ void report_and_deny(int listener, const BpfProgram& program) {
     seccomp_notif_resp response;
     char more[128];
   } reply = {{request.call.id, 0, -error, 0}, {}};
-  (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+  // ENOENT: the process was killed in the meantime. Otherwise it would wait for ever, but not if we
+  // end.
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) == -1 && errno != ENOENT) _exit(1);
 }
 
 [[noreturn]] void report_all(const UniqueFd& socket, const BpfProgram& program) {
@@ -124,10 +126,12 @@ DeniedCalls::~DeniedCalls() {
   if (waitpid(reporter_, &status, WNOHANG) == 0) {
     (void)kill(reporter_, SIGKILL);
     (void)waitpid(reporter_, nullptr, 0);
-  } else if (WIFSIGNALED(status) && std::uncaught_exceptions() == 0) {
-    warn(fmt::format("the reporter of denied calls was killed by SIG{}; from then on such calls"
-                     " failed with ENOSYS",
-                     sigabbrev_np(WTERMSIG(status))),
+  } else if (status != 0 && std::uncaught_exceptions() == 0) {
+    const std::string how = WIFSIGNALED(status)
+                                ? fmt::format("was killed by SIG{}", sigabbrev_np(WTERMSIG(status)))
+                                : "failed";
+    warn(fmt::format("the reporter of denied calls {}; from then on such calls failed with ENOSYS",
+                     how),
          "");
   }
 }
