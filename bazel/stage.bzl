@@ -75,8 +75,9 @@ def stage_test_in_vm(name, srcs, stages, selinux = False):
         data = ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
         args = ["--selinux"] if selinux else [],
         module = "harness.vm.pytest_in_vm",
+        # Making the disk with SELinux takes minutes: .ci/full does so.
         tags = [
             "as_shipped",
             "no-sandbox",
-        ],
+        ] + (["manual"] if selinux else []),
     )

@@ -55,11 +55,16 @@ def tools() -> Tools:
 
 @pytest.fixture(scope="session")
 def where(request: pytest.FixtureRequest, tools: Tools) -> Iterator[List[Place]]:
-    """The places to test in. Each has the programs that Bazel has built for the test."""
+    """The places to test in. Each has the programs that Bazel has built for the test.
+
+    Making the disk of the machine with SELinux takes minutes, so it is only there if it is asked
+    for: bazel test --test_env=HARNESS_SELINUX=yes
+    """
     names = ("HARNESS_STAGE", "HARNESS_STAGE_BEFORE", "HARNESS_MUTANTS")
     programs = [path for name in names for path in os.environ.get(name, "").split()]
     own = [tools.agent, tools.probe, tools.busybox]
-    with places.places(request.config.option.place, own + programs) as chosen:
+    selinux = "HARNESS_SELINUX" in os.environ
+    with places.places(request.config.option.place, own + programs, selinux=selinux) as chosen:
         yield chosen
 
 

@@ -22,15 +22,16 @@ stopped = threading.Event()  # after it, outcomes do not count
 
 @contextlib.contextmanager
 def places(choice: str, programs: Sequence[str],
-           strangers: Sequence[str] = ()) -> Iterator[List[Place]]:
+           strangers: Sequence[str] = (), selinux: bool = True) -> Iterator[List[Place]]:
     """The chosen places, to be tried in this order. A VM starts when it is needed, and contains
-    these programs: our own, and untrusted ones. The second one has SELinux in place of AppArmor,
-    because a kernel uses one of them."""
+    these programs: our own, and untrusted ones. With `selinux` there is a second one, which has
+    SELinux in place of AppArmor, because a kernel uses one of them."""
     if choice in ("host", CONTAINER):
         yield [HOST if choice == "host" else Container()]
         return
     kernel = choice.partition(":")[2] or DEFAULT_KERNEL
-    vms = [Vm(kernel, programs, strangers=strangers, selinux=selinux) for selinux in (False, True)]
+    vms = [Vm(kernel, programs, strangers=strangers, selinux=uses_it)
+           for uses_it in ((False, True) if selinux else (False,))]
     running.extend(vms)
     for vm in vms:
         vm.stopped = stopped.is_set()
