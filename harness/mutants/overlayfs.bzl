@@ -114,8 +114,8 @@ MUTANTS = [
         changes = [
             change(
                 _STACK,
-                "if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return folder;",
-                "return folder;",
+                "if (flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return true;",
+                "return true;",
             ),
         ],
     ),
