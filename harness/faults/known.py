@@ -64,8 +64,8 @@ KNOWN: Tuple[Known, ...] = (
     Known("ran, then 125", ONCE_BEGUN, configuration=".*-terminal", call="(recvmsg|fcntl) .*"),
     Known("wrong message", "the reporter's own line of --verbose gives the reason",
           configuration=".*-verbose", case=r"--fail 0\.0:recvmsg:.*"),
-    Known("wrong message", "libseccomp asks by this call whether the kernel has seccomp(2), and does"
-          " not report what came of it", configuration="08.*", call="seccomp 0x0 0x1 0x0 .*"),
+    Known("wrong message", "libseccomp asks by this call whether the kernel has seccomp(2), and"
+          " reports no errno", configuration="08.*", call="seccomp 0x0 0x1 0x0 .*"),
     Known("wrong message", NO_KERNEL + "recvmsg(2) from a socket pair does not fail with EIO",
           configuration=".*-terminal", call="recvmsg .*", error="EIO"),
     Known("process left", NOT_PROMISED, kind="kill", configuration="0[123].*"),

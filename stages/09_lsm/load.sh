@@ -29,7 +29,7 @@ folder=$(dirname "$0")
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
   need apparmor_parser apparmor
   [ "$remove" ] && operation=--remove || operation=--replace
-  apparmor_parser $operation --skip-cache "$folder/containers.apparmor"
+  apparmor_parser "$operation" --skip-cache "$folder/containers.apparmor"
 elif [ -e /sys/fs/selinux/enforce ]; then
   need semodule policycoreutils
   [ "$remove" ] || exec semodule --install "$folder/containers.cil"

@@ -119,7 +119,7 @@ void read_time_offsets(const JsonNode& node, Config& config) {
   }
 }
 
-// The profile of stage 08b has the same form, but for what concerns a supervisor.
+// The profile of stage 08b has the same form, except for what concerns a supervisor.
 void read_seccomp(const JsonNode& node, Config& config) {
   if (!node.is_there()) return;
   refuse_what_is_not_done(node, {"listenerPath", "listenerMetadata"});

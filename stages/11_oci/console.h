@@ -34,7 +34,7 @@ class Console {
  private:
   const ConfigProcess& process_;
   OwnTerminal* foreground_;
-  FdChannel socket_;  // to the process that shall have the master
+  FdChannel socket_;  // to the process that is to have the master
   FdChannel parent_end_;
   FdChannel child_end_;
 };
