@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "common/check.h"
@@ -48,37 +50,42 @@ UniqueFd connect_to(const std::string& address, std::uint16_t port, int kind) {
 
 bool would_block() { return errno == EAGAIN || errno == EINTR; }
 
-// One direction of a connection.
+// One direction of a connection. It has memory only for what could not be sent yet: no limit of the
+// container counts ours, and anyone who may connect to the port can do so thousands of times.
 class Flow {
  public:
-  Flow(int from, int to) : buffer_(kBufferSize), from_(from), to_(to) {}
+  Flow(int from, int to) : from_(from), to_(to) {}
 
-  [[nodiscard]] bool wants_to_read() const { return start_ == end_ && !at_end_; }
-  [[nodiscard]] bool wants_to_write() const { return start_ != end_; }
-  [[nodiscard]] bool is_done() const { return at_end_ && start_ == end_; }
+  [[nodiscard]] bool wants_to_read() const { return unsent_.empty() && !at_end_; }
+  [[nodiscard]] bool wants_to_write() const { return !unsent_.empty(); }
+  [[nodiscard]] bool is_done() const { return at_end_ && unsent_.empty(); }
 
   // Copies as much as possible. Returns whether the connection is still usable.
   bool move() {
-    if (wants_to_read()) {
-      const ssize_t size = recv(from_, buffer_.data(), buffer_.size(), 0);
-      if (size == -1) return would_block();
-      start_ = 0;
-      end_ = static_cast<std::size_t>(size);
-      at_end_ = size == 0;
-      if (at_end_) (void)shutdown(to_, SHUT_WR);  // the other direction may go on
-    }
-    while (wants_to_write()) {
-      const ssize_t size = send(to_, buffer_.data() + start_, end_ - start_, MSG_NOSIGNAL);
-      if (size == -1) return would_block();
-      start_ += static_cast<std::size_t>(size);
+    if (wants_to_write()) return send_some(std::exchange(unsent_, {}));
+    if (at_end_) return true;
+    char bytes[kBufferSize];
+    const ssize_t size = recv(from_, bytes, sizeof bytes, 0);
+    if (size == -1) return would_block();
+    at_end_ = size == 0;
+    if (at_end_) (void)shutdown(to_, SHUT_WR);  // the other direction may go on
+    return send_some({bytes, static_cast<std::size_t>(size)});
+  }
+
+ private:
+  bool send_some(std::string_view data) {
+    while (!data.empty()) {
+      const ssize_t size = send(to_, data.data(), data.size(), MSG_NOSIGNAL);
+      if (size == -1) {
+        unsent_ = data;
+        return would_block();
+      }
+      data.remove_prefix(static_cast<std::size_t>(size));
     }
     return true;
   }
 
- private:
-  std::vector<char> buffer_;
-  std::size_t start_ = 0;
-  std::size_t end_ = 0;
+  std::string unsent_;
   int from_;
   int to_;
   bool at_end_ = false;

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import TIMEOUT, Started, processes_with, wait_until
+from conftest import TIMEOUT, Started, children_of, name_of, processes_with, wait_until
 from hosts import (HOST, STAGE, THROW, WORLD, Host, another_nft, check_that_nothing_is_left, end,
                    fetch, hold_namespaces, python_in, reaches, serve, sleeping, text_of, thrown)
 
@@ -392,6 +393,32 @@ def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
     with serve(root_host, "bridge", page, "-p", "8080:80"):
         got = subprocess.check_output(root_host.enter("curl", "-s", "http://127.0.0.1:8080/large"))
     assert got == large
+
+
+@pytest.mark.as_shipped  # a sanitizer keeps memory that was freed
+def test_idle_connections_cost_the_proxy_next_to_nothing(root_host, page):
+    """No limit of the container counts what the janitor uses."""
+    connect = """if True:
+        import socket
+        all = [socket.create_connection(("127.0.0.1", 8080)) for _ in range(400)]
+        for one in all[:10]: one.sendall(b"GET /"); one.settimeout(5)
+        print("ready", flush=True)
+        input()"""
+    with serve(root_host, "bridge", page, "-p", "8080:80") as process:
+        janitor = next(pid for pid in children_of(process.pid) if name_of(pid) == STAGE[:15])
+        before = resident(janitor)
+        with Started(root_host.enter("/usr/bin/python3", "-c", connect), stdin=subprocess.PIPE,
+                     stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout.readline() == "ready\n"
+            sockets = pathlib.Path(f"/proc/{janitor}/fd")
+            assert wait_until(lambda: len(list(sockets.iterdir())) >= 400)
+            assert resident(janitor) < before + 2_000
+
+
+def resident(process: int) -> int:
+    """Its memory, in kB."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
 
 
 def test_who_talked_to_a_udp_port_before_it_was_published_is_answered(root_host):
