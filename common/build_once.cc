@@ -55,6 +55,13 @@ std::string replaceable_part_of(const std::string& path) {
   return "";
 }
 
+// In a user namespace /var/cache may belong to a user who has no id there: not replaceable by
+// others, but not ours, either.
+bool belongs_to_somebody_else(const std::string& directory) {
+  struct stat st = {};
+  return stat(directory.c_str(), &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
+}
+
 void make_private(const std::string& path) {
   const UniqueFd directory(check_quietly(
       open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open({})", path));
@@ -120,6 +127,8 @@ std::string cache_directory() {
     const std::string path = base + "/containers-under-the-hood";
     if (!part.empty()) {
       why = "another user may replace " + part;
+    } else if (belongs_to_somebody_else(base)) {
+      why = base + " belongs to another user";
     } else if (mkdir(path.c_str(), 0700) == -1 && errno != EEXIST) {
       why = Failure(errno, "mkdir(" + path + ")").what();
     } else {

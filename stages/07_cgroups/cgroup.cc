@@ -157,7 +157,7 @@ void enable_controllers(const std::string& parent, const std::vector<std::string
   if (!words.empty()) write_file(parent + "/cgroup.subtree_control", words);
 }
 
-void remove_cgroup(const std::string& cgroup) {
+void kill_and_remove_cgroup(const std::string& cgroup) {
   const UniqueFd kill(open((cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
   remove_cgroup(cgroup, kill);
 }

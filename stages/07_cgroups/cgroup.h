@@ -69,7 +69,7 @@ class Cgroup {
 void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers);
 
 // Kills the processes that are in it, and removes it with the cgroups below it.
-void remove_cgroup(const std::string& cgroup);
+void kill_and_remove_cgroup(const std::string& cgroup);
 
 // start_session_in(), but the child is born in `cgroup`: it is never outside. On a kernel that
 // cannot do that, the child waits until the parent has moved it.

@@ -93,15 +93,15 @@ void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids
   const CapabilitySet granted = capabilities.granted;
   // Inheritable stays empty: otherwise a program with file capabilities could gain those in it,
   // even for a user that root has become (CVE-2022-24769).
-  drop_privileges({.bounding = granted,
-                   .permitted = granted,
-                   .effective = granted,
-                   .inheritable = 0,
-                   .ambient = 0},
-                  capabilities.no_new_privs, ids);
+  keep_only({.bounding = granted,
+             .permitted = granted,
+             .effective = granted,
+             .inheritable = 0,
+             .ambient = 0},
+            capabilities.no_new_privs, ids);
 }
 
-void drop_privileges(const ProcessCapabilities& all_sets, bool no_new_privs, const IdOptions& ids) {
+void keep_only(const ProcessCapabilities& all_sets, bool no_new_privs, const IdOptions& ids) {
   const CapabilitySet known = known_capabilities();
   const ProcessCapabilities sets = known_of(all_sets, known);
 

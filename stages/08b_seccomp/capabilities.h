@@ -44,7 +44,8 @@ struct ProcessCapabilities {
 // the child keeps CAP_SYS_ADMIN until the execve(2), because seccomp(2) then needs it.
 void drop_privileges(const CapabilityOptions& capabilities, const IdOptions& ids);
 
-// The same with five sets, each as given; what this kernel does not know is left out.
-void drop_privileges(const ProcessCapabilities& sets, bool no_new_privs, const IdOptions& ids);
+// In the child: what drop_privileges() does, with five sets, each as given. What this kernel does
+// not know is left out.
+void keep_only(const ProcessCapabilities& sets, bool no_new_privs, const IdOptions& ids);
 
 }  // namespace box

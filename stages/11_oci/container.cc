@@ -170,7 +170,7 @@ void delete_container(StateFolder& folder, bool force) {
     throw Failure("cannot delete container " + state.id + " that is not stopped: " + status);
   }
   // With a PID namespace of its own nothing is left; otherwise its other processes are.
-  if (!state.cgroup.empty()) remove_cgroup(state.cgroup);
+  if (!state.cgroup.empty()) kill_and_remove_cgroup(state.cgroup);
   try {
     const Hooks hooks = parse_config(folder.config(), state.bundle).hooks;
     run_late_hooks("poststop", hooks.poststop, state_as_json(state, "stopped"));

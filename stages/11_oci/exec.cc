@@ -139,7 +139,7 @@ int exec_in_container(const Request& request) {
     confinement.confine_command(container_proc());
     console.give_to_user();
     lower_limits(process);
-    drop_privileges(process.capabilities, process.no_new_privs, find_user(ids, command));
+    keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
     exec_command(command, {}, last_step_of(config, process, filter, request.preserved_fds));
   });

@@ -61,7 +61,7 @@ static int build(const Request& request) {
     confinement.confine_command(mounts.for_confinement());
     console.give_to_user();
     lower_limits(process);
-    drop_privileges(process.capabilities, process.no_new_privs, find_user(ids, command));
+    keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
     const LastStep last_step = last_step_of(config, process, filter, request.preserved_fds);
     gate.wait(last_step.descriptors);
