@@ -216,13 +216,15 @@ std::vector<int> ContainerMounts::descriptors() const {
 
 void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
                                  const UniqueFd& root) {
+  // If the place is made for it, there is nothing to copy, and any user may write to it.
+  const bool copies_up = mount.copy_up && open_if_there(root, mount.destination).get() != -1;
   const UniqueFd place = place_for(root, mount, is_directory(fd.get()));
   // A link of the root's may lead into a /proc that is mounted already.
   if (type_of_file_system(place, mount.destination) == PROC_SUPER_MAGIC &&
       !is_in(mount.destination, "/proc")) {
     throw Failure(mount.destination + " leads into /proc: nothing may be mounted there");
   }
-  if (mount.copy_up) copy_up(place, fd, mount.destination);
+  if (copies_up) copy_up(place, fd, mount.destination);
   set_attributes(fd, mount.destination, 0, mount.attributes,
                  mount.is_bind() ? 0 : mount.propagation & ~static_cast<unsigned long>(MS_REC));
   set_attributes(fd, mount.destination, AT_RECURSIVE, mount.below, 0);

@@ -314,6 +314,17 @@ def test_mounts_in_order_with_their_options(runtime):
     assert "nosuid" in one and "noexec" in one
 
 
+def test_any_user_may_write_to_a_tmpfs_whose_place_was_made_for_it(runtime):
+    """podman run --tmpfs /new --user 5"""
+    (runtime.bundle / "rootfs/private").mkdir(mode=0o700)
+    runtime.config["root"]["readonly"] = False
+    runtime.config["mounts"] += [
+        {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+        for path in ("/new", "/private")]
+    out = runtime.run("stat", "-c", "%a", "/new", "/private").stdout
+    assert out.split() == ["1777", "700"]
+
+
 def test_a_hostile_root_gets_no_mount_outside(runtime):
     """Contract point 2: a link in the root does not lead to the host."""
     outside = runtime.folder / "outside"
