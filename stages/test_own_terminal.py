@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pathlib
 import re
 import signal
 import stat
@@ -146,14 +147,15 @@ def test_all_of_a_large_output_comes_through(outer):
 
 
 @pytest.mark.as_shipped  # with strace
-def test_only_the_command_sets_the_modes_of_its_terminal_in_the_foreground(outer, tmp_path):
+def test_only_the_command_sets_the_modes_of_its_terminal_in_the_foreground(outer):
     """The stage would set them back if the command had set some between its look and its change."""
-    tmp_path.chmod(0o777)
-    calls = tmp_path / "calls"
-    outer.sendline(f"strace -qq -o {calls} -e trace=ioctl {outer.stage} sleep 0.5")
+    file = pathlib.Path(f"/tmp/own-terminal-{os.getpid()}-{time.monotonic_ns()}")
+    outer.sendline(f"strace -qq -o {file} -e trace=ioctl {outer.stage} sleep 0.5")
     outer.expect_exact("host$ ")
-    of_master, = set(re.findall(r"ioctl\((\d+), TIOCSWINSZ", calls.read_text(encoding="utf-8")))
-    changed = re.findall(r"ioctl\((\d+), .*TCSETS", calls.read_text(encoding="utf-8"))
+    calls = file.read_text(encoding="utf-8")
+    file.unlink()
+    of_master, = set(re.findall(r"ioctl\((\d+), TIOCSWINSZ", calls))
+    changed = re.findall(r"ioctl\((\d+), .*TCSETS", calls)
     assert changed and of_master not in changed
 
 
