@@ -31,8 +31,8 @@ TASK = Task(
         Todo("capabilities.cc", "keep_only", 1,
              "take all but sets.bounding out of the bounding set (PR_CAPBSET_DROP), then"
              " become_user(ids), then reduce the process' own sets by capset(2) to those of `sets`:"
-             " drop_privileges() above gives them, with inheritable and ambient empty; and clear the"
-             " ambient set. A change from uid 0 would clear the sets before that: see"
+             " drop_privileges() above gives them, with inheritable and ambient empty; and clear"
+             " the ambient set. A change from uid 0 would clear the sets before that: see"
              " PR_SET_KEEPCAPS. At last PR_SET_NO_NEW_PRIVS (milestone 2), unless it is switched"
              " off: then CAP_SYS_ADMIN has to stay until the execve(2). capabilities(7) has it"
              " all.",
