@@ -82,7 +82,8 @@ void note_unknown(const JsonNode& node, std::initializer_list<const char*> keys,
 
 bool asks_for_nothing(const JsonNode& node) {
   const Json& value = node.value();
-  return value.is_null() || value == false || value == 0 || value == "" ||
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.is_null() || value == false || value == 0 ||
          (value.is_structured() && value.empty());
 }
 
