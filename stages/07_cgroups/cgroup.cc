@@ -38,20 +38,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "containers-under-the-hood-";
 constexpr const char* kInside = "/sys/fs/cgroup";
 
-// Returns the number after `key` in a file of `cgroup`, or the file's only number if `key` is "".
-// Returns nullopt if this kernel or this cgroup has no such file or key.
-std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::string& name,
-                                       const std::string& key = "") {
-  std::istringstream file(read_file(cgroup + "/" + name));
-  std::string word;
-  std::uint64_t number = 0;
-  if (key.empty()) return file >> number ? std::optional(number) : std::nullopt;
-  while (file >> word >> number) {
-    if (word == key) return number;
-  }
-  return std::nullopt;
-}
-
 // Locks the cgroup, see flock(2), so that the next start can tell it from one whose parent was
 // killed. The lock is on cgroup.kill, which only its owner can open; other users may open the
 // directory, and could hold a lock on that for ever. Returns -1 if another process has the lock.
@@ -146,6 +132,18 @@ std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::string& name,
+                                       const std::string& key) {
+  std::istringstream file(read_file(cgroup + "/" + name));
+  std::string word;
+  std::uint64_t number = 0;
+  if (key.empty()) return file >> number ? std::optional(number) : std::nullopt;
+  while (file >> word >> number) {
+    if (word == key) return number;
+  }
+  return std::nullopt;
+}
 
 // A cgroup has the files of a controller once the one above it has enabled that for its children.
 // We never undo that, because the cgroups of other containers would lose their limits.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,6 +68,12 @@ class Cgroup {
 
 // Makes the controllers available to the cgroups below `parent`.
 void enable_controllers(const std::string& parent, const std::vector<std::string>& controllers);
+
+// Returns the number after `key` in a file of `cgroup`, or the file's only number if `key` is "".
+// Returns nullopt if this kernel or this cgroup has no such file or key.
+[[nodiscard]] std::optional<std::uint64_t> number_in(const std::string& cgroup,
+                                                     const std::string& name,
+                                                     const std::string& key = "");
 
 // Kills the processes that are in it, and removes it with the cgroups below it.
 void kill_and_remove_cgroup(const std::string& cgroup);

@@ -97,16 +97,6 @@ void replace_file(const std::string& path, const std::string& text) {
   check_quietly(write(file.get(), text.data(), text.size()), "write({})", path);
 }
 
-// ip link set lo up: a new namespace's loopback is down, and then even 127.0.0.1 is unreachable.
-void bring_up_loopback() {
-  const UniqueFd any(
-      check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(AF_INET)"));
-  ifreq request = {};
-  std::string("lo").copy(request.ifr_name, sizeof request.ifr_name - 1);
-  request.ifr_flags = IFF_UP;
-  check(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo, UP)");
-}
-
 // The last group that is mapped, from /proc/self/gid_map.
 std::uint32_t last_group(const HostMounts& host) {
   const UniqueFd file(openat(host.proc.get(), "self/gid_map", O_RDONLY | O_CLOEXEC));
@@ -131,6 +121,15 @@ void set(const HostMounts& host, const char* name, const std::string& value) {
 }
 
 }  // namespace
+
+void bring_up_loopback() {
+  const UniqueFd any(
+      check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket(AF_INET)"));
+  ifreq request = {};
+  std::string("lo").copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_flags = IFF_UP;
+  check(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(SIOCSIFFLAGS, lo, UP)");
+}
 
 NetworkOptions::NetworkOptions(CommandLine& line, const NamespaceOptions& namespaces)
     : hostname(namespaces.hostname) {

@@ -64,4 +64,8 @@ class Network {
   std::unique_ptr<Janitor> janitor_;
 };
 
+// In the child: ip link set lo up. A new namespace's loopback is down, and then even 127.0.0.1 is
+// unreachable.
+void bring_up_loopback();
+
 }  // namespace box

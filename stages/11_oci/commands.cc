@@ -12,7 +12,6 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -22,6 +21,7 @@
 #include "common/read_file.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/07_cgroups/cgroup.h"
 #include "stages/11_oci/container.h"
 #include "stages/11_oci/container_cgroup.h"
 
@@ -56,12 +56,14 @@ struct Found {
   std::string status;
 };
 
-Found find(const Request& request) {
-  StateFolder folder = StateFolder::open(request.root, request.id);
+Found find(const std::string& root, const std::string& id) {
+  StateFolder folder = StateFolder::open(root, id);
   ContainerState state = folder.read();
   std::string status = status_of(folder, state);
   return {std::move(folder), std::move(state), std::move(status)};
 }
+
+Found find(const Request& request) { return find(request.root, request.id); }
 
 const std::string& cgroup_of(const Found& found) {
   if (found.state.cgroup.empty()) {
@@ -92,9 +94,8 @@ void remove(const Request& request) {
   try {
     StateFolder folder = StateFolder::open(request.root, request.id);
     delete_container(folder, request.force);
-  } catch (const Failure& failure) {
-    const bool is_gone = std::string(failure.what()).find("does not exist") != std::string::npos;
-    if (!request.force || !is_gone) throw;
+  } catch (const NoSuchContainer&) {
+    if (!request.force) throw;
   }
 }
 
@@ -103,9 +104,7 @@ std::vector<Found> all_containers(const Request& request) {
   std::vector<Found> all;
   for (const auto& id : StateFolder::ids_in(request.root)) {
     try {
-      Request one = request;
-      one.id = id;
-      all.push_back(find(one));
+      all.push_back(find(request.root, id));
     } catch (const Failure& failure) {
       trace(failure.what());
     }
@@ -121,9 +120,7 @@ void list(const Request& request) {
   }
   if (request.format == "json") {
     Json array = Json::array();
-    for (const Found& one : all) {
-      array.push_back(Json::parse(state_as_json(one.state, one.status)));
-    }
+    for (const Found& one : all) array.push_back(json_of(one.state, one.status));
     return print(array.dump() + "\n");
   }
   constexpr const char* kLine = "{:<20} {:<10} {:<10} {:<30} {}\n";
@@ -181,22 +178,10 @@ void update(const Request& request) {
   set_resources(cgroup_of(found), resources);
 }
 
-// "key number" lines of a cgroup's file.
-std::uint64_t number_of(const std::string& path, const std::string& key) {
-  std::istringstream lines(read_file(path));
-  std::string word;
-  std::uint64_t number = 0;
-  if (key.empty()) return lines >> number ? number : 0;
-  while (lines >> word >> number) {
-    if (word == key) return number;
-  }
-  return 0;
-}
-
 // In runc's form, as far as cgroup v2 has it.
 Json stats_of(const std::string& cgroup) {
   const auto number = [&](const char* file, const char* key) {
-    return number_of(cgroup + "/" + file, key);
+    return number_in(cgroup, file, key).value_or(0);
   };
   constexpr std::uint64_t kNanoseconds = 1000;
   return {

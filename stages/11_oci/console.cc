@@ -6,28 +6,24 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <tuple>
 
 #include "common/check.h"
+#include "stages/11_oci/unix_socket.h"
 
 namespace box {
 namespace {
 
 FdChannel connect_to(const std::string& path) {
-  // By the open folder, because a path of a socket has at most 107 characters.
   const std::filesystem::path file(path);
   const std::string parent = file.has_parent_path() ? file.parent_path().string() : ".";
   const UniqueFd folder(
       check_quietly(open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", parent));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  fmt::format("/proc/self/fd/{}/{}", folder.get(), file.filename().string())
-      .copy(address.sun_path, sizeof address.sun_path - 1);
-  UniqueFd connection(check_quietly(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket()"));
+  const sockaddr_un address = address_in(folder.get(), file.filename());
+  UniqueFd connection = new_unix_socket();
   check_quietly(
       connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
       "--console-socket: connect({})", path);

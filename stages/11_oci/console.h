@@ -14,8 +14,8 @@ namespace box {
 class Console {
  public:
   // In the parent: connects to --console-socket. Throws Failure if the process asks for a terminal,
-  // and nobody could have it: without the socket only `foreground` has, who copies between ours and
-  // the container's until that ends.
+  // and there is no place for it: without the socket that can only be `foreground`, which copies
+  // between ours and the container's until that ends.
   Console(const ConfigProcess& process, const std::string& socket, OwnTerminal* foreground);
 
   // In the child, which leads a session: makes the terminal its input and output. `devpts` is the
@@ -26,10 +26,6 @@ class Console {
   void give_to_user() const;
   // In the parent, when the child has opened it: passes the master on.
   void pass_on();
-
-  [[nodiscard]] bool is_wanted() const { return process_.terminal; }
-  // The descriptor that the child needs until open_in().
-  [[nodiscard]] int descriptor() const { return child_end_.get(); }
 
  private:
   const ConfigProcess& process_;

@@ -47,9 +47,9 @@ void check_path(const std::string& path) {
   }
 }
 
-std::string path_in_hierarchy(const Config& config, const std::string& id) {
+std::string path_in_hierarchy(const Config& config, const std::string& id,
+                              const std::vector<std::string>& controllers) {
   const Hierarchy hierarchy = find_hierarchy();
-  const auto controllers = needed_controllers(config.resources);
   const std::string& path = config.cgroups_path;
   if (!path.starts_with('/')) {
     return find_parent_cgroup(hierarchy, controllers) + "/" + (path.empty() ? id : path);
@@ -77,7 +77,7 @@ std::string choose_cgroup(const Config& config, const std::string& id, CgroupMan
                               fmt::join(controllers, ", ")));
   }
   try {
-    return path_in_hierarchy(config, id);
+    return path_in_hierarchy(config, id, controllers);
   } catch (const Failure& failure) {
     if (!controllers.empty() || (!config.resources.devices.empty() && is_root_of_the_host())) {
       throw Failure(std::string("linux.resources: ") + failure.what());

@@ -131,19 +131,23 @@ void make_read_only(const UniqueFd& what, const std::string& path) {
   attach_on(mount, what, path);
 }
 
+// Those of every container, see "Default Devices" in the runtime specification, and the config's.
+std::vector<ConfigDevice> devices_of(const Config& config) {
+  const auto device = [](const char* path, unsigned major, unsigned minor) {
+    return ConfigDevice{path, S_IFCHR, major, minor, 0666, 0, 0};
+  };
+  std::vector<ConfigDevice> devices = {device("/dev/null", 1, 3),    device("/dev/zero", 1, 5),
+                                       device("/dev/full", 1, 7),    device("/dev/random", 1, 8),
+                                       device("/dev/urandom", 1, 9), device("/dev/tty", 5, 0)};
+  devices.insert(devices.end(), config.devices.begin(), config.devices.end());
+  return devices;
+}
+
 UniqueFd open_own_root() {
   return UniqueFd(check_quietly(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(/)"));
 }
 
 }  // namespace
-
-std::vector<ConfigDevice> default_devices() {
-  const auto device = [](const char* path, unsigned major, unsigned minor) {
-    return ConfigDevice{path, S_IFCHR, major, minor, 0666, 0, 0};
-  };
-  return {device("/dev/null", 1, 3),   device("/dev/zero", 1, 5),    device("/dev/full", 1, 7),
-          device("/dev/random", 1, 8), device("/dev/urandom", 1, 9), device("/dev/tty", 5, 0)};
-}
 
 ContainerMounts::ContainerMounts(const Config& config, std::string cgroup)
     : config_(config), cgroup_(std::move(cgroup)) {}
@@ -179,9 +183,7 @@ MountsByPath ContainerMounts::take_as_parent() const {
     }
   }
   if (binds_devices()) {
-    std::vector<ConfigDevice> devices = default_devices();
-    devices.insert(devices.end(), config_.devices.begin(), config_.devices.end());
-    for (const ConfigDevice& device : devices) {
+    for (const ConfigDevice& device : devices_of(config_)) {
       taken.emplace(name_of_device(device.path), read_only_device(device.path));
     }
   }
@@ -205,13 +207,6 @@ void ContainerMounts::make_new(MountsByPath shown) {
     mounts_.push_back(make(config_.mounts[i], i, shown));
   }
   for (auto& [name, mount] : shown) devices_.emplace_back(name, std::move(mount));
-}
-
-std::vector<int> ContainerMounts::descriptors() const {
-  std::vector<int> fds = {root_.get(), null_.get()};
-  for (const UniqueFd& mount : mounts_) fds.push_back(mount.get());
-  for (const auto& [name, mount] : devices_) fds.push_back(mount.get());
-  return fds;
 }
 
 void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
@@ -255,8 +250,7 @@ void ContainerMounts::make_devices(const UniqueFd& root) {
       config_.mounts.begin(), config_.mounts.end(),
       [](const ConfigMount& mount) { return mount.is_bind() && mount.destination == "/dev"; });
   if (is_hosts) return;  // it has its devices, and is not ours to change
-  for (const ConfigDevice& device : default_devices()) make_device(root, device);
-  for (const ConfigDevice& device : config_.devices) make_device(root, device);
+  for (const ConfigDevice& device : devices_of(config_)) make_device(root, device);
   devices_.clear();
   const UniqueFd dev(open_in_root(root.get(), "/dev", O_PATH | O_DIRECTORY));
   check_quietly(dev.get(), "open(/dev)");

@@ -31,8 +31,6 @@ class ContainerMounts {
 
   // In the child: the root for pivot_into().
   [[nodiscard]] const UniqueFd& root() const { return root_; }
-  // The descriptors that are needed until attach().
-  [[nodiscard]] std::vector<int> descriptors() const;
 
   // In the child, in its root: attaches the mounts in the config's order, makes the devices and
   // opens the terminal. Each path is resolved in the root, and what is mounted is mounted on the
@@ -63,8 +61,5 @@ class ContainerMounts {
   HostMounts proc_;
   const UniqueFd* devpts_ = nullptr;
 };
-
-// The devices of every container, see "Default Devices" in the runtime specification.
-[[nodiscard]] std::vector<ConfigDevice> default_devices();
 
 }  // namespace box

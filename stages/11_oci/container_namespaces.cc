@@ -2,17 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/nsfs.h>
-#include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#include <cstring>
 
 #include "common/check.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/04_namespaces/time_namespace.h"
+#include "stages/08c_network/network.h"
 
 namespace box {
 namespace {
@@ -28,15 +25,6 @@ UniqueFd open_namespace(const NamespaceToJoin& joined) {
 
 void join(const UniqueFd& fd, int flag) {
   check(setns(fd.get(), flag), "setns({})", names_of(static_cast<std::uint64_t>(flag)));
-}
-
-void bring_up_loopback() {
-  const UniqueFd any(check_quietly(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket()"));
-  ifreq request = {};
-  std::strcpy(request.ifr_name, "lo");
-  check_quietly(ioctl(any.get(), SIOCGIFFLAGS, &request), "ioctl(lo, SIOCGIFFLAGS)");
-  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
-  check(ioctl(any.get(), SIOCSIFFLAGS, &request), "ioctl(lo, SIOCSIFFLAGS, IFF_UP)");
 }
 
 }  // namespace

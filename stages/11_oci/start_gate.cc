@@ -1,39 +1,24 @@
 #include "stages/11_oci/start_gate.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <string>
 
 #include "common/check.h"
 #include "common/descriptors.h"
+#include "stages/11_oci/unix_socket.h"
 
 namespace box {
 namespace {
 
 constexpr char kGo = 'g';
 
-// By the open folder, because a path of a socket has at most 107 characters.
-sockaddr_un address_in(const StateFolder& folder) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  const std::string path = fmt::format("/proc/self/fd/{}/{}", folder.get(), kStartSocket);
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  return address;
-}
-
-UniqueFd new_socket() {
-  return UniqueFd(check_quietly(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket()"));
-}
-
 }  // namespace
 
-StartGate::StartGate(const StateFolder& folder) : listener_(new_socket()) {
-  const sockaddr_un address = address_in(folder);
+StartGate::StartGate(const StateFolder& folder) : listener_(new_unix_socket()) {
+  const sockaddr_un address = address_in(folder.get(), kStartSocket);
   check_quietly(bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
                 "bind({})", address.sun_path);
   check_quietly(listen(listener_.get(), 1), "listen({})", address.sun_path);
@@ -56,8 +41,8 @@ void StartGate::wait(std::vector<int> needed) {
 }
 
 ErrorPipe open_gate(const StateFolder& folder) {
-  UniqueFd connection = new_socket();
-  const sockaddr_un address = address_in(folder);
+  UniqueFd connection = new_unix_socket();
+  const sockaddr_un address = address_in(folder.get(), kStartSocket);
   if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
       -1) {
     if (errno == ENOENT) throw Failure("cannot start an already running container");

@@ -62,7 +62,7 @@ UniqueFd make_root(const std::string& root) {
   return folder;
 }
 
-Failure not_there(const std::string& id) { return Failure("container " + id + " does not exist"); }
+constexpr std::size_t kStartTime = 19;  // the 22nd field, of which the first two are cut off
 
 // The fields of /proc/PID/stat behind the name, which may contain anything but ends in the last
 // ")": the first is the state. Empty if there is no such process.
@@ -118,10 +118,10 @@ StateFolder StateFolder::make(const std::string& root, const std::string& id) {
 StateFolder StateFolder::open(const std::string& root, const std::string& id) {
   check_id(id);
   UniqueFd root_fd = open_root(root);
-  if (root_fd.get() == -1 && errno == ENOENT) throw not_there(id);
+  if (root_fd.get() == -1 && errno == ENOENT) throw NoSuchContainer(id);
   check_quietly(root_fd.get(), "open({})", root);
   UniqueFd folder = open_folder(root_fd.get(), id);
-  if (folder.get() == -1 && errno == ENOENT) throw not_there(id);
+  if (folder.get() == -1 && errno == ENOENT) throw NoSuchContainer(id);
   check_quietly(folder.get(), "open({}/{})", root, id);
   check_that_it_is_ours(folder, root + "/" + id);
   return {std::move(root_fd), std::move(folder), id};
@@ -146,7 +146,7 @@ void StateFolder::lock() {
   check_quietly(TEMP_FAILURE_RETRY(flock(folder_.get(), LOCK_EX)), "flock({})", id_);
   struct stat st = {};
   check_quietly(fstat(folder_.get(), &st), "fstat({})", id_);
-  if (st.st_nlink == 0) throw not_there(id_);
+  if (st.st_nlink == 0) throw NoSuchContainer(id_);
 }
 
 bool StateFolder::is_locked() const {
@@ -225,7 +225,6 @@ void StateFolder::close() {
 }
 
 unsigned long long start_time_of(pid_t process) {
-  constexpr std::size_t kStartTime = 19;  // the 22nd field, of which the first two are cut off
   const auto fields = stat_of(process);
   if (fields.size() <= kStartTime) throw Failure("no process " + std::to_string(process));
   return std::stoull(fields[kStartTime]);
@@ -233,7 +232,6 @@ unsigned long long start_time_of(pid_t process) {
 
 bool is_alive(const ContainerState& state) {
   if (state.pid <= 0) return false;
-  constexpr std::size_t kStartTime = 19;
   const auto fields = stat_of(state.pid);
   return fields.size() > kStartTime && fields[0] != "Z" && fields[0] != "X" &&
          fields[kStartTime] == std::to_string(state.began);
@@ -254,7 +252,7 @@ std::string status_of(const StateFolder& folder, const ContainerState& state) {
   return frozen == "1\n" ? "paused" : "running";
 }
 
-std::string state_as_json(const ContainerState& state, const std::string& status) {
+nlohmann::ordered_json json_of(const ContainerState& state, const std::string& status) {
   nlohmann::ordered_json json = {{"ociVersion", state.version.empty() ? "1.2.0" : state.version},
                                  {"id", state.id},
                                  {"pid", status == "stopped" ? 0 : state.pid},
@@ -264,8 +262,12 @@ std::string state_as_json(const ContainerState& state, const std::string& status
                                  {"created", state.created},
                                  {"owner", ""}};
   if (!state.annotations.empty()) json["annotations"] = state.annotations;
+  return json;
+}
+
+std::string state_as_json(const ContainerState& state, const std::string& status) {
   constexpr int kIndent = 2;
-  return json.dump(kIndent);
+  return json_of(state, status).dump(kIndent);
 }
 
 }  // namespace box

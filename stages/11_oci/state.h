@@ -5,9 +5,11 @@
 #include <sys/types.h>
 
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "common/failure.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -25,6 +27,12 @@ struct ContainerState {
   std::map<std::string, std::string> annotations;
 };
 
+class NoSuchContainer : public Failure {
+ public:
+  explicit NoSuchContainer(const std::string& id)
+      : Failure("container " + id + " does not exist") {}
+};
+
 // The current time by RFC 3339.
 [[nodiscard]] std::string time_as_text();
 
@@ -40,13 +48,13 @@ class StateFolder {
   // Makes the folder for a new container. Throws Failure if the id is taken, or if other users may
   // write to `root`, because they could then tell us to kill any process.
   [[nodiscard]] static StateFolder make(const std::string& root, const std::string& id);
-  // Throws Failure, "container ID does not exist", if there is none.
+  // Throws NoSuchContainer if there is none.
   [[nodiscard]] static StateFolder open(const std::string& root, const std::string& id);
   // The ids of all containers.
   [[nodiscard]] static std::vector<std::string> ids_in(const std::string& root);
 
   // Waits until no other command changes this container. Others cannot take the lock, because the
-  // folder is ours alone. Throws Failure if the container has been removed in the meantime.
+  // folder is ours alone. Throws NoSuchContainer if it has been removed in the meantime.
   void lock();
   // Without waiting: whether another command holds it.
   [[nodiscard]] bool is_locked() const;
@@ -77,6 +85,8 @@ class StateFolder {
 [[nodiscard]] std::string status_of(const StateFolder& folder, const ContainerState& state);
 
 // The container's state in the form of the specification, and for `list` with owner and time.
+[[nodiscard]] nlohmann::ordered_json json_of(const ContainerState& state,
+                                             const std::string& status);
 [[nodiscard]] std::string state_as_json(const ContainerState& state, const std::string& status);
 
 // Whether the process that `state` names still runs; another one with its number does not count.
