@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,40 +15,20 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <tuple>
 
 #include "common/check.h"
 
 namespace box {
 namespace {
 
+// Made before the filter is installed, which may forbid what allocating memory takes.
+const std::string kListener = "the filter's listener";
+
 constexpr std::uint32_t kNoSuchCall = SECCOMP_RET_ERRNO | ENOSYS;
 
 bool is_errno(std::uint32_t action) {
   return (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO && action != kNoSuchCall;
-}
-
-// A descriptor in a message, see unix(7).
-union Control {
-  cmsghdr header;
-  char bytes[CMSG_SPACE(sizeof(int))];
-};
-
-UniqueFd receive_descriptor(int socket) {
-  char byte = 0;
-  iovec data = {&byte, 1};
-  Control control = {};
-  msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = &control;
-  message.msg_controllen = sizeof control;
-  int fd = -1;
-  const auto size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  if (size == -1) trace(fmt::format("recvmsg(the filter's listener) = {}", strerrorname_np(errno)));
-  if (size > 0 && CMSG_FIRSTHDR(&message) != nullptr) {
-    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-  }
-  return UniqueFd(fd);
 }
 
 std::string name_of_call(const seccomp_data& call) {
@@ -86,8 +65,14 @@ void report_and_deny(int listener, const BpfProgram& program) {
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) == -1 && errno != ENOENT) _exit(1);
 }
 
-[[noreturn]] void report_all(const UniqueFd& socket, const BpfProgram& program) {
-  const UniqueFd listener = receive_descriptor(socket.get());
+[[noreturn]] void report_all(const FdChannel& channel, const BpfProgram& program) {
+  FdChannel::Message message;
+  try {
+    (void)channel.receive(message);
+  } catch (const Failure& failure) {
+    trace(failure.what());
+  }
+  const UniqueFd& listener = message.fd;
   pollfd event = {listener.get(), POLLIN, 0};
   while (listener.get() != -1 && TEMP_FAILURE_RETRY(poll(&event, 1, -1)) != -1 &&
          (event.revents & POLLIN) != 0) {
@@ -100,10 +85,8 @@ void report_and_deny(int listener, const BpfProgram& program) {
 
 DeniedCalls::DeniedCalls(const BpfProgram& program) {
   if (!tracing() || program.empty()) return;
-  int ends[2];
-  check_quietly(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "socketpair()");
-  socket_ = UniqueFd(ends[0]);
-  const UniqueFd at_reporter(ends[1]);
+  FdChannel at_reporter;
+  std::tie(channel_, at_reporter) = FdChannel::make();
   const pid_t parent = getpid();
   reporter_ = check_quietly(fork(), "fork()");
   if (reporter_ != 0) return;
@@ -115,7 +98,7 @@ DeniedCalls::DeniedCalls(const BpfProgram& program) {
   (void)sigprocmask(SIG_SETMASK, &all, nullptr);
   (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(0);
-  socket_.close();
+  channel_.close();
   trace_as("denied");
   report_all(at_reporter, program);
 }
@@ -136,19 +119,7 @@ DeniedCalls::~DeniedCalls() {
   }
 }
 
-void DeniedCalls::send_to_reporter(int listener) const {
-  char byte = 0;
-  iovec data = {&byte, 1};
-  Control control = {};
-  msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = &control;
-  message.msg_controllen = sizeof control;
-  control.header = {CMSG_LEN(sizeof listener), SOL_SOCKET, SCM_RIGHTS};
-  std::memcpy(CMSG_DATA(&control.header), &listener, sizeof listener);
-  check_quietly(sendmsg(socket_.get(), &message, 0), "sendmsg(the filter's listener)");
-}
+void DeniedCalls::send_to_reporter(int listener) const { channel_.send(kListener, listener); }
 
 BpfProgram with_listener(BpfProgram program) {
   for (auto& instruction : program) {

@@ -3,7 +3,7 @@
 
 #include <sys/types.h>
 
-#include "common/unique_fd.h"
+#include "common/fd_channel.h"
 #include "stages/08b_seccomp/bpf.h"
 
 namespace box {
@@ -25,10 +25,10 @@ class DeniedCalls {
   // In the child: passes the filter's listener to the reporter.
   void send_to_reporter(int listener) const;
   // The descriptor that the child needs for that; -1 if denied calls are not reported.
-  [[nodiscard]] int descriptor() const { return socket_.get(); }
+  [[nodiscard]] int descriptor() const { return channel_.get(); }
 
  private:
-  UniqueFd socket_;
+  FdChannel channel_;
   pid_t reporter_ = -1;
 };
 
