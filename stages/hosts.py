@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import NEEDS_ROOT, TIMEOUT, Caller, Started, wait_until
+from conftest import NEEDS_ROOT, TIMEOUT, Caller, Started, children_of, name_of, wait_until
 
 STAGE = "08c_network"  # unless a test says another one
 HOST = "198.51.100.1"  # the test's host, see RFC 5737
@@ -100,6 +100,11 @@ SET_UP = f"""
         ip address add {WORLD}/24 dev eth0
         ip link set eth0 up'
 """
+
+
+def janitor_of(process: Started) -> int:
+    """The stage's other child: the first is the container."""
+    return next(pid for pid in children_of(process.pid) if name_of(pid) == STAGE[:15])
 
 
 def hold_namespaces(*options: str) -> subprocess.Popen:

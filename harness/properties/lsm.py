@@ -10,7 +10,7 @@ from harness.agent_client import Json
 from harness.properties.inside import held_with
 from harness.properties.look import Ask, Look, Turn, tell_run
 from harness.properties.model import Control, Positive, Property
-from harness.properties.observing import does_not_start, refused
+from harness.properties.observing import command_did_not_run, does_not_start, refused
 from harness.properties.scene import Stage
 from harness.properties.verdict import NotInKernel, NotTestable, ProbeBroke, Seen, holds, violated
 
@@ -258,12 +258,6 @@ def has_the_profile(look: Look) -> Seen:
 def is_unconfined(look: Look) -> Seen:
     profile = look.fact("profile")
     return holds(profile) if profile == "unconfined" else violated(profile)
-
-
-def command_did_not_run(look: Look) -> Seen:
-    if look.answers.get("hello"):
-        return violated("the command ran")
-    return does_not_start(look.run("run"))
 
 
 def is_confined_or_does_not_run(look: Look) -> Seen:

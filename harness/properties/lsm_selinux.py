@@ -9,7 +9,7 @@ from harness.agent_client import Json
 from harness.properties.inside import held_with
 from harness.properties.look import Ask, Look, Turn
 from harness.properties.model import Control, Positive, Property
-from harness.properties.observing import does_not_start, refused
+from harness.properties.observing import command_did_not_run, refused
 from harness.properties.scene import Stage
 from harness.properties.verdict import NotInKernel, NotTestable, ProbeBroke, Seen, holds, violated
 
@@ -261,12 +261,6 @@ def levels_differ(look: Look) -> Seen:
 def has_callers_label(look: Look) -> Seen:
     label = look.fact("label")
     return holds(label) if label == look.fact("callers") else violated(label)
-
-
-def command_did_not_run(look: Look) -> Seen:
-    if look.answers.get("hello"):
-        return violated("the command ran")
-    return does_not_start(look.run("run"))
 
 
 # --- What the probe is asked ----------------------------------------------------------------------

@@ -85,6 +85,12 @@ def does_not_start(run: Dict) -> Seen:
     return violated(f"it neither runs the command nor gives up: {tell_run(run)}")
 
 
+def command_did_not_run(look: Look) -> Seen:
+    if look.answers.get("hello"):
+        return violated("the command ran")
+    return does_not_start(look.run("run"))
+
+
 def nothing_is_outside(look: Look, held: bool) -> Seen:
     """For a start that tries to write in a directory of the host: has it? Whether the command runs
     does not matter.

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import TIMEOUT, Started, children_of, name_of, processes_with, wait_until
+from conftest import TIMEOUT, Started, processes_with, wait_until
 from hosts import (HOST, STAGE, THROW, WORLD, Host, another_nft, check_that_nothing_is_left, end,
-                   fetch, hold_namespaces, python_in, reaches, serve, sleeping, text_of, thrown)
+                   fetch, hold_namespaces, janitor_of, python_in, reaches, serve, sleeping, text_of,
+                   thrown)
 
 pytest_plugins = ["hosts"]  # its fixtures
 
@@ -405,7 +406,7 @@ def test_idle_connections_cost_the_proxy_next_to_nothing(root_host, page):
         print("ready", flush=True)
         input()"""
     with serve(root_host, "bridge", page, "-p", "8080:80") as process:
-        janitor = next(pid for pid in children_of(process.pid) if name_of(pid) == STAGE[:15])
+        janitor = janitor_of(process)
         before = resident(janitor)
         with Started(root_host.enter("/usr/bin/python3", "-c", connect), stdin=subprocess.PIPE,
                      stdout=subprocess.PIPE, text=True) as client:

@@ -11,10 +11,10 @@ import subprocess
 import tempfile
 
 import pytest
-from conftest import TIMEOUT, Started, children_of, name_of, processes_with, wait_until
+from conftest import TIMEOUT, Started, name_of, processes_with, wait_until
 from hosts import (FOR_EACH_NETWORK, HELPERS, HOST, STAGE, WORLD, Server,
-                   check_that_nothing_is_left, end, fetch, python_in, reaches, serve, sleeping,
-                   text_of)
+                   check_that_nothing_is_left, end, fetch, janitor_of, python_in, reaches, serve,
+                   sleeping, text_of)
 
 pytest_plugins = ["hosts"]  # its fixtures
 
@@ -211,11 +211,6 @@ def test_no_kill_of_the_parent_leaves_anything(host, mode):
 
 
 # --- The janitor ---------------------------------------------------------------------------------
-
-
-def janitor_of(process: Started) -> int:
-    """The stage's other child: the first is the container."""
-    return next(pid for pid in children_of(process.pid) if name_of(pid) == STAGE[:15])
 
 
 @FOR_EACH_NETWORK
