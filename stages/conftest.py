@@ -60,14 +60,31 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5) -> bool:
-    """Whether `condition` came true in time."""
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> bool:
+    """Whether `condition` came true in time. On a busy machine moments are seconds."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.005)
     return True
+
+
+class Terminal(pexpect.spawn):
+    """A shell in a terminal."""
+
+    def close(self, force: bool = True) -> None:
+        """Hangs up, and waits for the shell's end.
+
+        pexpect gives up if the shell is still there a moment after SIGKILL; on a busy machine it is.
+        """
+        if self.closed:
+            return
+        self.ptyproc.fileobj.close()
+        if not wait_until(lambda: not self.isalive()):
+            self.kill(signal.SIGKILL)
+            assert wait_until(lambda: not self.isalive()), f"the shell {self.pid} does not end"
+        super().close(force)
 
 
 @dataclass(frozen=True)
@@ -111,7 +128,7 @@ class Caller:
         assert result.returncode == 0, result.stderr
         return result.stdout.rstrip("\n")
 
-    def terminal(self, stage: str, *words: str) -> pexpect.spawn:
+    def terminal(self, stage: str, *words: str) -> Terminal:
         """A stage started by a shell with job control, in a terminal of 30 rows and 100 columns.
 
         The outer shell's prompt is `host$ `.
@@ -123,12 +140,10 @@ class Caller:
                 os.setresgid(self.uid, self.uid, self.uid)
                 os.setresuid(self.uid, self.uid, self.uid)
 
-        shell = pexpect.spawn(
+        shell = Terminal(
             "/bin/bash", ["--norc", "--noprofile", "-i"], dimensions=(30, 100), cwd="/",
             env={**self.environment(), "PS1": "host$ "}, preexec_fn=become_user, encoding="utf-8",
-            timeout=5)
-        # close() waits so long for it after each signal, SIGKILL included.
-        shell.ptyproc.delayafterterminate = 0.3
+            timeout=TIMEOUT)
         shell.expect_exact("host$ ")
         if stage:
             shell.sendline(" ".join([self.program(stage), *words]))

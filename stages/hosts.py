@@ -69,8 +69,8 @@ class Host:
         return result.stdout.rstrip("\n")
 
     def forwarding(self) -> str:
-        """Which links of the host forward: "up0 1"."""
-        return self.do("sh", "-c", "cd /proc/sys/net/ipv4/conf; grep -H . */forwarding")
+        """Which links of the host forward: "up0 1". A link may go while grep(1) reads."""
+        return self.do("sh", "-c", "cd /proc/sys/net/ipv4/conf; grep -Hs . */forwarding || true")
 
     def state(self) -> dict[str, str]:
         """Everything that a container could leave on the host."""
@@ -192,7 +192,7 @@ def fetch(host: Host, url: str, where: str = "host") -> str:
 
 def reaches(host: Host, url: str, page: pathlib.Path, where: str = "host") -> bool:
     """Whether the page is there, within moments."""
-    return wait_until(lambda: fetch(host, url, where) == text_of(page), seconds=2)
+    return wait_until(lambda: fetch(host, url, where) == text_of(page))
 
 
 def serve(host: Host, mode: str, page: pathlib.Path, *options: str) -> Started:

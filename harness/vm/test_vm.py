@@ -32,7 +32,7 @@ def sh(vm: Vm, script: str, user: bool = False, **options) -> subprocess.Complet
                   text=True, timeout=60, **options)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)

@@ -163,7 +163,7 @@ def test_the_container_dies_with_a_parent_killed_at_any_system_call(root, tmp_pa
 def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for_it(root):
     """strace holds the child just before prctl(PR_SET_PDEATHSIG), and the parent is killed then."""
     delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=300000"]
-    with root.start(STAGE, "sh", "-c", "sleep 20; true", before=delay) as strace:
+    with root.start(STAGE, "sh", "-c", "sleep 1000; true", before=delay) as strace:
         assert wait_until(lambda: STAGE in map(name_of, children_of(strace.pid)))
         parent, = children_of(strace.pid)
         assert wait_until(lambda: children_of(parent))

@@ -139,7 +139,7 @@ def test_rules_that_are_still_loaded_when_the_parent_dies_do_not_stay(root_host)
             assert wait_until(lambda: processes_with(mark))
             process.kill()
             process.wait()
-            assert wait_until(lambda: root_host.state() == before, 10), root_host.state()
+            assert wait_until(lambda: root_host.state() == before), root_host.state()
             assert not wait_until(lambda: root_host.state() != before, 1.5)
     finally:
         shutil.rmtree(folder)

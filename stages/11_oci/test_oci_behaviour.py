@@ -23,7 +23,7 @@ TIMEOUT = 30
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: --config=root")
 
 
-def wait_until(condition, seconds: float = 5) -> bool:
+def wait_until(condition, seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
