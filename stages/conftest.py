@@ -76,7 +76,7 @@ class Terminal(pexpect.spawn):
     def close(self, force: bool = True) -> None:
         """Hangs up, and waits for the shell's end.
 
-        pexpect gives up if the shell is still there a moment after SIGKILL; on a busy machine it is.
+        pexpect gives up if the shell is there a moment after SIGKILL; on a busy machine it is.
         """
         if self.closed:
             return
