@@ -39,6 +39,13 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2016-9962", "the command uses a directory of the host that the runtime, or its"
            " caller, had left open", "no descriptor but 0, 1 and 2 reaches the command",
            rows=("descriptors_are_closed", "inherited_directory_is_closed")),
+    Escape("CVE-2016-9962, while exec joins", "root inside with CAP_SYS_PTRACE looks into the"
+           " process that the runtime starts in a running container: its root, its descriptors",
+           "one process joins the namespaces, unseen, and its successor is born inside",
+           tests=("stages/11_oci/test_oci_behaviour.py"
+                  "::test_a_container_that_may_trace_sees_no_file_of_the_host_while_exec_joins_it",
+                  ),
+           seen="with the PID namespace joined first: the host's root is at /proc/PID/root"),
     # --- Links in the root and in volumes
     Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so"
            " that what protects /proc is mounted elsewhere",
@@ -60,6 +67,11 @@ CLASSES: Tuple[Escape, ...] = (
            " took from the host is closed before a path of the image's is looked up",
            rows=("descriptors_lead_workdir_nowhere", "descriptors_lead_command_nowhere",
                  "workdir_of_an_image_stays_inside")),
+    Escape("CVE-2024-21626, in a bundle and at exec", "the working directory, or the command, of"
+           " config.json or of exec is below a descriptor of the runtime's or its caller's",
+           "descriptors are closed first, and no magic link is followed",
+           tests=("stages/11_oci/test_oci_behaviour.py::test_no_descriptor_leads_to_the_host",),
+           seen="with descriptors left open: the host's program runs inside"),
     Escape("CVE-2019-5736", "the command is a link to /proc/self/exe, or a script that begins with"
            " \"#!/proc/self/exe\": the runtime's own file runs inside, where root may change it",
            "a stage refuses to run where its file is in no mount of its own",
@@ -67,6 +79,11 @@ CLASSES: Tuple[Escape, ...] = (
            tests=("stages/04_namespaces/test_namespaces.py"
                   "::test_a_root_cannot_make_the_stage_run_inside",),
            seen="without the check of the mounts: the file on the host has mode 4755 afterwards"),
+    Escape("CVE-2019-5736, of a runtime", "root inside writes to /proc/PID/exe of the process that"
+           " creates the container, or joins it", "that is a sealed copy in memory",
+           tests=("stages/11_oci/test_oci_behaviour.py"
+                  "::test_the_program_in_the_container_is_not_the_hosts_file",),
+           seen="without the copy: it is the runtime's file on the host"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
            " caller has started, whatever PID namespace they are in",
            "the command has a process group of its own", rows=("kill_0_stays_inside",)),
@@ -122,6 +139,12 @@ CLASSES: Tuple[Escape, ...] = (
            tests=("stages/06_pivot_root/test_pivot_root.py"
                   "::test_a_link_of_the_root_leads_no_volume_over_our_own_mounts",),
            seen="with masks made of /dev/null inside: the command writes the host's core_pattern"),
+    Escape("CVE-2025-31133, in a bundle", "a link in the root leads a volume over /dev, or /dev to"
+           " a volume, so that the runtime makes devices in a folder of the host's",
+           "/dev must be a directory of the root, and no link may lead to it",
+           tests=("stages/11_oci/test_oci_behaviour.py"
+                  "::test_a_link_of_the_root_leads_no_volume_over_our_own_mounts",),
+           seen="with mount points that may be links: the devices are made there"),
     Escape("CVE-2025-52565", "root inside changes mode, owner or times of the host's devices, or of"
            " the caller's terminal, through what is mounted in /dev and over files of /proc",
            "devices, masks and the console are read-only mounts",

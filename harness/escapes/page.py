@@ -42,7 +42,7 @@ def since(escape: Escape) -> str:
     """The first stage that keeps all of the class's rows; or that of the tests' folder."""
     stages = [row.since for row in rows_of(escape)]
     stages += [pathlib.PurePath(test).parts[1].split("_")[0] for test in escape.tests]
-    return max(stages, key=STAGES.index)
+    return max(stages)
 
 
 def success_of(row: Property) -> str:

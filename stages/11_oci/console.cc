@@ -52,10 +52,15 @@ Console::Console(const ConfigProcess& process, const std::string& socket, OwnTer
   }
 }
 
+void Console::close_in_child() {
+  socket_.close();
+  parent_end_.close();
+}
+
 UniqueFd Console::open_in(const UniqueFd& devpts) {
   if (!process_.terminal) return UniqueFd();
   if (devpts.get() == -1) throw Failure("process.terminal: no devpts is mounted at /dev/pts");
-  if (socket_.get() == -1) return foreground_->open_in(devpts);
+  if (child_end_.get() == -1) return foreground_->open_in(devpts);
   const Pty pty = open_pty(devpts);
   if (process_.size.ws_row != 0 || process_.size.ws_col != 0) {
     check(ioctl(pty.master.get(), TIOCSWINSZ, &process_.size),

@@ -18,6 +18,8 @@ class Console {
   // between ours and the container's until that ends.
   Console(const ConfigProcess& process, const std::string& socket, OwnTerminal* foreground);
 
+  // In the child: closes what only the parent needs.
+  void close_in_child();
   // In the child, which leads a session: makes the terminal its input and output. `devpts` is the
   // container's. Returns a mount of the terminal, for /dev/console; -1 if there is none.
   [[nodiscard]] UniqueFd open_in(const UniqueFd& devpts);

@@ -1,13 +1,11 @@
 #include "stages/11_oci/container_mounts.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -80,18 +78,19 @@ UniqueFd read_only_device(const std::string& path) {
   return mount;
 }
 
-long type_of_file_system(const UniqueFd& fd, const std::string& path) {
-  struct statfs fs = {};
-  check_quietly(fstatfs(fd.get(), &fs), "statfs({})", path);
-  return fs.f_type;
+// Where the specification has file systems of the kernel's, and devices.
+bool is_special(const std::string& path) {
+  return path == "/dev" || is_in(path, "/proc") || is_in(path, "/sys");
 }
 
-// Where a hostile root has a link instead of /proc, what we hide there would be hidden elsewhere.
+// Where a hostile root has a link instead of /proc, what we hide there would be hidden elsewhere;
+// and where its link leads to /dev, our devices would be made in what is mounted there.
 UniqueFd place_for(const UniqueFd& root, const ConfigMount& mount, bool directory) {
-  if (mount.type != "proc" && mount.type != "sysfs") {
-    return make_place_for_mount(root, mount.destination, directory);
-  }
   const std::string path = mount.destination;
+  if (!is_special(path)) return make_mount_point(root, path, directory);
+  if (mount.type != "proc" && mount.type != "sysfs" && path != "/dev") {
+    return make_place_for_mount(root, path, directory);
+  }
   UniqueFd place(open_in_root(root.get(), path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS));
   if (place.get() == -1 && errno == ENOENT) {
     (void)make_directories_in_root(root.get(), path);
@@ -214,11 +213,6 @@ void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
   // If the place is made for it, there is nothing to copy, and any user may write to it.
   const bool copies_up = mount.copy_up && open_if_there(root, mount.destination).get() != -1;
   const UniqueFd place = place_for(root, mount, is_directory(fd.get()));
-  // A link of the root's may lead into a /proc that is mounted already.
-  if (type_of_file_system(place, mount.destination) == PROC_SUPER_MAGIC &&
-      !is_in(mount.destination, "/proc")) {
-    throw Failure(mount.destination + " leads into /proc: nothing may be mounted there");
-  }
   if (copies_up) copy_up(place, fd, mount.destination);
   set_attributes(fd, mount.destination, 0, mount.attributes,
                  mount.is_bind() ? 0 : mount.propagation & ~static_cast<unsigned long>(MS_REC));

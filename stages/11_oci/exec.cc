@@ -19,6 +19,7 @@
 #include "stages/11_oci/commands.h"
 #include "stages/11_oci/console.h"
 #include "stages/11_oci/container.h"
+#include "stages/11_oci/join_container.h"
 
 namespace box {
 namespace {
@@ -116,24 +117,17 @@ int exec_in_container(const Request& request) {
   OwnTerminal terminal;
   Console console(process, request.console_socket, request.detach ? nullptr : &terminal);
   UniqueFd init = open_init(state);
-  UniqueFd own_pid(
-      check_quietly(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), "open(/proc/self/ns/pid)"));
-  const int namespaces = namespaces_of(config);
-  const int of_children = namespaces & CLONE_NEWPID;
-  const int others = namespaces & ~CLONE_NEWPID;
   Cgroup cgroup(cgroup_for(request, state));
   cgroup.let_go();  // it is the container's
   Handshake handshake;
-  if (of_children != 0) check(setns(init.get(), of_children), "setns(init, CLONE_NEWPID)");
-  Child child = start_session_in(0, {}, cgroup, [&] {
-    // in the child, until it becomes the command
+  const auto leave_host = [&] {
     folder.close();
-    own_pid.close();
-    (void)handshake.wait_for_parent();
+    console.close_in_child();
     if (request.new_keyring) join_new_keyring();
-    // All at once, and with them the root directory: from here on no path is of the host.
-    if (others != 0) check(setns(init.get(), others), "setns(init, {:#x})", others);
-    init.close();
+  };
+  Child child = start_session_with(std::move(init), namespaces_of(config), cgroup, leave_host, [&] {
+    // in the child, until it becomes the command
+    (void)handshake.wait_for_parent();
     become_root(ids);
     (void)console.open_in(process.terminal ? open_devpts() : UniqueFd());
     confinement.confine_command(container_proc());
@@ -144,7 +138,6 @@ int exec_in_container(const Request& request) {
     exec_command(command, {}, last_step_of(config, process, filter, request.preserved_fds));
   });
   // in the parent again
-  if (of_children != 0) check(setns(own_pid.get(), CLONE_NEWPID), "setns(own, CLONE_NEWPID)");
   set_limits_of(child.pid(), process);
   handshake.let_child_go_on();
   console.pass_on();
