@@ -202,7 +202,7 @@ def test_a_password_is_not_shown(outer, behind):
     outer.expect_exact("name:")
     outer.sendline("me")
     outer.expect_exact("word:")
-    time.sleep(0.3)
+    assert outer.waitnoecho(20)
     outer.sendline("secret")
     outer.expect_exact("me=secret\r\n")
     assert "secret" not in outer.before

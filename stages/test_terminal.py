@@ -98,7 +98,7 @@ def test_ctrl_c_ends_a_command_that_is_no_shell(any_stage):
     if any_stage.number >= 4:
         terminal.expect("PID 1 has no handler for SIGINT")
         for _ in range(2):
-            time.sleep(0.1)  # two that wait are one: signals of a kind do not queue
+            time.sleep(0.5)  # two that wait are one: signals of a kind do not queue
             terminal.sendintr()
     terminal.expect_exact("host$ ")
     terminal.sendline("echo status $?")
