@@ -1,9 +1,12 @@
 #include "common/command_line.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "common/check.h"
+#include "common/other_options.h"
 #include "common/printable.h"
 
 namespace box {
@@ -39,6 +42,9 @@ struct CommandLine::Parser {
   std::string program;
   CLI::App app;
   bool verbose = false;
+  bool needless = false;  // an option of docker run(1) that asks for what happens anyway
+  bool tty = false;
+  std::string name;
   std::vector<std::string>* command = nullptr;
   std::vector<std::function<void()>> checks;
   std::vector<Hint> hints;
@@ -53,7 +59,9 @@ struct CommandLine::Parser {
     const std::string text = error.what();
     for (const CLI::Option* option : app.get_options()) {
       const std::string name = option->get_name();
-      if (text.find(name) == std::string::npos) continue;
+      const auto at = text.find(name);
+      // --env is not meant by a message about --env-file.
+      if (at == std::string::npos || text.find('-', at + name.size()) == at + name.size()) continue;
       const std::string value = option->get_type_name();  // "" for a flag
       return value.empty() ? name + " takes no value" : name + " needs a value: " + value;
     }
@@ -65,9 +73,28 @@ struct CommandLine::Parser {
     if (!words.empty() && words.front() == "--") {
       words.erase(words.begin());
     } else if (!words.empty() && words.front().size() > 1 && words.front().front() == '-') {
-      throw Failure("unknown option " + words.front(), see_help());
+      const std::string instead = instead_of(words.front());
+      throw Failure("unknown option " + words.front(), instead.empty() ? see_help() : instead);
     }
     *command = std::move(words);
+  }
+
+  // What users of docker run(1) type without thinking.
+  void accept_dockers_options() {
+    const std::string group = "As with docker run, though the container is the same without them";
+    app.add_flag("-i,--interactive", needless, "keep stdin")->group(group);
+    app.add_flag("-t,--tty", tty, "refuse to start where stdin is no terminal")->group(group);
+    app.add_flag("--rm", needless, "remove the container when it ends")->group(group);
+    app.add_option("--name", name, "call it NAME")
+        ->type_name("NAME")
+        ->allow_extra_args(false)
+        ->group(group);
+  }
+
+  // As docker run does, before a script waits for a terminal that is not there.
+  void check_tty() const {
+    if (!tty || isatty(STDIN_FILENO) == 1) return;
+    throw Failure("--tty: stdin is not a terminal", "leave it out");
   }
 
   void need_command() const {
@@ -84,6 +111,7 @@ CommandLine::CommandLine(int argc, char** argv) : parser_(std::make_unique<Parse
   app.set_version_flag("--version", parser_->program + " " + kVersion, "show the version");
   app.add_flag("--verbose", parser_->verbose,
                "show each system call that builds the container, with its result");
+  parser_->accept_dockers_options();
   app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(36);
   app.footer(
@@ -137,13 +165,16 @@ void CommandLine::parse() {
   try {
     app.parse(parser_->argc, parser_->argv);
   } catch (const CLI::CallForHelp&) {
-    print(app.help());
+    std::string help = app.help();
+    help.erase(help.find("\n\n\n"), 1);  // CLI11 ends a group with two empty lines
+    print(help);
   } catch (const CLI::CallForVersion& version) {
     print(version.what() + std::string("\n"));
   } catch (const CLI::ParseError& error) {
     throw Failure(parser_->in_our_words(error), parser_->see_help());
   }
   parser_->take_command(app.remaining());
+  parser_->check_tty();
   for (const auto& check : parser_->checks) check();
   parser_->need_command();
   if (parser_->verbose) start_tracing();

@@ -98,10 +98,22 @@ TEST(CommandLine, RefusesWhatIsWrong) {
       {{"--"}, "no COMMAND given | try 05_userns /bin/sh"},
       {{"--no-such", "sh"}, "unknown option --no-such | " + help},
       {{"-x", "sh"}, "unknown option -x | " + help},
+      {{"--memory=1m", "sh"}, "unknown option --memory=1m | 07_cgroups and later stages have it"},
+      {{"-itd", "sh"},
+       "unknown option -d | the container runs as long as this program does: put & at the end of "
+       "the line"},
+      {{"-p8080:80", "sh"}, "unknown option -p8080:80 | 08c_network and later stages have it"},
+      {{"--name"}, "--name needs a value: NAME | " + help},
       {{"-e", "novalue", "sh"}, "--env novalue: is not K=V | "},
   };
   for (const auto& [words, error] : cases) EXPECT_EQ(parse(words).error, error);
   EXPECT_NE(parse({"--workdir"}).error.find("--workdir"), std::string::npos);
+}
+
+TEST(CommandLine, AcceptsWhatUsersOfDockerType) {
+  const Parsed parsed = parse({"-i", "--rm", "--name", "web", "--interactive", "sh", "-t"});
+  EXPECT_EQ(parsed.error, "");
+  EXPECT_EQ(parsed.command, (Words{"sh", "-t"}));
 }
 
 TEST(CommandLine, AsksTheLayersForAHint) {

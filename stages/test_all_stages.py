@@ -13,7 +13,7 @@ import struct
 import tempfile
 
 import pytest
-from conftest import give_to, remove
+from conftest import give_to, remove, stages_under_test
 
 
 @pytest.fixture(name="folder")
@@ -114,6 +114,67 @@ def test_env_sets_variables(any_stage):
     out = any_stage.output("-e", "A=1", "--env", "B=two words", "-e", "C=", "sh", "-c",
                            'echo "$A/$B/${C-unset}"')
     assert out == "1/two words/"
+
+
+def test_an_env_file_is_read_as_by_docker_run(any_stage, folder):
+    file = folder / "environment"
+    file.write_bytes(b"\xef\xbb\xbfA=1\r\n# a comment\n\n  B=two  words # \"\nTOKEN\nABSENT\nC=3")
+    out = any_stage.output("-e", "C=4", "--env-file", file, "sh", "-c",
+                           'echo "$A/$B/$TOKEN/${ABSENT-unset}/$C"',
+                           env={**any_stage.caller.environment(), "TOKEN": "secret"})
+    assert out == '1/two  words # "/secret/unset/4'
+
+
+@pytest.mark.parametrize("text, message", [
+    (b"A=1\n=x\n", "line 2 is not KEY=VALUE"),
+    (b"A B=1", "line 1: the name of a variable has no blanks"),
+    (b"#\nA=\0", "line 2 has a zero byte"),
+    (b"#\n" * (2**19 + 1), "is larger than 1 MiB"),
+    (None, "open(): No such file or directory"),
+], ids=["no name", "blank", "zero byte", "large", "missing"])
+def test_a_wrong_env_file_is_125(any_stage, folder, text, message):
+    file = folder / "environment"
+    if text is not None:
+        file.write_bytes(text)
+    result = any_stage.run("--env-file", file, "true")
+    assert (result.returncode, result.stderr) == (
+        125, f"{any_stage.name}: --env-file {file}: {message}\n")
+
+
+def test_what_users_of_docker_type_is_accepted(any_stage):
+    assert any_stage.output("-i", "--rm", "--name", "web", "echo", "-t") == "-t"
+    refused = any_stage.run("-it", "--rm", "true")
+    assert refused.returncode == 125
+    assert refused.stderr.startswith(f"{any_stage.name}: --tty: stdin is not a terminal\nhint: ")
+
+
+@pytest.mark.parametrize("option, hint", [
+    ("-d", "put & at the end"), ("-dit", "put & at the end"), ("--detach", "put & at the end"),
+    ("--privileged", "--cap-add"), ("--mount=x", "-v HOST:CONTAINER"), ("--net", "--network"),
+])
+def test_what_docker_run_has_and_no_stage_says_what_to_do_instead(any_stage, option, hint):
+    refused = any_stage.run(option, "true")
+    assert refused.returncode == 125
+    said, instead = refused.stderr.splitlines()
+    assert said == f"{any_stage.name}: unknown option {option}"
+    assert instead.startswith("hint: ") and hint in instead
+
+
+def test_an_option_of_a_later_stage_says_which_has_it(any_stage):
+    def options_of(stage: str) -> set[str]:
+        lines = any_stage.caller.output(stage, "--help").splitlines()
+        return {name for line in lines for name in line.split()[:1] if line.startswith("  -")}
+
+    own = options_of(any_stage.name)
+    seen = set(own)
+    for later in stages_under_test():
+        if later <= any_stage.name:
+            continue
+        for names in sorted(options_of(later) - seen):
+            for name in names.split(","):
+                hint = any_stage.run(name, "true").stderr.splitlines()[-1]
+                assert hint == f"hint: {later} and later stages have it", name
+        seen |= options_of(later)
 
 
 def test_env_without_value_takes_the_callers(any_stage):
@@ -293,6 +354,9 @@ def test_names_are_printed_without_control_characters(any_stage):
     (("--verbose=perhaps", "sh"), "--verbose takes no value"),
     (("-w",), "--workdir needs a value: DIR"),
     (("-e",), "--env needs a value: KEY=VALUE"),
+    (("--env-file",), "--env-file needs a value: FILE"),
+    (("--name",), "--name needs a value: NAME"),
+    (("--rm=perhaps", "sh"), "--rm takes no value"),
     (("--",), "no COMMAND given"),
     (("--no-such-option", "sh"), "unknown option --no-such-option"),
     (("-e", "=x", "sh"), "--env =x: is not KEY=VALUE"),

@@ -90,6 +90,12 @@ def test_the_terminal_is_sane_after_the_container_was_killed(any_stage, shell):
     shell.expect(r"\sicanon\s.*\secho\s")
 
 
+def test_docker_runs_it_and_rm_change_nothing(any_stage):
+    terminal = any_stage.caller.terminal(any_stage.name, "-it", "--rm", "echo", "$((40 + 2))nd")
+    terminal.expect_exact("42nd\r\n")
+    terminal.close(force=True)
+
+
 def test_ctrl_c_ends_a_command_that_is_no_shell(any_stage):
     """From stage 04 on it is PID 1, which the kernel shields: the third Ctrl-C kills it."""
     terminal = any_stage.caller.terminal(any_stage.name, "sleep", "1000")

@@ -53,19 +53,7 @@ void enter_workdir(const std::string& workdir) {
 }  // namespace
 
 ProcessOptions::ProcessOptions(CommandLine& line) {
-  line.add_option("-e,--env", "KEY=VALUE",
-                  "set an environment variable; KEY alone: pass on its"
-                  " current value",
-                  [this](const std::string& word) {
-                    const auto equals = word.find('=');
-                    const std::string key = word.substr(0, equals);
-                    if (key.empty()) throw Failure("is not KEY=VALUE");
-                    if (equals != std::string::npos) {
-                      environment[key] = word.substr(equals + 1);
-                    } else if (const char* value = std::getenv(key.c_str())) {
-                      environment[key] = value;
-                    }
-                  });
+  add_environment_options(line, environment);
   line.add_option("-w,--workdir", "DIR",
                   "set the command's working directory; it is made if missing", workdir);
   line.add_command(command);

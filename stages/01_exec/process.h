@@ -5,20 +5,18 @@
 #include <sys/types.h>
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "common/command_line.h"
 #include "common/error_pipe.h"
+#include "stages/01_exec/environment.h"
 #include "stages/01_exec/wait_for.h"
 
 namespace box {
 
-using Environment = std::map<std::string, std::string>;
-
-// -e/--env, -w/--workdir and COMMAND.
+// -e/--env, --env-file, -w/--workdir and COMMAND.
 struct ProcessOptions {
   ProcessOptions() = default;
   explicit ProcessOptions(CommandLine& line);
