@@ -13,13 +13,15 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shlex
 import sys
 import time
 from typing import Dict, List, Optional, Sequence
 
 from harness import places
 from harness.grading import report
-from harness.grading.foreign import EVERY_OPTION, BadTemplate, adapter_for, with_values
+from harness.grading.foreign import (EVERY_OPTION, BadTemplate, adapter_for, copy_of,
+                                     with_values)
 from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
 from harness.properties.model import PROMISE, Case, Result
 from harness.properties.scene import Tools
@@ -84,9 +86,11 @@ def programs_of(own: Tools, cases: Sequence[Case] = ()) -> List[str]:
 def to_paste(result: Result, template: str) -> Result:
     """With the command line of a program that has no options in place of its adapter's."""
     start = template.replace("{root}", "$ROOT").replace("{command}", "").replace("{line}", "")
-    path = result.case.program
+    path, theirs = result.case.program, shlex.split(template)[0]
     command = result.command.replace(f"{path} --rootfs $ROOT -- ", start)
-    return dataclasses.replace(result, command=command.replace(f"{path} -- ", start))
+    why, got = (text.replace(copy_of(path), theirs) for text in (result.why, result.got))
+    return dataclasses.replace(result, command=command.replace(f"{path} -- ", start), why=why,
+                               got=got)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -271,7 +271,7 @@ BROKEN = {
     "says_nothing": (GOOD, "errors_are_told", "empty"),
     "ignores_env": (GOOD, "env_option_works", "not in"),
     "ignores_workdir": (GOOD, "workdir_option_works", "not"),
-    "keeps_descriptors": (GOOD, "descriptors_are_closed", "'7'"),
+    "keeps_descriptors": (GOOD, "descriptors_are_closed", "7, which is "),
     "keeps_a_directory": (GOOD, "inherited_directory_is_closed", "secret-"),
 }
 

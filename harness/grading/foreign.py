@@ -73,11 +73,16 @@ def adapter_for(template: str) -> Iterator[Tuple[str, List[str]]]:
         shutil.rmtree(folder)
 
 
+def copy_of(adapter: str) -> str:
+    """Where the program of an adapter's template is."""
+    return f"{adapter}.program"
+
+
 def write_adapter(folder: pathlib.Path, template: str, words: List[str]) -> Tuple[str, List[str]]:
     program = pathlib.Path(shlex.split(template)[0])
     beside: List[str] = []
     if program.parent != pathlib.Path("."):
-        copy = folder / f"{program.name}.program"
+        copy = pathlib.Path(copy_of(str(folder / program.name)))
         try:
             shutil.copy(program, copy)
         except OSError as error:

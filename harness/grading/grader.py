@@ -202,7 +202,9 @@ class Grader:
 
         def result(outcome: Outcome, got: str, why: str = "") -> Result:
             look = seen.look if got == NOTHING else None
-            command = look.tried if look is not None and look.tried else command_of(case)
+            # If it runs commands at all, only that of this row shows why it does not run here.
+            general = look is not None and look.tried and not self.runs_commands(case)
+            command = look.tried if look is not None and general else command_of(case)
             return Result(case, outcome, expected, got, why, command, self.place.name)
 
         try:
@@ -237,7 +239,12 @@ class Grader:
             return result(Outcome.PASSED, observed.got)
         why = (f"not so: {row.violated}" if case.kind == PROMISE
                else "it holds already, where it must not")
-        return result(Outcome.FAILED, observed.got, why)
+        return dataclasses.replace(result(Outcome.FAILED, observed.got, why),
+                                   likely=observed.mistake)
+
+    def runs_commands(self, case: Case) -> bool:
+        return any(seen.look is not None and seen.look.ran for key, seen in self.seen.items()
+                   if (key.program, key.identity) == (case.program, case.identity))
 
     def declared_lacking(self, case: Case, seen: Seen) -> str:
         """The option that this start has used, and that the program is said not to have."""

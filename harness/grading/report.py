@@ -6,8 +6,9 @@ import re
 from typing import Dict, List, Sequence, Tuple
 
 from harness.properties.model import CONTROL, Outcome, Result
-from harness.properties.verdict import USER
+from harness.properties.verdict import ROOT, USER
 
+NO_OPTION = "--no-such-option"  # which no program has: it is there to be refused
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 MARKS = {Outcome.PASSED: "+", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERR", Outcome.SKIPPED: "skip",
@@ -128,20 +129,38 @@ def failures(results: Sequence[Result]) -> str:
     needs_root = any(result.is_bad and "$ROOT" in result.command for result in results)
     told = [TO_TRY] if needs_root else []
     for alike in causes(results):
-        names = [result.case.id for result in alike[1:]]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        told.append(alike[0].explain()
-                    + (f"\nso too     {', '.join(names[:3])}{more}" if names else ""))
+        told.append(alike[0].explain() + so_too(alike[0], alike[1:]))
     return "\n\n".join(told)
 
 
+def so_too(first: Result, others: Sequence[Result]) -> str:
+    """What else has this cause: each property once, whoever has started the program."""
+    names = list(dict.fromkeys(result.case.property.name for result in others
+                               if result.case.property.name != first.case.property.name))
+    if len(names) < len(others) and not names:
+        names = [f"the same {TO_WHOM[others[0].case.identity]}"]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"\nso too     {', '.join(names[:3])}{more}" if names else ""
+
+
+TO_WHOM = {USER: "if an ordinary user starts it", ROOT: "if root starts it"}
+
+
 def skips(results: Sequence[Result]) -> str:
-    reasons: Dict[Tuple[str, str], List[str]] = {}
+    reasons: Dict[str, List[str]] = {}
+    lacking: Dict[str, int] = {}
     for result in results:
-        if result.outcome in (Outcome.SKIPPED, Outcome.LACKING) and not result.never_ran:
-            reasons.setdefault((result.outcome.value, result.why), []).append(result.case.id)
-    return "\n".join(f"{outcome}: {why}: {len(ids)} cases, such as {ids[0]}"
-                     for (outcome, why), ids in reasons.items())
+        if result.outcome is Outcome.SKIPPED:
+            reasons.setdefault(result.why, []).append(result.case.id)
+        elif result.outcome is Outcome.LACKING and not result.never_ran:
+            lacking[result.why] = lacking.get(result.why, 0) + 1
+    told = [f"skipped: {why}: {len(ids)} cases, such as {ids[0]}" for why, ids in reasons.items()]
+    if lacking:
+        cases = sum(lacking.values())
+        whys = ", ".join(f"{why.replace('it has no ', '')} ({count})"
+                         for why, count in lacking.items() if not why.endswith(NO_OPTION))
+        told.append(f"n/a: it has no {whys or 'options'}: {cases} cases")
+    return "\n".join(told)
 
 
 def report(results: Sequence[Result]) -> str:

@@ -7,7 +7,7 @@ from typing import Dict, List
 
 from harness.properties.exec import environ_of, workdir, workdir_is_used
 from harness.properties.inside import failing, inside, unhindered
-from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
+from harness.properties.look import Ask, Look, Turn, tell_run
 from harness.properties.model import SHELL, Positive, Property
 from harness.properties.observing import does_not_start, hidden, stops_or
 from harness.properties.scene import Stage, look_of
@@ -20,7 +20,8 @@ def rows() -> List[Property]:
             name="needs_root_and_says_so", since="02", until="05", scene=anybody,
             observe=refusal_is_explained, identities=(USER,), control_identity=USER,
             earned_by=Positive(anybody, identity=ROOT),
-            holds="an ordinary user gets 125 and a message that root is needed", violated="it runs",
+            holds="an ordinary user gets 125 and a message that root is needed",
+            violated="it runs, or does not say so",
             lesson="chroot(2) needs CAP_SYS_CHROOT: otherwise a user could give a set-user-ID"
                    " program a root directory with files of their own.",
             man="2 chroot", mistake="The failure of a call was ignored, or not explained.",
@@ -232,7 +233,7 @@ def refusal_is_explained(look: Look) -> Seen:
     # The word, and neither chroot() nor a path.
     if run.get("exit") == 125 and re.search(r"(?<![\w/])root\b", run["stderr"]):
         return holds(tell_run(run))
-    raise never_ran(run)
+    return violated(f"it does not run, with another status or without that word: {tell_run(run)}")
 
 
 # --- What the probe is asked ----------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from harness.agent_client import AgentError
 from harness.properties.inside import held_with, inside, started_by
@@ -319,7 +320,8 @@ def descriptors_are_closed(look: Look) -> Seen:
         raise ProbeBroke("/proc/PID/fd cannot be read")
     more = {fd: path for fd, path in descriptors.items() if fd not in ("0", "1", "2")}
     if more:
-        return violated(f"it also has {more}")
+        return violated("it also has " + ", ".join(f"{fd}, which is {path}"
+                                                   for fd, path in more.items()))
     return holds(f"it has {', '.join(sorted(descriptors))}")
 
 
@@ -443,8 +445,19 @@ def status_survives(look: Look) -> Seen:
 
 def nothing_is_left(look: Look) -> Seen:
     if look.leaks:
-        return violated("; ".join(look.leaks))
+        return violated(told_once(look.leaks))
     return holds("mounts, cgroups, links, rules, processes, files, IPC and host name are as before")
+
+
+MOST_TOLD = 4
+
+
+def told_once(leaks: Sequence[str]) -> str:
+    """The same thing may be left by many starts, under names that differ by a number."""
+    kinds = {re.sub(r"\(in the scene \w+\)|[0-9a-f]{12}|\d+", "N", leak): leak for leak in leaks}
+    told = list(kinds.values())[:MOST_TOLD]
+    more = f"; and {len(leaks) - len(told)} more" if len(leaks) > len(told) else ""
+    return "; ".join(told) + more
 
 
 def ended_with_its_status(look: Look) -> Seen:

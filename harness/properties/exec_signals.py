@@ -137,7 +137,9 @@ def ctrl_c_arrives_once(look: Look) -> Seen:
     look.answer("hello")
     if look.fact("ended_first"):
         return violated("the signal ends the program itself, but not the command: "
-                        + tell_run({**look.run("terminal"), "stdout": ""}))
+                        + tell_run({**look.run("terminal"), "stdout": ""}),
+                        "The program does with the terminal's signal what every process does: it"
+                        " dies, and nobody waits for the command.")
     count = sum(answer["signal"] == signal.SIGINT for answer in look.answers.get("signal", []))
     if count == 1:
         return holds("one SIGINT")

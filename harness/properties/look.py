@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from typing import Any, Dict, List, Mapping, Tuple
 
 from harness.agent_client import HOST, Json
@@ -107,6 +108,9 @@ def never_ran(run: Json) -> NotStarted:
 # What languages and our own stages add below the line that says what is wrong.
 ADDED = ("note:", "hint:", "goroutine ", "created by ", "exit status ", " ", "\t")
 PANICS = ("panic:", "fatal error:")
+# In which bash repeats the line that it does not understand, below the one that says why.
+REPEATED = re.compile(r": line \d+: `.*'$")
+PROBES = '{"nonce":'  # what the probe writes: JSON
 
 
 def last_error(stderr: str) -> str:
@@ -115,7 +119,7 @@ def last_error(stderr: str) -> str:
     for line in lines:
         if line.startswith(PANICS):  # after which Go tells where
             return line.strip()
-    own = [line for line in lines if not line.startswith(ADDED)]
+    own = [line for line in lines if not line.startswith(ADDED) and not REPEATED.search(line)]
     return (own or lines or [""])[-1].strip()
 
 
@@ -131,15 +135,17 @@ def tell_run(run: Json) -> str:
         end = "still runs"
     else:
         end = f"signal {run['signal']}" if "signal" in run else f"exit status {run['exit']}"
-    # On a terminal both are one; and some write errors to stdout. The probe writes JSON.
-    is_probes = '{"nonce":' in run["stdout"]
-    error = last_error(run["stderr"] or ("" if is_probes else run["stdout"]))
+    # On a terminal both are one; and some write errors to stdout. The probe writes no errors.
+    said = run["stdout"].splitlines(keepends=True)
+    stdout = "".join(line for line in said if not line.startswith(PROBES))
+    error = last_error(run["stderr"] or ("" if PROBES in run["stdout"] else stdout))
     told = [repr(shorten(error))] if error else []
     told.append(end)
-    if run["stderr"].strip() not in ("", error):
+    # Go tells where a panic was, line by line, and where that of the caller was.
+    if run["stderr"].strip() not in ("", error) and not error.startswith(PANICS):
         told.append(f"stderr ends with {shorten(run['stderr'])!r}")
-    if run["stdout"].strip() not in ("", error):
-        told.append(f"stdout ends with {shorten(run['stdout'])!r}")
+    if stdout.strip() not in ("", error):
+        told.append(f"stdout ends with {shorten(stdout)!r}")
     return ", ".join(told)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import enum
+import re
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from harness.properties.look import Look
@@ -116,6 +118,11 @@ class Result:
     why: str = ""  # of a failure, an error or a skip, in one line
     command: str = ""
     place: str = "host"  # where it was tested
+    likely: Optional[str] = None  # the likely mistake, if it is not the one that the row names
+
+    @property
+    def mistake(self) -> str:
+        return self.case.property.mistake if self.likely is None else self.likely
 
     @property
     def points(self) -> int:
@@ -136,10 +143,10 @@ class Result:
         row = self.case.property
         lines = [
             f"property   {row.name} ({self.case.id})",
-            f"outcome    {self.outcome.value}: {self.why}",
+            in_lines(f"outcome    {self.outcome.value}: {self.why}"),
             f"tested in  {self.place}",
             f"expected   {self.expected}",
-            f"got        {self.got}",
+            in_lines(f"got        {self.got}"),
         ]
         if self.outcome is Outcome.SKIPPED:
             return "\n".join(lines[:2])
@@ -149,10 +156,25 @@ class Result:
             lines.append("control    this program must be seen without the property: a row that"
                          " cannot fail proves nothing")
         elif self.outcome is Outcome.FAILED:
-            lines.append(f"mistake    {row.mistake}")
+            lines.append(f"mistake    {self.mistake}")
         lines += [f"lesson     {row.lesson}", f"read       man {row.man}",
                   f"try        {self.command}"]
         return "\n".join(lines)
+
+
+OUTPUT = re.compile(r""", (stderr|stdout) ends with ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+CUT = re.compile(r"^\(\d+ characters\) \.\.\.(?:[^\n]*\n(?!$))?")  # the rest of a cut line, too
+MOST_LINES = 5
+
+
+def in_lines(told: str) -> str:
+    """The end of a program's output below the line that tells of it, as it was written."""
+    below = ""
+    for stream, quoted in OUTPUT.findall(told):
+        written = CUT.sub("", ast.literal_eval(quoted)).strip("\n").split("\n")[-MOST_LINES:]
+        below += "".join(f"\n{name:<10} {line}" for name, line
+                         in zip([stream, *[""] * len(written)], written))
+    return OUTPUT.sub("", told) + below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +217,7 @@ def hints(result: Result, level: int) -> List[Tuple[str, str]]:
     if result.never_ran:  # to know more of the property does not help
         return [("look", result.command)][:level]
     told = [("look", result.command), ("concept", row.lesson),
-            ("read", f"man {row.man}; a likely mistake: {row.mistake}")]
+            ("read", f"man {row.man}; a likely mistake: {result.mistake}")]
     return told[:level]
 
 

@@ -181,7 +181,7 @@ def rows() -> List[Property]:
             command=SHELL + " 'grep -E \"shared|master\" /proc/self/mountinfo'"),
         Property(
             name="no_namespaces_no_start", since="04", scene=namespaces_fail,
-            observe=stops_or(own_namespace("uts")),
+            observe=stops_or(own_namespace("uts")), needs=("own_uts_namespace",),
             earned_by=Positive(unhindered),
             holds="when namespaces cannot be made, the command does not run",
             violated="it runs in the host's",

@@ -17,7 +17,7 @@ def rows() -> List[Property]:
     return [
         Property(
             name="kill_all_stays_inside", since="04", scene=all_killed,
-            observe=host_survives,
+            observe=host_survives, needs=("own_pid_namespace",),
             holds="kill(-1, SIGKILL) in the container reaches no process of the host",
             violated="a process of the host is killed",
             lesson="kill(-1) goes to all processes that the sender may signal and can see: a PID"
@@ -26,7 +26,7 @@ def rows() -> List[Property]:
             command=SHELL + " 'kill -9 -1'"),
         Property(
             name="proc_is_for_data", since="04", scene=inside,
-            observe=proc_is_nosuid_nodev_noexec,
+            observe=proc_is_nosuid_nodev_noexec, needs=("proc_is_mounted",),
             holds="/proc is mounted nosuid, nodev and noexec", violated="one of them is missing",
             lesson="No program is started from /proc and no device is opened there, so the mount"
                    " can forbid both.",

@@ -27,7 +27,7 @@ def rows() -> List[Property]:
             command=SHELL + " 'readlink /proc/self/ns/time'; readlink /proc/self/ns/time"),
         Property(
             name="uptime_starts_at_zero", since="04", scene=inside, asks=("clocks",),
-            observe=uptime_starts_at_zero,
+            observe=uptime_starts_at_zero, needs=("own_time_namespace",),
             holds="CLOCK_BOOTTIME and CLOCK_MONOTONIC have counted since the container's start",
             violated="they have counted for longer",
             lesson="How long the host has been up tells which security updates its kernel lacks.",

@@ -260,7 +260,7 @@ def sys_is_read_only(look: Look) -> Seen:
         return holds(f"/sys is mounted {','.join(options)}")
     if "rw" in options:
         return violated(f"/sys is mounted {','.join(options)}")
-    return violated("nothing is mounted at /sys")
+    return violated("nothing is mounted at /sys", "No sysfs was mounted in the new root.")
 
 
 # --- What the probe is asked ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from harness.agent_client import HOST, Host, PlaceError
 from harness.grading.grader import (Grader, Program, Seen, cases_for, cases_of_stage, command_of,
                                     grade_skipped, keys_of, positives_of)
 from harness.properties.chroot import anybody
+from harness.properties.exec import told_once
 from harness.properties.inside import inside
 from harness.properties.look import Look, last_error, tell_run
 from harness.properties.model import (ALL_SCENES, CONTROL, NOTHING, PROMISE, Case, Control,
@@ -321,7 +322,33 @@ def test_an_option_that_is_lacking_is_to_be_mended_unless_that_was_said():
     assert [len(group) for group in report.causes(found)] == [2]
     assert "n/a: it has no --init" in found[0].explain()
     said = [result_of("init_is_pid_1", Outcome.LACKING, "", "it has no --init")]
-    assert report.causes(said) == [] and "it has no --init" in report.skips(said)
+    assert report.causes(said) == [] and report.skips(said) == "n/a: it has no --init (1): 1 cases"
+
+
+def test_another_mistake_is_told_where_that_of_the_row_is_not_likely():
+    text = judged(lambda look: violated("bad", "it dies"), PROMISE, RAN).explain()
+    assert "mistake    it dies" in text
+
+
+def test_the_end_of_the_output_is_told_as_it_was_written():
+    got = ("'no', exit status 1, stderr ends with \"it's\\nno\\n\", stdout ends with"
+           " '(400 characters) ...half a line\\n a\\n'")
+    told = result_of("env_option_works", got=got).explain()
+    assert ("got        'no', exit status 1\nstderr     it's\n           no\nstdout      a\n"
+            in told)
+
+
+def test_what_else_has_the_cause_is_named_once():
+    lost = [result_of(name, got=name, identity=identity) for name in (
+        "own_ipc_namespace", "sysv_ipc_is_hidden") for identity in (ROOT, USER)]
+    assert report.failures(lost).endswith("\nso too     sysv_ipc_is_hidden")
+    assert report.failures(lost[:2]).endswith("\nso too     the same if an ordinary user starts it")
+
+
+def test_what_is_left_by_many_starts_is_told_once():
+    leaks = [f"mounts: new: 0:{number} /tmp/box-{number:012x}/proc (in the scene {scene})"
+             for number, scene in enumerate(("inside", "terminal"))] + ["links: new: br0"]
+    assert told_once(leaks) == f"{leaks[1]}; links: new: br0; and 1 more"
 
 
 def test_what_never_ran_is_told_without_a_mistake_that_is_not_likely():
@@ -332,6 +359,8 @@ def test_what_never_ran_is_told_without_a_mistake_that_is_not_likely():
 
 @pytest.mark.parametrize("stderr, last", [
     ("one\ntwo: no such file\n", "two: no such file"),
+    ("x.sh: line 7: syntax error near `done'\nx.sh: line 7: `done'\n",
+     "x.sh: line 7: syntax error near `done'"),
     ("my: mount: Operation not permitted\nhint: as root", "my: mount: Operation not permitted"),
     ("Traceback (most recent call last):\n  File x\nOSError: [Errno 1]\n", "OSError: [Errno 1]"),
     ("panic: no root\n\ngoroutine 1 [running]:\nmain.main()\n\t/x/main.go:9 +0x1\nexit status 2",

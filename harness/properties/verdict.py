@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Optional
 
 # In the order in which they are built. "00" is the control for stage 01.
 STAGES = ("00", "01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c", "09", "10")
@@ -25,14 +26,15 @@ class Seen:
 
     holds: bool
     got: str
+    mistake: Optional[str] = None  # what was probably done wrong, if not what the row names
 
 
 def holds(got: str) -> Seen:
     return Seen(True, got)
 
 
-def violated(got: str) -> Seen:
-    return Seen(False, got)
+def violated(got: str, mistake: Optional[str] = None) -> Seen:
+    return Seen(False, got, mistake)
 
 
 class ProbeBroke(Exception):
