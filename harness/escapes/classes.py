@@ -237,6 +237,12 @@ CLASSES: Tuple[Escape, ...] = (
            " rules",
            rows=("hosts_loopback_is_refused", "no_packet_to_hosts_loopback",
                  "loopback_is_shut_without_rules", "gateway_is_not_the_host")),
+    Escape("CVE-2021-3773 (\"port shadow\")", "the command sends from the port of a service of the"
+           " host's, or of another container's, and gets what that service's clients send",
+           "what leaves by the bridge gets another source port",
+           tests=("stages/08c_network/test_bridge.py"
+                  "::test_a_container_gets_no_packet_for_a_port_that_is_not_its_own",),
+           seen="with masquerade alone: the client's packet goes to the container"),
     Escape("CVE-2020-13401", "the command announces itself as the host's IPv6 router",
            "the bridge has no IPv6", rows=("host_speaks_no_ipv6_with_it",)),
     Escape("Forged source addresses", "the command sends the host packets that claim to come from"

@@ -1,9 +1,12 @@
 // The files of an image: JSON from an untrusted source.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 
+#include "common/failure.h"
 #include "common/unique_fd.h"
 
 namespace box {
@@ -26,7 +29,12 @@ namespace box {
 template <typename Value>
 Value member(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? Value() : found->get<Value>();
+  if (found == object.end() || found->is_null()) return Value();
+  // The library would convert any number, also one that does not fit.
+  if (std::is_same_v<Value, std::uint64_t> && !found->is_number_unsigned()) {
+    throw Failure(std::string(name) + " is not a number of bytes");
+  }
+  return found->get<Value>();
 }
 
 // Returns the SHA-256 in "sha256:...". Throws Failure for other texts, because the result becomes

@@ -66,6 +66,15 @@ TEST_F(Image, WithAnotherContentIsRefused) {
   EXPECT_THROW((void)read_image(folder_, ""), Failure);
 }
 
+TEST_F(Image, WithASizeThatIsNoneIsRefused) {
+  for (const std::string size : {"-1", "7.5", "7e3", "6666666666666666666666666666666667", "true",
+                                 "\"7\"", "[]", "18446744073709551616"}) {
+    write("index.json", std::string(R"({"manifests":[{"digest":"sha256:)") + kManifestDigest +
+                            R"(","size":)" + size + "}]}");
+    EXPECT_THROW((void)read_image(folder_, ""), Failure) << size;
+  }
+}
+
 TEST_F(Image, WithADigestThatIsNoneIsRefused) {
   for (const std::string digest :
        {"", "sha256:", "sha256:../../../etc/passwd", "sha512:00",

@@ -237,6 +237,18 @@ void leave_bridge(int link) {
   steps.finish();
 }
 
+// In the janitor, when another program has switched forwarding on for all links: loads the rules
+// without the one that restricts what they forward.
+void stop_restricting_others() {
+  try {
+    const BridgeLock lock(BridgeLock::For::kCleanUp);
+    RouteSocket host;
+    if (!switched_on(host.links()).empty()) update_all(host);  // otherwise another janitor has
+  } catch (const Failure& failure) {
+    warn(failure.what(), "the next container's start tries again");
+  }
+}
+
 // The note for the janitor: the container's link and its number.
 std::string note_of(const Container& container) {
   return fmt::format("{} {}", container.link, container.number);
@@ -253,18 +265,29 @@ class BridgeWork : public Janitor::Work {
   BridgeWork(std::vector<UniqueFd> sockets, const std::vector<PublishedPort>& ports)
       : proxy_(std::make_unique<PortProxy>(std::move(sockets), ports)) {}
 
-  [[nodiscard]] std::vector<int> descriptors() const override { return proxy_->descriptors(); }
+  [[nodiscard]] std::vector<int> descriptors() const override {
+    std::vector<int> all = proxy_->descriptors();
+    all.push_back(forwarding_.get());
+    return all;
+  }
   void serve(int parent, const std::string& note) override {
     const Container container = container_of(note);
     if (container.link == 0) return Work::serve(parent, note);
+    proxy_->watch(forwarding_.get(), [this] {
+      if (forwarding_.all_forward_now()) stop_restricting_others();
+    });
     proxy_->serve_until(parent, address_of(container.number), container.link);
   }
   void clean_up(const std::string& note) override { leave_bridge(container_of(note).link); }
   // In the parent: closes the sockets, because only the janitor may have them.
-  void close_sockets() { proxy_.reset(); }
+  void close_sockets() {
+    proxy_.reset();
+    forwarding_.close();
+  }
 
  private:
   std::unique_ptr<PortProxy> proxy_;
+  ForwardingWatch forwarding_;  // from before we switch anything
 };
 
 }  // namespace

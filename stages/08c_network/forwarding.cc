@@ -1,9 +1,13 @@
 #include "stages/08c_network/forwarding.h"
 
 #include <fmt/format.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <sstream>
 
@@ -66,6 +70,25 @@ void switch_forwarding_off(const std::vector<Link>& links, const std::vector<int
   for (const Link& link : links) {
     if (is_among(numbers, link.index)) switch_forwarding(link.name, "0");
   }
+}
+
+// See RTNLGRP_IPV4_NETCONF in rtnetlink(7).
+ForwardingWatch::ForwardingWatch()
+    : socket_(
+          check_quietly(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE),
+                        "socket(NETLINK_ROUTE)")) {
+  sockaddr_nl address = {};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = 1U << (RTNLGRP_IPV4_NETCONF - 1);
+  check_quietly(bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+                "bind(NETLINK_ROUTE, IPV4_NETCONF)");
+}
+
+bool ForwardingWatch::all_forward_now() const {
+  char ignored[64];
+  // ENOBUFS: some messages were lost, and others may follow.
+  while (recv(socket_.get(), ignored, sizeof ignored, 0) != -1 || errno == ENOBUFS) continue;
+  return all_forward();
 }
 
 std::string text_of_switched_on(const std::vector<int>& numbers) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/unique_fd.h"
 #include "stages/08c_network/netlink.h"
 
 namespace box {
@@ -24,6 +25,22 @@ void switch_forwarding_on(const std::vector<Link>& links, const std::vector<int>
 
 // To be called before the rules are removed.
 void switch_forwarding_off(const std::vector<Link>& links, const std::vector<int>& numbers);
+
+// Notices that another program has switched forwarding on for all links: from then on it is not for
+// us to restrict what they forward.
+class ForwardingWatch {
+ public:
+  ForwardingWatch();
+
+  // Readable when a link's switch, or the one for all links, has been changed.
+  [[nodiscard]] int get() const { return socket_.get(); }
+  // Reads what there is to read. Returns whether all links forward.
+  [[nodiscard]] bool all_forward_now() const;
+  void close() { socket_.close(); }
+
+ private:
+  UniqueFd socket_;
+};
 
 // The text that the bridge's alias stores: "forwarding 2-5 9".
 [[nodiscard]] std::string text_of_switched_on(const std::vector<int>& numbers);

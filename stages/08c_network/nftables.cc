@@ -84,6 +84,10 @@ void run_nft(const std::string& text) {
 
 std::string ruleset(const std::vector<Container>& containers, const std::vector<int>& switched_on,
                     bool ipv6) {
+  // A packet that leaves keeps its source port if it can. The port of a service of the host's, or
+  // of another container's, would lead the packets of that service's clients to this container
+  // (CVE-2021-3773); so it gets one of those that the kernel gives to clients, see
+  // ip_local_port_range in ip(7).
   // The first line makes the table if it does not exist, so that the second can delete it.
   constexpr const char* kText = R"(add table ip {table}
 delete table ip {table}
@@ -110,6 +114,10 @@ table ip {table} {{
     dnat to tcp dport map @tcp_ports
     dnat to udp dport map @udp_ports
   }}
+  chain from_another_port {{
+    ip protocol tcp masquerade to :32768-60999 random
+    ip protocol udp masquerade to :32768-60999 random
+  }}
   chain from_outside {{
     type nat hook prerouting priority dstnat
     fib daddr type local jump published
@@ -120,6 +128,7 @@ table ip {table} {{
   }}
   chain to_outside {{
     type nat hook postrouting priority srcnat
+    ip saddr {subnet} oifname != "{bridge}" jump from_another_port
     ip saddr {subnet} oifname != "{bridge}" masquerade comment "no one else knows the way back"
     ip saddr {subnet} oifname "{bridge}" ct status dnat masquerade
   }}

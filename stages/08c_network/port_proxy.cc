@@ -311,6 +311,11 @@ std::vector<int> PortProxy::descriptors() const {
   return all;
 }
 
+void PortProxy::watch(int fd, std::function<void()> changed) {
+  watched_ = fd;
+  changed_ = std::move(changed);
+}
+
 void PortProxy::serve_until(int stop, const std::string& address, int link) {
   Connections connections;
   Datagrams datagrams;
@@ -323,11 +328,13 @@ void PortProxy::serve_until(int stop, const std::string& address, int link) {
     connections.add_to(events);
     const std::size_t first_datagram = events.size();
     datagrams.add_to(events);
+    add(events, watched_, POLLIN);
     if (poll(events.data(), events.size(), -1) == -1) continue;
     if (events[0].revents != 0) return;
 
     connections.go_on(events.data() + first_connection);
     datagrams.go_on(events.data() + first_datagram);
+    if (events.back().revents != 0) changed_();
     for (std::size_t i = 0; i < sockets_.size(); ++i) {
       if (events[i + 1].revents == 0) continue;
       if (!exists(link)) {

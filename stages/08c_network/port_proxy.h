@@ -7,6 +7,7 @@
 
 #include <netinet/in.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ class PortProxy {
 
   [[nodiscard]] std::vector<int> descriptors() const;
 
+  // While it runs, `changed` is called whenever there is something to read from `fd`.
+  void watch(int fd, std::function<void()> changed);
+
   // Runs until there is something to read from `stop`. `address` is the container's. After its
   // `link` is gone, connections are refused, because another container may have that address.
   void serve_until(int stop, const std::string& address, int link);
@@ -36,6 +40,8 @@ class PortProxy {
 
   std::vector<UniqueFd> sockets_;
   std::vector<PublishedPort> ports_;
+  int watched_ = -1;
+  std::function<void()> changed_;
 };
 
 }  // namespace box

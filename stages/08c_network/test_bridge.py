@@ -159,6 +159,46 @@ def test_a_container_cannot_become_the_hosts_ipv6_router(root_host):
         assert wait_until(lambda: "2001:db8:bad" in root_host.do("ip", "-6", "route")), "it is good"
 
 
+# A datagram from port 5060 to port 5060 of TARGET, and each that comes back; for two seconds after
+# a line of input.
+TALK = """if True:
+    import socket
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 5060))
+    print("ready", flush=True)
+    if "TARGET": input(); s.sendto(b"NAME", ("TARGET", 5060))
+    s.settimeout(3)
+    try:
+        while True: print(s.recv(100).decode(), flush=True)
+    except TimeoutError: pass"""
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_container_gets_no_packet_for_a_port_that_is_not_its_own(root_host, published):
+    """CVE-2021-3773: it has sent something from that port, and the client's packets look like
+    replies. The port is that of a service of the host's, or of another container's."""
+    def start(enter: list[str], name: str, target: str) -> Started:
+        script = TALK.replace("TARGET", target).replace("NAME", name)
+        return Started([*enter, "/usr/bin/python3", "-c", script], text=True,
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    world = ["nsenter", f"--target={root_host.world}", "--net"]
+    options = ["-p", "5060:5060/udp"] if published else []
+    with sleeping(root_host, "bridge", *options) as other, sleeping(root_host, "bridge") as bad:
+        inside = ["nsenter", f"--target={other.child()}", "--net"]
+        with start(inside if published else root_host.enter(), "", "") as service, \
+             start(["nsenter", f"--target={bad.child()}", "--net"], "bad", WORLD) as thief, \
+             start(world, "client", HOST) as client:
+            for process in (service, thief, client):
+                assert process.stdout.readline() == "ready\n"
+            for process in (thief, client):
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                time.sleep(0.5)
+            assert service.stdout.read() == "client\n"
+            assert thief.stdout.read() == ""
+            assert "bad" in client.stdout.read(), "it can send all the same"
+
+
 # --- What the host forwards ----------------------------------------------------------------------
 
 
@@ -204,6 +244,18 @@ def test_a_host_that_forwards_goes_on_to(root_host):
     with elsewhere(root_host), sleeping(root_host, "bridge"):
         assert passes_on(root_host, "203.0.113.2")
     assert wait_until(lambda: root_host.state() == before), root_host.state()
+
+
+def test_what_others_forward_is_not_ours_to_restrict(root_host):
+    """As soon as another program has switched forwarding on, and as often as it does."""
+    with elsewhere(root_host), sleeping(root_host, "bridge"), sleeping(root_host, "bridge"):
+        for _ in range(2):
+            assert not passes_on(root_host, "203.0.113.2")
+            root_host.do("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            assert wait_until(lambda: passes_on(root_host, "203.0.113.2"))
+            root_host.do("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    assert wait_until(lambda: "hood0" not in root_host.state()["links"])
+    assert "forwarding:1" not in root_host.forwarding()
 
 
 def test_forwarding_that_others_have_switched_on_meanwhile_stays(root_host):
