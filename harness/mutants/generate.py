@@ -1,215 +1,40 @@
-"""Makes mutants by kinds instead of by hand, builds each one and says which of them no row sees.
+"""Makes mutants by kinds instead of by hand, and says which of them no row and no test sees.
 
-  bazel run //harness/mutants:generate -- --stage 05 --list
-  bazel run //harness/mutants:generate -- --stage 05 --count 40 --seed 1
-  bazel run //harness/mutants:generate -- --stage 05 --kind check --file id_map.cc
+  bazel run --config=root //harness/mutants:generate -- --stage 05 --list
+  bazel run --config=root //harness/mutants:generate -- --stage 05 --count 40 --seed 1
+  bazel run --config=root //harness/mutants:generate -- --count 600 --results survivors.jsonl
 
-A mutant is one change in one file of a layer. It is compiled with the commands of Bazel's plan and
-linked with everything else as it is. A survivor is a row that is missing, or is equivalent: then
-survivors.txt says why, and it is counted as explained.
+A mutant is one change in one file of a layer. Those that no compiler takes, or of which it makes
+the same code, are none. A survivor is a row or a test that is missing, or it is equivalent: then
+survivors.txt says why, and it counts as explained. What is in the file of --results is not done
+again.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import concurrent.futures
-import dataclasses
-import hashlib
 import json
 import os
 import pathlib
 import random
-import re
+import resource
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+import threading
+import time
+from typing import Dict, Iterator, List, Sequence, TextIO
 
 from harness import matrix
-from harness.grading.grader import Grader, Program, cases_for
-from harness.properties.model import PROMISE, Outcome
-from harness.properties.scene import Tools
-from harness.properties.table import PROPERTIES
-from harness.properties.verdict import ROOT, STAGES, USER
+from harness.mutants.build import Builder
+from harness.mutants.judge import Judge, Look
+from harness.mutants.kinds import KINDS, Generated, mutants_of
 
 HERE = pathlib.Path(__file__).parent
-UNCHECKED = ("namespace { template <typename Result, typename... Rest>\n"
-             "[[maybe_unused]] Result unchecked(Result result, Rest&&...) { return result; } }\n")
-
-
-@dataclasses.dataclass(frozen=True)
-class Generated:
-    """One change: the lines from `line` on, counted from 1, become `new`."""
-
-    file: str
-    kind: str
-    line: int
-    old: str
-    new: str
-
-    @property
-    def id(self) -> str:
-        """The same for as long as the changed text is: what survivors.txt names."""
-        told = hashlib.sha256(f"{self.kind}\0{self.old}\0{self.new}".encode()).hexdigest()[:8]
-        return f"{self.file}:{self.kind}:{told}"
-
-    @property
-    def dropped_flag(self) -> str:
-        """Such as "flag O_CLOEXEC": what survivors.txt may name instead of an id."""
-        if self.kind != "flag":
-            return ""
-        gone = (collections.Counter(re.findall(r"\w+", self.old))
-                - collections.Counter(re.findall(r"\w+", self.new)))
-        return f"flag {' '.join(gone)}"
-
-    def tell(self) -> str:
-        old, new = (" ".join(text.split()) for text in (self.old, self.new))
-        return f"{self.file}:{self.line} {self.kind}: {old}  =>  {new or '(nothing)'}"
-
-
-# --- The kinds ------------------------------------------------------------------------------------
-
-# A call that stands alone, on one line. A declaration or a return is none.
-STATEMENT = re.compile(r"^\s+(?:\(void\))?[\w:.>-]+\(.*\);\s*(?://.*)?$")
-FLAG_AFTER = re.compile(r" \| [A-Z][A-Z0-9_]{3,}\b")
-FLAG_BEFORE = re.compile(r"\b[A-Z][A-Z0-9_]{3,} \| ")
-CHECK = re.compile(r"\bcheck(?:_quietly)?\(")
-NUMBER = re.compile(r"(?<![\w.\"'])(\d+)(?![\w.\"'])")
-LESS = re.compile(r" (<|>|<=|>=) ")
-OTHER = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
-
-
-def is_code(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith(("//", "#", "namespace", "using"))
-
-
-def outside_of_strings(line: str) -> str:
-    """The same length, with blanks in place of strings and of a comment at the end."""
-    line = re.sub(r'"(?:\\.|[^"\\])*"', lambda found: " " * len(found.group()), line)
-    return re.sub(r"//.*", lambda found: " " * len(found.group()), line)
-
-
-def deleted(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    if STATEMENT.match(lines[at]):
-        yield lines[at], ""
-
-
-def unchecked(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    for found in CHECK.finditer(outside_of_strings(lines[at])):
-        yield lines[at], lines[at][:found.start()] + "unchecked(" + lines[at][found.end():]
-
-
-def swapped(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    if at + 1 < len(lines) and all(map(STATEMENT.match, lines[at:at + 2])):
-        first, second = lines[at:at + 2]
-        depth = [len(line) - len(line.lstrip()) for line in (first, second)]
-        if depth[0] == depth[1] and first != second:
-            yield f"{first}\n{second}", f"{second}\n{first}"
-
-
-def without_flag(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    for pattern in (FLAG_AFTER, FLAG_BEFORE):
-        for found in pattern.finditer(outside_of_strings(lines[at])):
-            yield lines[at], lines[at][:found.start()] + lines[at][found.end():]
-
-
-def off_by_one(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    line = outside_of_strings(lines[at])
-    for found in NUMBER.finditer(line):
-        yield lines[at], (lines[at][:found.start()] + str(int(found.group()) + 1)
-                          + lines[at][found.end():])
-    for found in LESS.finditer(line):
-        if "template" not in line and "<<" not in line:
-            yield lines[at], (lines[at][:found.start(1)] + OTHER[found.group(1)]
-                              + lines[at][found.end(1):])
-
-
-KINDS: Dict[str, Callable[[Sequence[str], int], Iterator[Tuple[str, str]]]] = {
-    "delete": deleted, "check": unchecked, "swap": swapped, "flag": without_flag,
-    "off-by-one": off_by_one,
-}
-
-
-def mutants_of(file: str, text: str, kinds: Sequence[str] = tuple(KINDS)) -> List[Generated]:
-    """All changes of these kinds, in the order of the file."""
-    lines = text.split("\n")
-    return [Generated(file, kind, at + 1, old, new) for at, line in enumerate(lines)
-            if is_code(line) for kind in kinds for old, new in KINDS[kind](lines, at)]
-
-
-def changed(text: str, mutant: Generated) -> str:
-    lines = text.split("\n")
-    size = mutant.old.count("\n") + 1
-    assert "\n".join(lines[mutant.line - 1:mutant.line - 1 + size]) == mutant.old
-    lines[mutant.line - 1:mutant.line - 1 + size] = [mutant.new]
-    text = "\n".join(lines)
-    if mutant.kind != "check":
-        return text
-    includes = [at for at, line in enumerate(lines) if line.startswith("#include")]
-    at = includes[-1] + 1 if includes else 0
-    return "\n".join([*lines[:at], UNCHECKED, *lines[at:]])
-
-
-# --- How they are built ---------------------------------------------------------------------------
-
-
-class Plan:
-    """Bazel's commands for one stage's program, whose parts are all built."""
-
-    def __init__(self, stage: str) -> None:
-        self.target = f"//stages/{stage}"
-        self.program = f"bazel-bin/stages/{stage}/{stage}"
-        bazel("build", self.target)
-        plan = json.loads(bazel("aquery", f'mnemonic("CppCompile", deps({self.target}))',
-                                "--output=jsonproto"))
-        self.compilations: Dict[str, List[str]] = {}
-        for action in plan.get("actions", []):
-            words = action["arguments"]
-            source = words[words.index("-c") + 1]
-            if source.startswith("stages/") and ".pic.o" in words[words.index("-o") + 1]:
-                self.compilations[source] = words
-        params = pathlib.Path(os.path.realpath(self.program) + "-2.params")
-        self.link = params.read_text(encoding="utf-8").splitlines()
-        self.folder = bazel("info", "execution_root").strip()
-
-    def files(self) -> List[str]:
-        """The sources of this stage's own layers."""
-        own = self.target[2:] + "/"
-        return sorted(source for source in self.compilations if source.startswith(own))
-
-    def build(self, mutant: Generated, text: str, folder: pathlib.Path) -> str:
-        """The mutant's program; "" if no compiler takes it."""
-        words = list(self.compilations[mutant.file])
-        source, program = folder / os.path.basename(mutant.file), folder / "mutant"
-        source.write_text(changed(text, mutant), encoding="utf-8")
-        there = words[words.index("-o") + 1]
-        words[words.index("-c") + 1] = str(source)
-        words[words.index("-o") + 1] = str(folder / "mutant.o")
-        words = [word for word in words if word not in ("-MD", "-MF") and not word.endswith(".d")
-                 and not word.startswith("-Werror")] + ["-O0", "-w"]
-        link = [str(folder / "mutant.o") if word == there else word for word in self.link]
-        link[link.index("-o") + 1] = str(program)
-        for command in (words, [words[0], *link]):
-            done = subprocess.run(command, cwd=self.folder, check=False, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if done.returncode != 0:
-                return ""
-        return str(program)
-
-
-def bazel(*words: str) -> str:
-    quiet = [] if words[0] == "info" else ["--ui_event_filters=-info", "--noshow_progress"]
-    program = shutil.which("bazel") or shutil.which("bazelisk") or "bazel"
-    done = subprocess.run([program, *words, *quiet], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:  # bazel has said why
-        sys.exit(f"generate: bazel {words[0]} failed")
-    return done.stdout
-
-
-# --- What becomes of them -------------------------------------------------------------------------
+NO_MUTANT = ("not built", "same code")
+WIDTH = 30  # of the bar
 
 
 def explained() -> Dict[str, str]:
@@ -219,77 +44,182 @@ def explained() -> Dict[str, str]:
     return {name: why.strip() for name, _, why in pairs}
 
 
-def judge(plan: Plan, mutant: Generated, text: str, tools: Tools, stage: str,
-          place: pathlib.Path) -> Tuple[str, List[str]]:
-    """What became of it: "killed", "survived", or "not built"; and the rows that see it."""
-    with tempfile.TemporaryDirectory(dir=place) as name:
-        folder = pathlib.Path(name)
-        folder.chmod(0o755)
-        program = plan.build(mutant, text, folder)
-        if not program:
-            return "not built", []
-        cases = cases_for(Program.of(program, stage), PROPERTIES, PROMISE,
-                          (ROOT, USER) if os.geteuid() == 0 else (USER,))
-        results = Grader(tools).grade(cases)
-    seen = {result.case.property.name for result in results
-            if result.outcome in (Outcome.FAILED, Outcome.ERROR)}
-    return ("killed" if seen else "survived"), sorted(seen)
+class Results:
+    """What became of each mutant, by id; kept in a file, a line of JSON each."""
+
+    def __init__(self, path: str) -> None:
+        self.path = pathlib.Path(path) if path else None
+        self.found: Dict[str, Dict] = {}
+        if self.path and self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                one = json.loads(line)
+                self.found[one["id"]] = one
+
+    def add(self, mutant: Generated, became: str, seen_by: str) -> None:
+        one = {"id": mutant.id, "became": became, "by": seen_by, "told": mutant.tell()}
+        self.found[mutant.id] = one
+        if self.path:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(one) + "\n")
+
+    def of(self, became: str) -> List[str]:
+        return [name for name, one in self.found.items() if one["became"] == became]
+
+    def counted(self, mutants: Dict[str, Generated]) -> int:
+        return sum(one["became"] not in NO_MUTANT for name, one in self.found.items()
+                   if name in mutants)
+
+
+def is_explained(one: Dict, known: Dict[str, str], mutants: Dict[str, Generated]) -> bool:
+    mutant = mutants.get(one["id"])
+    return one["id"] in known or mutant is not None and mutant.dropped_flag in known
+
+
+def table(results: Results, known: Dict[str, str], mutants: Dict[str, Generated]) -> str:
+    """A line for each stage: what has seen the mutants, and what has not."""
+    heads = ("unit test", "row", "behaviour", "explained", "unexplained")
+    lines: Dict[str, Dict[str, int]] = {}
+    for one in results.found.values():
+        if one["became"] in NO_MUTANT:
+            continue
+        kind = {"unit": "unit test", "row": "row", "test": "behaviour"}.get(
+            one["by"].partition(" ")[0], "unexplained")
+        if one["became"] == "survived" and is_explained(one, known, mutants):
+            kind = "explained"
+        for stage in (one["id"].split("/")[1], "all"):
+            counts = lines.setdefault(stage, dict.fromkeys(heads, 0))
+            counts[kind] += 1
+    told = [f"{'stage':<14} {'mutants':>8}" + "".join(f" {head:>11}" for head in heads)]
+    for stage, counts in sorted(lines.items()):
+        total = sum(counts.values())
+        told.append(f"{stage:<14} {total:>8}" + "".join(f" {counts[head]:>11}" for head in heads)
+                    + f"  {100 * counts['unexplained'] / total:.1f} %")
+    return "\n".join(told)
+
+
+def progress(done: int, wanted: int, results: Results, started: float, before: int) -> str:
+    part = min(1.0, done / wanted) if wanted else 1.0
+    bar = "#" * round(WIDTH * part)
+    passed = time.monotonic() - started
+    left = passed / max(1, done - before) * max(0, wanted - done) / 60
+    return (f"[{bar:.<{WIDTH}}] {done}/{wanted}  {len(results.of('killed'))} killed,"
+            f" {len(results.of('survived'))} survived, {left:.0f} min left")
+
+
+def judge_all(todo: Iterator[Generated], wanted: int, mutants: Dict[str, Generated],
+              texts: Dict[str, str], judges: Dict[str, Judge], results: Results, jobs: int,
+              out: TextIO) -> None:
+    """Until `wanted` of them were mutants; several at a time, each thread takes the next."""
+    lock, started, before = threading.Lock(), time.monotonic(), results.counted(mutants)
+
+    def work() -> None:
+        while True:
+            with lock:
+                mutant = next(todo, None) if results.counted(mutants) < wanted else None
+            if mutant is None:
+                return
+            became, seen_by = judges[stage_of(mutant)].judge(mutant, texts[mutant.file])
+            with lock:
+                results.add(mutant, became, seen_by)
+                told = f"{became:<10} {mutant.id}  {mutant.tell()}  {seen_by}"
+                if out.isatty():
+                    out.write("\r\x1b[K")
+                print(told, flush=True)
+                bar = progress(results.counted(mutants), wanted, results, started, before)
+                out.write(bar if out.isatty() else "")
+                out.flush()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for job in [pool.submit(work) for _ in range(jobs)]:
+            job.result()
+    out.write("\n" if out.isatty() else "")
+
+
+def stage_of(mutant: Generated) -> str:
+    return mutant.file.split("/")[1]
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="harness.mutants.generate",
                                      description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--stage", required=True, choices=STAGES[1:], metavar="NN")
+    parser.add_argument("--stage", action="append", default=[], metavar="NN",
+                        help="may be repeated; default: all")
     parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="may be repeated")
-    parser.add_argument("--file", help="only this file of the stage")
+    parser.add_argument("--file", help="only this file, by its name")
     parser.add_argument("--count", type=int, default=0,
-                        help="at most this many, chosen by --seed; 0: all")
+                        help="until so many were judged, in an order by --seed; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="build none of them")
+    parser.add_argument("--results", default="", metavar="FILE",
+                        help="where results are kept, and not found again")
+    parser.add_argument("--quick", action="store_true",
+                        help="ask only what is about the stage itself; then --again")
+    parser.add_argument("--again", action="store_true",
+                        help="judge the survivors in --results once more, by the slow tests, too")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str]) -> int:
     arguments = parse(words)
     tools = matrix.tools()  # before the folder changes: Bazel names them from here
+    results = Results(os.path.abspath(arguments.results) if arguments.results else "")
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
-    stage = next(path.name for path in sorted(pathlib.Path("stages").glob(f"{arguments.stage}_*")))
-    plan = Plan(stage)
-    texts = {file: pathlib.Path(file).read_text(encoding="utf-8") for file in plan.files()
-             if not arguments.file or os.path.basename(file) == arguments.file}
-    found = [mutant for file, text in texts.items()
-             for mutant in mutants_of(file, text, arguments.kind or tuple(KINDS))]
-    if arguments.count:
-        found = random.Random(arguments.seed).sample(found, min(arguments.count, len(found)))
+    stages = [path.parent.name for path in sorted(pathlib.Path("stages").glob("[0-9]*/main.cc"))
+              if not arguments.stage or path.parent.name.partition("_")[0] in arguments.stage]
+    if not stages:
+        sys.exit(f"generate: there is no stage {' or '.join(arguments.stage)}")
+    if os.geteuid() != 0 and not arguments.list:
+        sys.exit("generate: needs root: bazel run --config=root …")
+    # Not in /tmp, which each one has for itself.
+    place = pathlib.Path(tempfile.mkdtemp(prefix="mutants-", dir="/var/tmp"))
+    try:
+        place.chmod(0o755)
+        builder = Builder(stages, place)
+        texts = {file: pathlib.Path(file).read_text(encoding="utf-8") for stage in stages
+                 for file in builder.files(stage)
+                 if not arguments.file or os.path.basename(file) == arguments.file}
+        found = [mutant for file, text in texts.items()
+                 for mutant in mutants_of(file, text, arguments.kind or tuple(KINDS))]
+        if arguments.count:
+            random.Random(arguments.seed).shuffle(found)
+        return run(arguments, found, texts, builder, tools, place, results, stages)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def run(arguments: argparse.Namespace, found: List[Generated], texts: Dict[str, str],
+        builder: Builder, tools, place: pathlib.Path, results: Results,
+        stages: Sequence[str]) -> int:
     if arguments.list:
-        print("\n".join(f"{mutant.id}  {mutant.tell()}" for mutant in found))
+        listed = found[:arguments.count or None]
+        print("\n".join(f"{mutant.id}  {mutant.tell()}" for mutant in listed))
         return 0
-    known = explained()
-    # What fails for other reasons than the change, such as how the program is built, is no merit.
-    file, text = next(iter(texts.items()))
-    unchanged = Generated(file, "none", 1, text.split("\n")[0], text.split("\n")[0])
-    counts: Dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="mutants-", dir="/tmp") as name, \
-            concurrent.futures.ThreadPoolExecutor(1) as pool:
-        os.chmod(name, 0o755)
-        _, always = judge(plan, unchanged, text, tools, arguments.stage, pathlib.Path(name))
-        jobs = [(mutant, pool.submit(judge, plan, mutant, texts[mutant.file], tools,
-                                     arguments.stage, pathlib.Path(name))) for mutant in found]
-        for mutant, job in jobs:
-            became, rows = job.result()
-            rows = [row for row in rows if row not in always]
-            if became == "killed" and not rows:
-                became = "survived"
-            if became == "survived" and {mutant.id, mutant.dropped_flag} & set(known):
-                became = "explained"
-            counts[became] = counts.get(became, 0) + 1
-            more = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if rows[3:] else "")
-            print(f"{became:<10} {mutant.id}  {mutant.tell()}  {more}", flush=True)
-    print("; ".join(f"{count} {became}" for became, count in sorted(counts.items())) or "none")
-    if always:
-        print(f"not counted, as they fail without a change, too: {', '.join(always)}")
-    print(f"again: generate {shlex.join(words)}")
-    return 1 if counts.get("survived") else 0
+    again = set(results.of("survived")) if arguments.again else set()
+    known, mutants = explained(), {mutant.id: mutant for mutant in found}
+    for name in again:
+        del results.found[name]
+    todo = [mutant for mutant in found if mutant.id not in results.found
+            and (not arguments.again or mutant.id in again)]
+    wanted = (results.counted(mutants) + len(again) if arguments.again
+              else arguments.count or len(found))
+    needed = [stage for stage in stages if any(stage_of(one) == stage for one in todo)]
+    look = (Look.THOROUGH if arguments.again else Look.QUICK if arguments.quick else Look.USUAL)
+    judges = {stage: Judge(builder, tools, stage, place, look) for stage in needed}
+    for judge in judges.values():
+        if results.path:
+            judge.remember(results.path)
+    judge_all(iter(todo), wanted, mutants, texts, judges, results, arguments.jobs, sys.stderr)
+
+    print(table(results, known, mutants))
+    anyway = sorted(name for judge in judges.values() for name, sound in judge.sound.items()
+                    if not sound)
+    if anyway:
+        print("not counted, as they fail without a change, too:", *anyway, sep="\n  ")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"{sum(one.ru_utime + one.ru_stime for one in used):.0f} s of CPU time")
+    print(f"again: generate {shlex.join(sys.argv[1:])}")
+    return 1 if any(one["became"] == "survived" and not is_explained(one, known, mutants)
+                    for one in results.found.values()) else 0
 
 
 if __name__ == "__main__":

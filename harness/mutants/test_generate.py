@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.mutants.generate import KINDS, changed, explained, mutants_of
+from harness.mutants.generate import Results, explained, progress, table
+from harness.mutants.kinds import KINDS, Generated, changed, mutants_of
 
 TEXT = """#include "x.h"
 
@@ -15,6 +16,7 @@ void set_up(int root) {
   close_all();
   const int fd = open_it(root);
   if (fd < 3) return;
+  if (mode == 0755) throw Failure("no");
 }
 }  // namespace box"""
 
@@ -25,8 +27,11 @@ CHANGES = [
     ("flag", 6, 'nullptr, MS_REC, nullptr)'),
     ("flag", 6, 'nullptr, MS_PRIVATE, nullptr)'),
     ("delete", 7, ""),
+    ("guard", 9, "if (fd < 3) if (false) return;"),
     ("off-by-one", 9, "if (fd < 4) return;"),
     ("off-by-one", 9, "if (fd <= 3) return;"),
+    ("guard", 10, "if (mode == 0755) if (false) throw Failure("),
+    ("off-by-one", 10, "mode == 0756"),
 ]
 
 
@@ -56,3 +61,41 @@ def test_survivors_that_are_explained_say_why():
 def test_a_dropped_flag_is_named():
     names = [mutant.dropped_flag for mutant in mutants_of("x.cc", TEXT)]
     assert sorted(filter(None, names)) == ["flag MS_PRIVATE", "flag MS_REC"]
+
+
+def test_the_same_change_in_two_places_has_two_names():
+    names = [mutant.id for mutant in mutants_of("x.cc", "  close_all();\n  f();\n  close_all();",
+                                                ("delete",))]
+    assert len(set(names)) == 3 and names[2] == names[0] + ".2"
+
+
+def judged(*became: str) -> Results:
+    results = Results("")
+    for at, (how, seen_by) in enumerate(one.partition(":")[::2] for one in became):
+        mutant = Generated(f"stages/0{at % 2 + 1}_x/x.cc", "delete", at, str(at), "")
+        results.add(mutant, how, seen_by)
+    return results
+
+
+def test_the_table_counts_what_saw_a_mutant_and_leaves_out_what_is_none():
+    results = judged("killed:unit a_test", "killed:row b as root", "killed:test c", "survived",
+                     "not built", "same code", "survived")
+    known = {results.of("survived")[1]: "because it is the same"}
+    lines = [line.split() for line in table(results, known, {}).splitlines()]
+    assert lines[1] == ["01_x", "3", "1", "0", "1", "1", "0", "0.0", "%"]
+    assert lines[2] == ["02_x", "2", "0", "1", "0", "0", "1", "50.0", "%"]
+    assert lines[3] == ["all", "5", "1", "1", "1", "1", "1", "20.0", "%"]
+
+
+def test_results_are_kept_and_read_again(tmp_path):
+    first = Results(str(tmp_path / "found"))
+    mutant = Generated("stages/01_x/x.cc", "swap", 1, "a", "b")
+    first.add(mutant, "survived", "")
+    again = Results(str(tmp_path / "found"))
+    assert again.of("survived") == [mutant.id] and again.counted({mutant.id: mutant}) == 1
+    assert again.counted({}) == 0  # it is of another stage than those that are asked for
+
+
+def test_the_bar_says_how_far_it_is():
+    assert progress(5, 10, judged("survived"), 0.0, 0).startswith(
+        "[###############...............] 5/10  0 killed, 1 survived, ")

@@ -1,0 +1,32 @@
+"""A plugin of pytest: the tests in the order in which they are likely to fail, and their times.
+
+MUTANT_TESTS names a JSON file: {"only": tests}, or {"order": tests, "leave_out": tests}, where
+tests that are in neither come last.
+What became of each is appended to the file MUTANT_OUTCOMES, a line of JSON each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Dict, List
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    chosen = json.loads(pathlib.Path(os.environ["MUTANT_TESTS"]).read_text(encoding="utf-8"))
+    rank: Dict[str, int] = {name: at for at, name in enumerate(chosen.get("order", []))}
+
+    def is_wanted(name: str) -> bool:
+        return name in chosen["only"] if "only" in chosen else name not in chosen["leave_out"]
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item.nodeid)])
+    items[:] = sorted((item for item in items if is_wanted(item.nodeid)),
+                      key=lambda item: rank.get(item.nodeid, len(rank)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    with open(os.environ["MUTANT_OUTCOMES"], "a", encoding="utf-8") as outcomes:
+        outcomes.write(json.dumps({"test": report.nodeid, "outcome": report.outcome,
+                                   "seconds": report.duration}) + "\n")

@@ -1,0 +1,296 @@
+"""What becomes of a mutant: do the unit tests, rows and behaviour tests of its stage see it?"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import enum
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import threading
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+from harness.grading.grader import Grader, Program, SceneKey, cases_for, keys_of
+from harness.mutants.build import Builder, NotLinked
+from harness.mutants.kinds import Generated
+from harness.properties.model import ALL_SCENES, PROMISE, Case
+from harness.properties.scene import Tools
+from harness.properties.table import PROPERTIES
+from harness.properties.verdict import ROOT, STAGES, USER
+
+# Whatever a mutant does to the machine ends with it. "$1" is its own folder, "$2" its program,
+# which is shown at "$3".
+JAIL = """
+ip link set lo up
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/lock /run/user /var/cache/containers-under-the-hood
+chmod 1777 /run/lock
+mkdir -p "$1/tmp" "$1/cache" "$1/home"
+chmod 1777 "$1/tmp"
+mount --bind "$1/cache" /var/cache/containers-under-the-hood
+mount --bind "$1/home" /root
+[ "$2" = "$3" ] || mount --bind "$2" "$3"
+mount --bind "$1/tmp" /tmp
+shift 3
+exec "$@"
+"""
+NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kill-child",
+              "--mount-proc", "--propagation", "private")
+LONGEST = 900.0  # seconds, for all tests of a stage
+SLOW = 2.0  # seconds: a test that takes longer is asked only if no other sees a mutant
+MORE_TIME = 4.0  # of the usual, when a row that has failed is asked again: the machine may be busy
+
+# The programs that the tests of stage 03 call.
+HELPERS = {"COPY_TREE": "copy_tree_for_test", "BUILD_USERSPACE": "build_userspace_for_test",
+           "PRINT_LIBRARIES": "print_libraries"}
+
+
+class Look(enum.IntEnum):
+    """How much is asked before a mutant has survived."""
+
+    QUICK = 0  # the stage's own rows and tests
+    USUAL = 1  # the rows of earlier stages, and the tests of all stages, too
+    THOROUGH = 2  # slow tests, too
+
+
+class Judge:
+    """One stage, and everything that can see a mistake in it. Several threads may call it."""
+
+    def __init__(self, builder: Builder, tools: Tools, stage: str, place: pathlib.Path,
+                 look: Look = Look.USUAL) -> None:
+        self.builder, self.tools, self.stage, self.look = builder, tools, stage, look
+        self.number = stage.partition("_")[0]
+        self.place = place  # each mutant has a folder in it
+        self.template = place / f"of-{self.number}"  # as Bazel lays out what tests need
+        self.kills: Dict[str, int] = collections.Counter()
+        self.seconds: Dict[str, float] = {}
+        self.kept: Optional[pathlib.Path] = None
+        self.sound: Dict[str, bool] = {}  # by test: whether it passes without a change
+        self.lock = threading.Lock()
+        self.lay_out()
+
+    @property
+    def program(self) -> str:
+        return f"stages/{self.stage}/{self.stage}"
+
+    # --- Before the first one ---------------------------------------------------------------------
+
+    def lay_out(self) -> None:
+        there = self.template / "stages" / self.stage
+        there.mkdir(parents=True)
+        (self.template / "rootfs").mkdir()
+        (self.template / "harness").mkdir()
+        own = [path for path in pathlib.Path("stages", self.stage).glob("*.py")
+               if not path.name.endswith("_in_vm.py")]
+        for path in own + list(pathlib.Path("stages").glob("*.py")):
+            shutil.copy(path, self.template / path)
+        for name in ("__init__.py", "oci_layout.py"):
+            shutil.copy(f"harness/{name}", self.template / "harness" / name)
+        for name in ("bazel/pytest_main.py", "harness/mutants/chosen_tests.py"):
+            shutil.copy(name, self.template / os.path.basename(name))
+        shutil.copy(f"{self.builder.bin}/rootfs/rootfs.tar", self.template / "rootfs/rootfs.tar")
+        for name in self.builder.links:
+            if name.startswith(f"stages/{self.stage}/"):
+                shutil.copy(f"{self.builder.bin}/{name}", self.template / name)
+        subprocess.run(["chmod", "-R", "a+rX,u+w", self.template], check=True)
+
+    def remember(self, results: pathlib.Path) -> None:
+        """How long the tests took before: a file beside the results."""
+        self.kept = results.with_suffix(f".{self.number}.json")
+        if self.kept.exists():
+            self.seconds = json.loads(self.kept.read_text(encoding="utf-8"))
+
+    @contextlib.contextmanager
+    def own_folder(self) -> Iterator[pathlib.Path]:
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.place))
+        folder.chmod(0o755)
+        (folder / "rootfs").mkdir()
+        os.link(self.template / "rootfs/rootfs.tar", folder / "rootfs/rootfs.tar")
+        yield folder
+        subprocess.run(["chmod", "-R", "u+rwX", folder], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    # --- One of them ------------------------------------------------------------------------------
+
+    def judge(self, mutant: Generated, text: str) -> Tuple[str, str]:
+        """What became of it: "killed", "survived", "not built", "same code"; and what saw it."""
+        with self.own_folder() as folder:
+            try:
+                if not self.builder.build(mutant, text, folder):
+                    return "not built", ""
+                if self.builder.is_same_code(mutant.file, text, folder):
+                    return "same code", ""
+                for ask in self.questions():
+                    seen_by = ask(mutant, folder)
+                    if seen_by:
+                        with self.lock:
+                            self.kills[seen_by] += 1
+                        return "killed", seen_by
+            except NotLinked:
+                return "not built", ""
+            return "survived", ""
+
+    def questions(self) -> List[Callable[[Generated, pathlib.Path], str]]:
+        """From what is quick to what takes long: first the stage's own rows and tests."""
+        asked: List[Callable[[Generated, pathlib.Path], str]] = [
+            self.seen_by_unit_test,
+            lambda mutant, folder: self.seen_by_row(mutant, folder, new=True),
+            lambda mutant, folder: self.seen_by_test(mutant, folder, slow=False)]
+        if self.look >= Look.USUAL:
+            asked.append(lambda mutant, folder: self.seen_by_row(mutant, folder, new=False))
+        if self.look >= Look.THOROUGH:
+            asked.append(lambda mutant, folder: self.seen_by_test(mutant, folder, slow=True))
+        return asked
+
+    def is_sound(self, name: str, passes: Callable[[], bool]) -> bool:
+        """Whether the program passes it as it is; asked once, when it has failed with a change."""
+        if name not in self.sound:
+            self.sound[name] = passes()
+        return self.sound[name]
+
+    def seen_by_unit_test(self, mutant: Generated, folder: pathlib.Path) -> str:
+        for name in self.builder.programs_with(mutant.file):
+            if not name.endswith("_test") or self.sound.get(name) is False:
+                continue
+            program = self.builder.link(name, mutant.file, folder)
+            # Twice: that the machine is busy is no merit.
+            passes = functools.partial(self.unit_test_passes, name, folder)
+            if (self.jailed([program], folder) != 0 and self.jailed([program], folder) != 0
+                    and self.is_sound(name, passes)):
+                return f"unit {name}"
+        return ""
+
+    def unit_test_passes(self, name: str, folder: pathlib.Path) -> bool:
+        return self.jailed([self.template / name], folder) == 0
+
+    # --- Rows -------------------------------------------------------------------------------------
+
+    def cases(self, program: pathlib.Path) -> List[Case]:
+        if self.number not in STAGES:  # 11: the rows know no OCI runtime
+            return []
+        return cases_for(Program.of(str(program), self.stage), PROPERTIES, PROMISE, (ROOT, USER))
+
+    def name_of(self, case: Case) -> str:
+        return f"row {case.property.name} as {case.identity}"
+
+    def seen_by_row(self, mutant: Generated, folder: pathlib.Path, new: bool) -> str:
+        """Scene by scene, so that the first row that fails is the last to be asked."""
+        if mutant.file not in self.builder.files(self.stage):
+            return ""
+        cases = [case for case in self.cases(self.builder.link(self.program, mutant.file, folder))
+                 if (case.property.since == self.number) == new
+                 and self.sound.get(self.name_of(case)) is not False]
+        scenes: Dict[SceneKey, List[Case]] = {}
+        for case in cases:
+            if case.property.scene is not ALL_SCENES:
+                scenes.setdefault(keys_of(case)[0], []).append(case)
+        grader = Grader(self.tools)
+        for key in sorted(scenes, key=lambda key: -self.kills_of(scenes[key])):
+            for result in grader.grade(scenes[key]):
+                if result.is_bad and self.is_certain(result.case):
+                    return self.name_of(result.case)
+        for case in cases if scenes else ():
+            if (case.property.scene is ALL_SCENES and grader.judge(case).is_bad
+                    and self.is_certain(case)):
+                return self.name_of(case)
+        return ""
+
+    def kills_of(self, cases: Sequence[Case]) -> int:
+        with self.lock:
+            return sum(self.kills.get(self.name_of(case), 0) for case in cases)
+
+    def is_certain(self, case: Case) -> bool:
+        """It fails with more time, too, and does not without the change."""
+        def fails(case: Case) -> bool:
+            return Grader(self.tools, 5.0 * MORE_TIME).grade([case])[0].is_bad
+        unchanged = dataclasses.replace(case, program=str(self.template / self.program))
+        return fails(case) and self.is_sound(self.name_of(case), lambda: not fails(unchanged))
+
+    # --- Tests of behaviour -----------------------------------------------------------------------
+
+    def seen_by_test(self, mutant: Generated, folder: pathlib.Path, slow: bool) -> str:
+        programs = {name: self.builder.link(name, mutant.file, folder)
+                    for name in self.builder.programs_with(mutant.file)
+                    if not name.endswith("_test")}
+        before: Set[str] = set()  # what has passed already
+        while programs:
+            with self.lock:
+                known = sorted(self.seconds, key=lambda name: (-self.kills[f"test {name}"],
+                                                               self.seconds[name]))
+                leave_out = [name for name in known if (self.seconds[name] > SLOW) != slow
+                             or self.sound.get(name) is False or name in before]
+            failed = self.failed_test(folder, programs, {"order": known, "leave_out": leave_out})
+            before |= self.passed(folder) | {failed}
+            if not failed:
+                return ""
+            if (self.failed_test(folder, programs, {"only": [failed]}) and self.is_sound(
+                    failed, functools.partial(self.test_passes, failed, folder))):
+                return f"test {failed}"
+            self.seconds.setdefault(failed, SLOW)
+        return ""
+
+    def test_passes(self, name: str, folder: pathlib.Path) -> bool:
+        return not self.failed_test(folder, {}, {"only": [name]})
+
+    def failed_test(self, folder: pathlib.Path, programs: Dict[str, pathlib.Path],
+                    chosen: Dict[str, List[str]]) -> str:
+        """The first test that fails with these programs in place of Bazel's; "" if none does."""
+        tests, outcomes = folder / "tests.json", folder / "outcomes"
+        tests.write_text(json.dumps(chosen), encoding="utf-8")
+        outcomes.write_text("", encoding="utf-8")
+        env = {**os.environ, "MUTANT_TESTS": str(tests), "MUTANT_OUTCOMES": str(outcomes),
+               "PYTHONPATH": str(self.template), "TESTBRIDGE_TEST_ONLY": ""}
+        for variable, name in HELPERS.items():
+            path = f"stages/{self.stage}/{name}"
+            env[variable] = str(programs.get(path, self.template / path))
+        of_all = self.tests_of_all_stages() if self.look >= Look.USUAL else []
+        files = ({name.partition("::")[0] for name in chosen.get("only", [])}
+                 or {f"stages/{self.stage}", *of_all})
+        status = self.jailed(["/usr/bin/python3", "pytest_main.py", "-q", "-x", "--rootdir=.",
+                              "--tb=no", "-p", "chosen_tests", *sorted(files)],
+                             folder, programs.get(self.program, self.template / self.program), env)
+        done = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
+        took: Dict[str, float] = collections.Counter()
+        for one in done:
+            took[one["test"]] += one["seconds"]
+        bad = [one["test"] for one in done if one["outcome"] == "failed"]
+        with self.lock:
+            self.seconds.update({name: took[name] for name in took if name not in bad})
+            if self.kept:
+                self.kept.write_text(json.dumps(self.seconds), encoding="utf-8")
+        # If pytest itself was ended, it was by the test that it had come to.
+        return bad[0] if bad else done[-1]["test"] if status not in (0, 5) and done else ""
+
+    def passed(self, folder: pathlib.Path) -> Set[str]:
+        """What the last run of tests in this folder has been through, without what failed."""
+        lines = (folder / "outcomes").read_text(encoding="utf-8").splitlines()
+        done = [json.loads(line) for line in lines]
+        return {one["test"] for one in done} - {one["test"] for one in done
+                                                if one["outcome"] == "failed"}
+
+    def tests_of_all_stages(self) -> List[str]:
+        """Those of the terminal only where that is what the stage is about."""
+        return {"01": ["stages/test_all_stages.py", "stages/test_terminal.py"],
+                "06": ["stages/test_all_stages.py", "stages/test_own_terminal.py"],
+                "11": []}.get(self.number, ["stages/test_all_stages.py"])
+
+    def jailed(self, words: Sequence, folder: pathlib.Path, program: pathlib.Path = pathlib.Path(),
+               env: Dict[str, str] = {}) -> int:
+        shown_at = self.template / self.program
+        given = [folder, program if program.name else shown_at, shown_at]
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES,
+                   "sh", "-e", "-c", JAIL, "jail", *given, *words]
+        try:
+            done = subprocess.run([str(word) for word in command], cwd=self.template, check=False,
+                                  env=env or {**os.environ, "TEST_TMPDIR": "/tmp"}, timeout=LONGEST,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return -1
+        return done.returncode
