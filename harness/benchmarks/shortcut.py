@@ -29,7 +29,9 @@ SET_UP = """
     ip route add default via 198.51.100.2
     nsenter --target=$0 --net sh -c 'ip address add 198.51.100.2/24 dev eth0 && ip link set eth0 up'
 """
-# Replies to each byte with one, on as many connections as come, one after the other.
+# Replies to each byte with one, on as many connections as come, one after the other. After "q" it
+# closes first: the end that does so keeps the connection for a minute (TIME_WAIT), and a client that
+# keeps all its ports looks for a free one longer than all else takes, see tcp(7).
 SERVER = f"""
 import socket
 server = socket.create_server(("0.0.0.0", {ECHO_PORT}), backlog=1000)
@@ -39,6 +41,8 @@ while True:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := client.recv(1):
         client.sendall(data)
+        if data == b"q":
+            break
     client.close()
 """
 # Connections with one byte there and back, for a time; then bytes on one connection.
@@ -48,14 +52,18 @@ def connect():
     client = socket.create_connection((sys.argv[1], {ECHO_PORT}), timeout=5)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
-def ask(client):
-    client.sendall(b"x")
-    assert client.recv(1) == b"x"
+def ask(client, byte=b"x"):
+    client.sendall(byte)
+    assert client.recv(1) == byte
+def connect_and_ask():
+    with connect() as client:
+        ask(client, b"q")
+        assert client.recv(1) == b""
+connect_and_ask()  # finds the neighbours' Ethernet addresses
 seconds, requests = float(sys.argv[2]), 0
 end = time.perf_counter() + seconds
 while time.perf_counter() < end:
-    with connect() as client:
-        ask(client)
+    connect_and_ask()
     requests += 1
 times = []
 with connect() as client:
@@ -83,7 +91,7 @@ def child_of(container: subprocess.Popen) -> int:
 def cpu_of_helpers() -> float:
     """CPU seconds of pasta, which copies the bytes itself."""
     total = 0
-    for pid in subprocess.run(["pgrep", "-x", "pasta|pasta.avx2"], capture_output=True, text=True,
+    for pid in subprocess.run(["pgrep", "-x", "pas[st][at].*"], capture_output=True, text=True,
                               check=False).stdout.split():
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
@@ -110,10 +118,10 @@ def start_servers(stage: str, options: Optional[List[str]]) -> List[subprocess.P
     return running
 
 
-def measure(stage: str, world: int, name: str, seconds: float) -> Dict[str, float]:
+def measure(name: str, world: int, seconds: float) -> Dict[str, float]:
     where, address, options = WAYS[name]
     enter = ["nsenter", f"--target={world}", "--net"] if where == "world" else []
-    running = start_servers(stage, options)
+    running = start_servers(os.path.realpath(os.environ["PROGRAMS"]), options)
     try:
         asked = subprocess.run([*enter, sys.executable, "-c", CLIENT, address, str(seconds)],
                                capture_output=True, text=True, check=True)
@@ -138,29 +146,44 @@ def measure(stage: str, world: int, name: str, seconds: float) -> Dict[str, floa
             "cpu": cpu / (bits * took / 1e9) * 1000}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--seconds", type=float, default=2, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="of all, of which the median counts")
-    parser.add_argument("--json", help="write it to this file, for the slides")
-    arguments = parser.parse_args()
-    if "IN_OWN_NAMESPACE" not in os.environ:
-        os.environ["IN_OWN_NAMESPACE"] = "yes"
-        os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, *sys.orig_argv[1:]])
-    stage = os.path.realpath(os.environ["PROGRAMS"])
-    rounds: Dict[str, List[Dict[str, float]]] = {name: [] for name in WAYS}
+def in_a_new_world(name: str, seconds: float) -> Dict[str, float]:
     with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 100000"],
                           stdout=subprocess.PIPE) as world:
-        assert world.stdout is not None and world.stdout.readline() == b"\n"
-        subprocess.run(["sh", "-ec", SET_UP, str(world.pid)], check=True)
-        for _ in range(arguments.rounds):
-            for name in WAYS:
-                rounds[name].append(measure(stage, world.pid, name, arguments.seconds))
-        world.kill()
+        try:
+            assert world.stdout is not None and world.stdout.readline() == b"\n"
+            subprocess.run(["sh", "-ec", SET_UP, str(world.pid)], check=True)
+            return measure(name, world.pid, seconds)
+        finally:
+            world.kill()
+
+
+def on_a_new_host(name: str, seconds: float) -> Dict[str, float]:
+    """In a process of its own, because a host remembers connections for two minutes, and the next
+    container would not get those that look the same."""
+    words = ["unshare", "--net", "--mount", sys.executable, *sys.orig_argv[1:], "--only", name]
+    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--seconds", type=float, default=1, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=7, help="of all, of which the median counts")
+    parser.add_argument("--ahead", action="store_true", help="before all else that this machine does"
+                        " (SCHED_FIFO), because it never is calm")
+    parser.add_argument("--json", help="write it to this file, for the slides")
+    parser.add_argument("--only", choices=list(WAYS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(in_a_new_world(arguments.only, arguments.seconds)))
+        return
+    if arguments.ahead:  # and so are all processes that we start
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    rounds = [{name: on_a_new_host(name, arguments.seconds) for name in WAYS}
+              for _ in range(arguments.rounds)]
 
     def row(name: str) -> Sequence[str]:
-        middle = {key: statistics.median(one[key] for one in rounds[name])
-                  for key in rounds[name][0]}
+        middle = {key: statistics.median(one[name][key] for one in rounds)
+                  for key in rounds[0][name]}
         return (name, f"{middle['requests']:.0f}", f"{middle['median']:.0f}",
                 f"{middle['p99']:.0f}", f"{middle['gbits']:.1f}", f"{middle['cpu']:.0f}")
 

@@ -1,4 +1,4 @@
-// shortcut.bpf.c, as clang has compiled it: an ELF file. The build makes programs.cc.
+// What clang has made of shortcut.bpf.c: an ELF file. The build makes programs.cc.
 #pragma once
 
 namespace box {

@@ -195,7 +195,7 @@ int from_container(struct __sk_buff *skb) {
 
   const struct endpoint host = way->host;
   if (is_later_one) {
-    change_address(skb, kIp, offsetof(struct iphdr, saddr), packet.ip.saddr, host.address);
+    change_address(skb, kIp, 1, packet.ip.saddr, host.address);
   } else if (has_ports(&packet)) {
     if (is_fragment) bpf_map_update_elem(&fragments, &fragment, way, BPF_ANY);
     change(skb, 1, source_of(&packet), host);
