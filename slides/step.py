@@ -101,7 +101,7 @@ def reasons_of(page: str) -> List[Reason]:
         if line.startswith("## "):
             inside = line == HEADING
         elif inside and (row := ROW.match(line)):
-            found.append(Reason(row["code"].replace("\\|", "|"), row["why"], number))
+            found.append(Reason(row["code"].replace("\\|", "|"), row["why"].replace("\\|", "|"), number))
     return found
 
 

@@ -87,6 +87,7 @@ def test_all_lines_of_the_change_are_shown(before, after):
         lines = [line for hunk in shown.hunks for line in (hunk.before, hunk.after)[number]]
         assert lines == step.story(text)
     assert all(about for part in shown.parts for _, about in part.offers)
+    assert not any("\\|" in reason.why for hunk in shown.hunks for reason in hunk.reasons)
     coloured = step.terminal_text(shown, colour=True)
     assert "\033[32m" in coloured
     assert re.sub(r"\033\[[\d;]*m", "", coloured) == step.terminal_text(shown, colour=False)

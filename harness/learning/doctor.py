@@ -188,6 +188,12 @@ def mount_proc() -> str:
     return "a /proc of its own"
 
 
+def make_time_namespace() -> str:
+    unshare("--user", "--map-root-user", "--time", "--boottime", "1000000000", "--fork",
+            script="test $(cut -d. -f1 /proc/uptime) -gt 1000000000")
+    return "an uptime of its own"
+
+
 def map_ranges() -> str:
     if os.geteuid() == 0:
         return "root maps any range"
@@ -418,6 +424,10 @@ def fix_security_module(_: str) -> str:
     return "boot with apparmor=1 security=apparmor; or with SELinux, and its policy"
 
 
+def fix_time_namespace(_: str) -> str:
+    return "boot a kernel with CONFIG_TIME_NS, which Linux has since 5.6"
+
+
 def fix_packages(_: str) -> str:
     return "./setup.sh"
 
@@ -428,6 +438,8 @@ OPERATIONS = (
     Operation("namespaces as root", make_namespaces, fix_root, ("04",), after="root and chroot(2)"),
     Operation(USER_NAMESPACE, make_user_namespace, fix_user_namespace, FROM_05),
     Operation("a /proc in it", mount_proc, fix_container, FROM_05, after=USER_NAMESPACE),
+    Operation("a time namespace", make_time_namespace, fix_time_namespace, lost="04's --uptime",
+              after=USER_NAMESPACE),
     Operation("ranges of ids", map_ranges, fix_ranges, lost="05's --uid-map with a range",
               after=USER_NAMESPACE),
     Operation("pivot_root(2) in it", pivot_root, fix_container, FROM_06, after=USER_NAMESPACE),
