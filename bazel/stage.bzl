@@ -65,19 +65,19 @@ def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_onc
         ],
     )
 
-def stage_test_in_vm(name, srcs, stages, selinux = False):
+def stage_test_in_vm(name, srcs, stages, data = [], kernel = "6.1", selinux = False):
     """The same in the virtual machine, which has what this one may lack. Nothing else is in there, so
-    other tests need not wait for it. With `selinux`, its kernel uses that in place of AppArmor."""
+    other tests need not wait for it. With `selinux`, its kernel uses that in place of AppArmor.
+    What needs another disk than //harness/vm does by default is for .ci/full."""
     pytest_test(
         name = name,
         size = "large",
         srcs = srcs + ["//stages:conftest.py"],
-        data = ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
-        args = ["--selinux"] if selinux else [],
+        data = data + ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
+        args = ["--kernel", kernel] + (["--selinux"] if selinux else []),
         module = "harness.vm.pytest_in_vm",
-        # Making the disk with SELinux takes minutes: .ci/full does so.
         tags = [
             "as_shipped",
             "no-sandbox",
-        ] + (["manual"] if selinux else []),
+        ] + (["manual"] if selinux or kernel != "6.1" else []),
     )

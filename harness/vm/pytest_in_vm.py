@@ -1,6 +1,6 @@
 """Runs pytest in the virtual machine, where the tests may do what this machine cannot.
 
-    python3 -m harness.vm.pytest_in_vm [--selinux] TEST.py...
+    python3 -m harness.vm.pytest_in_vm [--kernel 6.12] [--selinux] TEST.py...
 
 It copies all files of its Bazel test into the machine, and copies pytest's report back. Under
 emulation, Python is some twenty times slower, so use it for few tests. In the machine a skip is a
@@ -9,6 +9,7 @@ failure.
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import xml.etree.ElementTree
 from typing import List
 
-from harness.vm.image import VmError
+from harness.vm.image import DEFAULT_KERNEL, SUITES, VmError
 from harness.vm.vm import Vm
 
 THERE = "/tmp/tests"
@@ -40,11 +41,14 @@ def skipped_in(report: str) -> List[str]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="harness.vm.pytest_in_vm")
+    parser.add_argument("--kernel", choices=list(SUITES), default=DEFAULT_KERNEL)
+    parser.add_argument("--selinux", action="store_true")
+    machine, arguments = parser.parse_known_args()
     words = ["env", "PYTHONDONTWRITEBYTECODE=yes", f"XML_OUTPUT_FILE={REPORT}",
              f"TESTBRIDGE_TEST_ONLY={os.environ.get('TESTBRIDGE_TEST_ONLY', '')}",
              "sh", "-c", f'cd {THERE} && exec python3 bazel/pytest_main.py "$@"', "sh"]
-    arguments = [word for word in sys.argv[1:] if word != "--selinux"]
-    with Vm(selinux="--selinux" in sys.argv) as vm:
+    with Vm(machine.kernel, selinux=machine.selinux) as vm:
         send_files(vm)
         status = vm.run(*words, *arguments, "-m", "not not_in_vm").returncode
         report = vm.run("cat", REPORT, stdout=subprocess.PIPE, text=True).stdout

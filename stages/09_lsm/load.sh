@@ -24,7 +24,8 @@ case ${1-} in
 esac
 PATH=$PATH:/usr/sbin:/sbin
 folder=$(dirname "$0")
-[ -e "$folder/containers.cil" ] || folder=$0.runfiles/containers_under_the_hood/stages/09_lsm
+# Bazel puts it below its name for this repository, which depends on Bazel's version.
+[ -e "$folder/containers.cil" ] || folder=$(echo "$0".runfiles/*/stages/09_lsm)
 
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
   need apparmor_parser apparmor

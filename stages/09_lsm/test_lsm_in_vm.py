@@ -15,6 +15,7 @@ PROFILE = pathlib.Path("/box/containers.apparmor")
 OPEN = ("--cap-add", "SYS_ADMIN", "--seccomp", "unconfined")
 MOUNT = ("mount", "-t", "tmpfs", "none", "/mnt")
 LABEL = ("cat", "/proc/self/attr/current")
+LOAD = pathlib.Path("stages/09_lsm/load").absolute()
 
 
 def parse(operation: str) -> None:
@@ -35,6 +36,10 @@ def cache_on_disk(caller) -> Iterator[dict]:
     give_to(caller, path)
     yield {"env": {**caller.environment(), "XDG_CACHE_HOME": str(path)}}
     remove(path)
+
+
+def load(*words: str, **how) -> subprocess.CompletedProcess:
+    return subprocess.run([LOAD, *words], text=True, capture_output=True, check=False, **how)
 
 
 def logged() -> list[str]:
@@ -69,6 +74,25 @@ def test_a_profile_that_is_not_loaded_is_refused(caller, how):
     assert result.stderr == ("09_lsm: --security-opt apparmor=containers-under-the-hood: no profile"
                              " of this name is loaded\nhint: bazel run --config=root"
                              " //stages/09_lsm:load\n")
+
+
+def test_load_loads_the_profile_and_removes_it(root):
+    assert root.output(STAGE, *LABEL) == "unconfined"
+    for _ in range(2):  # the second time, it is there already
+        assert load().stderr == ""
+        assert root.output(STAGE, *LABEL) == "containers-under-the-hood (enforce)"
+    assert load("--remove").stderr == ""
+    assert root.output(STAGE, *LABEL) == "unconfined"
+
+
+@pytest.mark.parametrize("words, how, told", [
+    ((), {"user": 1000}, "load: only root may load it\nhint: bazel run --config=root"
+     " //stages/09_lsm:load\n"),
+    (("--unload",), {}, "load: unknown option --unload\nhint: there is --remove\n"),
+])
+def test_load_says_in_one_line_why_it_does_not(words, how, told):
+    result = load(*words, **how)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", told)
 
 
 def test_what_was_denied_is_shown_with_verbose(root, loaded):
