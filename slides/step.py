@@ -101,7 +101,8 @@ def reasons_of(page: str) -> List[Reason]:
         if line.startswith("## "):
             inside = line == HEADING
         elif inside and (row := ROW.match(line)):
-            found.append(Reason(row["code"].replace("\\|", "|"), row["why"].replace("\\|", "|"), number))
+            code, why = (row[column].replace("\\|", "|") for column in ("code", "why"))
+            found.append(Reason(code, why, number))
     return found
 
 

@@ -30,8 +30,8 @@ SET_UP = """
     nsenter --target=$0 --net sh -c 'ip address add 198.51.100.2/24 dev eth0 && ip link set eth0 up'
 """
 # Replies to each byte with one, on as many connections as come, one after the other. After "q" it
-# closes first: the end that does so keeps the connection for a minute (TIME_WAIT), and a client that
-# keeps all its ports looks for a free one longer than all else takes, see tcp(7).
+# closes first: the end that does so keeps the connection for a minute (TIME_WAIT), and a client
+# that keeps all its ports looks for a free one longer than all else takes, see tcp(7).
 SERVER = f"""
 import socket
 server = socket.create_server(("0.0.0.0", {ECHO_PORT}), backlog=1000)
@@ -168,8 +168,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=1, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=7, help="of all, of which the median counts")
-    parser.add_argument("--ahead", action="store_true", help="before all else that this machine does"
-                        " (SCHED_FIFO), because it never is calm")
+    parser.add_argument("--ahead", action="store_true", help="before all else that this machine"
+                        " does (SCHED_FIFO), because it never is calm")
     parser.add_argument("--json", help="write it to this file, for the slides")
     parser.add_argument("--only", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -42,7 +42,7 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2016-9962, while exec joins", "root inside with CAP_SYS_PTRACE looks into the"
            " process that the runtime starts in a running container: its root, its descriptors",
            "one process joins the namespaces, unseen, and its successor is born inside",
-           tests=("stages/11_oci/test_oci_behaviour.py"
+           tests=("stages/11_oci/test_oci_strength.py"
                   "::test_a_container_that_may_trace_sees_no_file_of_the_host_while_exec_joins_it",
                   ),
            seen="with the PID namespace joined first: the host's root is at /proc/PID/root"),
@@ -70,7 +70,7 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2024-21626, in a bundle and at exec", "the working directory, or the command, of"
            " config.json or of exec is below a descriptor of the runtime's or its caller's",
            "descriptors are closed first, and no magic link is followed",
-           tests=("stages/11_oci/test_oci_behaviour.py::test_no_descriptor_leads_to_the_host",),
+           tests=("stages/11_oci/test_oci_strength.py::test_no_descriptor_leads_to_the_host",),
            seen="with descriptors left open: the host's program runs inside"),
     Escape("CVE-2019-5736", "the command is a link to /proc/self/exe, or a script that begins with"
            " \"#!/proc/self/exe\": the runtime's own file runs inside, where root may change it",
@@ -81,7 +81,7 @@ CLASSES: Tuple[Escape, ...] = (
            seen="without the check of the mounts: the file on the host has mode 4755 afterwards"),
     Escape("CVE-2019-5736, of a runtime", "root inside writes to /proc/PID/exe of the process that"
            " creates the container, or joins it", "that is a sealed copy in memory",
-           tests=("stages/11_oci/test_oci_behaviour.py"
+           tests=("stages/11_oci/test_oci_strength.py"
                   "::test_the_program_in_the_container_is_not_the_hosts_file",),
            seen="without the copy: it is the runtime's file on the host"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"

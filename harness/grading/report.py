@@ -134,7 +134,7 @@ def failures(results: Sequence[Result]) -> str:
 
 
 def so_too(first: Result, others: Sequence[Result]) -> str:
-    """What else has this cause: each property once, whoever has started the program."""
+    """What else has this cause: each property once, whichever user has started the program."""
     names = list(dict.fromkeys(result.case.property.name for result in others
                                if result.case.property.name != first.case.property.name))
     if len(names) < len(others) and not names:

@@ -168,7 +168,7 @@ MOST_LINES = 5
 
 
 def in_lines(told: str) -> str:
-    """The end of a program's output below the line that tells of it, as it was written."""
+    """The end of a program's output below the line that introduces it, as it was written."""
     below = ""
     for stream, quoted in OUTPUT.findall(told):
         written = CUT.sub("", ast.literal_eval(quoted)).strip("\n").split("\n")[-MOST_LINES:]
