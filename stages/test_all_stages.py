@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import struct
+import tarfile
 import tempfile
 
 import pytest
@@ -325,6 +326,35 @@ def test_what_the_child_has_reported_is_told_not_what_then_failed_in_the_parent(
         result = any_stage.run("true", before=words)
         assert (result.returncode, result.stderr) == (
             125, f"{any_stage.name}: {call}(): Operation not permitted\n")
+
+
+@pytest.mark.as_shipped
+def test_a_directory_that_cannot_be_entered_is_a_failure(any_stage, folder):
+    """Each single call, while the others succeed: the command must not start in another place."""
+    calls = ("chdir", "fchdir", "chroot", "pivot_root")
+    strace = ["strace", "-f", "-qq", "-o", str(folder / "trace")]
+    words = ("-w", "/tmp", "true")
+    assert any_stage.run(*words, before=[*strace, "-e", "trace=" + ",".join(calls)]).returncode == 0
+    made = [line.split("(")[0].split() for line in (folder / "trace").read_text().splitlines()]
+    seen = 0
+    for pid, call in {(pid, call) for pid, call, *_ in made if call in calls}:
+        for number in range(1, made.count([pid, call]) + 1):
+            inject = f"inject={call}:error=EIO:when={number}"
+            result = any_stage.run(*words, before=[*strace, "-e", inject])
+            assert (result.returncode, "Input/output error" in result.stderr) == (125, True), inject
+            seen += 1
+    assert seen > 0
+
+
+@pytest.mark.stages_from(4)
+def test_a_workdir_in_proc_makes_no_folder_in_the_root(any_stage, folder):
+    """It is there already, once proc is mounted."""
+    with tarfile.open(any_stage.caller.programs / "rootfs" / "rootfs.tar") as tar:
+        tar.extractall(folder / "root")
+    give_to(any_stage.caller, folder / "root")
+    words = ("--rootfs", folder / "root", "-w", "/proc/sys/kernel", "pwd")
+    assert any_stage.output(*words) == "/proc/sys/kernel"
+    assert os.listdir(folder / "root" / "proc") == []
 
 
 def test_a_limit_of_file_sizes_is_the_commands(any_stage):

@@ -516,9 +516,8 @@ MUTANTS = [
             change(_MOUNTS, "if (volume.idmap) paths.push_back", "if (!volume.source.empty()) paths.push_back"),
             change(
                 _MOUNTS,
-                """  return volume.idmap ? take_mount(volume.source, shown, attributes)
-                      : copy_mount(volume.source, attributes);""",
-                "  return take_mount(volume.source, shown, attributes);",
+                "take_mount(volume.source, shown, attributes, volume.idmap ? \"\" : kAsItIs)",
+                "take_mount(volume.source, shown, attributes)",
             ),
         ],
     ),

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <exception>
 
 #include "common/check.h"
 
@@ -56,22 +58,44 @@ UniqueFd private_copy(const std::string& path, unsigned flags) {
   return mount;
 }
 
+void in_mounts_of(pid_t child, const std::function<void()>& body) {
+  const auto open_namespace = [](const std::string& file) {
+    return UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+  };
+  const UniqueFd childs = open_namespace(fmt::format("/proc/{}/ns/mnt", child));
+  const UniqueFd ours = open_namespace("/proc/self/ns/mnt");
+  const UniqueFd here(check_quietly(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(.)"));
+  check_quietly(setns(childs.get(), CLONE_NEWNS), "setns(the child's mounts)");
+  std::exception_ptr failure;
+  try {
+    body();
+  } catch (const Failure&) {
+    failure = std::current_exception();
+  }
+  // setns(2) has changed our working directory, too.
+  check_quietly(setns(ours.get(), CLONE_NEWNS), "setns(our own mounts)");
+  check_quietly(fchdir(here.get()), "fchdir(our working directory)");
+  if (failure) std::rethrow_exception(failure);
+}
+
 MountsByPath show_with_ids_inside(const std::vector<std::string>& paths, pid_t child,
                                   const IdOptions& ids) {
   MountsByPath mounts;
   if (!is_root_of_the_host()) return mounts;
-  UniqueFd user_namespace;
-  for (const auto& path : paths) {
-    struct stat st = {};
-    check_quietly(stat(path.c_str(), &st), "stat({})", path);
-    if (has_outside(ids.uid_map, st.st_uid)) continue;
-    if (user_namespace.get() == -1) {
-      const std::string file = fmt::format("/proc/{}/ns/user", child);
-      user_namespace =
-          UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+  in_mounts_of(child, [&] {
+    UniqueFd user_namespace;
+    for (const auto& path : paths) {
+      struct stat st = {};
+      check_quietly(stat(path.c_str(), &st), "stat({})", path);
+      if (has_outside(ids.uid_map, st.st_uid)) continue;
+      if (user_namespace.get() == -1) {
+        const std::string file = fmt::format("/proc/{}/ns/user", child);
+        user_namespace =
+            UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+      }
+      mounts.emplace(path, idmapped_copy(path, user_namespace));
     }
-    mounts.emplace(path, idmapped_copy(path, user_namespace));
-  }
+  });
   return mounts;
 }
 

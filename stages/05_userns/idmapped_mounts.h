@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,12 @@ namespace box {
 // mounts.
 [[nodiscard]] MountsByPath show_with_ids_inside(const std::vector<std::string>& paths, pid_t child,
                                                 const IdOptions& ids);
+
+// In the parent, as root of the host: runs `body` in the mount namespace of `child`, where a copy
+// of a mount keeps its read-only, nosuid and the like for good: in a less privileged namespace the
+// kernel locks them against root inside, see "Restrictions on mount namespaces" in
+// mount_namespaces(7).
+void in_mounts_of(pid_t child, const std::function<void()>& body);
 
 // In the parent: returns a detached copy of the mount at `path`, and with AT_RECURSIVE of those
 // below it. make_mounts_private() has changed the child's mounts only; the parent's may be shared,

@@ -51,9 +51,10 @@ UniqueFd copy_mount(const std::string& path, unsigned attributes) {
   return mount;
 }
 
-// The same, unless the parent has made the copy already.
-UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attributes) {
-  UniqueFd mount = take(shown, path);
+// The same, unless the parent has made the copy already, and passed it by this path and `prefix`.
+UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attributes,
+                    const std::string& prefix = "") {
+  UniqueFd mount = take(shown, prefix + path);
   if (mount.get() == -1) return copy_mount(path, attributes);
   set_attributes(mount, path, attributes);
   return mount;
@@ -78,12 +79,14 @@ unsigned attributes_of(const Volume& volume) {
          (volume.no_exec ? MOUNT_ATTR_NOEXEC : 0U);
 }
 
+// A directory may be the source of two volumes, one of them with :idmap.
+constexpr const char* kAsItIs = "as it is: ";
+
 UniqueFd take_volume(const Volume& volume, MountsByPath& shown) {
   const unsigned attributes = attributes_of(volume);
   if (volume.source.empty())
     return UniqueFd();  // belongs to the container's root, which we are not yet
-  return volume.idmap ? take_mount(volume.source, shown, attributes)
-                      : copy_mount(volume.source, attributes);
+  return take_mount(volume.source, shown, attributes, volume.idmap ? "" : kAsItIs);
 }
 
 // Attaches a mount to `name` in `folder`, in which no other process makes files.
@@ -168,6 +171,16 @@ void share_pipes() {
   }
 }
 
+// Adds copies of the volumes without :idmap to `taken`. The child could not make them where a
+// directory on the way is closed to others, as /home/NAME often is: its rights end at its own ids,
+// and those of our caller's root do not.
+void take_volumes_as_they_are(const std::vector<Volume>& volumes, MountsByPath& taken) {
+  for (const Volume& volume : volumes) {
+    if (volume.source.empty() || volume.idmap) continue;
+    taken.emplace(kAsItIs + volume.source, private_copy(volume.source, AT_RECURSIVE));
+  }
+}
+
 }  // namespace
 
 MountsByPath take_as_parent(std::vector<std::string> paths, const MountOptions& mounts, pid_t child,
@@ -179,6 +192,7 @@ MountsByPath take_as_parent(std::vector<std::string> paths, const MountOptions& 
   MountsByPath taken = show_with_ids_inside(paths, child, ids);
   if (is_root_of_the_host()) {
     taken.emplace("/sys", private_copy("/sys", 0));
+    in_mounts_of(child, [&] { take_volumes_as_they_are(mounts.volumes, taken); });
   }
   return taken;
 }

@@ -31,7 +31,8 @@ struct HostMounts {
 };
 
 // In the parent, with the child's maps written: makes the mounts that only the host's root can
-// make. Mounts of `paths` and of the volumes with :idmap show their files with the same ids inside.
+// make. Mounts of `paths` and of the volumes with :idmap show their files with the same ids inside;
+// the other volumes are shown as they are.
 [[nodiscard]] MountsByPath take_as_parent(std::vector<std::string> paths,
                                           const MountOptions& mounts, pid_t child,
                                           const IdOptions& ids);

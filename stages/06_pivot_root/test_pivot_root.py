@@ -7,9 +7,11 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 
 import pytest
-from conftest import check_that_no_kill_of_the_parent_leaves_the_container, fingerprint, give_to
+from conftest import (UID, check_that_no_kill_of_the_parent_leaves_the_container, fingerprint,
+                      give_to)
 
 STAGE = "06_pivot_root"
 
@@ -112,6 +114,48 @@ def test_idmap_is_for_the_hosts_root(user):
         f"{STAGE}: --volume /tmp:/data:idmap: only the host's root can show files with other"
         " owners",
         "hint: your own files already belong to root inside: leave :idmap out"]
+
+
+def test_root_shows_what_lies_in_another_users_private_folder(root, tmp_path):
+    """As /home/NAME often is; the container's own root has no right to walk through it."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "file").write_text("shown")
+    (private / "folder").mkdir()
+    (private / "folder" / "file").write_text("as well")
+    os.chown(private, UID, UID)
+    here = tmp_path / "here"
+    here.mkdir()
+    options = ("-v", f"{private}/file:/file", "-v", f"{private}/folder:/a",
+               "-v", f"{private}/folder:/b:ro", "-v", f"{private}/folder:/c:idmap")
+    out = root.output(STAGE, *options, "sh", "-c", "cat /file /a/file /b/file; stat -c %u /a /c",
+                      cwd=here)
+    assert out.split() == ["shownas", "wellas", "well65534", "0"]
+
+
+@pytest.mark.parametrize("idmap", ["", ":idmap"])
+def test_what_is_mounted_read_only_on_the_host_stays_so_in_a_volume(root, tmp_path, idmap):
+    """The kernel has locked it in the container's mount namespace, see mount_namespaces(7)."""
+    mounted = ["unshare", "--mount", "sh", "-c",
+               f"mount -t tmpfs -o mode=777 tmpfs {tmp_path} && touch {tmp_path}/old &&"
+               f" mount -o remount,bind,ro {tmp_path} && exec \"$@\"", "sh"]
+    result = root.run(STAGE, "-v", f"{tmp_path}:/data{idmap}", "sh", "-c",
+                      "mount -o remount,bind,rw /data; touch /data/new; ls /data", before=mounted)
+    assert result.stdout == "old\n"
+    assert "Read-only file system" in result.stderr
+
+
+def test_what_is_mounted_read_only_on_the_host_stays_so_as_the_root(root, tmp_path):
+    tree = tmp_path / "tree"
+    with tarfile.open(root.programs / "rootfs" / "rootfs.tar") as tar:
+        tar.extractall(tree)
+    mounted = ["unshare", "--mount", "sh", "-c", f"mount --bind -o ro {tree} {tree} &&"
+               " exec \"$@\"", "sh"]
+    result = root.run(STAGE, "--rootfs", tree, "sh", "-c",
+                      "mount -o remount,bind,rw /; touch /new; ls / | grep -c new", before=mounted)
+    assert result.stdout == "0\n"
+    assert "Read-only file system" in result.stderr
+    assert not (tree / "new").exists()
 
 
 def test_a_read_only_volume_cannot_be_written(caller, folder):

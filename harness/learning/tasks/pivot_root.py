@@ -60,8 +60,9 @@ TASK = Task(
         Todo("kernel_paths.cc", "hide_what_is_mounted_in_sys", 3,
              "an empty folder, or the null device, over each of host.sys.covered."),
         Todo("mounts.cc", "take_volume", 4,
-             "a copy of the mount at volume.source; nothing for a tmpfs, whose source is \"\". With"
-             " idmap the parent has made it: take_mount(). What must a volume never bring along"
+             "a copy of the mount at volume.source; nothing for a tmpfs, whose source is \"\". The"
+             " host's root has made it in the parent: take_mount(), with kAsItIs if there is no"
+             " :idmap. What must a volume never bring along"
              " (milestone 5)?",
              "return UniqueFd();"),
         Todo("mounts.cc", "make_root_read_only", 4,

@@ -61,8 +61,9 @@ TASK = Task(
              "throw Failure(\"private_copy(\" + path + \") is not written yet\");"),
         Todo("idmapped_mounts.cc", "show_with_ids_inside", 5,
              "root's files belong to id 0 outside, which has no name inside. As root of the host"
-             " (is_root_of_the_host()), for each path whose owner has no id inside"
-             " (has_outside()): a private_copy() of its mount, with MOUNT_ATTR_IDMAP and the"
+             " (is_root_of_the_host()), and in_mounts_of(child, …), for each path whose owner has"
+             " no id inside (has_outside()): a private_copy() of its mount, with MOUNT_ATTR_IDMAP"
+             " and the"
              " child's user namespace, see mount_setattr(2). What is mounted below goes with it if"
              " it"
              " can; if not, that is EINVAL for all of it: then without AT_RECURSIVE.",
