@@ -1,6 +1,8 @@
 // Stages 01 to 07: a whole command line, a line of the input for each word.
 #include "common/command_line.h"
 
+#include <optional>
+
 #include "common/check.h"
 #include "harness/fuzz/fuzz.h"
 #include "stages/01_exec/process.h"
@@ -32,11 +34,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   box::IdOptions ids(line);
   box::MountOptions mounts(line);
   box::CgroupOptions cgroup(line);
-  const bool good = accepted([&] {
-                      line.parse();
-                      return true;
-                    }).has_value();
-  if (!good) return 0;
+  std::optional<bool> good;
+  try {
+    good = accepted([&] {
+      line.parse();
+      return true;
+    });
+  } catch (const box::CommandLine::Answered&) {
+    // For instance -ih, which is -i and -h.
+  }
+  if (!good.has_value()) return 0;
   require(!process.command.empty(), "there is a command");
   require(process.command.size() <= words.size(), "every word of the command was given");
   for (std::size_t i = 0; i < process.command.size(); ++i) {
