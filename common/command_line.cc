@@ -166,7 +166,8 @@ void CommandLine::parse() {
     app.parse(parser_->argc, parser_->argv);
   } catch (const CLI::CallForHelp&) {
     std::string help = app.help();
-    help.erase(help.find("\n\n\n"), 1);  // CLI11 ends a group with two empty lines
+    // CLI11 2.3 ends a group with two empty lines.
+    if (const auto at = help.find("\n\n\n"); at != std::string::npos) help.erase(at, 1);
     print(help);
   } catch (const CLI::CallForVersion& version) {
     print(version.what() + std::string("\n"));

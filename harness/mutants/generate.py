@@ -215,7 +215,7 @@ def run(arguments: argparse.Namespace, found: List[Generated], texts: Dict[str, 
                     if not sound)
     if anyway:
         print("not counted, as they fail without a change, too:", *anyway, sep="\n  ")
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(f"{sum(one.ru_utime + one.ru_stime for one in used):.0f} s of CPU time")
     print(f"again: generate {shlex.join(sys.argv[1:])}")
     return 1 if any(one["became"] == "survived" and not is_explained(one, known, mutants)

@@ -16,6 +16,10 @@
 namespace box {
 namespace {
 
+UniqueFd open_namespace(const std::string& file) {
+  return UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+}
+
 UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) {
   UniqueFd mount = private_copy(path, AT_RECURSIVE);
   mount_attr attr = {};
@@ -59,9 +63,6 @@ UniqueFd private_copy(const std::string& path, unsigned flags) {
 }
 
 void in_mounts_of(pid_t child, const std::function<void()>& body) {
-  const auto open_namespace = [](const std::string& file) {
-    return UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
-  };
   const UniqueFd childs = open_namespace(fmt::format("/proc/{}/ns/mnt", child));
   const UniqueFd ours = open_namespace("/proc/self/ns/mnt");
   const UniqueFd here(check_quietly(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), "open(.)"));
@@ -89,9 +90,7 @@ MountsByPath show_with_ids_inside(const std::vector<std::string>& paths, pid_t c
       check_quietly(stat(path.c_str(), &st), "stat({})", path);
       if (has_outside(ids.uid_map, st.st_uid)) continue;
       if (user_namespace.get() == -1) {
-        const std::string file = fmt::format("/proc/{}/ns/user", child);
-        user_namespace =
-            UniqueFd(check_quietly(open(file.c_str(), O_RDONLY | O_CLOEXEC), "open({})", file));
+        user_namespace = open_namespace(fmt::format("/proc/{}/ns/user", child));
       }
       mounts.emplace(path, idmapped_copy(path, user_namespace));
     }

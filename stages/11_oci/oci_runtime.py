@@ -9,24 +9,14 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from conftest import TIMEOUT
 
 PROGRAM = pathlib.Path("stages/11_oci/11_oci").resolve()
-TIMEOUT = 30
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: --config=root")
-
-
-def wait_until(condition, seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @dataclass

@@ -12,7 +12,8 @@ import socket
 import subprocess
 
 import pytest
-from oci_runtime import NEEDS_ROOT, Runtime, make_runtime, wait_until
+from conftest import wait_until
+from oci_runtime import NEEDS_ROOT, Runtime, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
 pytestmark = NEEDS_ROOT

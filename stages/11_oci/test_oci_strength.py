@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from oci_runtime import NEEDS_ROOT, PROGRAM, make_runtime, wait_until
+from conftest import wait_until
+from oci_runtime import NEEDS_ROOT, PROGRAM, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
 pytestmark = NEEDS_ROOT
