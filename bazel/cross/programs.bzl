@@ -54,5 +54,9 @@ def cross_test(name, architecture, programs):
         size = "small",
         srcs = ["test_cross.py"],
         data = [name + "_programs"] if there else [],
-        tags = ["no-sandbox"],
+        tags = [
+            # It asks about an architecture; the sanitizers have nothing to add.
+            "as_shipped",
+            "no-sandbox",
+        ],
     )
