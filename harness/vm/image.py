@@ -36,14 +36,17 @@ PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "ipu
             "python3-pytest", "slirp4netns", "strace", "uidmap")
 # For a machine whose kernel uses SELinux. To compile the policy takes longer than all the rest, and
 # in the machine some minutes, so stage 09's module is in it from the start, and the policy
-# without it in another file. Callers keep the label of init: sshd asks for their label in contexts.
+# without it in another file. Callers keep the label of init: sshd asks for their label in contexts,
+# and Debian 13's policy has no rule that a shell may be started with it.
 OF_SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 MODULE = FOLDER.parents[1] / "stages/09_lsm/containers.cil"
 INSTALL_MODULE = ('cp "$1"/etc/selinux/default/policy/policy.*'
                   ' "$1/etc/selinux/without_containers" &&'
                   ' printf %s "$MODULE" >"$1/tmp/containers.cil" &&'
-                  ' chroot "$1" semodule --noreload --install /tmp/containers.cil &&'
-                  ' rm "$1/tmp/containers.cil" && cd "$1/etc/selinux/default" &&'
+                  ' echo "(allow kernel_t shell_exec_t (file (entrypoint)))" >"$1/tmp/callers.cil" &&'
+                  ' chroot "$1" semodule --noreload --install /tmp/containers.cil'
+                  ' --install /tmp/callers.cil &&'
+                  ' rm "$1"/tmp/*.cil && cd "$1/etc/selinux/default" &&'
                   ' printf "root:system_u:s0\\n__default__:system_u:s0\\n" >seusers &&'
                   ' echo system_r:kernel_t:s0 system_r:kernel_t:s0 >contexts/users/system_u')
 

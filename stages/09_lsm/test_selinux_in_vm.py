@@ -16,23 +16,22 @@ LABEL = ("cat", "/proc/self/attr/current")
 OURS = re.compile(r"system_u:system_r:hood_container_t:s0:c\d+,c\d+")
 POLICIES = pathlib.Path("/etc/selinux/default/policy")
 WITHOUT_OURS = pathlib.Path("/etc/selinux/without_containers")
-LOADING = pathlib.Path("/sys/fs/selinux/load")
+SEUSERS = pathlib.Path("/etc/selinux/default/seusers")
+LOAD = pathlib.Path("stages/09_lsm/load").absolute()
 LEVEL = ("--security-opt", "label=level:s0:c1,c2")
-
-
-def load(policy: pathlib.Path) -> None:
-    """With one write(2), as the kernel wants it."""
-    with open(LOADING, "wb", buffering=0) as file:
-        file.write(policy.read_bytes())
 
 
 @pytest.fixture
 def unloaded() -> Iterator[None]:
-    """The policy without our module: semodule(8) takes minutes in this machine."""
-    load(WITHOUT_OURS)
-    yield
+    """The policy without our module: semodule(8) takes minutes in this machine. load_policy(8)
+    makes it one of a version that the kernel knows."""
     (policy,) = POLICIES.glob("policy.*")
-    load(policy)
+    ours = policy.read_bytes()
+    for content in (WITHOUT_OURS.read_bytes(), ours):
+        policy.write_bytes(content)
+        subprocess.run(["load_policy"], check=True)
+        if content is not ours:
+            yield
 
 
 @pytest.fixture(name="how")
@@ -115,6 +114,18 @@ def test_without_our_module_it_starts_and_says_so_only_when_it_is_verbose(caller
     assert result.stdout.strip("\0") == "system_u:system_r:kernel_t:s0"
     assert "SELinux: the loaded policy has no label system_u:system_r:hood_container_t:" in \
         result.stderr
+
+
+def test_load_removes_the_module_and_loads_it(root):
+    """With semodule(8), which takes minutes, and also writes the file by which sshd labels callers,
+    which furnish has changed."""
+    callers = SEUSERS.read_text()
+    for words, label in ((["--remove"], re.compile("system_u:system_r:kernel_t:s0")), ([], OURS)):
+        try:
+            subprocess.run([LOAD, *words], check=True)
+        finally:
+            SEUSERS.write_text(callers)
+        assert label.fullmatch(root.output(STAGE, *LABEL).strip("\0"))
 
 
 def test_without_our_module_our_type_is_refused(root, unloaded):
