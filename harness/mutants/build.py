@@ -46,6 +46,10 @@ class NotLinked(Exception):
     """It is as little a program as what no compiler takes."""
 
 
+class NotBuilt(Exception):
+    """There is nothing to compare a mutant with."""
+
+
 class Builder:
     """Bazel's commands for the programs of some stages, whose parts are all built."""
 
@@ -76,6 +80,9 @@ class Builder:
     def object_of(self, file: str) -> str:
         words = self.compilations[file]
         return words[words.index("-o") + 1]
+
+    def is_in(self, file: str, program: str) -> bool:
+        return self.object_of(file) in self.links[program]
 
     def files(self, stage: str) -> List[str]:
         """The sources that are in this stage's program, and its own."""
@@ -129,10 +136,18 @@ class Builder:
         """Whether what was compiled in `folder` is what comes of the file as it is, too."""
         made = (folder / "mutant.o").read_bytes()
         if file not in self.unchanged:
-            beside = folder / "unchanged"
-            beside.mkdir()
-            self.unchanged[file] = self.compile(file, text, beside)
+            self.unchanged[file] = self.check_that_it_is_built(file, text, folder)
         return made == self.unchanged[file]
+
+    def check_that_it_is_built(self, file: str, text: str, folder: pathlib.Path) -> bytes:
+        """Ends the run if the file as it is cannot be compiled, either: another bazel may have
+        taken away what it needs. What is compiled, otherwise."""
+        beside = folder / "unchanged"
+        beside.mkdir()
+        made = self.compile(file, text, beside)
+        if not made:
+            raise NotBuilt(f"{file} cannot be compiled as it is: does another bazel run here?")
+        return made
 
     def link(self, program: str, file: str, folder: pathlib.Path) -> pathlib.Path:
         """`program` with the mutant in `folder` in place of the file. Once."""

@@ -28,17 +28,18 @@ import time
 from typing import Dict, Iterator, List, Sequence, TextIO
 
 from harness import matrix
-from harness.mutants.build import Builder
+from harness.mutants.build import Builder, NotBuilt
 from harness.mutants.judge import Judge, Look
 from harness.mutants.kinds import KINDS, Generated, mutants_of
 
 HERE = pathlib.Path(__file__).parent
+COMPLETE = "08c_network"  # has all the layers that every machine can have
 NO_MUTANT = ("not built", "same code")
 WIDTH = 30  # of the bar
 
 
 def explained() -> Dict[str, str]:
-    """Survivors that were looked at: id, or "flag NAME" -> why no row can see it."""
+    """Survivors that were looked at: as survivors.txt names them -> why no row can see it."""
     lines = (HERE / "survivors.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("  ") for line in lines if line and not line.startswith("#"))
     return {name: why.strip() for name, _, why in pairs}
@@ -72,7 +73,7 @@ class Results:
 
 def is_explained(one: Dict, known: Dict[str, str], mutants: Dict[str, Generated]) -> bool:
     mutant = mutants.get(one["id"])
-    return one["id"] in known or mutant is not None and mutant.dropped_flag in known
+    return one["id"] in known or mutant is not None and not mutant.names.isdisjoint(known)
 
 
 def table(results: Results, known: Dict[str, str], mutants: Dict[str, Generated]) -> str:
@@ -183,6 +184,8 @@ def main(words: Sequence[str]) -> int:
         if arguments.count:
             random.Random(arguments.seed).shuffle(found)
         return run(arguments, found, texts, builder, tools, place, results, stages)
+    except NotBuilt as error:
+        sys.exit(f"generate: {error}")
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -204,8 +207,11 @@ def run(arguments: argparse.Namespace, found: List[Generated], texts: Dict[str, 
               else arguments.count or len(found))
     needed = [stage for stage in stages if any(stage_of(one) == stage for one in todo)]
     look = (Look.THOROUGH if arguments.again else Look.QUICK if arguments.quick else Look.USUAL)
+    if todo and look >= Look.USUAL and COMPLETE in stages and COMPLETE not in needed:
+        needed.append(COMPLETE)
     judges = {stage: Judge(builder, tools, stage, place, look) for stage in needed}
     for judge in judges.values():
+        judge.complete = judges.get(COMPLETE)
         if results.path:
             judge.remember(results.path)
     judge_all(iter(todo), wanted, mutants, texts, judges, results, arguments.jobs, sys.stderr)

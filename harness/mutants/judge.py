@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
@@ -22,7 +23,7 @@ from harness.mutants.kinds import Generated
 from harness.properties.model import ALL_SCENES, PROMISE, Case
 from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
-from harness.properties.verdict import ROOT, STAGES, USER
+from harness.properties.verdict import ROOT, STAGES, USER, stage_number
 
 # Whatever a mutant does to the machine ends with it. "$1" is its own folder, "$2" its program,
 # which is shown at "$3".
@@ -42,6 +43,9 @@ exec "$@"
 """
 NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kill-child",
               "--mount-proc", "--propagation", "private")
+# Without the folder that `bazel run` names: a stage starts in it, see common/run_main.cc, though it
+# may be hidden here.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BUILD_W")}
 LONGEST = 900.0  # seconds, for all tests of a stage
 SLOW = 2.0  # seconds: a test that takes longer is asked only if no other sees a mutant
 MORE_TIME = 4.0  # of the usual, when a row that has failed is asked again: the machine may be busy
@@ -51,11 +55,15 @@ HELPERS = {"COPY_TREE": "copy_tree_for_test", "BUILD_USERSPACE": "build_userspac
            "PRINT_LIBRARIES": "print_libraries"}
 
 
+def is_unit_test(name: str) -> bool:
+    return name.endswith("_test") and os.path.basename(name) not in HELPERS.values()
+
+
 class Look(enum.IntEnum):
     """How much is asked before a mutant has survived."""
 
     QUICK = 0  # the stage's own rows and tests
-    USUAL = 1  # the rows of earlier stages, and the tests of all stages, too
+    USUAL = 1  # the rows of all stages, and the tests of all stages, too
     THOROUGH = 2  # slow tests, too
 
 
@@ -73,6 +81,7 @@ class Judge:
         self.kept: Optional[pathlib.Path] = None
         self.sound: Dict[str, bool] = {}  # by test: whether it passes without a change
         self.lock = threading.Lock()
+        self.complete: Optional[Judge] = None  # of the stage that has all the layers
         self.lay_out()
 
     @property
@@ -123,10 +132,11 @@ class Judge:
         with self.own_folder() as folder:
             try:
                 if not self.builder.build(mutant, text, folder):
+                    self.builder.check_that_it_is_built(mutant.file, text, folder)
                     return "not built", ""
                 if self.builder.is_same_code(mutant.file, text, folder):
                     return "same code", ""
-                for ask in self.questions():
+                for ask in self.questions(mutant):
                     seen_by = ask(mutant, folder)
                     if seen_by:
                         with self.lock:
@@ -136,14 +146,17 @@ class Judge:
                 return "not built", ""
             return "survived", ""
 
-    def questions(self) -> List[Callable[[Generated, pathlib.Path], str]]:
+    def questions(self, mutant: Generated) -> List[Callable[[Generated, pathlib.Path], str]]:
         """From what is quick to what takes long: first the stage's own rows and tests."""
         asked: List[Callable[[Generated, pathlib.Path], str]] = [
             self.seen_by_unit_test,
-            lambda mutant, folder: self.seen_by_row(mutant, folder, new=True),
+            lambda mutant, folder: self.seen_by_row(mutant, folder, self.is_own),
             lambda mutant, folder: self.seen_by_test(mutant, folder, slow=False)]
-        if self.look >= Look.USUAL:
-            asked.append(lambda mutant, folder: self.seen_by_row(mutant, folder, new=False))
+        # Most of a main.cc are calls of earlier stages, for which the rows of those stages are.
+        if self.look >= Look.USUAL or os.path.basename(mutant.file) == "main.cc":
+            asked.append(lambda mutant, folder: self.seen_by_row(mutant, folder, self.is_earlier))
+        if self.look >= Look.USUAL and self.complete:
+            asked.append(self.complete.seen_by_later_row)
         if self.look >= Look.THOROUGH:
             asked.append(lambda mutant, folder: self.seen_by_test(mutant, folder, slow=True))
         return asked
@@ -152,11 +165,13 @@ class Judge:
         """Whether the program passes it as it is; asked once, when it has failed with a change."""
         if name not in self.sound:
             self.sound[name] = passes()
+            if not self.sound[name]:
+                print(f"fails without a change, too: {name}", file=sys.stderr, flush=True)
         return self.sound[name]
 
     def seen_by_unit_test(self, mutant: Generated, folder: pathlib.Path) -> str:
         for name in self.builder.programs_with(mutant.file):
-            if not name.endswith("_test") or self.sound.get(name) is False:
+            if not is_unit_test(name) or self.sound.get(name) is False:
                 continue
             program = self.builder.link(name, mutant.file, folder)
             # Twice: that the machine is busy is no merit.
@@ -179,13 +194,25 @@ class Judge:
     def name_of(self, case: Case) -> str:
         return f"row {case.property.name} as {case.identity}"
 
-    def seen_by_row(self, mutant: Generated, folder: pathlib.Path, new: bool) -> str:
+    def is_own(self, case: Case) -> bool:
+        return case.property.since == self.number
+
+    def is_earlier(self, case: Case) -> bool:
+        return not self.is_own(case)
+
+    def seen_by_later_row(self, mutant: Generated, folder: pathlib.Path) -> str:
+        """Asked of the complete container: what a layer is for may be a later one."""
+        number = stage_number(mutant.file.split("/")[1])
+        return self.seen_by_row(mutant, folder,
+                                lambda case: stage_number(case.property.since) > number)
+
+    def seen_by_row(self, mutant: Generated, folder: pathlib.Path,
+                    is_asked: Callable[[Case], bool]) -> str:
         """Scene by scene, so that the first row that fails is the last to be asked."""
-        if mutant.file not in self.builder.files(self.stage):
+        if not self.builder.is_in(mutant.file, self.program):
             return ""
         cases = [case for case in self.cases(self.builder.link(self.program, mutant.file, folder))
-                 if (case.property.since == self.number) == new
-                 and self.sound.get(self.name_of(case)) is not False]
+                 if is_asked(case) and self.sound.get(self.name_of(case)) is not False]
         scenes: Dict[SceneKey, List[Case]] = {}
         for case in cases:
             if case.property.scene is not ALL_SCENES:
@@ -217,7 +244,7 @@ class Judge:
     def seen_by_test(self, mutant: Generated, folder: pathlib.Path, slow: bool) -> str:
         programs = {name: self.builder.link(name, mutant.file, folder)
                     for name in self.builder.programs_with(mutant.file)
-                    if not name.endswith("_test")}
+                    if not is_unit_test(name)}
         before: Set[str] = set()  # what has passed already
         while programs:
             with self.lock:
@@ -244,7 +271,7 @@ class Judge:
         tests, outcomes = folder / "tests.json", folder / "outcomes"
         tests.write_text(json.dumps(chosen), encoding="utf-8")
         outcomes.write_text("", encoding="utf-8")
-        env = {**os.environ, "MUTANT_TESTS": str(tests), "MUTANT_OUTCOMES": str(outcomes),
+        env = {**ENVIRONMENT, "MUTANT_TESTS": str(tests), "MUTANT_OUTCOMES": str(outcomes),
                "PYTHONPATH": str(self.template), "TESTBRIDGE_TEST_ONLY": ""}
         for variable, name in HELPERS.items():
             path = f"stages/{self.stage}/{name}"
@@ -284,12 +311,14 @@ class Judge:
                env: Dict[str, str] = {}) -> int:
         shown_at = self.template / self.program
         given = [folder, program if program.name else shown_at, shown_at]
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES,
-                   "sh", "-e", "-c", JAIL, "jail", *given, *words]
+        # A shell starts what runs in the background with SIGINT and SIGQUIT ignored.
+        command = ["env", "--default-signal", "setpriv", "--pdeathsig", "KILL",
+                   "unshare", *NAMESPACES, "sh", "-e", "-c", JAIL, "jail", *given, *words]
         try:
             done = subprocess.run([str(word) for word in command], cwd=self.template, check=False,
-                                  env=env or {**os.environ, "TEST_TMPDIR": "/tmp"}, timeout=LONGEST,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  env=env or {**ENVIRONMENT, "TEST_TMPDIR": "/tmp"},
+                                  timeout=LONGEST, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
             return -1

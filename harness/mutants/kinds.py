@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import re
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
 UNCHECKED = ("namespace { template <typename Result, typename... Rest>\n"
              "[[maybe_unused]] Result unchecked(Result result, Rest&&...) { return result; } }\n")
@@ -37,6 +37,12 @@ class Generated:
         gone = (collections.Counter(re.findall(r"\w+", self.old))
                 - collections.Counter(re.findall(r"\w+", self.new)))
         return f"flag {' '.join(gone)}"
+
+    @property
+    def names(self) -> Set[str]:
+        """What survivors.txt may call it."""
+        same_in_all_stages = f"*/{self.id.rpartition('/')[2]}"
+        return {self.id, same_in_all_stages, self.dropped_flag} - {""}
 
     def tell(self) -> str:
         old, new = (" ".join(text.split()) for text in (self.old, self.new))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
-from harness.mutants.generate import Results, explained, progress, table
+from harness.mutants.build import Builder, NotBuilt
+from harness.mutants.generate import Results, explained, is_explained, progress, table
+from harness.mutants.judge import HELPERS, is_unit_test
 from harness.mutants.kinds import KINDS, Generated, changed, mutants_of
 
 TEXT = """#include "x.h"
@@ -52,6 +58,34 @@ def test_one_place_is_changed(mutant):
     assert ("unchecked(Result result" in text) == (mutant.kind == "check")
 
 
+def test_what_is_explained_is_still_there():
+    there = {name for file in pathlib.Path("stages").glob("[0-9]*/*.cc")
+             for mutant in mutants_of(str(file), file.read_text(encoding="utf-8"))
+             for name in mutant.names}
+    assert len(there) > 4000
+    assert not set(explained()) - there, "the lines have changed: look at them once more"
+
+
+def test_no_test_starts_in_the_folder_where_bazel_was_called():
+    told = subprocess.run(
+        [sys.executable, "-c", "from harness.mutants.judge import ENVIRONMENT as e; print(*e)"],
+        env={"PATH": "/usr/bin", "BUILD_WORKING_DIRECTORY": "/a", "BUILD_WORKSPACE_DIRECTORY": "/b",
+             "PYTHONPATH": ":".join(sys.path)}, stdout=subprocess.PIPE, text=True, check=True)
+    assert "PATH" in told.stdout.split() and "BUILD_" not in told.stdout
+
+
+def test_a_program_that_a_test_calls_is_no_unit_test():
+    assert is_unit_test("stages/03_userspace/copy_tree_test")
+    assert not any(is_unit_test(f"stages/03_userspace/{name}") for name in HELPERS.values())
+
+
+def test_what_cannot_be_compiled_unchanged_either_says_nothing_about_a_mutant(tmp_path):
+    builder = Builder.__new__(Builder)
+    builder.compile = lambda file, text, folder: b""
+    with pytest.raises(NotBuilt, match="a.cc cannot be compiled as it is"):
+        builder.check_that_it_is_built("a.cc", "int a;", tmp_path)
+
+
 def test_survivors_that_are_explained_say_why():
     for name, why in explained().items():
         assert name.count(":") == 2 or name.startswith("flag "), name
@@ -61,6 +95,14 @@ def test_survivors_that_are_explained_say_why():
 def test_a_dropped_flag_is_named():
     names = [mutant.dropped_flag for mutant in mutants_of("x.cc", TEXT)]
     assert sorted(filter(None, names)) == ["flag MS_PRIVATE", "flag MS_REC"]
+
+
+def test_the_same_line_of_two_stages_is_explained_once():
+    mutants = {mutant.id: mutant for file in ("stages/05_x/main.cc", "stages/06_y/main.cc")
+               for mutant in mutants_of(file, TEXT, ("swap",))}
+    known = {next(iter(mutants.values())).id.replace("stages/05_x/", "*/"): "it is the same"}
+    assert len(mutants) == 2
+    assert all(is_explained({"id": name}, known, mutants) for name in mutants)
 
 
 def test_the_same_change_in_two_places_has_two_names():
