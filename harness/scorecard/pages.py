@@ -143,14 +143,14 @@ PICTURE_STYLE = """
   .scorecard { --good: #17352a; --odd: #3d3014; --bad: #46202a; --none: #232934;
     --good-part: #5cc68a; --odd-part: #e0ac4a; --bad-part: #ff8492;
     --text: var(--ink, #eceae4); --dim: var(--soft, #a5adba); } }
-.scorecard text { font: 22px Inter, system-ui, sans-serif; fill: var(--text); }
+.scorecard text { font: 26px Inter, system-ui, sans-serif; fill: var(--text); }
 .scorecard .dim { fill: var(--dim); } .scorecard .middle { text-anchor: middle; }
 .scorecard .head { font-weight: 600; }
 .scorecard .good { fill: var(--good); } .scorecard .odd { fill: var(--odd); }
 .scorecard .bad { fill: var(--bad); } .scorecard .none { fill: var(--none); }
 .scorecard .part.good { fill: var(--good-part); } .scorecard .part.odd { fill: var(--odd-part); }
 .scorecard .part.bad { fill: var(--bad-part); }"""
-LEFT, TOP, WIDE, HIGH, GAP = 322, 46, 104, 46, 6
+LEFT, TOP, WIDE, HIGH, GAP = 345, 46, 100, 46, 6
 
 
 def picture(told: Json) -> str:
@@ -181,5 +181,5 @@ def picture(told: Json) -> str:
                 lines.append(f'<rect x="{x}" y="{y + HIGH - GAP - 5}" width="{wide * good // of}"'
                              f' height="5" class="part {kind}"/>')
             told_share = f"{good}/{of}" if of else "n/a"
-            text(x + wide // 2, y + 26, "middle" if of else "middle dim", told_share)
+            text(x + wide // 2, y + 27, "middle" if of else "middle dim", told_share)
     return "\n".join([*lines, "</svg>", ""])

@@ -4,7 +4,7 @@
   python3 -m harness.scorecard.scorecard --in vm --json FILE --svg FILE
 
 A small script in adapters/ translates our command line for each tool, and lists the options that it
-uses. All are tested for everything that stage 08c promises, as an ordinary user where that is
+uses. All are tested for everything that the last stage promises, as an ordinary user where that is
 possible. A property that needs an option that the program does not have is distinguished from one
 that it violates.
 """
@@ -18,7 +18,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from harness import matrix, places
 from harness.scorecard import pages
@@ -60,6 +60,8 @@ REMARKS: Dict[Tuple[str, str], str] = {
     ("unshare", "own_ipc_namespace"): "--ipc would make one; recipes leave it out.",
     ("unshare", "own_network_namespace"): "--net would make one; recipes leave it out.",
     ("unshare", "own_cgroup_namespace"): "--cgroup would make one; recipes leave it out.",
+    ("unshare", "own_time_namespace"): "--time would make one; recipes leave it out.",
+    ("unshare", "uptime_starts_at_zero"): "--time and --boottime would; recipes leave them out.",
     ("unshare", "container_dies_with_its_parent"): "--kill-child would; recipes leave it out.",
     ("unshare", "hostname_is_never_the_hosts"): "It is the container's own, and begins as a copy.",
     ("unshare", "errors_are_told"): f"{TWO_LINES}.",
@@ -154,9 +156,9 @@ def programs_for(names: Sequence[str], own: Tools) -> List[str]:
 
 
 def measure(where: Sequence[Place], names: Sequence[str], rows: Sequence[Property], own: Tools,
-            time_limit: float) -> Json:
-    """Tests all programs, and returns the data for the pages and the picture. Rows about SELinux
-    are looked at in the last place."""
+            time_limit: float, known: AbstractSet[Tuple[str, str]] = frozenset()) -> Json:
+    """Tests all programs, and returns the data for the pages and the picture, without the cells
+    that are `known` by row and column. Rows about SELinux are looked at in the last place."""
     place = where[0]
     place.boot()
     columns = columns_in(place, names)
@@ -165,12 +167,12 @@ def measure(where: Sequence[Place], names: Sequence[str], rows: Sequence[Propert
     for column in columns:
         print(f"harness.scorecard: {column.name}", file=sys.stderr, flush=True)
         for grader, selinux in zip(graders, (False, True)):
-            lines = {row.name: line for row, line in zip(rows, table) if row.selinux is selinux}
+            lines = {row.name: line for row, line in zip(rows, table)
+                     if row.selinux is selinux and (row.name, column.name) not in known}
             cases = [column.case(row) for row in rows if row.name in lines]
             for result in grader.grade(cases) if cases else ():
                 cells = lines[result.case.property.name]["cells"]
                 cells[column.name] = cell(column, result, grader)
-        leave_out(table, column.name)
     return {"place": place.name,
             "columns": [{"name": column.name, "version": column.version,
                          "adapter": column.adapter} for column in columns],
@@ -198,7 +200,7 @@ def cell(column: Column, result: Result, grader: Grader) -> Json:
 def leave_out(table: Sequence[Json], name: str) -> None:
     """Removes the rows that mean nothing for this program: see FOLLOWS; and /sys, if it mounts
     none."""
-    cells = {line["name"]: line["cells"][name] for line in table}
+    cells = {line["name"]: line["cells"][name] for line in table if name in line["cells"]}
     for row, cell_of_row in cells.items():
         if row == "sys_is_read_only" and "nothing is mounted at /sys" in cell_of_row["got"]:
             cell_of_row.update(verdict="n/a", got="it mounts no /sys")
@@ -206,7 +208,8 @@ def leave_out(table: Sequence[Json], name: str) -> None:
         if row in cells and cells.get(other, {}).get("verdict") in ("violated", "n/a"):
             cells[row] = {"verdict": "n/a", "got": why}
     for line in table:
-        line["cells"][name] = cells[line["name"]]
+        if line["name"] in cells:
+            line["cells"][name] = cells[line["name"]]
 
 
 def texts_of(row: Property) -> Json:
@@ -227,6 +230,20 @@ def renewed(before: Json, measured: Json) -> Json:
         rows[name].update(texts_of(PROPERTIES[order[name]]))
     return {**before, "columns": list(columns.values()),
             "rows": sorted(rows.values(), key=lambda row: order.get(row["name"], len(order)))}
+
+
+def cells_of(scorecard: Json) -> Set[Tuple[str, str]]:
+    """Which there are, by row and column."""
+    return {(row["name"], column) for row in scorecard["rows"] for column in row["cells"]}
+
+
+def check_that_it_is_complete(scorecard: Json) -> None:
+    cells = cells_of(scorecard)
+    for row in scorecard["rows"]:
+        for column in scorecard["columns"]:
+            if (row["name"], column["name"]) not in cells:
+                raise ValueError(f"{row['name']} has not been measured for {column['name']}\nhint:"
+                                 " --new measures all that --from does not have")
 
 
 def tell(scorecard: Json) -> str:
@@ -257,7 +274,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
                         help="draw what --json has written; with --column, --property or --new,"
                              " measure only that again")
-    parser.add_argument("--new", action="store_true", help="only the rows that --from has not")
+    parser.add_argument("--new", action="store_true", help="only the rows and columns that --from"
+                        " does not have")
     for kind in ("html", "svg", "json"):
         parser.add_argument(f"--{kind}", type=pathlib.Path, metavar="FILE", help="write it there")
     arguments = parser.parse_args(words)
@@ -274,20 +292,22 @@ def main(words: Sequence[str]) -> int:
         if arguments.measured is not None:
             path = pathlib.Path(os.environ.get("BUILD_WORKING_DIRECTORY", "."), arguments.measured)
             before = json.loads(path.read_text(encoding="utf-8"))
-        known = {row["name"] for row in before["rows"]} if arguments.new else set()
+        known = cells_of(before) if arguments.new else set()
         measures = (arguments.measured is None or arguments.column or arguments.property
                     or arguments.new)
         if measures:
             own = matrix.tools()
             names = arguments.column or [*TOOLS, *OURS]
             rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
-                    and (not arguments.property or row.name in arguments.property)
-                    and row.name not in known]
+                    and (not arguments.property or row.name in arguments.property)]
             with places.places(arguments.place, programs_for(names, own)) as where:
-                scorecard = measure(where, names, rows, own, arguments.time_limit)
+                scorecard = measure(where, names, rows, own, arguments.time_limit, known)
         os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
         if arguments.measured is not None:
             scorecard = renewed(before, scorecard) if measures else before
+        for column in scorecard["columns"]:
+            leave_out(scorecard["rows"], column["name"])
+        check_that_it_is_complete(scorecard)
         for path, text in (
                 (arguments.html, pages.page), (arguments.svg, pages.picture),
                 (arguments.json, lambda told: json.dumps(told, indent=1) + "\n")):

@@ -66,6 +66,28 @@ def test_a_tool_that_is_not_there_has_no_column(tools, tmp_path, monkeypatch, ca
     assert "there is no absent in host" in capfd.readouterr().err
 
 
+def test_what_is_known_is_not_measured_again(tools):
+    rows = [BY_NAME["own_pid_namespace"], BY_NAME["own_ipc_namespace"]]
+    told = scorecard.measure([HOST], ["unshare"], rows, tools, 5.0,
+                             {("own_pid_namespace", "unshare"), ("own_ipc_namespace", "bwrap")})
+    assert scorecard.cells_of(told) == {("own_ipc_namespace", "unshare")}
+    with pytest.raises(ValueError, match="own_pid_namespace has not been measured for unshare\n"):
+        scorecard.check_that_it_is_complete(told)
+
+
+@pytest.mark.parametrize("row, got, others, why", [
+    ("sys_is_read_only", "nothing is mounted at /sys", {}, "it mounts no /sys"),
+    ("links_are_own", "", {"sys_is_read_only": "n/a"}, "it mounts no /sys"),
+    ("no_filter_no_start", "", {"filter_is_installed": "violated"}, "it installs no filter"),
+])
+def test_a_row_that_means_nothing_for_a_program_is_left_out(row, got, others, why):
+    cells = {row: {"verdict": "violated", "got": got},
+             **{other: {"verdict": verdict, "got": ""} for other, verdict in others.items()}}
+    table = [{"name": name, "cells": {"x": cell}} for name, cell in cells.items()]
+    scorecard.leave_out([*table, {"name": "not_measured", "cells": {}}], "x")
+    assert table[0]["cells"]["x"] == {"verdict": "n/a", "got": why}
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_an_adapter_refuses_what_its_tool_lacks(tool):
     adapter = ADAPTERS / f"{tool}.sh"
@@ -102,9 +124,11 @@ def test_the_slides_picture_is_drawn_from_what_was_measured(told):
 
 
 def test_it_has_all_tools_and_rows(told):
-    assert [column["name"] for column in told["columns"]][:3] == ["unshare", "bwrap", "crun"]
+    assert [column["name"].partition("_")[0] for column in told["columns"]] == [
+        *(tool for tool in TOOLS if tool != "podman"), *scorecard.OURS]
     assert {row["name"] for row in told["rows"]} == {
-        row.name for row in PROPERTIES if row.is_promised_at("08c")}
+        row.name for row in PROPERTIES if row.is_promised_at(scorecard.ASKED_AS)}
+    scorecard.check_that_it_is_complete(told)
 
 
 def test_the_picture_parses_and_its_numbers_add_up(told):

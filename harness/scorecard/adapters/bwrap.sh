@@ -2,7 +2,8 @@
 # bubblewrap, as its manual and those who call it advise: all namespaces, a session of its own.
 tool=bwrap
 lacks=(--uid-map --gid-map --user --cpus --memory --pids-limit --userspace --with --layer --image
-  --keep --seccomp --publish '--network bridge' '--network pasta' '--network slirp4netns')
+  --keep --seccomp --security-opt --publish --shortcut --uptime
+  '--network bridge' '--network pasta' '--network slirp4netns')
 # shellcheck source-path=SCRIPTDIR source=options.sh
 . "${0%/*}/options.sh"
 

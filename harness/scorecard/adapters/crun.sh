@@ -2,8 +2,8 @@
 # crun, without an engine: the configuration is what `crun spec --rootless` writes, and only what
 # our command line asks for is changed in it.
 tool=crun
-lacks=(--init --userspace --with --layer --image --keep --publish '--seccomp strict'
-  '--network host' '--network bridge' '--network pasta' '--network slirp4netns')
+lacks=(--init --userspace --with --layer --image --keep --publish --shortcut --uptime
+  '--seccomp strict' '--network host' '--network bridge' '--network pasta' '--network slirp4netns')
 # shellcheck source-path=SCRIPTDIR source=options.sh
 . "${0%/*}/options.sh"
 
@@ -15,10 +15,21 @@ name=$(basename "$bundle")  # which nobody else has
 own=$(sed -n 's/^0:://p' /proc/self/cgroup)  # beside ours, in what is delegated to us
 ((EUID == 0)) || export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$EUID}"  # as a login has it
 
+apparmor='' type='' level=s0
+for one in "${security[@]}"; do
+  case $one in
+    apparmor=*) apparmor=${one#*=} ;;
+    label=type:*) type=${one#*:} ;;
+    label=level:*) level=${one#*:} ;;
+  esac
+done
+label=${type:+system_u:system_r:$type:$level}  # an engine writes it in full
+
 # shellcheck disable=SC2016  # for jq to expand
 jq --arg root "$root" --arg hostname "$hostname" --arg workdir "$workdir" --arg cpus "$cpus" \
   --arg memory "$memory" --arg pids "$pids" --arg uids "$uid_map" --arg gids "$gid_map" \
   --arg user "$user" --arg group "$group" --arg cgroup "${own%/*}/$name" \
+  --arg apparmor "$apparmor" --arg label "$label" \
   --argjson terminal "$terminal" --argjson read_only "$([[ $read_only ]] && echo true || echo false)" \
   --argjson volumes "$(printf '%s\n' "${volumes[@]}" | jq -R . | jq -s .)" \
   --argjson variables "$(printf '%s\n' "${variables[@]}" | jq -R . | jq -s .)" \
@@ -44,6 +55,8 @@ jq --arg root "$root" --arg hostname "$hostname" --arg workdir "$workdir" --arg 
       if .key == "inheritable" then . else .value += $more end
       | if $cap_drop | index("ALL") then .value = [] else . end)
   | .linux.cgroupsPath = $cgroup
+  | if $apparmor != "" then .process.apparmorProfile = $apparmor else . end
+  | if $label != "" then .process.selinuxLabel = $label else . end
   | if $cpus != "" then
       .linux.resources.cpu = {period: 100000, quota: ($cpus | tonumber * 100000)} else . end
   | if $memory != "" then  # and no swap: the sum of both is the same

@@ -18,9 +18,10 @@ case ${1:-} in
   --lacks) printf '%s\n' "${lacks[@]}" && exit ;;
 esac
 
-root='' hostname='' workdir=/ init='' read_only='' network='' user=0 group=0
+root='' hostname='' workdir=/ init='' read_only='' network='' user=0 group=0 uptime=''
 cpus='' memory='' pids='' seccomp=''
-variables=() volumes=() uid_map=0:$EUID:1 gid_map=0:$(id -g):1 cap_add=() cap_drop=() unknown=()
+variables=() volumes=() uid_map=0:$EUID:1 gid_map=0:$(id -g):1 cap_add=() cap_drop=() security=()
+unknown=()
 while (($#)); do
   option=$1
   case $option in
@@ -34,8 +35,8 @@ while (($#)); do
   case $option in
     --) shift && break ;;
     --cap-add | --cap-drop | --cpus | --env | --hostname | --image | --keep | --layer | --memory | \
-      --network | --pids-limit | --publish | --rootfs | --seccomp | --user | --userspace | \
-      --volume | --with | --workdir | --?id-map)
+      --network | --pids-limit | --publish | --rootfs | --seccomp | --security-opt | --shortcut | \
+      --uptime | --user | --userspace | --volume | --with | --workdir | --?id-map)
       (($# > 1)) || stop "$option needs a value"
       value=$2 && shift
       ;;
@@ -64,6 +65,8 @@ while (($#)); do
     --cap-add) cap_add+=("$value") ;;
     --cap-drop) cap_drop+=("$value") ;;
     --network) network=$value ;;
+    --security-opt) security+=("$value") ;;
+    --uptime) uptime=$value ;;
     *) unknown+=("$option") ;;
   esac
 done

@@ -5,7 +5,7 @@
 # PID namespace is another. Then podman does not start, which the scorecard shows as "?".
 tool=podman
 lacks=(--userspace --with --layer --image --keep '--seccomp strict' '--network bridge'
-  '--network pasta' --publish)
+  '--network pasta' --publish --shortcut --uptime)
 # shellcheck source-path=SCRIPTDIR source=options.sh
 . "${0%/*}/options.sh"
 
@@ -23,6 +23,7 @@ options=(--rm --interactive --workdir "$workdir")
 [[ $user:$group == 0:0 ]] || options+=(--user "$user:$group")
 for one in "${variables[@]}"; do options+=(--env "$one"); done
 for one in "${volumes[@]}"; do options+=(--volume "$one"); done
+for one in "${security[@]}"; do options+=(--security-opt "$one"); done
 for one in "${cap_add[@]}"; do options+=(--cap-add "$one"); done
 for one in "${cap_drop[@]}"; do options+=(--cap-drop "$one"); done
 exec podman run "${unknown[@]}" "${options[@]}" --rootfs "$root" "$@"
