@@ -40,12 +40,16 @@ CLASSES: Tuple[Escape, ...] = (
            " caller, had left open", "no descriptor but 0, 1 and 2 reaches the command",
            rows=("descriptors_are_closed", "inherited_directory_is_closed")),
     Escape("CVE-2016-9962, while exec joins", "root inside with CAP_SYS_PTRACE looks into the"
-           " process that the runtime starts in a running container: its root, its descriptors",
-           "one process joins the namespaces, unseen, and its successor is born inside",
+           " process that the runtime starts in a running container, or in a new one that shares"
+           " its PID namespace: its root, its descriptors, its rights, the engine's environment",
+           "one process does all the work, unseen, and its successor is born inside, with the"
+           " command's root and rights",
            tests=("stages/11_oci/test_oci_strength.py"
-                  "::test_a_container_that_may_trace_sees_no_file_of_the_host_while_exec_joins_it",
-                  ),
-           seen="with the PID namespace joined first: the host's root is at /proc/PID/root"),
+                  "::test_a_container_that_may_trace_sees_nothing_of_the_host_while_exec_joins_it",
+                  "stages/11_oci/test_oci_strength.py::test_a_container_that_may_trace_sees"
+                  "_nothing_of_the_host_while_a_neighbour_is_made"),
+           seen="with a process that is born there and then does the work: it has all capabilities"
+                " and the engine's environment, and at first the host's root at /proc/PID/root"),
     # --- Links in the root and in volumes
     Escape("CVE-2019-19921, CVE-2023-27561", "the root has a symbolic link in place of /proc, so"
            " that what protects /proc is mounted elsewhere",
@@ -126,6 +130,12 @@ CLASSES: Tuple[Escape, ...] = (
            "nodev on every mount that comes from outside",
            rows=("planted_device_is_dead", "layer_brings_no_device", "volume_brings_no_device",
                  "volumes_submounts_bring_no_device")),
+    Escape("A read-only mount of the host's, mounted again", "root inside, with CAP_SYS_ADMIN,"
+           " remounts with write access, or with devices and set-user-ID programs, what the host"
+           " has mounted without", "copies are made in a mount namespace in which the kernel has"
+           " locked the flags", tests=("stages/11_oci/test_oci_strength.py"
+                  "::test_what_is_mounted_read_only_on_the_host_stays_so",),
+           seen="with copies of the runtime's own mounts: the new file is on the host"),
     Escape("Mounts in a volume", "the command writes to what is mounted in a volume that is"
            " read-only", "the flags are set for all mounts of the volume",
            rows=("read_only_volume_covers_submounts",)),

@@ -120,6 +120,11 @@ bool Child::has_started(int milliseconds) {
                     : "the container ended before it was built");
 }
 
+void Child::goes_on_as(pid_t successor) {
+  check_quietly(TEMP_FAILURE_RETRY(waitpid(pid_, nullptr, 0)), "waitpid()");
+  pid_ = successor;
+}
+
 std::optional<int> Child::new_status(int options) {
   int status = 0;
   if (check_quietly(TEMP_FAILURE_RETRY(waitpid(pid_, &status, options)), "waitpid()") == 0) {

@@ -51,6 +51,9 @@ class Child {
   // Whether the child has become the command; waits at most that many milliseconds, or without a
   // limit if it is -1. Throws what the child threw.
   [[nodiscard]] bool has_started(int milliseconds);
+  // The child ends, and `successor` goes on in its place: a process that the child has made, and
+  // that is our child, too.
+  void goes_on_as(pid_t successor);
   // From now on the child may outlive this object: another process looks after it.
   void let_go() { reaped_ = true; }
   // The child's status as returned by waitpid(2), which gets `options`, if there is a new one.

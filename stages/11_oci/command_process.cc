@@ -14,6 +14,7 @@
 #include "common/check.h"
 #include "common/open_in_root.h"
 #include "common/write_file.h"
+#include "stages/09_lsm/attributes.h"
 
 namespace box {
 namespace {
@@ -65,6 +66,12 @@ SecurityOptions security_of(const ConfigProcess& process) {
   security.apparmor = process.apparmor.empty() ? "unconfined" : process.apparmor;
   security.label.disabled = true;  // selinuxLabel is refused, and without it there is none
   return security;
+}
+
+HostMounts visible_proc() {
+  HostMounts mounts;
+  mounts.proc = open_proc();
+  return mounts;
 }
 
 void set_limits_of(pid_t child, const ConfigProcess& process) {

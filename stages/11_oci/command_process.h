@@ -5,6 +5,7 @@
 
 #include "stages/01_exec/process.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/06_pivot_root/mounts.h"
 #include "stages/08b_seccomp/seccomp_filter.h"
 #include "stages/09_lsm/confinement.h"
 #include "stages/11_oci/config.h"
@@ -14,6 +15,9 @@ namespace box {
 [[nodiscard]] ProcessOptions command_of(const ConfigProcess& process);
 [[nodiscard]] IdOptions ids_of(const Config& config, const ConfigProcess& process);
 [[nodiscard]] SecurityOptions security_of(const ConfigProcess& process);
+// For Confinement: the /proc that we see now. The child confines its command while that is still
+// the host's: in the container's there may be no entry for a process that is not in it.
+[[nodiscard]] HostMounts visible_proc();
 // The program of linux.seccomp.
 [[nodiscard]] SeccompOptions seccomp_of(const Config& config, const ConfigProcess& process);
 

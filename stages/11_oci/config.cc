@@ -60,6 +60,11 @@ void check_whole(const Config& config) {
         "linux.uidMappings and gidMappings belong to a new user namespace, and it needs"
         " both");
   }
+  if (new_user && has(CLONE_NEWPID) && (config.new_namespaces & CLONE_NEWPID) == 0) {
+    throw Failure(
+        "linux.namespaces: root of a new user namespace has no rights over a pid namespace that is"
+        " there already, and could not mount its /proc");
+  }
   check_that_ranges_are_disjoint(config.uid_map);
   check_that_ranges_are_disjoint(config.gid_map);
   if (new_user && config.process &&

@@ -124,10 +124,14 @@ const std::string& NewContainer::with_cgroup() {
   return state_.cgroup;
 }
 
-void NewContainer::has_process(pid_t child) {
+void NewContainer::goes_on_as(pid_t child) {
   state_.pid = child;
   state_.began = start_time_of(child);
   folder_.write(state_);
+}
+
+void NewContainer::has_process(pid_t child) {
+  goes_on_as(child);
   hooks_ran_ = true;
   run_hooks("prestart", config_.hooks.prestart, state_for_hooks("creating"));
   run_hooks("createRuntime", config_.hooks.create_runtime, state_for_hooks("creating"));

@@ -31,6 +31,8 @@ class NewContainer {
 
   // In the parent: notes the number of the child, and runs the hooks of this moment.
   void has_process(pid_t child);
+  // In the parent: the number is another one now.
+  void goes_on_as(pid_t child);
   // In the child.
   void close_in_child() { folder_.close(); }
   // The state that hooks get.

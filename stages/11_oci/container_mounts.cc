@@ -17,6 +17,7 @@
 #include "common/open_in_root.h"
 #include "stages/03_userspace/copy_tree.h"
 #include "stages/05_userns/id_map.h"
+#include "stages/05_userns/idmapped_mounts.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mount_point.h"
 
@@ -52,11 +53,24 @@ void set_propagation(const UniqueFd& mount, const std::string& path, unsigned lo
                  propagation & ~static_cast<unsigned long>(MS_REC));
 }
 
+// Throws, if something is mounted below that would have to be left behind.
+void refuse_to_uncover(const std::string& path) {
+  for (const auto& point : mount_points()) {
+    if (point == path || !is_in(point, path)) continue;
+    throw Failure(EINVAL, "mounts: " + path, kExitSetupFailed,
+                  "something is mounted at " + point +
+                      ", and in a user namespace no mount may reveal what another one hides: the"
+                      " option rbind shows both");
+  }
+  errno = EINVAL;
+}
+
 UniqueFd copy_of_host(const std::string& path, bool recursive) {
   const unsigned flags = recursive ? AT_RECURSIVE : 0;
-  UniqueFd mount(check(open_tree(AT_FDCWD, path.c_str(),
-                                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | flags),
-                       "open_tree({}, CLONE{})", path, recursive ? "|RECURSIVE" : ""));
+  UniqueFd mount(open_tree(AT_FDCWD, path.c_str(),
+                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | flags));
+  if (mount.get() == -1 && errno == EINVAL && !recursive) refuse_to_uncover(path);
+  check(mount.get(), "open_tree({}, CLONE{})", path, recursive ? "|RECURSIVE" : "");
   return mount;
 }
 
@@ -161,7 +175,15 @@ bool ContainerMounts::binds_devices() const {
   return !config_.uid_map.empty() || !is_root_of_the_host() || !has_dev;
 }
 
-MountsByPath ContainerMounts::take_as_parent() const {
+MountsByPath ContainerMounts::take_as_parent(pid_t child) const {
+  // Without a user namespace, root inside may mount what it likes, and no flag is locked.
+  if (config_.uid_map.empty()) return copies();
+  MountsByPath taken;
+  in_mounts_of(child, [&] { taken = copies(); });
+  return taken;
+}
+
+MountsByPath ContainerMounts::copies() const {
   MountsByPath taken;
   UniqueFd root = copy_of_host(config_.rootfs, true);
   // The root must not be shared while we pivot, see pivot_root(2).
@@ -199,11 +221,14 @@ UniqueFd ContainerMounts::make(const ConfigMount& mount, std::size_t index, Moun
   return cgroup_.empty() ? new_mount("tmpfs", MOUNT_ATTR_RDONLY) : new_mount("cgroup2", 0);
 }
 
-void ContainerMounts::make_new(MountsByPath shown) {
+void ContainerMounts::make_new(MountsByPath shown, const ContainerNamespaces& namespaces) {
   root_ = take(shown, kRoot);
   null_ = take(shown, kNull);
   for (std::size_t i = 0; i < config_.mounts.size(); ++i) {
-    mounts_.push_back(make(config_.mounts[i], i, shown));
+    const ConfigMount& mount = config_.mounts[i];
+    // With neighbours it is made as soon as no root of the host's can be seen: by attach().
+    const bool later = mount.type == "proc" && namespaces.has_neighbours();
+    mounts_.push_back(later ? UniqueFd() : make(mount, i, shown));
   }
   for (auto& [name, mount] : shown) devices_.emplace_back(name, std::move(mount));
 }
@@ -220,15 +245,18 @@ void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
   attach_on(fd, place, mount.destination);
 }
 
-void ContainerMounts::attach(Console& console) {
+void ContainerMounts::attach(Console& console, const ContainerNamespaces& namespaces) {
   const UniqueFd root = open_own_root();
   root_.close();
   for (std::size_t i = 0; i < mounts_.size(); ++i) {
     const ConfigMount& mount = config_.mounts[i];
+    if (mounts_[i].get() == -1) {
+      mounts_[i] = namespaces.mount_proc([&] { return new_mount("proc", 0, mount.data); });
+    }
     attach_one(mount, mounts_[i], root);
     if (mount.type == "devpts" && mount.destination == "/dev/pts") devpts_ = &mounts_[i];
     if (mount.type == "proc" && mount.destination == "/proc") {
-      proc_.proc = std::move(mounts_[i]);
+      proc_ = std::move(mounts_[i]);
     } else if (devpts_ != &mounts_[i]) {
       mounts_[i].close();
     }
@@ -293,12 +321,12 @@ void ContainerMounts::attach_console(const UniqueFd& root, const UniqueFd& termi
 
 void ContainerMounts::write_sysctl() const {
   if (config_.sysctl.empty()) return;
-  if (proc_.proc.get() == -1) throw Failure("linux.sysctl: no proc is mounted at /proc");
+  if (proc_.get() == -1) throw Failure("linux.sysctl: no proc is mounted at /proc");
   for (const auto& [key, value] : config_.sysctl) {
     std::string path = "sys/" + key;
     std::replace(path.begin(), path.end(), '.', '/');
     const UniqueFd file(
-        open_in_root(proc_.proc.get(), path, O_WRONLY, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+        open_in_root(proc_.get(), path, O_WRONLY, RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
     check_quietly(file.get(), "linux.sysctl: open(/proc/{})", path);
     check(write(file.get(), value.data(), value.size()), "write(/proc/{}, \"{}\")", path, value);
   }

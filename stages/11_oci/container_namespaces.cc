@@ -1,15 +1,23 @@
 #include "stages/11_oci/container_namespaces.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <exception>
+
 #include "common/check.h"
+#include "common/descriptors.h"
+#include "common/fd_channel.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/04_namespaces/time_namespace.h"
+#include "stages/08b_seccomp/capabilities.h"
 #include "stages/08c_network/network.h"
+#include "stages/11_oci/succession.h"
 
 namespace box {
 namespace {
@@ -27,14 +35,37 @@ void join(const UniqueFd& fd, int flag) {
   check(setns(fd.get(), flag), "setns({})", names_of(static_cast<std::uint64_t>(flag)));
 }
 
+// In a child of ours, whose child is born in that PID namespace.
+[[noreturn]] void mount_among_neighbours(const UniqueFd& pid_namespace, const FdChannel& parent,
+                                         const std::function<UniqueFd()>& make) noexcept {
+  try {
+    close_all_but({pid_namespace.get(), parent.get()});
+    forget_environment();
+    constexpr CapabilitySet kMayMount = CapabilitySet{1} << CAP_SYS_ADMIN;
+    keep_only({.permitted = kMayMount, .effective = kMayMount}, true, IdOptions());
+    join(pid_namespace, CLONE_NEWPID);
+    const pid_t inside = check(fork(), "fork() for /proc");
+    if (inside == 0) {
+      parent.send("proc", make().get());
+    } else {
+      (void)waitpid(inside, nullptr, 0);
+    }
+  } catch (const std::exception& failure) {
+    parent.send(failure.what());
+  }
+  _exit(0);
+}
+
 }  // namespace
 
-ContainerNamespaces::ContainerNamespaces(const Config& config)
-    : config_(config),
-      own_pid_(check_quietly(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC),
-                             "open(/proc/self/ns/pid)")) {
+ContainerNamespaces::ContainerNamespaces(const Config& config) : config_(config) {
   for (const auto& joined : config.joined) {
-    joined_.emplace_back(joined.flag, open_namespace(joined));
+    UniqueFd fd = open_namespace(joined);
+    if (joined.flag == CLONE_NEWPID) {
+      pid_ = std::move(fd);
+    } else {
+      joined_.emplace_back(joined.flag, std::move(fd));
+    }
   }
 }
 
@@ -45,23 +76,28 @@ std::uint64_t ContainerNamespaces::at_birth() const {
          ~(static_cast<std::uint64_t>(CLONE_NEWCGROUP) | static_cast<std::uint64_t>(CLONE_NEWTIME));
 }
 
-void ContainerNamespaces::enter_for_children() const {
-  for (const auto& [flag, fd] : joined_) {
-    if (flag == CLONE_NEWPID) join(fd, flag);
-  }
+UniqueFd ContainerNamespaces::mount_proc(const std::function<UniqueFd()>& make) const {
+  if (!has_neighbours()) return make();
+  auto [our_end, their_end] = FdChannel::make();
+  const pid_t first = check(fork(), "fork() for /proc");
+  if (first == 0) mount_among_neighbours(pid_, their_end, make);
+  their_end.close();
+  FdChannel::Message reply;
+  const bool replied = our_end.receive(reply);
+  (void)waitpid(first, nullptr, 0);
+  if (!replied) throw Failure("the process that mounts /proc was killed");
+  if (reply.fd.get() == -1) throw Failure(reply.name);
+  return std::move(reply.fd);
 }
 
-void ContainerNamespaces::leave_for_children() const {
-  for (const auto& [flag, fd] : joined_) {
-    if (flag == CLONE_NEWPID) join(own_pid_, flag);
-  }
+void ContainerNamespaces::enter_for_children() {
+  if (!has_neighbours()) return;
+  join(pid_, CLONE_NEWPID);
+  pid_.close();
 }
 
 void ContainerNamespaces::enter() {
-  own_pid_.close();
-  for (const auto& [flag, fd] : joined_) {
-    if (flag != CLONE_NEWPID) join(fd, flag);
-  }
+  for (const auto& [flag, fd] : joined_) join(fd, flag);
   joined_.clear();
   if ((config_.new_namespaces & CLONE_NEWCGROUP) != 0) {
     check(unshare(CLONE_NEWCGROUP), "unshare(CLONE_NEWCGROUP)");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -18,19 +19,24 @@ class ContainerNamespaces {
 
   // Those that the child is born in: CLONE_NEW*.
   [[nodiscard]] std::uint64_t at_birth() const;
-  // In the parent: a PID namespace is not entered by the process that joins it, but by its
-  // children, see pid_namespaces(7). From leave_for_children() on these are born in ours again.
-  void enter_for_children() const;
-  void leave_for_children() const;
+  // Whether there are processes of another container in our PID namespace, which could look into
+  // the child: see Succession.
+  [[nodiscard]] bool has_neighbours() const { return pid_.get() != -1; }
   // In the child, with the host's /proc in place: enters all others.
   void enter();
+  // In the child: makes a mount of procfs, which shows the PID namespace of the process that makes
+  // it. With neighbours that is a process of its own, which has nothing but CAP_SYS_ADMIN.
+  [[nodiscard]] UniqueFd mount_proc(const std::function<UniqueFd()>& make) const;
+  // In the child: a PID namespace is not entered by the process that joins it, but by its children,
+  // see pid_namespaces(7).
+  void enter_for_children();
   // In the child: the names of hostname(1) and domainname(1), and the loopback of a new network,
   // which is down at first.
   void set_up() const;
 
  private:
   const Config& config_;
-  UniqueFd own_pid_;
+  UniqueFd pid_;  // the PID namespace to join
   std::vector<std::pair<int, UniqueFd>> joined_;
 };
 

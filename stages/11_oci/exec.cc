@@ -13,13 +13,12 @@
 #include "stages/05_userns/id_map.h"
 #include "stages/07_cgroups/cgroup.h"
 #include "stages/08b_seccomp/seccomp_filter.h"
-#include "stages/09_lsm/attributes.h"
 #include "stages/09_lsm/confinement.h"
 #include "stages/11_oci/command_process.h"
 #include "stages/11_oci/commands.h"
 #include "stages/11_oci/console.h"
 #include "stages/11_oci/container.h"
-#include "stages/11_oci/join_container.h"
+#include "stages/11_oci/succession.h"
 
 namespace box {
 namespace {
@@ -89,10 +88,10 @@ UniqueFd open_devpts() {
   return devpts;
 }
 
-HostMounts container_proc() {
-  HostMounts mounts;
-  mounts.proc = open_proc();
-  return mounts;
+// All at once, and with them the root directory: from here on no path is of the host.
+void join(UniqueFd init, int namespaces) {
+  check(setns(init.get(), namespaces), "setns({})",
+        names_of(static_cast<std::uint64_t>(namespaces)));
 }
 
 }  // namespace
@@ -120,27 +119,30 @@ int exec_in_container(const Request& request) {
   Cgroup cgroup(cgroup_for(request, state));
   cgroup.let_go();  // it is the container's
   Handshake handshake;
-  const auto leave_host = [&] {
+  Succession succession;
+  Child child = start_session_in(0, IdOptions(), cgroup, [&] {
+    // in the child, until it becomes the command
     folder.close();
     console.close_in_child();
-    if (request.new_keyring) join_new_keyring();
-  };
-  Child child = start_session_with(std::move(init), namespaces_of(config), cgroup, leave_host, [&] {
-    // in the child, until it becomes the command
     (void)handshake.wait_for_parent();
+    if (request.new_keyring) join_new_keyring();
+    confinement.confine_command(visible_proc());
+    join(std::move(init), namespaces_of(config));
     become_root(ids);
     (void)console.open_in(process.terminal ? open_devpts() : UniqueFd());
-    confinement.confine_command(container_proc());
     console.give_to_user();
     lower_limits(process);
     keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
-    exec_command(command, {}, last_step_of(config, process, filter, request.preserved_fds));
+    const LastStep last_step = last_step_of(config, process, filter, request.preserved_fds);
+    succession.hand_over(last_step.descriptors);
+    exec_command(command, {}, last_step);
   });
   // in the parent again
   set_limits_of(child.pid(), process);
   handshake.let_child_go_on();
   console.pass_on();
+  succession.follow(child, [] {});
   (void)child.has_started(-1);
   write_pid_file(request.pid_file, child.pid());
   if (!request.detach) return wait_for_pid_1(child, &terminal);

@@ -18,6 +18,7 @@
 #include "stages/11_oci/hooks.h"
 #include "stages/11_oci/sealed_copy.h"
 #include "stages/11_oci/start_gate.h"
+#include "stages/11_oci/succession.h"
 
 using namespace box;
 
@@ -32,6 +33,7 @@ static int build(const Request& request) {
   const IdOptions ids = ids_of(config, process);
   ProcessOptions command = command_of(process);
   ContainerNamespaces namespaces(config);
+  const bool neighbours = namespaces.has_neighbours();
   const SeccompOptions seccomp = seccomp_of(config, process);
   const SeccompFilter filter(seccomp);
   const Confinement confinement(security_of(process));
@@ -41,7 +43,7 @@ static int build(const Request& request) {
   Cgroup cgroup(container.with_cgroup());
   StartGate gate(container.folder());
   Handshake handshake;
-  namespaces.enter_for_children();
+  Succession succession;
   Child child = start_session_in(namespaces.at_birth(), ids, cgroup, [&] {
     // in the child, until it becomes the command
     container.close_in_child();
@@ -53,29 +55,31 @@ static int build(const Request& request) {
     run_hooks("createContainer", config.hooks.create_container,
               container.state_for_hooks("creating"));
     become_root(ids);
-    mounts.make_new(std::move(shown));
+    confinement.confine_command(visible_proc());
+    mounts.make_new(std::move(shown), namespaces);
     pivot_into(mounts.root());
-    mounts.attach(console);
+    mounts.attach(console, namespaces);
     mounts.write_sysctl();
     mounts.protect();
-    confinement.confine_command(mounts.for_confinement());
     console.give_to_user();
     lower_limits(process);
+    namespaces.enter_for_children();
     keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
     const LastStep last_step = last_step_of(config, process, filter, request.preserved_fds);
+    if (neighbours) succession.hand_over(gate.and_for(last_step.descriptors));
     gate.wait(last_step.descriptors);
     run_hooks("startContainer", config.hooks.start_container, container.state_for_hooks("created"));
     exec_command(command, {}, last_step);
   });
   // in the parent again
-  namespaces.leave_for_children();
   gate.close();
   if (!ids.uid_map.empty()) write_id_maps(child.pid(), ids);
   set_limits_of(child.pid(), process);
   container.has_process(child.pid());
-  handshake.let_child_go_on(mounts.take_as_parent());
+  handshake.let_child_go_on(mounts.take_as_parent(child.pid()));
   console.pass_on();
+  if (neighbours) succession.follow(child, [&] { container.goes_on_as(child.pid()); });
   (void)child.has_started(-1);
   container.is_created();
   cgroup.let_go();

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "common/check.h"
 #include "common/descriptors.h"
+#include "stages/11_oci/succession.h"
 #include "stages/11_oci/unix_socket.h"
 
 namespace box {
@@ -24,9 +26,14 @@ StartGate::StartGate(const StateFolder& folder) : listener_(new_unix_socket()) {
   check_quietly(listen(listener_.get(), 1), "listen({})", address.sun_path);
 }
 
-void StartGate::wait(std::vector<int> needed) {
+std::vector<int> StartGate::and_for(std::vector<int> needed) const {
   needed.insert(needed.end(), {listener_.get(), ErrorPipe::end_of_child()});
-  close_all_but(needed);
+  return needed;
+}
+
+void StartGate::wait(std::vector<int> needed) {
+  close_all_but(and_for(std::move(needed)));
+  forget_environment();
   ErrorPipe::announce_exec();
   ErrorPipe::report_to(
       UniqueFd(check_quietly(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3), "dup(the start socket)")));

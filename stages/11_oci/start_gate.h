@@ -24,6 +24,8 @@ class StartGate {
   // the engine's must not stay open for as long as the container waits. No Failure of the parent's
   // ends the child any more.
   void wait(std::vector<int> needed);
+  // In the child: `needed`, and what the gate itself needs.
+  [[nodiscard]] std::vector<int> and_for(std::vector<int> needed) const;
 
   [[nodiscard]] int get() const { return listener_.get(); }
   // In the parent, once the child has it.

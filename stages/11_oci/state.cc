@@ -67,7 +67,12 @@ constexpr std::size_t kStartTime = 19;  // the 22nd field, of which the first tw
 // The fields of /proc/PID/stat behind the name, which may contain anything but ends in the last
 // ")": the first is the state. Empty if there is no such process.
 std::vector<std::string> stat_of(pid_t process) {
-  const std::string text = read_file(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  try {
+    text = read_file(fmt::format("/proc/{}/stat", process));
+  } catch (const Failure& failure) {
+    if (failure.error() != ESRCH) throw;  // it has ended since the file was opened
+  }
   std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
   std::vector<std::string> words;
   for (std::string word; fields >> word;) words.push_back(word);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import time
 
+import pexpect
 import pytest
-from conftest import wait_until
+from conftest import TIMEOUT, wait_until
 from oci_runtime import NEEDS_ROOT, PROGRAM, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
@@ -69,7 +71,76 @@ def test_no_descriptor_leads_to_the_host(runtime, command, way):
     assert reached == []
 
 
-# A process that does not exist a moment later can be found only by looking all the time.
+def give_ids(runtime) -> None:
+    """Root of the container is user 200000 of the host, and may mount."""
+    runtime.config["linux"]["namespaces"].append({"type": "user"})
+    ids = [{"containerID": 0, "hostID": 200000, "size": 1000}]
+    runtime.config["linux"].update({"uidMappings": ids, "gidMappings": ids})
+    for capabilities in runtime.config["process"]["capabilities"].values():
+        capabilities.append("CAP_SYS_ADMIN")
+    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
+    for folder in (runtime.folder, runtime.bundle):
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("options", [["rbind"], ["bind"], ["rbind", "rslave"], ["rbind", "rshared"],
+                                     ["rbind", "rprivate"]], ids=",".join)
+def test_what_is_mounted_read_only_on_the_host_stays_so(runtime, options):
+    """The kernel has locked it in the container's mount namespace, see mount_namespaces(7)."""
+    give_ids(runtime)
+    volume = runtime.folder / "volume"
+    volume.mkdir(mode=0o777)
+    (runtime.bundle / "rootfs/data").mkdir()
+    runtime.config["mounts"].append({"destination": "/data", "type": "bind",
+                                     "source": str(volume), "options": options})
+    runtime.config["root"]["readonly"] = False
+    runtime.config["process"]["args"] = ["sh", "-c", "for place in / /data; do mount -o"
+                                         " remount,bind,rw $place; touch $place/new; done"]
+    runtime.write_config()
+    root = runtime.bundle / "rootfs"
+    mounted = (f"mount -t tmpfs -o mode=777 tmpfs {volume} && mount -o remount,bind,ro {volume} &&"
+               f" mount --bind {root} {root} && mount -o remount,bind,ro {root} && \"$@\";"
+               f" ls {volume} {root} | grep new")
+    runtime.program = ["unshare", "--mount", "sh", "-c", mounted, "sh", *runtime.program]
+    result = runtime.call("run", "--bundle", runtime.bundle, "c")
+    assert result.stdout == ""
+    assert result.stderr.count("Read-only file system") == 2, result.stderr
+
+
+def test_what_a_mount_covers_stays_covered(runtime):
+    """A bind mount without what is mounted below would show it: with a user namespace that is not
+    the engine's to allow."""
+    give_ids(runtime)
+    volume = runtime.folder / "volume"
+    (volume / "covered").mkdir(parents=True)
+    (volume / "covered" / "secret").write_text("secret")
+    runtime.config["mounts"].append({"destination": "/data", "type": "bind",
+                                     "source": str(volume), "options": ["bind"]})
+    runtime.write_config()
+    plain = list(runtime.program)
+    mounted = f"mount -t tmpfs tmpfs {volume}/covered && exec \"$@\""
+    runtime.program = ["unshare", "--mount", "sh", "-c", mounted, "sh", *plain]
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert f"mounts: {volume}: Invalid argument" in error and "rbind" in error
+    runtime.program = plain
+    assert runtime.leftovers() == []
+
+
+def test_root_of_a_user_namespace_joins_no_pid_namespace(runtime):
+    """It has no rights over that, and the engine would have to make its process among the others.
+    """
+    give_ids(runtime)
+    for namespace in runtime.config["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = "/proc/self/ns/pid"
+    runtime.write_config()
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert "no rights over a pid namespace that is there already" in error
+    assert runtime.leftovers() == []
+
+
+# A process that does not exist a moment later can be found only by looking all the time. Whether it
+# has more rights than the container, and the engine's environment, is read when its root is seen.
 SPY = """
 echo ready
 while :; do
@@ -79,22 +150,119 @@ while :; do
                 echo "$process/$way"
             fi
         done
-    done
+        while read -r key value; do
+            if test "$key $value" = "CapEff: $2"; then
+                echo "$process has all capabilities"
+            fi
+        done <$process/status
+        if grep -q ENGINES_SECRET $process/environ; then
+            echo "$process has the environment"
+        fi
+    done 2>/dev/null
 done
 """
 
 
-def test_a_container_that_may_trace_sees_no_file_of_the_host_while_exec_joins_it(runtime):
-    """CVE-2016-9962: with CAP_SYS_PTRACE, and without a user namespace, root inside may look into
-    each process that its /proc has. What exec starts must be in the container by then."""
+@pytest.fixture(name="spied")
+def make_spied(runtime):
+    """A container with CAP_SYS_PTRACE, without a user namespace, looks at each process that its
+    /proc has: where that has a file of the host's, what it may, and which environment it has."""
     secret = runtime.folder / "secret"
     secret.write_text("")
     for capabilities in runtime.config["process"]["capabilities"].values():
         capabilities.append("CAP_SYS_PTRACE")
-    runtime.config["process"]["args"] = ["sh", "-c", SPY, "spy", str(secret)]
-    runtime.create()
-    runtime.do("start", "c")
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    mine = status.partition("CapEff:")[2].split()[0]
+    runtime.config["process"]["args"] = ["sh", "-c", SPY, "spy", str(secret), mine]
+    runtime.create("spy")
+    runtime.do("start", "spy")
     assert wait_until(lambda: "ready" in runtime.output())
+    yield runtime
+    assert (runtime.folder / "spied").read_text() == "ready\n"
+
+
+ENGINE = {**os.environ, "ENGINES_SECRET": "1"}
+
+
+def test_a_container_that_may_trace_sees_nothing_of_the_host_while_exec_joins_it(spied):
+    """CVE-2016-9962: what exec starts must be in the container, and have no more rights than its
+    command, when others can see it."""
     for _ in range(30):
-        assert runtime.do("exec", "c", "echo", "joined") == "joined\n"
-    assert runtime.output() == "ready\n"
+        assert spied.do("exec", "spy", "echo", "joined", env=ENGINE) == "joined\n"
+    os.rename(spied.folder / "output", spied.folder / "spied")
+
+
+def test_a_container_that_may_trace_sees_nothing_of_the_host_while_a_neighbour_is_made(spied):
+    """The same for a container that joins its PID namespace, as those of a pod do."""
+    os.rename(spied.folder / "output", spied.folder / "spied")
+    first = spied.state("spy")["pid"]
+    for namespace in spied.config["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = f"/proc/{first}/ns/pid"
+    spied.config["process"]["args"] = ["cat", "/proc/1/comm"]
+    spied.write_config()
+    with open(spied.folder / "output", "w", encoding="utf-8") as output:
+        for _ in range(10):
+            spied.do("create", "--bundle", spied.bundle, "c", stdout=output, stderr=output,
+                     env=ENGINE)
+            pid = spied.state("c")["pid"]
+            assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{first}/ns/pid")
+            spied.do("start", "c")
+            assert wait_until(lambda: spied.status("c") == "stopped")
+            spied.do("delete", "c")
+    assert spied.output() == 10 * "sh\n"
+
+
+def test_a_neighbour_that_is_killed_while_it_is_made_is_removed(runtime):
+    """Its process has two numbers, one after the other."""
+    spy = runtime.create("first")
+    for namespace in runtime.config["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = f"/proc/{spy}/ns/pid"
+    runtime.write_config()
+    inside = f"/proc/{spy}/ns/pid"
+    for delay in range(0, 60, 3):
+        with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            time.sleep(delay / 1000)
+            process.kill()
+        runtime.do("delete", "--force", "c")
+    assert runtime.leftovers() == ["first"]
+    assert wait_until(lambda: len(processes_in(os.readlink(inside))) == 1)
+
+
+def processes_in(namespace: str) -> list[int]:
+    found = []
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{process}/ns/pid") == namespace:
+                found.append(int(process))
+        except OSError:
+            continue
+    return found
+
+
+def test_the_engines_environment_is_not_in_a_container_that_waits(runtime):
+    """A process that exec starts in it may read it."""
+    runtime.write_config()
+    with open(runtime.folder / "output", "w", encoding="utf-8") as output:
+        runtime.do("create", "--bundle", runtime.bundle, "c", stdout=output, stderr=output,
+                   env=ENGINE)
+    pid = runtime.state()["pid"]
+    assert b"ENGINES_SECRET" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_neighbour_has_a_terminal_of_its_own(runtime):
+    """The session that gets it is another than that of the process which has made it."""
+    first = runtime.create("first")
+    for namespace in runtime.config["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = f"/proc/{first}/ns/pid"
+    runtime.config["process"].update(
+        terminal=True, args=["sh", "-c", "tty; : </dev/tty && echo controls"])
+    runtime.write_config()
+    words = runtime.words("run", "--bundle", runtime.bundle, "c")
+    with pexpect.spawn(words[0], words[1:], timeout=TIMEOUT, encoding="utf-8") as terminal:
+        terminal.expect_exact("/dev/pts/0\r\ncontrols\r\n")
+        terminal.expect(pexpect.EOF)
