@@ -133,7 +133,8 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("A read-only mount of the host's, mounted again", "root inside, with CAP_SYS_ADMIN,"
            " remounts with write access, or with devices and set-user-ID programs, what the host"
            " has mounted without", "copies are made in a mount namespace in which the kernel has"
-           " locked the flags", tests=("stages/11_oci/test_oci_strength.py"
+           " locked the flags", rows=("hosts_mount_flags_are_locked",),
+           tests=("stages/11_oci/test_oci_strength.py"
                   "::test_what_is_mounted_read_only_on_the_host_stays_so",),
            seen="with copies of the runtime's own mounts: the new file is on the host"),
     Escape("Mounts in a volume", "the command writes to what is mounted in a volume that is"

@@ -64,6 +64,19 @@ MUTANTS = [
         ],
     ),
     mutant(
+        name = "volumes_of_the_parent",
+        stage = "06_pivot_root",
+        caught_by = "hosts_mount_flags_are_locked",
+        why = "the parent can walk into every directory of the host's, so it makes the copies there",
+        changes = [
+            change(
+                _MOUNTS,
+                "in_mounts_of(child, [&] { take_volumes_as_they_are(mounts.volumes, taken); });",
+                "take_volumes_as_they_are(mounts.volumes, taken);",
+            ),
+        ],
+    ),
+    mutant(
         name = "still_a_chroot",
         stage = "06_pivot_root",
         caught_by = "namespaces_root_is_its_root",

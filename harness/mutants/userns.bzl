@@ -225,6 +225,19 @@ MUTANTS = [
         ],
     ),
     mutant(
+        name = "mounts_of_the_parent",
+        stage = "05_userns",
+        caught_by = "hosts_mount_flags_are_locked",
+        why = "the parent has the same mounts, and may idmap them without setns(2)",
+        changes = [
+            change(
+                "05_userns/idmapped_mounts.cc",
+                """check_quietly(setns(childs.get(), CLONE_NEWNS), "setns(the child's mounts)");""",
+                "",
+            ),
+        ],
+    ),
+    mutant(
         name = "root_not_idmapped",
         stage = "05_userns",
         caught_by = "roots_files_are_roots_inside",

@@ -2,8 +2,10 @@
 
 #include "harness/probe/probe.h"
 
+#include <fcntl.h>
 #include <linux/keyctl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -62,6 +64,19 @@ void queue_signals(const Verb& verb) {
   answer.send();
 }
 
+// clear_mount_flags=PATH: makes what is mounted there writable, and lets its devices, set-user-ID
+// programs and programs work, each by a call of its own: the kernel may forbid one of them only.
+void do_clear_mount_flags(const Verb& verb, Answer& answer) {
+  bool good = mount(nullptr, verb.argument(0), nullptr, MS_REMOUNT | MS_BIND, nullptr) == 0;
+  for (const auto flag :
+       {MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC}) {
+    mount_attr attr = {};
+    attr.attr_clr = static_cast<__u64>(flag);
+    good = mount_setattr(AT_FDCWD, verb.argument(0), 0, &attr, sizeof attr) == 0 || good;
+  }
+  answer.add_result(good);
+}
+
 constexpr KnownVerb kVerbs[] = {
     {"mknod", do_mknod},
     {"chown", do_chown},
@@ -69,6 +84,7 @@ constexpr KnownVerb kVerbs[] = {
     {"key", do_key},
     {"session_key", nullptr, make_session_key},
     {"queue_signals", nullptr, queue_signals},
+    {"clear_mount_flags", do_clear_mount_flags},
 };
 
 }  // namespace

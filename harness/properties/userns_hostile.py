@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence
 from harness.properties.inside import held_with, inside, started_by
 from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
-from harness.properties.observing import does_not_start
+from harness.properties.observing import does_not_start, mount_options
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
 
@@ -94,6 +94,21 @@ def rows() -> List[Property]:
             command="{stage} --rootfs {root} -- PROGRAM-THAT-QUEUES-SIGNALS; grep SigQ"
                     " /proc/self/status"),
         Property(
+            name="hosts_mount_flags_are_locked", since="05", scene=mount_with_flags,
+            observe=flags_are_kept, control_identity=ROOT,
+            holds="what is mounted ro,nosuid,nodev,noexec on the host stays so: below the root, and"
+                  " as a volume",
+            violated="root inside clears a flag of the mount",
+            lesson="Read-only belongs to a mount, and its owner may change it. In a mount namespace"
+                   " that belongs to another user namespace the kernel locks the flags of the"
+                   " mounts that were copied into it, but not those of a mount that the host's"
+                   " root has copied outside and passed in.",
+            man="7 mount_namespaces",
+            mistake="The parent copies the mount, as root of the host in its own mount namespace,"
+                    " in place of that of the child.",
+            command="mount --bind -o ro /srv {root}/mnt; " + SHELL + " 'mount -o remount,bind,rw"
+                    " /mnt; grep /mnt /proc/self/mountinfo'"),
+        Property(
             name="unmapped_root_is_nobody_special", since="05", scene=map_without_root,
             identities=(ROOT,), observe=is_not_the_hosts_root, control_identity=ROOT,
             earned_by=Positive(map_with_root),
@@ -166,6 +181,37 @@ def signals_queued(stage: Stage) -> Look:
     before = stage.status_of("self")
     look = held_with(stage, [f"queue_signals={QUEUED}"])
     look.facts["status_before"] = before
+    return look
+
+
+FLAGS = ("ro", "nosuid", "nodev", "noexec")
+# Where a filter or missing capabilities would forbid mount(2), nothing would be seen of the mounts.
+MAY_MOUNT = ("--cap-add", "SYS_ADMIN", "--seccomp", "unconfined")
+
+
+def mount_with_flags(stage: Stage) -> Look:
+    """The host has restricted a mount below the root, which is also shown as a volume. Root inside
+    clears the flags."""
+    if not stage.agent.has_own_host:
+        raise NotTestable("needs root on the host: something must be mounted")
+    # An overlay does not show what is mounted in its layers.
+    place = f"{stage.folder}/outside" if stage.at_least("08a") else f"{stage.root}/mnt/host"
+    flags = ",".join(FLAGS)
+    stage.busybox("mount", "--bind", f"{stage.folder}/volume", place)
+    stage.busybox("mount", "-o", f"remount,bind,{flags}", place)
+    points, options = [f"{stage.names['in']}/mnt/host"], []
+    if stage.at_least("06"):
+        points.append("/mnt/own")
+        options += ["-v", f"{place}:/mnt/own"]
+        if stage.identity == ROOT:
+            points.append("/mnt/own-idmap")
+            options += ["-v", f"{place}:/mnt/own-idmap:idmap"]
+    if stage.at_least("08b"):
+        options += MAY_MOUNT
+    look = held_with(stage, [f"clear_mount_flags={point}" for point in points], *options)
+    look.facts["points"] = points
+    if not stage.at_least("04"):  # without a mount namespace it is the host's mount
+        stage.busybox("mount", "-o", f"remount,bind,{flags}", place)
     return look
 
 
@@ -261,6 +307,21 @@ def limit_is_not_shared(look: Look) -> Seen:
         raise ProbeBroke(told)
     if meanwhile - before >= QUEUED // 2:
         return violated(told)
+    return holds(told)
+
+
+def flags_are_kept(look: Look) -> Seen:
+    shown = {point: mount_options(look, point) for point in look.fact("points")}
+    told = "; ".join(f"{point} is {','.join(options)}" for point, options in shown.items()
+                     if options)
+    if not told:
+        raise ProbeBroke(f"none of {list(shown)} is mounted")
+    for point, options in shown.items():
+        tried = look.answers.get(f"clear_mount_flags={point}", [{}])[0]
+        if options and not tried:
+            raise ProbeBroke(f"nothing was tried at {point}")
+        if options and not set(FLAGS) <= set(options):
+            return violated(told)
     return holds(told)
 
 

@@ -71,7 +71,7 @@ MISTAKES: Dict[str, str] = {
         " kept_folder_is_closed_to_others hostile_layer_stays_inside greedy_layer_is_refused"
         " layer_names_stay_inside layer_brings_no_device overlay_attributes_are_left_out"
         " deep_layer_is_refused udp_port_is_published port_is_published_at_its_address"
-        " forged_source_is_dropped"
+        " forged_source_is_dropped hosts_mount_flags_are_locked"
         " layer_brings_no_host_file tampered_layer_is_refused"
         " capabilities_can_be_dropped one_capability_can_be_dropped capability_can_be_added"
         " init_has_few_rights profile_of_a_file_is_used strict_profile_denies_more"

@@ -23,6 +23,7 @@ for one in "${security[@]}"; do
     label=level:*) level=${one#*:} ;;
   esac
 done
+[[ $seccomp != unconfined ]] || seccomp=''  # what crun's own configuration has
 label=${type:+system_u:system_r:$type:$level}  # an engine writes it in full
 
 # shellcheck disable=SC2016  # for jq to expand
