@@ -94,7 +94,13 @@ unsigned saved_registers() {
   return low;
 }
 
-std::set<std::string> read_features() {
+#endif
+
+}  // namespace
+
+#if defined(__x86_64__)
+
+std::set<std::string> features_of_this_processor() {
   constexpr unsigned kAvx = 0x06;
   constexpr unsigned kAvx512 = 0xe6;
   const struct {
@@ -139,7 +145,7 @@ std::set<std::string> read_features() {
 
 #else
 
-std::set<std::string> read_features() {
+std::set<std::string> features_of_this_processor() {
   std::set<std::string> features;
 #if defined(__i386__)
   constexpr unsigned kSse2 = 1U << 26;
@@ -152,8 +158,6 @@ std::set<std::string> read_features() {
 }
 
 #endif
-
-}  // namespace
 
 Processor processor_of(const std::string& platform, const std::set<std::string>& features) {
   Processor processor;
@@ -188,7 +192,8 @@ Processor processor_of(const std::string& platform, const std::set<std::string>&
 
 Processor this_processor(const std::string& loader) {
   const char* platform = reinterpret_cast<const char*>(getauxval(AT_PLATFORM));
-  Processor processor = processor_of(platform == nullptr ? "" : platform, read_features());
+  Processor processor =
+      processor_of(platform == nullptr ? "" : platform, features_of_this_processor());
 
   constexpr std::string_view kVersion = "release version 2.";
   const auto at = loader.find(kVersion);

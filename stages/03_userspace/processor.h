@@ -26,6 +26,9 @@ struct Processor {
 [[nodiscard]] Processor processor_of(const std::string& platform,
                                      const std::set<std::string>& features);
 
+// Those of the processor that we run on, as far as a loader asks for them.
+[[nodiscard]] std::set<std::string> features_of_this_processor();
+
 // The processor that we run on, for a loader whose file has this content. glibc's loader contains
 // its version, as in "release version 2.36"; before 2.33 it does not, and has no levels; since 2.37
 // it has no legacy directories.

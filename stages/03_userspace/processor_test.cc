@@ -1,5 +1,12 @@
 #include "stages/03_userspace/processor.h"
 
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 namespace box {
@@ -90,7 +97,26 @@ TEST(Processor, AllowsTheBitsOfItsLegacyFolders) {
   EXPECT_EQ(processor_of("x86_64", kHaswell + kIntel).legacy_bits, bit(63) | bit(50) | bit(1));
   EXPECT_EQ(processor_of("x86_64", kSkylakeServer + kIntel).legacy_bits,
             bit(63) | bit(50) | bit(2) | bit(1));
+  EXPECT_EQ(processor_of("x86_64", kKnightsLanding + kIntel).legacy_bits,
+            bit(63) | bit(51) | bit(1));
 }
+
+#if defined(__x86_64__)
+// What the kernel read from the processor, too; it leaves out those whose registers it does not
+// save, see arch/x86/kernel/cpu/cpuid-deps.c.
+TEST(Processor, HasTheFeaturesThatTheKernelSees) {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(cpuinfo, line) && !line.starts_with("flags")) continue;
+  std::istringstream words(line.substr(line.find(':') + 1));
+  const std::set<std::string> flags{std::istream_iterator<std::string>(words), {}};
+  ASSERT_TRUE(flags.contains("fpu"));
+  const std::set<std::string> features = features_of_this_processor();
+  for (const auto& name : kSkylakeServer + kKnightsLanding + kNehalem) {
+    EXPECT_EQ(features.contains(name), flags.contains(name)) << name;
+  }
+}
+#endif
 
 TEST(Processor, DependsOnTheLoadersVersion) {
   const Processor bullseye = this_processor("");

@@ -106,5 +106,18 @@ TEST(ParseIoMax, RefusesWhatIsNoDiskOfThisMachine) {
   }
 }
 
+TEST(ParseIoMax, SaysWhetherTheFormOrTheDiskIsWrong) {
+  const auto names_the_form = [](const char* text) {
+    try {
+      (void)parse_io_max(text);
+    } catch (const Failure& failure) {
+      return std::string(failure.what()).find("DEVICE:KEY=VALUE") != std::string::npos;
+    }
+    return false;
+  };
+  for (const char* text : {"", "wbps=1", ":wbps=1"}) EXPECT_TRUE(names_the_form(text)) << text;
+  for (const char* text : {"x:wbps=1", "/x:wbps=1"}) EXPECT_FALSE(names_the_form(text)) << text;
+}
+
 }  // namespace
 }  // namespace box

@@ -131,5 +131,20 @@ TEST_F(Unpack, RefusesWhatIsNoTarOrIsCutOff) {
   EXPECT_THROW((void)unpack(damaged), Failure);
 }
 
+// The tar is read through two readers of libarchive, of which the inner one knows the reason and
+// what is to be done. It may fail before the outer one has seen a header, or later.
+TEST_F(Unpack, SaysWhyWhatIsInTheLayerCannotBeRead) {
+  for (const std::size_t allowed : {0, 600}) {
+    left_.bytes = allowed;
+    try {
+      (void)unpack(entry("a", '0', std::string(1 << 20, 'x')) + kEnd);
+      FAIL() << "it was unpacked";
+    } catch (const Failure& failure) {
+      EXPECT_STREQ(failure.what(), "the tar: the layers unpack to more than --unpack-limit allows");
+      EXPECT_EQ(failure.hint(), "raise it with --unpack-limit SIZE") << allowed;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace box

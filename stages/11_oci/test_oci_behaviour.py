@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import shutil
 import socket
 import subprocess
+import termios
 
 import pytest
-from conftest import wait_until
+from conftest import TIMEOUT, wait_until
 from oci_runtime import NEEDS_ROOT, Runtime, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
@@ -62,6 +65,31 @@ def test_run_ends_as_the_command_does(runtime, status):
     assert runtime.leftovers() == []
 
 
+def test_run_in_the_background(runtime):
+    runtime.write_config()
+    with open(runtime.folder / "output", "w", encoding="utf-8") as output:
+        result = runtime.call("run", "--detach", "--bundle", runtime.bundle, "c", stdout=output,
+                              stderr=subprocess.STDOUT)
+    assert (result.returncode, runtime.output()) == (0, "")
+    assert runtime.status() == "running"
+    assert runtime.do("list", "--quiet") == "c\n"
+
+
+def test_run_in_our_terminal(runtime):
+    runtime.config["process"].update(terminal=True, args=["sh", "-c", "tty; read x; exit $x"])
+    runtime.write_config()
+    master, slave = pty.openpty()
+    with subprocess.Popen(runtime.words("run", "--bundle", runtime.bundle, "c"), stdin=slave,
+                          stdout=slave, stderr=slave, start_new_session=True,
+                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as program:
+        os.close(slave)
+        assert "/dev/pts/0" in read_from(master, "\n")
+        os.write(master, b"6\n")
+        assert program.wait(TIMEOUT) == 6
+    os.close(master)
+    assert runtime.leftovers() == []
+
+
 def test_exec_joins_the_container(runtime):
     pid = runtime.create()
     runtime.do("start", "c")
@@ -76,7 +104,8 @@ def test_exec_of_a_process_file_in_the_background(runtime):
     runtime.create()
     runtime.do("start", "c")
     process = {**runtime.config["process"], "args": ["sleep", "777"],
-               "user": {"uid": 5, "gid": 6, "additionalGids": [7]}}
+               "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
+               "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]}
     (runtime.folder / "process").write_text(json.dumps(process))
     runtime.do("exec", "--detach", "--process", runtime.folder / "process", "--pid-file",
                runtime.folder / "exec-pid", "c", stdout=subprocess.DEVNULL,
@@ -85,6 +114,8 @@ def test_exec_of_a_process_file_in_the_background(runtime):
     assert b"777" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     assert "Uid:\t5\t5\t5\t5\n" in status and "Groups:\t7 \n" in status
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text().splitlines()
+    assert "Max open files 77 88 files" in [" ".join(line.split()) for line in limits]
     runtime.do("kill", "c", "9")
     assert wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists() or "Z (" in
                       pathlib.Path(f"/proc/{pid}/status").read_text())
