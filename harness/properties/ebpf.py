@@ -130,7 +130,7 @@ def forged_outside(stage: Stage) -> Look:
     """Another machine sends packets with addresses of the host's as their source; then one with
     its own."""
     look = look_of(stage)
-    port, verb = stage.names["port"], "catch=53,5000,0.0.0.0"
+    port, verb = stage.names["port"], f"catch=53,{stage.seconds(5) * 1000:.0f},0.0.0.0"
     with another_machine(stage) as enter:
         run = stage.start(stage.probe("hello", verb, "hold=1"), "--network", "bridge", "--publish",
                           f"{port}:53/udp")

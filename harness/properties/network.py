@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
-from harness.agent_client import Agent
+from harness.agent_client import Agent, Json
 from harness.properties.inside import inside, start_servers
 from harness.properties.look import Ask, Look, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
@@ -177,22 +177,36 @@ def published_in(stage: Stage, *options: str) -> Look:
     need_bridge(stage)
     port, text = stage.names["port"], f"served-{stage.nonce}"
     stage.watch()
-    catcher = stage.agent.start(["catcher", stage.nonce, f"catch={port},1500"], 10.0,
-                                program=stage.host_probe, **stage.circumstances())
-    stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
-    run = stage.start(stage.probe("hello", f"serve=0.0.0.0,80,{text}", f"forge={port}", "hold=1"),
+    run = stage.start(stage.probe("hello", f"serve=0.0.0.0,80,{text}", "hold=1", f"forge={port}"),
                       *options)
     if stage.wait_for_hold(look, run, "run"):
         asked = stage.agent.run(["probe", stage.nonce, f"connect=127.0.0.1,{port}"],
                                 program=stage.host_probe, **stage.circumstances())
         look.facts["asked"] = stage.answers(asked["stdout"])[f"connect=127.0.0.1,{port}"][0]
         look.facts["text"] = text
-        caught = stage.agent.wait(catcher["run"], stage.seconds(2.0))
-        look.facts["caught"] = stage.answers(caught["stdout"])[f"catch={port},1500"][-1]["caught"]
-        stage.agent.write(run["run"], "\n", close=True)
+        look.facts["caught"] = caught_when_released(stage, run, [int(port)])[0]
         stage.end(look, run, "run")
-    stage.agent.finish(catcher["run"])
     return look
+
+
+def caught_when_released(stage: Stage, run: Json, ports: Sequence[int],
+                         address: str = "127.0.0.1") -> List[str]:
+    """What sockets of the host's catch of the packets that the probe forges after its "hold=1".
+    They wait for a given time, which therefore begins only when the container runs."""
+    verbs = [f"catch={port},{stage.seconds(1.5) * 1000:.0f},{address}" for port in ports]
+    catchers = []
+    for verb in verbs:
+        catcher = stage.agent.start(["catcher", stage.nonce, verb], stage.seconds(10.0),
+                                    program=stage.host_probe, **stage.circumstances())
+        stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
+        catchers.append(catcher["run"])
+    stage.agent.write(run["run"], "\n", close=True)
+    caught = []
+    for verb, catcher in zip(verbs, catchers):
+        ended = stage.agent.wait(catcher, stage.seconds(4.0))
+        caught.append(stage.answers(ended["stdout"])[verb][-1].get("caught", ""))
+        stage.agent.finish(catcher)
+    return caught
 
 
 def published(stage: Stage) -> Look:
@@ -272,24 +286,12 @@ def forged_source(stage: Stage) -> Look:
     gateway = gateway_of(stage.agent, stage.find_probe(run)["pid"])
     stage.agent.write(run["run"], "\n", close=True)
     stage.end(look, run, "run")
-    catchers = {}
-    for number, source in enumerate(sources):
-        verb = f"catch={port + number},2500,0.0.0.0"
-        started = stage.agent.start(["catcher", stage.nonce, verb], 10.0,
-                                    program=stage.host_probe, **stage.circumstances())
-        stage.agent.expect(started["run"], '"catch":"ready"', stage.seconds(2.0))
-        catchers[source] = (started["run"], verb)
     verbs = [f"forge={port + number},{gateway}" + (f",{source}" if source else "")
              for number, source in enumerate(sources)]
-    run = stage.start(stage.probe("hello", *verbs, "hold=1"), "--network", "bridge")
-    found = stage.wait_for_hold(look, run, "forge")
-    look.facts["caught"] = {}
-    for source, (number, verb) in catchers.items():
-        caught = stage.agent.wait(number, stage.seconds(4.0))
-        look.facts["caught"][source] = stage.answers(caught["stdout"])[verb][-1].get("caught")
-        stage.agent.finish(number)
-    if found:
-        stage.agent.write(run["run"], "\n", close=True)
+    run = stage.start(stage.probe("hello", "hold=1", *verbs), "--network", "bridge")
+    if stage.wait_for_hold(look, run, "forge"):
+        caught = caught_when_released(stage, run, range(port, port + len(sources)), "0.0.0.0")
+        look.facts["caught"] = dict(zip(sources, caught))
         stage.end(look, run, "forge")
     return look
 
@@ -321,14 +323,8 @@ def rules_flushed(stage: Stage) -> Look:
     if not stage.wait_for_hold(look, run, "run"):
         return look
     stage.agent.run(["nft", "flush", "ruleset"], program="/usr/sbin/nft")
-    catcher = stage.agent.start(["catcher", stage.nonce, f"catch={port},1500"], 10.0,
-                                program=stage.host_probe, **stage.circumstances())
-    stage.agent.expect(catcher["run"], '"catch":"ready"', stage.seconds(2.0))
-    stage.agent.write(run["run"], "\n", close=True)
-    caught = stage.agent.wait(catcher["run"], stage.seconds(3.0))
-    look.facts["caught"] = stage.answers(caught["stdout"])[f"catch={port},1500"][-1]["caught"]
+    look.facts["caught"] = caught_when_released(stage, run, [int(port)])[0]
     stage.end(look, run, "run")
-    stage.agent.finish(catcher["run"])
     return look
 
 
