@@ -48,10 +48,11 @@ END
     # There the compiler itself is that.
     [[ $(uname -m) == aarch64 ]] || echo 'the compiler for arm64|g++-aarch64-linux-gnu'
   fi
+  [[ -z $lab ]] || echo "tests of the lab in Firefox|python3-websocket$([[ $codename == noble ]] || echo ' firefox-esr')"
   [[ -z $engines ]] || echo 'engines that drive stage 11, and other runtimes|catatonit conmon podman runc'
   # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
-  # Ubuntu has it as a snap only.
+  # Ubuntu has both browsers as snaps only.
   [[ $codename == noble ]] || echo 'slides as PDF, and their tests|chromium'
 }
 
@@ -156,10 +157,10 @@ foreign_folders() {
     done
   fi
   # The last suite that has a kernel for i386.
-  [[ -z $lab ]] || echo 'foreign/lab|i386|bookworm|linux-image-686^ bash iproute2 libbpf1 libbsd0' \
-    'libc6 libcap-ng0 libcap2 libdb5.3 libedit2 libelf1 libgcc-s1 libgmp10 libjansson4 libmd0' \
-    'libmnl0 libnftables1 libnftnl11 libpcre2-8-0 libproc2-0 libselinux1 libsystemd0 libtinfo6' \
-    'libxtables12 nftables procps util-linux zlib1g'
+  [[ -z $lab ]] || echo 'foreign/lab|i386|bookworm|linux-image-686^ bash iproute2 libaudit1 libbpf1 libbsd0' \
+    'libc-bin libc6 libcap-ng0 libcap2 libdb5.3 libedit2 libelf1 libgcc-s1 libgmp10 libjansson4 libmd0' \
+    'libmnl0 libnftables1 libnftnl11 libpcre2-8-0 libselinux1 libtinfo6' \
+    'libxtables12 nftables setserial uidmap util-linux zlib1g'
 }
 
 # Folder with a package-lock.json|what npm installs there|what needs it

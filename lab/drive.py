@@ -1,28 +1,34 @@
-"""Opens the lab in headless Chromium and runs its lessons, as a person would."""
+"""Opens the lab in a headless browser and runs its lessons, as a person would."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import http.server
+import json
 import pathlib
 import tempfile
 import threading
 import time
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Union
 
+from lab.firefox import FIREFOX, Firefox, firefox
 from slides.chromium import CHROMIUM
 from slides.site.browser import Browser, browser
 
 PATIENCE = 180  # s, for the machine to be there, and for a step
 WINDOW = (1600, 1000)
+TERMINALS = ("user", "root", "user2", "root2")
+BUSY = 20  # s after which a terminal is thought to run something that does not end
+BROWSERS = {"chromium": (browser, CHROMIUM), "firefox": (firefox, FIREFOX)}
 
 
 @dataclasses.dataclass
 class Lab:
     """The page, in a tab."""
 
-    tab: Browser
+    tab: Union[Browser, Firefox]
+    name: str  # of the browser
 
     def wait_for(self, expression: str, seconds: float = PATIENCE) -> Any:
         end = time.monotonic() + seconds
@@ -60,24 +66,41 @@ class Lab:
                      ".then((outcome) => { window.outcome = outcome; })")
         return self.wait_for("window.outcome")
 
+    def check(self) -> str:
+        """Presses the button of the exercise that is shown, and returns what the page says then."""
+        said = "document.querySelector('#exercise .said').textContent"
+        self.tab.run("document.querySelector('#exercise button').click()")
+        self.wait_for(f"{said} != 'looking …'")
+        return self.tab.run(said)
+
+    def type_at(self, prompt: str, command: str) -> None:
+        """Into the terminal that shows this prompt: a second one only if the first stays busy."""
+        begin = time.monotonic()
+        while time.monotonic() < begin + PATIENCE:
+            busy = time.monotonic() > begin + BUSY
+            for who in TERMINALS if busy else TERMINALS[:2]:
+                if [line.rstrip() for line in self.text(who)[-1:]] == [prompt]:
+                    self.type(who, command)
+                    self.wait_for(f"!lab.text_of('{who}').pop().trimEnd().endsWith({json.dumps(prompt)})")
+                    self.type(who, "\n")
+                    return
+            time.sleep(0.1)
+        raise TimeoutError(f"no terminal shows {prompt}")
+
     def type(self, who: str, text: str) -> None:
         """By the keyboard, into a terminal."""
         self.tab.run(f"document.querySelector('#{who} textarea').focus()")
-        for character in text:
-            key = {"\n": "Enter"}.get(character, character)
-            self.tab.call("Input.dispatchKeyEvent", type="keyDown", key=key,
-                          text="\r" if character == "\n" else character,
-                          windowsVirtualKeyCode=13 if character == "\n" else 0)
-            self.tab.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        self.tab.type(text)
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[Lab]:
-    if CHROMIUM is None:
-        raise SystemExit("There is no Chromium.\nTry:  ./setup.sh")
-    with tempfile.TemporaryDirectory() as scratch, browser(CHROMIUM, pathlib.Path(scratch)) as tab:
+def lab(which: str = "chromium") -> Iterator[Lab]:
+    drive, program = BROWSERS[which]
+    if program is None:
+        raise SystemExit(f"There is no {which}.\nTry:  ./setup.sh --lab")
+    with tempfile.TemporaryDirectory() as scratch, drive(program, pathlib.Path(scratch)) as tab:
         tab.resize(*WINDOW)
-        yield Lab(tab)
+        yield Lab(tab, which)
 
 
 @contextlib.contextmanager

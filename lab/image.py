@@ -16,10 +16,13 @@ import sys
 import tempfile
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
+from lab.exercises import COMMON, EXERCISES
+
 STAGES = "opt/box"  # below it as Bazel has them: stages/NN_x/NN_x, rootfs/rootfs.tar
 # Where busybox's are too different from what the pages show.
-PROGRAMS = ("bin/bash", "bin/ip", "usr/bin/nsenter", "usr/bin/setpriv",
-            "usr/bin/unshare", "usr/sbin/nft")
+PROGRAMS = ("bin/bash", "bin/ip", "bin/setserial", "usr/bin/newgidmap", "usr/bin/newuidmap",
+            "usr/bin/nsenter", "usr/bin/setpriv", "usr/bin/unshare", "usr/sbin/nft")
+SCRIPTS = ("usr/bin/ldd",)
 LOADER = "lib/ld-linux.so.2"
 LIBRARIES = ("lib/i386-linux-gnu", "usr/lib/i386-linux-gnu")
 # What the stages use, and what this machine's terminals and its disk are.
@@ -45,7 +48,8 @@ FILES = {
     "sbin/init": "#!/bin/busybox sh\nexec -a init /bin/busybox init\n",
 }
 FOLDERS = ("dev", "proc", "sys", "run", "tmp", "mnt", "root", "home", "var/tmp", "var/cache")
-MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, "etc/shadow": 0o640, "sbin/init": 0o755}
+MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, "etc/shadow": 0o640, "sbin/init": 0o755,
+         "usr/bin/newgidmap": 0o4755, "usr/bin/newuidmap": 0o4755}
 
 
 def needed(path: pathlib.Path) -> List[str]:
@@ -167,11 +171,15 @@ def main(out: str, debian: str, machine: str, *programs: str) -> None:
     image.add_library("ld-linux.so.2")
     for path in PROGRAMS:
         image.add_program(path)
+    for path in SCRIPTS:
+        image.file(path, (image.debian / path).read_bytes(), 0o755)
     image.entries.pop("sbin/ip", None)
 
     for name in ("init", "start", "login", "agent", "inittab"):
         where = {"init": "init", "inittab": "etc/inittab"}.get(name, f"sbin/{name}")
         image.file(where, (pathlib.Path(machine) / name).read_bytes(), 0o755)
+    for identity, exercise in EXERCISES.items():
+        image.file(f"lib/checks/{identity}", (COMMON + exercise.check).encode(), 0o644)
     modules = with_dependencies(pathlib.Path(debian) / "lib/modules", MODULES)
     for path in modules:
         image.file(f"lib/modules/{path.name}", path.read_bytes(), 0o644)

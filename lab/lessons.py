@@ -14,6 +14,7 @@ import re
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
+from lab.exercises import EXERCISES
 from slides import transcript
 
 FENCE = re.compile(r"^\s*```(\w*)")
@@ -68,7 +69,8 @@ def block(lines: List[str]) -> str:
 
 
 class Terminals:
-    """Where each step is typed: what a user does beside an open container, in a second terminal."""
+    """Where each step is typed: what somebody does beside their open container, in their second
+    terminal."""
 
     def __init__(self) -> None:
         self.open: Dict[str, str] = {}  # a container's name in its prompt -> its terminal
@@ -81,7 +83,7 @@ class Terminals:
                 self.open.pop(step.who, None)
             return where
         where = "root" if step.is_root else "user"
-        self.last = "user2" if where == "user" and where in self.open.values() else where
+        self.last = where + "2" if where in self.open.values() else where
         if following and following.who not in (transcript.HOST, *self.open):
             self.open[following.who] = self.last
         return self.last
@@ -95,14 +97,15 @@ def steps_of(identity: str, lines: List[str], hidden: List[str], not_run: bool,
         following = parsed[number + 1] if number + 1 < len(parsed) else None
         made: Step = {"id": f"{identity}.{number + 1}", "who": terminals.of(step, following),
                       "prompt": step.prompt, "command": step.command, "output": step.output}
+        known = seen.get(made["id"], {})
         text = "\n".join(step.command)
         lacks = next((why for words, why in MISSING.items() if re.search(
             rf"(?<![\w.-]){re.escape(words)}(?!\w)", text)), None)
         if not_run:
             made["missing"] = "Not run here: it depends on another machine."
-        elif lacks:
+        elif lacks and "command" not in known:
             made["missing"] = f"Not in the lab: {lacks}."
-        made.update(seen.get(made["id"], {}))
+        made.update(known)
         if number == 0 and hidden:
             made["before"] = hidden
         yield made
@@ -157,7 +160,11 @@ def lesson(page: pathlib.Path, seen: Dict[str, Any]) -> Dict[str, Any]:
         else:
             rest.append(line)
     flush()
-    return {"id": identity, "title": title, "parts": parts}
+    made = {"id": identity, "title": title, "parts": parts}
+    if exercise := EXERCISES.get(identity):
+        made["exercise"] = {"task": inline(exercise.task), "answer": exercise.answer,
+                            "why": inline(exercise.why)}
+    return made
 
 
 def main(out: str, seen: str, *pages: str) -> None:

@@ -3,8 +3,9 @@
   bazel run //lab:record [-- LESSON...]
 
 seen.json has for each such step what is seen, which the lesson then shows. The lab's machine is a
-32-bit one, with busybox's programs in place of Debian's. A step that never ends or fails for the
-lack of something is given a "missing" by hand: why it cannot be run here.
+32-bit one, with busybox's programs in place of Debian's. By hand, a step that cannot work here is
+given a "command" that shows the same, or, if there is none, a "missing", which says why. In what is
+seen, … stands for what differs from time to time, as on the pages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lab.drive import lab
 from slides import transcript
 
 NOTE = "On the page of the stage, whose machine is another, this looks a bit different."
+OTHER_COMMAND = "The page of the stage has another command here: its machine has other programs."
 
 
 def main(*chosen: str) -> None:
@@ -36,15 +38,18 @@ def main(*chosen: str) -> None:
                 if step.get("missing"):
                     continue
                 outcome = opened.perform(step["id"])
-                seen.pop(step["id"], None)
+                entry = {key: value for key, value in seen.pop(step["id"], {}).items()
+                         if key == "command"}
                 if "back" in outcome and not outcome["back"]:
                     print(f"{step['id']:8} has not ended", flush=True)
                 lines = [line.rstrip() for line in outcome["lines"]]
-                written = step["output"]
-                merged = transcript.merge(written, lines)
-                if merged != written:
-                    seen[step["id"]] = {"seen": merged, "note": NOTE}
-                print(step["id"], "as written" if merged == written else "other", flush=True)
+                merged = transcript.merge(step.get("seen", step["output"]), lines)
+                if merged != step["output"]:
+                    entry["seen"] = merged
+                if entry:
+                    entry["note"] = OTHER_COMMAND if "command" in entry else NOTE
+                    seen[step["id"]] = entry
+                print(step["id"], "other" if "seen" in entry else "as written", flush=True)
                 text = json.dumps(seen, ensure_ascii=False, indent=1, sort_keys=True)
                 partial = out.with_suffix(".partial")
                 partial.write_text(text + "\n", encoding="utf-8")

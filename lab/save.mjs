@@ -16,8 +16,9 @@ const COMMAND_LINE =
   "init_on_free=1 net.ifnames=0"; // pages that are free are zero, and left out of the state
 const PATIENCE = 900; // s, on a machine that does something else as well
 const WARM_UP = ["08c_network true", "03_userspace true"];
-const TERMINALS = ["root", "user", "user2"]; // serial ports
-const PROMPT = { root: /host:~# $/, user: /host:~\$ $/, user2: /host:~\$ $/ };
+const USED_BY_THE_USER = ["08c_network true", "06_pivot_root true"];
+const TERMINALS = ["root", "user", "user2", "root2"]; // serial ports
+const PROMPT = { root: /host:~# $/, user: /host:~\$ $/, user2: /host:~\$ $/, root2: /host:~# $/ };
 
 const started = Date.now();
 const emulator = new V86({
@@ -63,7 +64,7 @@ async function run(who, line) {
 for (const who of TERMINALS) await until(who, PROMPT[who]);
 console.error(`save.mjs: all prompts after ${(Date.now() - started) / 1000} s`);
 for (const line of WARM_UP) await run("root", line);
-await run("user", WARM_UP[0]);
+for (const stage of USED_BY_THE_USER) await run("user", stage);
 await run("root", "rm -f ~/.bash_history; sync; echo 3 >/proc/sys/vm/drop_caches");
 for (const port of TERMINALS.keys()) {
   emulator.serial_send_bytes(port, new TextEncoder().encode("clear; history -c\n"));

@@ -20,8 +20,16 @@ MOST_MEMORY = 700  # MB, of the tab
 LESSONS = ("01", "02", "03", "04", "05", "06", "07", "08a", "08b", "08c")
 
 
-@pytest.fixture(name="lab")
-def _lab():
+@pytest.fixture(name="lab", params=("chromium", "firefox"))
+def _lab(request):
+    if drive.BROWSERS[request.param][1] is None:
+        pytest.skip(f"there is no {request.param}: ./setup.sh --lab")
+    with drive.lab(request.param) as lab:
+        yield lab
+
+
+@pytest.fixture(name="in_chromium")
+def _in_chromium():
     with drive.lab() as lab:
         yield lab
 
@@ -32,11 +40,12 @@ def spare_cpu() -> float:
 
 
 def memory_of_tab() -> int:
-    """The largest renderer's, in MB."""
+    """The largest one's, in MB."""
     largest = 0
     for status in pathlib.Path("/proc").glob("[0-9]*/status"):
         try:
-            if b"--type=renderer" in (status.parent / "cmdline").read_bytes():
+            command = (status.parent / "cmdline").read_bytes()
+            if b"--type=renderer" in command or b"-contentproc" in command:
                 resident = re.search(r"VmRSS:\s+(\d+)", status.read_text())
                 largest = max(largest, int(resident[1]) // 1024 if resident else 0)
         except OSError:
@@ -72,7 +81,7 @@ def test_the_machines_users_see_each_other(lab: Lab) -> None:
     lab.open(PAGE.as_uri())
     lab.type("user", "05_userns sleep 4321\n")
     time.sleep(1)
-    lab.wait_for("(lab.send('root', 'pgrep -f \"^sleep 4321\" >/dev/null && echo seen\\n'), "
+    lab.wait_for("(lab.send('root', 'pidof sleep >/dev/null && echo seen\\n'), "
                  "lab.text_of('root').includes('seen'))")
 
 
@@ -80,8 +89,12 @@ def test_a_terminal_has_the_size_of_its_window_and_is_pasted_into(lab: Lab) -> N
     lab.open(PAGE.as_uri())
     lab.tab.resize(1100, 700)
     time.sleep(1)
-    lab.tab.run("document.querySelector('#user textarea').focus()")
-    lab.tab.press("stty size; echo pasted")
+    lab.tab.run("""(() => {
+        const clipboardData = new DataTransfer();
+        clipboardData.setData("text/plain", "stty size; echo pasted");
+        document.querySelector("#user textarea").dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    })()""")
     lab.type("user", "\n")
     lab.wait_for("lab.text_of('user').includes('pasted')")
     size = lab.tab.run("[document.querySelector('#user .xterm-rows').children.length]")[0]
@@ -106,13 +119,15 @@ def test_it_can_be_reset_and_kept_across_a_reload(lab: Lab) -> None:
         lab.wait_for("lab.text_of('user').some((line) => line.includes('No such file'))")
 
 
-def test_it_says_what_it_needs_without_webassembly(lab: Lab) -> None:
+def test_it_says_what_it_needs_without_webassembly(in_chromium: Lab) -> None:
+    lab = in_chromium
     lab.tab.call("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.WebAssembly")
     lab.tab.open((FOLDER / "index.html").as_uri())
     assert "no WebAssembly" in lab.status()
 
 
-def test_it_can_be_read_on_a_phone(lab: Lab) -> None:
+def test_it_can_be_read_on_a_phone(in_chromium: Lab) -> None:
+    lab = in_chromium
     lab.tab.resize(390, 844, phone=True)
     lab.open(PAGE.as_uri())
     lab.tab.picture(PICTURES / "phone.png")
@@ -132,8 +147,25 @@ def test_the_lesson_shows_what_happens(lab: Lab, identity: str) -> None:
             outcome = lab.perform(step["id"])
             if not outcome["same"]:
                 wrong[step["id"]] = outcome
-    lab.tab.picture(PICTURES / f"lesson-{identity}.png")
+    lab.tab.picture(PICTURES / f"lesson-{identity}-{lab.name}.png")
     run = sum(not step.get("missing") for step in steps)
     assert lab.tab.run("document.getElementById('progress').textContent") == (
         f"{run} of {run} steps done")
     assert wrong == {}, json.dumps(wrong, indent=1, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("identity", LESSONS)
+def test_the_exercise_is_done_when_its_answer_has_been_typed(lab: Lab, identity: str) -> None:
+    lab.open(PAGE.as_uri())
+    index, lesson = next((index, lesson) for index, lesson in enumerate(lab.lessons())
+                         if lesson["id"] == identity)
+    lab.show(index)
+    assert lab.check().endswith(".")
+    for line in lesson["exercise"]["answer"]:
+        prompt, _, command = line.partition(" ")
+        lab.type_at(prompt, command)
+    end = time.monotonic() + drive.PATIENCE
+    while (said := lab.check()) != "✓ done":
+        assert time.monotonic() < end, said
+        time.sleep(1)
+    assert lab.tab.run("document.getElementById('progress').textContent").endswith("exercise done")

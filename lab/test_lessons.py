@@ -23,7 +23,7 @@ def test_a_lesson_has_the_commands_of_its_page(page):
     assert len(made) >= 5
     for step in made:
         assert step["prompt"] + step["command"][0] in text
-        assert step["who"] in ("user", "user2", "root")
+        assert step["who"] in ("user", "user2", "root", "root2")
     assert len({step["id"] for step in made}) == len(made)
 
 
@@ -32,6 +32,10 @@ def test_what_is_typed_beside_an_open_container_goes_to_another_terminal():
              "05_userns:/# exit", "host:~$ id"]
     made = list(lessons.steps_of("x", lines, [], False, {}))
     assert [step["who"] for step in made] == ["user", "user", "user2", "root", "user", "user"]
+    lines = ["host:~# 04_namespaces sh", "04_namespaces:/# hostname box", "host:~# hostname",
+             "host:~$ id", "04_namespaces:/# exit", "host:~# id"]
+    made = list(lessons.steps_of("x", lines, [], False, {}))
+    assert [step["who"] for step in made] == ["root", "root", "root2", "user", "root", "root"]
 
 
 def test_a_step_whose_program_the_machine_lacks_says_so():
@@ -39,6 +43,11 @@ def test_a_step_whose_program_the_machine_lacks_says_so():
     assert "perl" in step["missing"]
     [step] = lessons.steps_of("x", ["host:~$ cat superperl.txt"], [], False, {})
     assert "missing" not in step
+
+
+def test_another_command_stands_for_one_that_the_machine_lacks():
+    [step] = lessons.steps_of("x", ["host:~$ perl -e 1"], [], False, {"x.1": {"command": ["true"]}})
+    assert step["command"] == ["true"] and "missing" not in step
 
 
 def test_what_is_known_of_a_step_belongs_to_one():

@@ -243,7 +243,8 @@ def test_other_processors_cost_nothing_until_they_are_asked_for(machine):
     assert not any("linux-gnu" in package for package in plain)
     cross = machine.setup("--cross", "--list").stdout.split()
     assert set(cross) - set(plain) == {"g++-i686-linux-gnu", "g++-aarch64-linux-gnu"}
-    assert machine.setup("--lab", "--list").stdout.split() == cross
+    lab = machine.setup("--lab", "--list").stdout.split()
+    assert set(lab) - set(cross) == {"firefox-esr", "python3-websocket"}
 
 
 def test_packages_of_other_processors_are_unpacked_beside_the_sources(machine):

@@ -1,10 +1,10 @@
 "use strict";
 // The lab's page: one machine in the emulator v86, restored from a state that was made when the page was
-// built; a terminal for each of its two users; and the lessons beside them.
+// built; two terminals for each of its two users; and the lessons beside them.
 //
 // `LAB` has what differs between the one file and the folder: bytes(name), a promise.
 (() => {
-  const MARKS = { user: 1, user2: 2, root: 0 }; // serial ports
+  const MARKS = { user: 1, user2: 2, root: 0, root2: 3 }; // serial ports
   const SCROLLBACK = 5000; // lines
   const KEEP_EVERY = 60000; // ms
   const KEPT_LINES = 500;
@@ -93,6 +93,7 @@
 
   function resize(who) {
     const { term, fit } = terminals[who];
+    if (!$(who).clientHeight) return; // is not shown
     fit.fit();
     const size = `${term.rows} ${term.cols}`;
     if (!emulator || terminals[who].size === size) return;
@@ -135,9 +136,10 @@
     for (const [index, lesson] of lessons.entries()) {
       const steps = lesson.parts.flatMap((part) => part.steps ?? []).filter((step) => !step.missing);
       const count = steps.filter((step) => done.has(step.id)).length;
-      const full = steps.length > 0 && count === steps.length;
+      const full = steps.length > 0 && count === steps.length && (!lesson.exercise || done.has(`${lesson.id}.exercise`));
       $("lesson").options[index].text = `${full ? "✓ " : ""}${lesson.title}`;
-      if ($("lesson").selectedIndex === index) $("progress").textContent = `${count} of ${steps.length} steps done`;
+      const solved = lesson.exercise && done.has(`${lesson.id}.exercise`) ? ", exercise done" : "";
+      if ($("lesson").selectedIndex === index) $("progress").textContent = `${count} of ${steps.length} steps done${solved}`;
     }
   }
 
@@ -223,7 +225,7 @@
 
   function step_element(step) {
     const element = document.createElement("div");
-    element.className = `step ${step.who}${done.has(step.id) ? " done" : ""}`;
+    element.className = `step ${step.who.replace("2", "")}${done.has(step.id) ? " done" : ""}`;
     element.dataset.step = step.id;
     const line = element.appendChild(document.createElement("div"));
     line.className = "line";
@@ -248,8 +250,61 @@
     return element;
   }
 
+  // The agent's answers, a line each: check LESSON STATUS TEXT
+  const waiting = new Map();
+  let answer = "";
+
+  function hear(bytes) {
+    answer += new TextDecoder().decode(bytes);
+    const lines = answer.split("\n");
+    answer = lines.pop();
+    for (const line of lines) {
+      const [, id, status, text] = line.trimEnd().match(/^check (\S+) (\d+) ?(.*)$/) ?? [];
+      waiting.get(id)?.({ done: status === "0", text });
+      waiting.delete(id);
+    }
+  }
+
+  function check(lesson) {
+    return new Promise((resolve) => {
+      waiting.set(lesson.id, resolve);
+      tell(`check ${lesson.id}`);
+    });
+  }
+
+  function exercise_element(lesson) {
+    const { task, answer: typed, why } = lesson.exercise;
+    const element = document.createElement("div");
+    element.id = "exercise";
+    element.innerHTML = `<h3>Exercise</h3><p>${task}</p><p><button>Check</button> <span class="said" role="status"></span></p>` +
+      `<details><summary>Answer</summary><pre></pre><p>${why}</p></details>`;
+    element.querySelector("pre").textContent = typed.join("\n");
+    const said = element.querySelector(".said");
+    element.querySelector("button").onclick = async () => {
+      said.className = "said";
+      said.textContent = "looking …";
+      const outcome = await check(lesson);
+      said.textContent = outcome.done ? "✓ done" : outcome.text;
+      said.classList.add(outcome.done ? "same" : "other");
+      if (outcome.done) {
+        done.add(`${lesson.id}.exercise`);
+        settings.set("done", [...done]);
+        show_progress();
+      }
+    };
+    return element;
+  }
+
+  // Four terminals would be small ones, and no lesson needs all of them.
+  function show_terminals(lesson) {
+    const uses = (who) => lesson.parts.some((part) => part.steps?.some((step) => step.who === who));
+    $("root2").parentElement.hidden = !uses("root2");
+    $("user2").parentElement.hidden = uses("root2") && !uses("user2");
+  }
+
   function show(index) {
     const lesson = lessons[index];
+    show_terminals(lesson);
     const text = $("text");
     text.replaceChildren(Object.assign(document.createElement("h2"), { textContent: lesson.title }));
     for (const part of lesson.parts) {
@@ -259,6 +314,7 @@
         text.append(...part.steps.map(step_element));
       }
     }
+    if (lesson.exercise) text.append(exercise_element(lesson));
     const next = text.appendChild(Object.assign(document.createElement("div"), { className: "next" }));
     for (const [other, label] of [[index - 1, "← "], [index + 1, "→ "]]) {
       if (!lessons[other]) continue;
@@ -344,6 +400,7 @@
         terminals[who].term.write(Uint8Array.of(byte));
       });
     }
+    emulator.add_listener("virtio-console0-output-bytes", hear);
     emulator.add_listener("emulator-started", () => {
       if (times.started) return;
       times.started = performance.now();
@@ -378,7 +435,7 @@
 
   // For the tests, which look at the terminals from outside.
   window.lab = {
-    times, text_of, send, reset, keep, choose, lessons,
+    times, text_of, send, reset, keep, choose, lessons, check,
     running: () => Boolean(times.started),
     perform: (id) => {
       const element = document.querySelector(`[data-step="${id}"]`);

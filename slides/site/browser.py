@@ -110,6 +110,15 @@ class Browser:
         self.call("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": scheme}])
 
+    def type(self, text: str) -> None:
+        """By the keyboard."""
+        for character in text:
+            key = {"\n": "Enter"}.get(character, character)
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=key,
+                      text="\r" if character == "\n" else character,
+                      windowsVirtualKeyCode=13 if character == "\n" else 0)
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
     def press(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
