@@ -1,5 +1,7 @@
-"""Drives Firefox by WebDriver BiDi: https://w3c.github.io/webdriver-bidi/. As far as the lab's tests
-need it, it has the methods of slides/site/browser.py, which drives Chromium."""
+"""Drives Firefox by WebDriver BiDi: https://w3c.github.io/webdriver-bidi/.
+
+As far as the lab's tests need them, it has the methods of slides/site/browser.py, for Chromium.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ class Firefox:
     """One tab. `asked` has the addresses that were asked for, `errors` what the console shows."""
 
     def __init__(self, address: str) -> None:
-        self._socket = websocket.create_connection(f"{address}/session", timeout=PATIENCE,
-                                                   suppress_origin=True, http_no_proxy=["127.0.0.1"])
+        self._socket = websocket.create_connection(
+            f"{address}/session", timeout=PATIENCE, suppress_origin=True,
+            http_no_proxy=["127.0.0.1"])
         self._number = 0
         self.asked: List[str] = []
         self.errors: List[str] = []
