@@ -81,7 +81,8 @@ class Lab:
             for who in TERMINALS if busy else TERMINALS[:2]:
                 if [line.rstrip() for line in self.text(who)[-1:]] == [prompt]:
                     self.type(who, command)
-                    self.wait_for(f"!lab.text_of('{who}').pop().trimEnd().endsWith({json.dumps(prompt)})")
+                    self.wait_for(f"!lab.text_of('{who}').pop().trimEnd()"
+                                  f".endsWith({json.dumps(prompt)})")
                     self.type(who, "\n")
                     return
             time.sleep(0.1)
