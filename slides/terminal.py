@@ -6,9 +6,10 @@ import contextlib
 import os
 import re
 import time
-from typing import Iterator, List, Sequence, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
-from harness.agent_client import Agent
+from harness.agent_client import Agent, AgentLost
+from harness.vm.image import DEFAULT_KERNEL
 from harness.vm.vm import Vm
 from slides.transcript import CONTINUED, HOST, PROMPT, Step, is_prompt
 
@@ -155,10 +156,15 @@ def without_echo(text: str, command: str | None) -> str | None:
 
 
 class Machine:
-    """The virtual machine with the stages, in which each block finds everything new."""
+    """The virtual machine with the stages, in which each block finds everything new. `boot` starts
+    one in place of the last one."""
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+    def __init__(self, boot: Callable[[], Agent]) -> None:
+        self.boot = boot
+        self.start()
+
+    def start(self) -> None:
+        self.agent = self.boot()
         self.clean(FURNISH)
 
     def clean(self, script: str = CLEAN) -> None:
@@ -170,19 +176,23 @@ class Machine:
 
     def play(self, before: Sequence[str], steps: Sequence[Step]) -> List[Step]:
         """Runs a block: the same commands, with the prompts and the output of now."""
+        try:
+            return self.play_once(before, steps)
+        except AgentLost:  # Under emulation a machine hangs, once in some thousand blocks.
+            self.start()
+            return self.play_once(before, steps)
+
+    def play_once(self, before: Sequence[str], steps: Sequence[Step]) -> List[Step]:
         self.clean()
         terminals: List[Terminal] = []
         played: List[Step] = []
-        try:
-            for command in before:
-                self.terminal_for(steps[0], terminals).type([command])
-            for step in steps:
-                try:
-                    played.append(self.play_one(step, terminals))
-                except TerminalError as error:
-                    raise TerminalError(step.line, str(error)) from error
-        finally:
-            self.agent.ask("finish_all")
+        for command in before:
+            self.terminal_for(steps[0], terminals).type([command])
+        for step in steps:
+            try:
+                played.append(self.play_one(step, terminals))
+            except TerminalError as error:
+                raise TerminalError(step.line, str(error)) from error
         return played
 
     def play_one(self, step: Step, terminals: List[Terminal]) -> Step:
@@ -209,10 +219,13 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(kernel: str | None = None) -> Iterator[Machine]:
+def machine(kernel: str = DEFAULT_KERNEL) -> Iterator[Machine]:
     """Starts one; it ends with the block."""
     stages = os.environ.get("HARNESS_STAGES", "").split()
     agent_program = os.environ["HARNESS_AGENT"]
-    with Vm(*([kernel] if kernel else []), programs=[*stages, agent_program]) as vm:  # type: ignore
-        with Agent(agent_program, own_host=False, place=vm) as agent:
-            yield Machine(agent)
+    with contextlib.ExitStack() as running:
+        def boot() -> Agent:
+            running.close()
+            vm = running.enter_context(Vm(kernel, programs=[*stages, agent_program]))
+            return running.enter_context(Agent(agent_program, own_host=False, place=vm))
+        yield Machine(boot)

@@ -53,6 +53,12 @@ def test_a_prompt_that_never_comes_is_told_with_its_line(vm, tmp_path):
     assert complaints[1] == ("page.md:12: no container is at its prompt; shown is: host:~$")
 
 
+def test_a_machine_that_hangs_is_started_again(vm, tmp_path):
+    (tmp_path / "page.md").write_text("```console\nhost:~$ hostname\nhost\n```\n", encoding="utf-8")
+    vm.agent._process.kill()  # pylint: disable=protected-access
+    assert living.update(tmp_path, ["page.md"], vm, write=False) == []
+
+
 def test_each_block_finds_everything_new(vm, tmp_path):
     page = """\
 ```console
