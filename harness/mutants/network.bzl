@@ -28,7 +28,6 @@ MUTANTS = [
             "published_port_is_reached",
             "containers_meet_by_name",
             "gateway_is_not_the_host",
-            "nothing_is_left",
             "udp_port_is_published",
             "port_is_published_at_its_address",
             "forged_source_is_dropped",

@@ -200,6 +200,7 @@ MUTANTS = [
             "init_hides_the_hosts_program",
             "hosts_root_keeps_its_limits",
             "user_forms_are_understood",
+            "hosts_mount_flags_are_locked",
         ],
         because = "root without a user namespace is the host's root, and each row tries one thing; without the namespace there are no ids of its own" +
                   " that the host's root may do",
