@@ -62,8 +62,8 @@ class Lab:
 
     def perform(self, identity: str) -> Dict[str, Any]:
         """Presses a step's button. Returns what the page thinks of the output."""
-        self.tab.run(f"window.outcome = undefined; void lab.perform('{identity}')"
-                     ".then((outcome) => { window.outcome = outcome; })")
+        self.tab.run(f"(window.outcome = undefined, void lab.perform('{identity}')"
+                     ".then((outcome) => { window.outcome = outcome; }))")
         return self.wait_for("window.outcome")
 
     def check(self) -> str:
