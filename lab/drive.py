@@ -57,8 +57,12 @@ class Lab:
     def lessons(self) -> List[Dict[str, Any]]:
         return self.tab.run("lab.lessons")
 
-    def show(self, index: int) -> None:
+    def show(self, identity: str) -> Dict[str, Any]:
+        """Chooses the lesson, and returns it."""
+        lessons = self.lessons()
+        index = [lesson["id"] for lesson in lessons].index(identity)
         self.tab.run(f"lab.choose({index})")
+        return lessons[index]
 
     def perform(self, identity: str) -> Dict[str, Any]:
         """Presses a step's button. Returns what the page thinks of the output."""

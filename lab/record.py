@@ -29,11 +29,11 @@ def main(*chosen: str) -> None:
     seen: Dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     with lab() as opened:
         opened.open(page.as_uri())
-        for index, lesson in enumerate(opened.lessons()):
+        for lesson in opened.lessons():
             if chosen and lesson["id"] not in chosen:
                 continue
             opened.open(page.as_uri())  # a machine as new for each
-            opened.show(index)
+            opened.show(lesson["id"])
             for step in (step for part in lesson["parts"] for step in part.get("steps", [])):
                 if step.get("missing"):
                     continue

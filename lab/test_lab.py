@@ -137,9 +137,7 @@ def test_it_can_be_read_on_a_phone(in_chromium: Lab) -> None:
 @pytest.mark.parametrize("identity", LESSONS)
 def test_the_lesson_shows_what_happens(lab: Lab, identity: str) -> None:
     lab.open(PAGE.as_uri())
-    index, lesson = next((index, lesson) for index, lesson in enumerate(lab.lessons())
-                         if lesson["id"] == identity)
-    lab.show(index)
+    lesson = lab.show(identity)
     steps = [step for part in lesson["parts"] for step in part.get("steps", [])]
     wrong = {}
     for step in steps:
@@ -157,9 +155,7 @@ def test_the_lesson_shows_what_happens(lab: Lab, identity: str) -> None:
 @pytest.mark.parametrize("identity", LESSONS)
 def test_the_exercise_is_done_when_its_answer_has_been_typed(lab: Lab, identity: str) -> None:
     lab.open(PAGE.as_uri())
-    index, lesson = next((index, lesson) for index, lesson in enumerate(lab.lessons())
-                         if lesson["id"] == identity)
-    lab.show(index)
+    lesson = lab.show(identity)
     assert lab.check().endswith(".")
     for line in lesson["exercise"]["answer"]:
         prompt, _, command = line.partition(" ")

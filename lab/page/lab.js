@@ -250,7 +250,7 @@
     return element;
   }
 
-  // The agent's answers, a line each: check LESSON STATUS TEXT
+  // What the agent writes, a line each: check LESSON STATUS TEXT
   const waiting = new Map();
   let answer = "";
 

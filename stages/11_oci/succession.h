@@ -1,4 +1,4 @@
-// Stage 11: how a process gets into a PID namespace in which others are, who could look into it.
+// Stage 11: how a process gets into a PID namespace whose other processes could look into it.
 #pragma once
 
 #include <functional>

@@ -16,16 +16,20 @@ __all__ = ["make_runtime"]  # a fixture
 pytestmark = NEEDS_ROOT
 
 
+def kill_creation_and_delete(runtime, milliseconds):
+    with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        time.sleep(milliseconds / 1000)
+        process.kill()
+    runtime.do("delete", "--force", "c")
+
+
 def test_a_killed_creation_is_removed_by_delete_force(runtime):
     """The runtime is killed after each of its first milliseconds."""
     for delay in range(0, 60, 6):
         runtime.write_config()
-        with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL) as process:
-            time.sleep(delay / 1000)
-            process.kill()
-        runtime.do("delete", "--force", "c")
+        kill_creation_and_delete(runtime, delay)
         assert runtime.leftovers() == []
 
 
@@ -222,12 +226,7 @@ def test_a_neighbour_that_is_killed_while_it_is_made_is_removed(runtime):
     runtime.write_config()
     inside = f"/proc/{spy}/ns/pid"
     for delay in range(0, 60, 3):
-        with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL) as process:
-            time.sleep(delay / 1000)
-            process.kill()
-        runtime.do("delete", "--force", "c")
+        kill_creation_and_delete(runtime, delay)
     assert runtime.leftovers() == ["first"]
     assert wait_until(lambda: len(processes_in(os.readlink(inside))) == 1)
 
