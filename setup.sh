@@ -49,7 +49,12 @@ END
     [[ $(uname -m) == aarch64 ]] || echo 'the compiler for arm64|g++-aarch64-linux-gnu'
   fi
   [[ -z $lab ]] || echo "tests of the lab in Firefox|python3-websocket$([[ $codename == noble ]] || echo ' firefox-esr')"
-  [[ -z $engines ]] || echo 'engines that drive stage 11, and other runtimes|catatonit conmon podman runc'
+  if [[ -n $engines ]]; then
+    echo 'engines that drive stage 11, and other runtimes|catatonit conmon podman runc'
+    # Docker's own containerd.io, which would be removed for it, is one, too.
+    echo "pods, as Kubernetes has them|containernetworking-plugins python3-grpcio python3-protobuf$(
+      [[ ! -v installed[containerd] ]] && have containerd || echo ' containerd')"
+  fi
   # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has both browsers as snaps only.

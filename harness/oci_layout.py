@@ -9,8 +9,8 @@ import tarfile
 from typing import Any, Dict, Iterable, Sequence, Tuple, Union
 
 Entry = Union[tarfile.TarInfo, Tuple[tarfile.TarInfo, bytes]]
-INDEX, MANIFEST, CONFIG, LAYER = (f"application/vnd.oci.image.{kind}.v1" for kind in (
-    "index+json", "manifest+json", "config+json", "layer.tar"))
+INDEX, MANIFEST, CONFIG, LAYER = (f"application/vnd.oci.image.{kind}" for kind in (
+    "index.v1+json", "manifest.v1+json", "config.v1+json", "layer.v1.tar"))
 
 
 def entry(name: str, content: bytes = b"", **fields: Any) -> Entry:
@@ -58,8 +58,9 @@ def layout(layers: Sequence[Union[bytes, Dict[str, Any]]], config: Dict[str, Any
     A layer that is a descriptor is in its place already.
     """
     blobs = [layer for layer in layers if isinstance(layer, bytes)]
+    diff_ids = [f"sha256:{sha256(blob)}" for blob in blobs]  # if they are not compressed
     blobs.append(json.dumps({"architecture": architecture, "os": "linux", "config": config,
-                             "rootfs": {"type": "layers", "diff_ids": []}}).encode())
+                             "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode())
     blobs.append(json.dumps({
         "schemaVersion": 2, "config": descriptor(CONFIG, blobs[-1]),
         "layers": [descriptor(LAYER, layer) if isinstance(layer, bytes) else layer

@@ -77,7 +77,14 @@ def machine(tmp_path):
 
 def test_engines_are_installed_only_if_asked_for(machine):
     assert "podman" not in machine.setup("--list").stdout.split()
-    assert {"conmon", "podman", "runc"} <= set(machine.setup("--engines", "--list").stdout.split())
+    engines = set(machine.setup("--engines", "--list").stdout.split())
+    assert {"conmon", "containerd", "podman", "runc"} <= engines
+
+
+def test_no_second_containerd_is_installed(machine):
+    """Docker's, of another package, would be removed for it."""
+    machine.add_program("containerd")
+    assert "containerd" not in machine.setup("--engines", "--list").stdout.split()
 
 
 def test_changes_nothing_when_all_is_there(machine):

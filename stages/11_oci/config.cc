@@ -42,16 +42,10 @@ std::string read_name(const JsonNode& node) {
 
 // What depends on several properties.
 void check_whole(const Config& config) {
-  const auto has = [&](std::uint64_t flag) {
-    return (config.new_namespaces & flag) != 0 ||
-           std::any_of(config.joined.begin(), config.joined.end(), [&](const auto& joined) {
-             return static_cast<std::uint64_t>(joined.flag) == flag;
-           });
-  };
   if ((config.new_namespaces & CLONE_NEWNS) == 0) {
     throw Failure("linux.namespaces: a new mount namespace is needed, and is not there");
   }
-  if (!has(CLONE_NEWUTS) && !(config.hostname + config.domainname).empty()) {
+  if (!config.has_namespace(CLONE_NEWUTS) && !(config.hostname + config.domainname).empty()) {
     throw Failure("hostname and domainname need a uts namespace in linux.namespaces");
   }
   const bool new_user = (config.new_namespaces & CLONE_NEWUSER) != 0;
@@ -60,7 +54,8 @@ void check_whole(const Config& config) {
         "linux.uidMappings and gidMappings belong to a new user namespace, and it needs"
         " both");
   }
-  if (new_user && has(CLONE_NEWPID) && (config.new_namespaces & CLONE_NEWPID) == 0) {
+  if (new_user && config.has_namespace(CLONE_NEWPID) &&
+      (config.new_namespaces & CLONE_NEWPID) == 0) {
     throw Failure(
         "linux.namespaces: root of a new user namespace has no rights over a pid namespace that is"
         " there already, and could not mount its /proc");
@@ -77,6 +72,13 @@ void check_whole(const Config& config) {
 }
 
 }  // namespace
+
+bool Config::has_namespace(std::uint64_t flag) const {
+  return (new_namespaces & flag) != 0 ||
+         std::any_of(joined.begin(), joined.end(), [&](const NamespaceToJoin& other) {
+           return static_cast<std::uint64_t>(other.flag) == flag;
+         });
+}
 
 void note_unknown(const JsonNode& node, std::initializer_list<const char*> keys,
                   std::vector<std::string>& unknown) {
@@ -186,6 +188,7 @@ Config parse_config(const std::string& text, const std::string& bundle) {
   read_root(node.at("root"), bundle, config);
   config.hostname = read_name(node.at("hostname"));
   config.domainname = read_name(node.at("domainname"));
+  if (!(config.hostname + config.domainname).empty()) config.changed_namespaces |= CLONE_NEWUTS;
   if (node.at("process").is_there()) {
     config.process = read_process(node.at("process"), config.unknown);
   }

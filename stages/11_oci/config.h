@@ -103,6 +103,10 @@ struct Config {
 
   std::uint64_t new_namespaces = 0;  // CLONE_NEW*
   std::vector<NamespaceToJoin> joined;
+  // Those of which it changes a setting: what it joins for that must not be the host's.
+  std::uint64_t changed_namespaces = 0;
+  // Whether it is a new one, or joined.
+  [[nodiscard]] bool has_namespace(std::uint64_t flag) const;
   IdMap uid_map;
   IdMap gid_map;
   std::vector<ConfigDevice> devices;

@@ -29,10 +29,8 @@ void read_namespace(const JsonNode& node, Config& config) {
                                    [&](const auto& entry) { return name == entry.first; });
   if (known == std::end(kNamespaces)) node.at("type").refuse("unknown namespace " + name);
   const int flag = known->second;
-  const bool twice = (config.new_namespaces & static_cast<std::uint64_t>(flag)) != 0 ||
-                     std::any_of(config.joined.begin(), config.joined.end(),
-                                 [&](const NamespaceToJoin& other) { return other.flag == flag; });
-  if (twice) node.at("type").refuse("there are two namespaces of this type: " + name);
+  if (config.has_namespace(static_cast<std::uint64_t>(flag)))
+    node.at("type").refuse("there are two namespaces of this type: " + name);
   if (text_or(node.at("path"), "").empty()) {
     config.new_namespaces |= static_cast<std::uint64_t>(flag);
     return;
@@ -67,16 +65,17 @@ ConfigDevice read_device(const JsonNode& node, std::vector<std::string>& unknown
   return device;
 }
 
-// What belongs to one of the container's own namespaces; anything else would be the host's.
-bool is_of_namespaces(const std::string& key, std::uint64_t namespaces) {
+// The namespace that a setting belongs to, CLONE_NEW*; 0: none, it is the host's.
+std::uint64_t namespace_of_setting(const std::string& key) {
   const auto begins = [&](const char* prefix) { return key.starts_with(prefix); };
   constexpr std::array kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
                                "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
                                "kernel.shmmni", "kernel.shm_rmid_forced"};
-  const bool ipc = begins("fs.mqueue.") || std::find(kIpc.begin(), kIpc.end(), key) != kIpc.end();
-  return (begins("net.") && (namespaces & CLONE_NEWNET) != 0) ||
-         (ipc && (namespaces & CLONE_NEWIPC) != 0) ||
-         (key == "kernel.domainname" && (namespaces & CLONE_NEWUTS) != 0);
+  if (begins("net.")) return CLONE_NEWNET;
+  if (begins("fs.mqueue.") || std::find(kIpc.begin(), kIpc.end(), key) != kIpc.end()) {
+    return CLONE_NEWIPC;
+  }
+  return key == "kernel.domainname" ? CLONE_NEWUTS : 0;
 }
 
 void read_sysctl(const JsonNode& node, Config& config) {
@@ -86,9 +85,11 @@ void read_sysctl(const JsonNode& node, Config& config) {
     if (dotted.find("..") != std::string::npos || printable(dotted) != dotted) {
       value.refuse("is not the name of a setting");
     }
-    if (!is_of_namespaces(dotted, config.new_namespaces)) {
-      value.refuse("is not a setting of the container's own new namespaces, but the host's");
+    const std::uint64_t owner = namespace_of_setting(dotted);
+    if (!config.has_namespace(owner)) {
+      value.refuse("is not a setting of the container's namespaces, but the host's");
     }
+    config.changed_namespaces |= owner;
     config.sysctl[dotted] = text_or(value, "");
   }
 }

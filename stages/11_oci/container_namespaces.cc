@@ -1,10 +1,12 @@
 #include "stages/11_oci/container_namespaces.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +23,16 @@
 
 namespace box {
 namespace {
+
+// Whether it is the namespace that we are in, see "The /proc/pid/ns/ directory" in namespaces(7).
+bool is_ours(const UniqueFd& space, int flag) {
+  const char* name = flag == CLONE_NEWNET ? "net" : flag == CLONE_NEWIPC ? "ipc" : "uts";
+  struct stat theirs = {};
+  struct stat ours = {};
+  check(fstat(space.get(), &theirs), "fstat(a namespace)");
+  check(stat(fmt::format("/proc/self/ns/{}", name).c_str(), &ours), "stat(/proc/self/ns/{})", name);
+  return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
 
 UniqueFd open_namespace(const NamespaceToJoin& joined) {
   UniqueFd fd(check_quietly(open(joined.path.c_str(), O_RDONLY | O_CLOEXEC),
@@ -61,6 +73,11 @@ void join(const UniqueFd& fd, int flag) {
 ContainerNamespaces::ContainerNamespaces(const Config& config) : config_(config) {
   for (const auto& joined : config.joined) {
     UniqueFd fd = open_namespace(joined);
+    if ((config.changed_namespaces & static_cast<std::uint64_t>(joined.flag)) != 0 &&
+        is_ours(fd, joined.flag)) {
+      throw Failure("linux.namespaces: " + joined.path +
+                    " is the host's, and linux.sysctl or hostname would change it");
+    }
     if (joined.flag == CLONE_NEWPID) {
       pid_ = std::move(fd);
     } else {

@@ -346,6 +346,41 @@ def test_namespaces_of_another_container(runtime):
     assert os.readlink(f"/proc/{first}/ns/mnt") != os.readlink(f"/proc/{second}/ns/mnt")
 
 
+SETTINGS = [("network", "net", {"net.ipv4.ip_unprivileged_port_start": "80"}, ""),
+            ("ipc", "ipc", {"kernel.shmmni": "77"}, ""), ("uts", "uts", {}, "renamed")]
+
+
+def joined_to_set(runtime, kind, path, settings, hostname) -> None:
+    runtime.config["linux"]["namespaces"] = [
+        {"type": kind, "path": path} if one["type"] == kind else one
+        for one in runtime.config["linux"]["namespaces"]]
+    runtime.config["linux"]["sysctl"] = settings
+    runtime.config["hostname"] = hostname
+
+
+@pytest.mark.parametrize("kind, name, settings, hostname", SETTINGS)
+def test_settings_of_a_namespace_that_is_joined(runtime, kind, name, settings, hostname):
+    """containerd makes a pod's network namespace itself."""
+    first = runtime.create("first")
+    runtime.do("start", "first")
+    joined_to_set(runtime, kind, f"/proc/{first}/ns/{name}", settings, hostname)
+    runtime.create("second")
+    paths = [f"/proc/sys/{key.replace('.', '/')}" for key in settings]
+    assert runtime.do("exec", "first", "cat", *paths, "/proc/sys/kernel/hostname").split() == [
+        *settings.values(), hostname or "11_oci"]
+
+
+@pytest.mark.parametrize("kind, name, settings, hostname", SETTINGS)
+def test_no_setting_of_the_hosts_namespaces_is_changed(runtime, kind, name, settings, hostname):
+    joined_to_set(runtime, kind, f"/proc/self/ns/{name}", settings, hostname)
+    runtime.write_config()
+    # If it were changed, that would not be the host's.
+    runtime.program = ["unshare", "--net", "--ipc", "--uts", *runtime.program]
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert f"/proc/self/ns/{name} is the host's" in error
+    assert runtime.leftovers() == []
+
+
 # --- Bad input ----------------------------------------------------------------------------------
 
 
@@ -384,7 +419,7 @@ def changed(config: dict, path: str, value: object) -> dict:
     ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
     ("linux.namespaces", [{"type": "pid"}], "a new mount namespace is needed"),
     ("linux.namespaces", [{"type": "soul"}], "unknown namespace soul"),
-    ("linux.sysctl", {"kernel.panic": "1"}, "not a setting of the container's own"),
+    ("linux.sysctl", {"kernel.panic": "1"}, "not a setting of the container's"),
     ("linux.cgroupsPath", "/../../x", "contains .."),
     ("linux.seccomp", {"defaultAction": "SCMP_ACT_FLY"}, "unknown action SCMP_ACT_FLY"),
     ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "listenerPath"),
