@@ -6,10 +6,6 @@ import { readFileSync } from 'node:fs'
 import { Marp } from '@marp-team/marp-core'
 import { consoleLines, diffLines, escapeHtml, picture, translated } from './blocks.mjs'
 
-const STAGES = ['01_exec', '02_chroot', '03_userspace', '04_namespaces', '05_userns',
-  '06_pivot_root', '07_cgroups', '08a_overlayfs', '08b_seccomp', '08c_network', '09_lsm',
-  '10_ebpf']
-
 const read = (path, encoding = 'utf8') => readFileSync(`slides/${path}`, encoding)
 
 function theme() {
@@ -22,6 +18,8 @@ function theme() {
 // "<!-- snippet: stages/05_userns/id_map.cc write_id_maps -->"
 const MEASURED = /^\*((?:Measured|Измерено) .*)\*$/gm
 const LIVING = /^<!-- (snippet|diff|table|plot|before|not run): *(.*?) *-->$/gms
+
+const STAGE = /^<!-- stage: (\d\S+) -->$/gm
 
 // What slides/deck.py reads is for the speaker: it goes below the note.
 const TRACK = /^<!-- track: (\d+)(, late: skip)? -->\n/m
@@ -59,24 +57,20 @@ function sizeOf(text) {
   return Math.max(18, Math.floor(size * 2) / 2)
 }
 
-// The stages, with the present one marked.
-function rail(stage) {
-  return STAGES.map((name) => {
-    const [number, ...words] = name.split('_')
-    return name === stage ? `<b>${number} ${words.join('_')}</b>` : `<i>${number}</i>`
+// The stages of the deck, with the present one marked.
+function rail(stages, present) {
+  return stages.map((stage) => {
+    const [number, ...words] = stage.split('_')
+    return stage === present ? `<b>${number} ${words.join('_')}</b>` : `<i>${number}</i>`
   }).join('')
-}
-
-function livingDeck({ marpit: marp }) {
-  marp.customDirectives.local.stage = (stage) =>
-    ({ header: STAGES.includes(stage) ? rail(stage) : '' })
 }
 
 class Deck extends Marp {
   constructor(options) {
     super({ ...options, html: true, math: false, emoji: { unicode: false, shortcode: false } })
     this.themeSet.default = this.themeSet.add(theme())
-    this.use(({ marpit }) => livingDeck({ marpit }))
+    this.customDirectives.local.stage = (stage) =>
+      ({ header: this.stages.includes(stage) ? rail(this.stages, stage) : '' })
     this.markdown.renderer.rules.image = (tokens, index, options_, env, self) => {
       const path = tokens[index].attrGet('src')
       return path.endsWith('.svg')
@@ -98,6 +92,7 @@ class Deck extends Marp {
 
   render(markdown, environment) {
     const [, lang] = markdown.match(/^lang: (\w+)$/m)
+    this.stages = [...markdown.matchAll(STAGE)].map(([, stage]) => stage)
     this.words = lang === 'en' ? {} : JSON.parse(read(`words.${lang}.json`))
     const slides = markdown.split(/^---$/m).map((slide) => tracks(slide, lang)).join('---')
     return super.render(sources(slides), environment)

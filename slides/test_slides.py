@@ -284,6 +284,16 @@ def test_all_stages_are_told():
     assert [stage for stage in parts_by_stage() if stage not in ("", "none")] == STAGES
 
 
+@needs_deck
+@pytest.mark.parametrize("page", BUILT.values(), ids=BUILT)
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_strip_of_stages_has_all_and_marks_the_present_one(page, stage):
+    number, name = stage.split("_", 1)
+    strip = "".join(f"<b>{number} {name}</b>" if one == stage else f"<i>{one.split('_')[0]}</i>"
+                    for one in STAGES)
+    assert f">{strip}</header>" in page.read_text(encoding="utf-8")
+
+
 def luminance(colour):
     digits = colour.lstrip("#")
     if len(digits) == 3:
