@@ -1,5 +1,7 @@
 #include "stages/09_lsm/confinement.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <optional>
@@ -18,7 +20,6 @@ constexpr const char* kValues =
     "there are apparmor=PROFILE, apparmor=unconfined, label=type:TYPE, label=level:LEVEL,"
     " label=user:USER, label=role:ROLE and label=disable";
 constexpr const char* kHowToLoad = "bazel run --config=root //stages/09_lsm:load";
-constexpr const char* kStartsAllTheSame = ": the container is not confined by a security module";
 
 // What docker run has under this option, and what it is called here.
 std::string hint_for(const std::string& key) {
@@ -46,12 +47,25 @@ Failure refusal(const std::string& profile, int error) {
                      ", which does not allow that change");
 }
 
-std::string find_profile(const std::string& asked) {
+// The container starts all the same if nothing was asked for. A user at a terminal should know; a
+// program that reads our stderr does not expect this line.
+void tell_that_there_is_no_wall(const Failure& why) {
+  const std::string line =
+      std::string("the container is not confined by a security module: ") + why.what();
+  if (isatty(STDERR_FILENO) == 1) {
+    warn(line, why.hint());
+  } else {
+    trace(line);
+  }
+}
+
+std::string find_profile(const SecurityOptions& security) {
+  const std::string& asked = security.apparmor;
   if (asked == kUnconfined) return "";
   if (!has_apparmor()) {
     if (asked.empty()) {
-      if (!has_selinux()) {
-        trace(std::string("no AppArmor or SELinux in this kernel") + kStartsAllTheSame);
+      if (security.label.is_default() && !has_selinux()) {
+        tell_that_there_is_no_wall(Failure("this kernel uses neither AppArmor nor SELinux", ""));
       }
       return "";
     }
@@ -62,7 +76,7 @@ std::string find_profile(const std::string& asked) {
   const int error = asked.empty() && !may_be_loaded(profile) ? ENOENT : test_profile(profile);
   if (error == 0) return profile;
   if (!asked.empty()) throw refusal(profile, error);
-  trace(std::string("AppArmor: ") + refusal(profile, error).what() + kStartsAllTheSame);
+  if (security.label.is_default()) tell_that_there_is_no_wall(refusal(profile, error));
   return "";
 }
 
@@ -112,7 +126,8 @@ std::optional<Failure> refusal(const Labels& labels) {
           : "it needs: allow … process { transition }; allow … process2 { nnp_transition }");
 }
 
-Labels find_labels(const LabelRequest& asked) {
+Labels find_labels(const SecurityOptions& security) {
+  const LabelRequest& asked = security.label;
   if (asked.disabled) return Labels();
   if (!has_selinux()) {
     if (asked.is_default()) return Labels();
@@ -123,7 +138,7 @@ Labels find_labels(const LabelRequest& asked) {
   const std::optional<Failure> why = refusal(labels);
   if (!why) return labels;
   if (!asked.is_default()) throw Failure(*why);
-  trace(why->what() + std::string(kStartsAllTheSame));
+  if (security.apparmor.empty()) tell_that_there_is_no_wall(*why);
   return Labels();
 }
 
@@ -147,7 +162,7 @@ SecurityOptions::SecurityOptions(CommandLine& line) {
 }
 
 Confinement::Confinement(const SecurityOptions& security)
-    : profile_(find_profile(security.apparmor)), labels_(find_labels(security.label)) {
+    : profile_(find_profile(security)), labels_(find_labels(security)) {
   label_new_mounts(labels_.files);
 }
 

@@ -46,12 +46,31 @@ def test_a_wrong_value_is_refused(caller, value, message, hint):
     assert result.returncode == 125
 
 
+NO_WALL = ("the container is not confined by a security module: this kernel uses neither AppArmor"
+           " nor SELinux")
+
+
 @without_module
-def test_without_a_module_it_starts_and_says_so_only_when_it_is_verbose(caller):
-    assert caller.run(STAGE, "true").stderr == ""
+def test_without_a_module_it_starts_and_says_so_to_a_user_at_a_terminal(caller):
+    terminal = caller.terminal(STAGE, "echo", "$((40 + 2))nd")
+    terminal.expect_exact(f"{STAGE}: {NO_WALL}\r\n42nd\r\n")
+    terminal.close()
+
+
+@without_module
+def test_without_a_module_it_says_so_to_other_programs_only_when_it_is_verbose(caller):
+    result = caller.run(STAGE, "true")
+    assert (result.returncode, result.stderr) == (0, "")
     result = caller.run(STAGE, "--verbose", "true")
-    assert result.returncode == 0
-    assert "no AppArmor or SELinux in this kernel" in result.stderr
+    assert (result.returncode, result.stderr.count(NO_WALL)) == (0, 1)
+
+
+@pytest.mark.parametrize("value", ["apparmor=unconfined", "label=disable"])
+def test_a_user_who_has_chosen_that_is_not_told(caller, value):
+    terminal = caller.terminal(STAGE, "--security-opt", value, "echo", "$((40 + 2))nd")
+    terminal.expect_exact("42nd\r\n")
+    assert "not confined" not in terminal.before
+    terminal.close()
 
 
 @without_module

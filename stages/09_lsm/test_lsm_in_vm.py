@@ -15,6 +15,8 @@ PROFILE = pathlib.Path("/box/containers.apparmor")
 OPEN = ("--cap-add", "SYS_ADMIN", "--seccomp", "unconfined")
 MOUNT = ("mount", "-t", "tmpfs", "none", "/mnt")
 LABEL = ("cat", "/proc/self/attr/current")
+NO_WALL = ("the container is not confined by a security module: --security-opt"
+           " apparmor=containers-under-the-hood: no profile of this name is loaded")
 LOAD = pathlib.Path("stages/09_lsm/load").absolute()
 
 
@@ -62,9 +64,22 @@ def test_without_the_default_profile_it_starts_and_leaves_no_line_in_the_log(cal
     assert caller.run(STAGE, "true", **how).stderr == ""
     result = caller.run(STAGE, "--verbose", *LABEL, **how)
     assert result.stdout == "unconfined\n"
-    assert "AppArmor: --security-opt apparmor=containers-under-the-hood: no profile" in \
-        result.stderr
+    assert NO_WALL in result.stderr
     assert logged() == before
+
+
+def test_without_the_default_profile_a_user_at_a_terminal_is_told(root):
+    terminal = root.terminal(STAGE, "echo", "$((40 + 2))nd")
+    terminal.expect_exact(f"{STAGE}: {NO_WALL}\r\nhint: bazel run --config=root"
+                          " //stages/09_lsm:load\r\n42nd\r\n")
+    terminal.close()
+
+
+def test_with_it_a_terminal_shows_the_command_only(root, loaded):
+    terminal = root.terminal(STAGE, "echo", "$((40 + 2))nd")
+    terminal.expect_exact("42nd\r\n")
+    assert "not confined" not in terminal.before
+    terminal.close()
 
 
 def test_a_profile_that_is_not_loaded_is_refused(caller, how):

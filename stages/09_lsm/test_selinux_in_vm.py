@@ -108,12 +108,22 @@ def test_a_level_is_held_until_its_container_ends(root):
         assert wait_until(lambda: name not in sockets.read_text(), 60)
 
 
-def test_without_our_module_it_starts_and_says_so_only_when_it_is_verbose(caller, how, unloaded):
+NO_WALL = ("the container is not confined by a security module: SELinux: the loaded policy has no"
+           " label system_u:system_r:hood_container_t:")
+
+
+def test_without_our_module_it_starts_and_scripts_see_it_with_verbose(caller, how, unloaded):
     assert caller.run(STAGE, "true", **how).stderr == ""
     result = caller.run(STAGE, "--verbose", *LABEL, **how)
     assert result.stdout.strip("\0") == "system_u:system_r:kernel_t:s0"
-    assert "SELinux: the loaded policy has no label system_u:system_r:hood_container_t:" in \
-        result.stderr
+    assert NO_WALL in result.stderr
+
+
+def test_without_our_module_a_user_at_a_terminal_is_told(root, unloaded):
+    terminal = root.terminal(STAGE, "echo", "$((40 + 2))nd")
+    terminal.expect_exact(f"{STAGE}: {NO_WALL}")
+    terminal.expect_exact("hint: bazel run --config=root //stages/09_lsm:load\r\n42nd\r\n")
+    terminal.close()
 
 
 def test_load_removes_the_module_and_loads_it(root):

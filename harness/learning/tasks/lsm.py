@@ -43,8 +43,8 @@ TASK = Task(
              "(void)profile; return 0;"),
         Todo("confinement.cc", "find_profile", 2,
              "the profile's name, or \"\" for none. What is asked for and cannot be done is a"
-             " Failure; what is the default and cannot be done, a trace().",
-             "return asked.empty() ? kDefaultProfile : asked;"),
+             " Failure; what is the default and cannot be done, tell_that_there_is_no_wall().",
+             "return security.apparmor.empty() ? kDefaultProfile : security.apparmor;"),
         Todo("selinux.cc", "change_label_at_exec", 5,
              "one write(2) of the label to our own attribute exec.",
              "(void)proc, (void)label;"),
