@@ -212,6 +212,45 @@ def test_a_parent_that_ends_at_ctrl_c_while_the_command_goes_on_is_seen(tools, f
         assert "ends the program itself" in result.got, result.explain()
 
 
+# Takes its time, first as one process and then as two.
+SLOW = """
+import os, sys, time
+words = sys.argv[sys.argv.index("--") + 1:]
+time.sleep({})
+if os.fork() == 0:
+    time.sleep(8)
+    os.execv(words[0], words)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 0.8, 0.9])
+def test_a_program_that_is_slow_gets_a_verdict_about_its_early_death(tools, folder, seconds):
+    if os.geteuid() != 0:
+        pytest.skip("stage 04 needs root")
+    path = script(folder, SLOW.format(seconds), "#!/usr/bin/python3")
+    results = grade(tools, path, ["early_death_is_noticed"], 1.0, "04")
+    assert [result.outcome for result in results.values()] == [Outcome.FAILED], \
+        [result.explain() for result in results.values()]
+
+
+# The command dies with unshare(1), but the program goes on.
+LINGERS = """
+root=$2; while [ "$1" != -- ]; do shift; done; shift
+unshare --fork --pid --kill-child chroot "$root" "$@"; {}
+"""
+
+
+@pytest.mark.parametrize("then, outcome", [("exit", Outcome.PASSED), ("sleep 9", Outcome.FAILED)])
+def test_a_program_that_goes_on_after_it_was_killed_is_seen(tools, folder, then, outcome):
+    if os.geteuid() != 0:
+        pytest.skip("stage 04 needs root")
+    path = script(folder, LINGERS.format(then))
+    results = grade(tools, path, ["container_dies_with_its_parent"], 2.0, "04")
+    assert [result.outcome for result in results.values()] == [outcome], \
+        [result.explain() for result in results.values()]
+
+
 KEEPS_OUTPUT_BACK = """
 import subprocess, sys
 words = sys.argv[sys.argv.index("--") + 1:]

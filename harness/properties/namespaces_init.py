@@ -119,10 +119,16 @@ def parent_killed_after(stage: Stage, *verbs: str) -> Look:
         stage.find_probe(run)
         stage.agent.signal("KILL", pid=stage.program_of(run))
         stage.end(look, run, "run")
-        look.facts["left"] = look.left
-        look.left = []
+        note_what_is_left(look)
         start_again(stage)
     return look
+
+
+def note_what_is_left(look: Look) -> None:
+    """As a fact, also about the program itself."""
+    look.facts["left"], look.left = look.left, []
+    if look.runs["run"]["why"] != "ended":
+        look.facts["left"] = [f"the program itself: {tell_run({**look.runs['run'], 'stdout': ''})}"]
 
 
 def start_again(stage: Stage) -> None:
@@ -174,10 +180,7 @@ def daemon(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("daemon=30", "hello", "exit=37"))
     stage.end(look, run, "run")
-    look.facts["left"] = look.left
-    if look.runs["run"]["why"] != "ended":
-        look.facts["left"] = [f"the program itself: {tell_run({**look.runs['run'], 'stdout': ''})}"]
-    look.left = []
+    note_what_is_left(look)
     return look
 
 
@@ -289,8 +292,8 @@ def nothing_outlives(look: Look) -> Seen:
     left = look.fact("left")
     if left:
         return violated(f"still there: {left}")
-    if look.runs["run"]["why"] not in ("ended", "killed"):
-        raise ProbeBroke(look.tell_runs())
+    if look.runs["run"]["why"] not in ("ended", "killed"):  # it was ended for what it did
+        raise NotStarted(look.tell_runs())
     return holds("no process is left")
 
 

@@ -80,6 +80,11 @@ class Stage:
         return self.names["nonce"]
 
     @property
+    def longest(self) -> float:
+        """Longer than all that a scene waits for: that its time is over would be no verdict."""
+        return 5 * self.time_limit
+
+    @property
     def root(self) -> str:
         return f"{self.folder}/root"
 
@@ -320,7 +325,7 @@ class Stage:
     def start_words(self, words: Sequence[str], **more: Any) -> Json:
         self.note_options(words)
         try:
-            return self.agent.start(words, 2 * self.time_limit, **{**self.circumstances(), **more})
+            return self.agent.start(words, self.longest, **{**self.circumstances(), **more})
         except AgentError as error:
             raise NotStarted(f"it cannot be executed: {error}") from error
 
