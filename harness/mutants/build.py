@@ -30,7 +30,8 @@ def bazel(*words: str) -> str:
 
 def run(words: Sequence[str], folder: str) -> bool:
     done = subprocess.run(words, cwd=folder, check=False, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          start_new_session=True)  # Ctrl-C would look as if it could not be built
     return done.returncode == 0
 
 

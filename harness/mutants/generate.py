@@ -108,8 +108,8 @@ def progress(done: int, wanted: int, results: Results, started: float, before: i
 
 
 def judge_all(todo: Iterator[Generated], wanted: int, mutants: Dict[str, Generated],
-              texts: Dict[str, str], judges: Dict[str, Judge], results: Results, jobs: int,
-              out: TextIO) -> None:
+              known: Dict[str, str], texts: Dict[str, str], judges: Dict[str, Judge],
+              results: Results, jobs: int, out: TextIO) -> None:
     """Until `wanted` of them were mutants; several at a time, each thread takes the next."""
     lock, started, before = threading.Lock(), time.monotonic(), results.counted(mutants)
 
@@ -119,7 +119,8 @@ def judge_all(todo: Iterator[Generated], wanted: int, mutants: Dict[str, Generat
                 mutant = next(todo, None) if results.counted(mutants) < wanted else None
             if mutant is None:
                 return
-            became, seen_by = judges[stage_of(mutant)].judge(mutant, texts[mutant.file])
+            became, seen_by = judges[stage_of(mutant)].judge(
+                mutant, texts[mutant.file], is_explained({"id": mutant.id}, known, mutants))
             with lock:
                 results.add(mutant, became, seen_by)
                 told = f"{became:<10} {mutant.id}  {mutant.tell()}  {seen_by}"
@@ -214,7 +215,8 @@ def run(arguments: argparse.Namespace, found: List[Generated], texts: Dict[str, 
         judge.complete = judges.get(COMPLETE)
         if results.path:
             judge.remember(results.path)
-    judge_all(iter(todo), wanted, mutants, texts, judges, results, arguments.jobs, sys.stderr)
+    judge_all(iter(todo), wanted, mutants, known, texts, judges, results, arguments.jobs,
+              sys.stderr)
 
     print(table(results, known, mutants))
     anyway = sorted(name for judge in judges.values() for name, sound in judge.sound.items()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Hashable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from harness.grading.grader import Grader, Program, SceneKey, cases_for, keys_of
 from harness.mutants.build import Builder, NotLinked
@@ -25,28 +25,40 @@ from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
 from harness.properties.verdict import ROOT, STAGES, USER, stage_number
 
-# Whatever a mutant does to the machine ends with it. "$1" is its own folder, "$2" its program,
-# which is shown at "$3".
+# Whatever a mutant does to the machine ends with it. "$1" is its program, which is shown at "$2".
+# The shell stays PID 1 because it waits for every orphan: a container that has ended would stay a
+# zombie under pytest, and 11_oci waits 10 s for one to be gone. Files are in memory because tests
+# make thousands of them; "$3" is a folder to use instead. "$4" is where cgroup v2 is mounted.
 JAIL = """
 ip link set lo up
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/user /var/cache/containers-under-the-hood
 chmod 1777 /run/lock
-mkdir -p "$1/tmp" "$1/cache" "$1/home"
-chmod 1777 "$1/tmp"
-mount --bind "$1/cache" /var/cache/containers-under-the-hood
-mount --bind "$1/home" /root
-[ "$2" = "$3" ] || mount --bind "$2" "$3"
-mount --bind "$1/tmp" /tmp
-shift 3
-exec "$@"
+mount -t tmpfs -o mode=700 tmpfs /var/cache/containers-under-the-hood
+mount -t tmpfs -o mode=700 tmpfs /root
+[ "$1" = "$2" ] || mount --bind "$1" "$2"
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+[ -z "$3" ] || mount --bind "$3" /tmp
+if [ "$4" ]; then
+  umount --lazy "$4"
+  mount -t cgroup2 cgroup2 "$4"
+  mkdir "$4/tests"
+  echo 0 > "$4/tests/cgroup.procs"
+  for name in $(cat "$4/cgroup.controllers"); do echo "+$name" > "$4/cgroup.subtree_control"; done
+fi
+shift 4
+"$@"
 """
+ENTER = 'echo 0 > "$0/cgroup.procs"; exec "$@"'
+# Since then, files of tmpfs have extended attributes of users, which overlayfs needs, see xattr(7).
+MEMORY_HAS_ATTRIBUTES = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kill-child",
               "--mount-proc", "--propagation", "private")
 # Without the folder that `bazel run` names: a stage starts in it, see common/run_main.cc, though it
 # may be hidden here.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BUILD_W")}
 LONGEST = 900.0  # seconds, for all tests of a stage
+UNIT_TEST = 60.0  # seconds, for one that takes a moment: one that hangs has seen it, too
 SLOW = 2.0  # seconds: a test that takes longer is asked only if no other sees a mutant
 MORE_TIME = 4.0  # of the usual, when a row that has failed is asked again: the machine may be busy
 
@@ -57,6 +69,28 @@ HELPERS = {"COPY_TREE": "copy_tree_for_test", "BUILD_USERSPACE": "build_userspac
 
 def is_unit_test(name: str) -> bool:
     return name.endswith("_test") and os.path.basename(name) not in HELPERS.values()
+
+
+def mount_of_cgroups() -> str:
+    """Where cgroup v2 is mounted, if anywhere."""
+    lines = pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    return next((line.split()[1] for line in lines if line.split()[2] == "cgroup2"), "")
+
+
+@contextlib.contextmanager
+def own_cgroup(mounted_at: str, name: str) -> Iterator[str]:
+    """One for all that is started here: the names of containers are the same each time."""
+    if not mounted_at:
+        yield ""
+        return
+    cgroup = f"{mounted_at}/{name}"
+    os.mkdir(cgroup)
+    try:
+        yield cgroup
+    finally:
+        for folder, _, _ in os.walk(cgroup, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 class Look(enum.IntEnum):
@@ -76,7 +110,7 @@ class Judge:
         self.number = stage.partition("_")[0]
         self.place = place  # each mutant has a folder in it
         self.template = place / f"of-{self.number}"  # as Bazel lays out what tests need
-        self.kills: Dict[str, int] = collections.Counter()
+        self.kills: Dict[Hashable, int] = collections.Counter()
         self.seconds: Dict[str, float] = {}
         self.kept: Optional[pathlib.Path] = None
         self.sound: Dict[str, bool] = {}  # by test: whether it passes without a change
@@ -127,8 +161,9 @@ class Judge:
 
     # --- One of them ------------------------------------------------------------------------------
 
-    def judge(self, mutant: Generated, text: str) -> Tuple[str, str]:
-        """What became of it: "killed", "survived", "not built", "same code"; and what saw it."""
+    def judge(self, mutant: Generated, text: str, is_explained: bool = False) -> Tuple[str, str]:
+        """What became of it: "killed", "survived", "not built", "same code"; and what saw it.
+        Nothing is asked about one that is known to be no mistake."""
         with self.own_folder() as folder:
             try:
                 if not self.builder.build(mutant, text, folder):
@@ -136,11 +171,12 @@ class Judge:
                     return "not built", ""
                 if self.builder.is_same_code(mutant.file, text, folder):
                     return "same code", ""
-                for ask in self.questions(mutant):
+                for ask in () if is_explained else self.questions(mutant):
                     seen_by = ask(mutant, folder)
                     if seen_by:
                         with self.lock:
                             self.kills[seen_by] += 1
+                            self.kills[mutant.file, seen_by] += 1
                         return "killed", seen_by
             except NotLinked:
                 return "not built", ""
@@ -176,7 +212,8 @@ class Judge:
             program = self.builder.link(name, mutant.file, folder)
             # Twice: that the machine is busy is no merit.
             passes = functools.partial(self.unit_test_passes, name, folder)
-            if (self.jailed([program], folder) != 0 and self.jailed([program], folder) != 0
+            if (self.jailed([program], folder, limit=UNIT_TEST) != 0
+                    and self.jailed([program], folder, limit=UNIT_TEST) != 0
                     and self.is_sound(name, passes)):
                 return f"unit {name}"
         return ""
@@ -218,7 +255,7 @@ class Judge:
             if case.property.scene is not ALL_SCENES:
                 scenes.setdefault(keys_of(case)[0], []).append(case)
         grader = Grader(self.tools)
-        for key in sorted(scenes, key=lambda key: -self.kills_of(scenes[key])):
+        for key in sorted(scenes, key=lambda key: self.kills_of(mutant, scenes[key]), reverse=True):
             for result in grader.grade(scenes[key]):
                 if result.is_bad and self.is_certain(result.case):
                     return self.name_of(result.case)
@@ -228,9 +265,12 @@ class Judge:
                 return self.name_of(case)
         return ""
 
-    def kills_of(self, cases: Sequence[Case]) -> int:
+    def kills_of(self, mutant: Generated, cases: Sequence[Case]) -> Tuple[int, int]:
+        """How many mutants of the same file they have seen, and how many at all."""
         with self.lock:
-            return sum(self.kills.get(self.name_of(case), 0) for case in cases)
+            names = [self.name_of(case) for case in cases]
+            return (sum(self.kills[mutant.file, name] for name in names),
+                    sum(self.kills[name] for name in names))
 
     def is_certain(self, case: Case) -> bool:
         """It fails with more time, too, and does not without the change."""
@@ -248,8 +288,9 @@ class Judge:
         before: Set[str] = set()  # what has passed already
         while programs:
             with self.lock:
-                known = sorted(self.seconds, key=lambda name: (-self.kills[f"test {name}"],
-                                                               self.seconds[name]))
+                known = sorted(self.seconds, key=lambda name: (
+                    -self.kills[mutant.file, f"test {name}"], -self.kills[f"test {name}"],
+                    self.seconds[name]))
                 leave_out = [name for name in known if (self.seconds[name] > SLOW) != slow
                              or self.sound.get(name) is False or name in before]
             failed = self.failed_test(folder, programs, {"order": known, "leave_out": leave_out})
@@ -308,18 +349,27 @@ class Judge:
                 "11": []}.get(self.number, ["stages/test_all_stages.py"])
 
     def jailed(self, words: Sequence, folder: pathlib.Path, program: pathlib.Path = pathlib.Path(),
-               env: Dict[str, str] = {}) -> int:
-        shown_at = self.template / self.program
-        given = [folder, program if program.name else shown_at, shown_at]
+               env: Dict[str, str] = {}, limit: float = LONGEST) -> int:
+        shown_at, on_disk = self.template / self.program, ""
+        if not MEMORY_HAS_ATTRIBUTES:
+            (folder / "tmp").mkdir(exist_ok=True)
+            (folder / "tmp").chmod(0o1777)
+            on_disk = str(folder / "tmp")
+        cgroups = mount_of_cgroups()
+        given = [program if program.name else shown_at, shown_at, on_disk, cgroups]
         # A shell starts what runs in the background with SIGINT and SIGQUIT ignored.
         command = ["env", "--default-signal", "setpriv", "--pdeathsig", "KILL",
                    "unshare", *NAMESPACES, "sh", "-e", "-c", JAIL, "jail", *given, *words]
-        try:
-            done = subprocess.run([str(word) for word in command], cwd=self.template, check=False,
-                                  env=env or {**ENVIRONMENT, "TEST_TMPDIR": "/tmp"},
-                                  timeout=LONGEST, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            return -1
+        with own_cgroup(cgroups, f"mutant-{folder.name}") as cgroup:
+            if cgroup:
+                command = ["sh", "-e", "-c", ENTER, cgroup, *command]
+            try:
+                # Ctrl-C is for us only: otherwise, it would look as if a test had failed.
+                done = subprocess.run([str(word) for word in command], cwd=self.template,
+                                      check=False, timeout=limit, start_new_session=True,
+                                      env=env or {**ENVIRONMENT, "TEST_TMPDIR": "/tmp"},
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL)
+            except subprocess.TimeoutExpired:
+                return -1
         return done.returncode
