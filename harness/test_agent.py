@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 from typing import Iterator
 
@@ -301,6 +303,24 @@ def test_what_a_killed_agent_leaves_the_next_one_removes(tools, machines_cgroup)
         with Agent(tools.agent):
             pass
     assert not agents_left(machines_cgroup) - before
+
+
+IN_ANOTHER_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-B", "-c",
+                            "import sys; from harness.agent_client import Agent; "
+                            "Agent(sys.argv[1]).close()"]
+
+
+def test_a_cgroup_belongs_to_its_agent_as_long_as_that_holds_the_lock(tools, machines_cgroup):
+    """In another PID namespace, the number of our process is nobody's."""
+    cgroup = machines_cgroup.parent / f"box-agent-{os.getpid()}-of-a-test"
+    cgroup.mkdir()
+    held = os.open(cgroup, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    subprocess.run([*IN_ANOTHER_PID_NAMESPACE, tools.agent], check=True, timeout=60)
+    assert cgroup.exists()
+    os.close(held)
+    with Agent(tools.agent):
+        assert not cgroup.exists()
 
 
 def test_process_numbers_are_each_hosts_own(tools):

@@ -3,13 +3,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -60,13 +59,27 @@ void remove_cgroup(int parent, const std::string& name) {
   }
 }
 
+// An agent holds this lock as long as it lives. Its process number would not say so: another agent
+// may be in another PID namespace.
+UniqueFd lock(int top, const std::string& name) {
+  UniqueFd own(openat(top, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (own.get() != -1 && flock(own.get(), LOCK_EX | LOCK_NB) == -1) own.close();
+  return own;
+}
+
 // Removes the cgroups of agents that were killed together with their parents.
 void remove_left(int top) {
   for (const auto& name : directories_in(top)) {
     if (name.rfind(kPrefix, 0) != 0) continue;
-    const int agent = std::atoi(name.c_str() + kPrefix.size());
-    if (agent > 0 && kill(agent, 0) == -1 && errno == ESRCH) remove_cgroup(top, name);
+    const UniqueFd own = lock(top, name);
+    if (own.get() != -1) remove_cgroup(top, name);
   }
+}
+
+bool is_there(int top, const std::string& name, const UniqueFd& own) {
+  struct stat there = {}, open = {};
+  return fstatat(top, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         fstat(own.get(), &open) == 0 && there.st_ino == open.st_ino;
 }
 
 constexpr const char* kUsualPlace = "/sys/fs/cgroup";
@@ -94,10 +107,21 @@ OwnCgroup::OwnCgroup() : mount_point_(find_mount_point()) {
   UniqueFd top(open(mount_point_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (top.get() == -1) return;
   remove_left(top.get());
-  const std::string name = std::string(kPrefix) + std::to_string(getpid());
-  if (mkdirat(top.get(), name.c_str(), 0755) == -1) return;
-  name_ = name;
-  top_ = std::move(top);
+  // A process of another PID namespace may have our number, and another agent may have removed what
+  // we had not locked yet.
+  for (int i = 0; i < 1000; ++i) {
+    const std::string name =
+        std::string(kPrefix) + std::to_string(getpid()) + "-" + std::to_string(i);
+    if (mkdirat(top.get(), name.c_str(), 0755) == -1) {
+      if (errno == EEXIST) continue;
+      return;
+    }
+    own_ = lock(top.get(), name);
+    if (own_.get() == -1 || !is_there(top.get(), name, own_)) continue;
+    name_ = name;
+    top_ = std::move(top);
+    return;
+  }
 }
 
 void OwnCgroup::enter() {

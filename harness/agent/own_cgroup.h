@@ -24,6 +24,7 @@ class OwnCgroup {
  private:
   std::string mount_point_;
   UniqueFd top_;  // of the machine's
+  UniqueFd own_;  // locked
   std::string name_;
 };
 
