@@ -305,13 +305,14 @@ def test_what_a_killed_agent_leaves_the_next_one_removes(tools, machines_cgroup)
     assert not agents_left(machines_cgroup) - before
 
 
-IN_ANOTHER_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-B", "-c",
+IN_ANOTHER_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc",
+                            sys.executable, "-B", "-c",
                             "import sys; from harness.agent_client import Agent; "
                             "Agent(sys.argv[1]).close()"]
 
 
 def test_a_cgroup_belongs_to_its_agent_as_long_as_that_holds_the_lock(tools, machines_cgroup):
-    """In another PID namespace, the number of our process is nobody's."""
+    """In another PID namespace, no process has our number."""
     cgroup = machines_cgroup.parent / f"box-agent-{os.getpid()}-of-a-test"
     cgroup.mkdir()
     held = os.open(cgroup, os.O_RDONLY)
