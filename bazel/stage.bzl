@@ -65,19 +65,20 @@ def stage_test(name, srcs, stages, data = [], size = "medium", tags = [], at_onc
         ],
     )
 
-def stage_test_in_vm(name, srcs, stages, data = [], kernel = "6.1", selinux = False):
+def stage_test_in_vm(name, srcs, stages, data = [], kernel = "6.1", selinux = False, engines = False):
     """The same in the virtual machine, which has what this one may lack. Nothing else is in there, so
-    other tests need not wait for it. With `selinux`, its kernel uses that in place of AppArmor.
+    other tests need not wait for it. With `selinux`, its kernel uses that in place of AppArmor; with
+    `engines`, it has those that drive stage 11.
     What needs another disk than //harness/vm does by default is for .ci/full."""
     pytest_test(
         name = name,
         size = "large",
         srcs = srcs + ["//stages:conftest.py"],
         data = data + ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
-        args = ["--kernel", kernel] + (["--selinux"] if selinux else []),
+        args = ["--kernel", kernel] + (["--selinux"] if selinux else []) + (["--engines"] if engines else []),
         module = "harness.vm.pytest_in_vm",
         tags = [
             "as_shipped",
             "no-sandbox",
-        ] + (["manual"] if selinux or kernel != "6.1" else []),
+        ] + (["manual"] if selinux or engines or kernel != "6.1" else []),
     )

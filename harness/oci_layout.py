@@ -60,7 +60,8 @@ def layout(layers: Sequence[Union[bytes, Dict[str, Any]]], config: Dict[str, Any
     blobs = [layer for layer in layers if isinstance(layer, bytes)]
     diff_ids = [f"sha256:{sha256(blob)}" for blob in blobs]  # if they are not compressed
     blobs.append(json.dumps({"architecture": architecture, "os": "linux", "config": config,
-                             "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode())
+                             "rootfs": {"type": "layers", "diff_ids": diff_ids},
+                             "history": [{} for _ in diff_ids]}).encode())
     blobs.append(json.dumps({
         "schemaVersion": 2, "config": descriptor(CONFIG, blobs[-1]),
         "layers": [descriptor(LAYER, layer) if isinstance(layer, bytes) else layer

@@ -22,6 +22,8 @@ def parse() -> argparse.Namespace:
                         help="default: %(default)s")
     parser.add_argument("--selinux", action="store_true",
                         help="with SELinux and its default policy, in place of AppArmor")
+    parser.add_argument("--engines", action="store_true",
+                        help="with podman, containerd and other programs that drive stage 11")
     parser.add_argument("--user", action="store_true", help="as an ordinary user, uid 1000")
     parser.add_argument("--join", action="store_true",
                         help="in the machine that you started last and that still runs, in another "
@@ -37,7 +39,7 @@ def parse() -> argparse.Namespace:
 
 def machine(arguments: argparse.Namespace) -> Vm:
     programs = os.environ.get("HARNESS_STAGES", "").split() + arguments.programs
-    return Vm(arguments.kernel, programs, selinux=arguments.selinux)
+    return Vm(arguments.kernel, programs, selinux=arguments.selinux, engines=arguments.engines)
 
 
 def main() -> int:

@@ -39,6 +39,10 @@ PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "ipu
 # without it in another file. Callers keep the label of init: sshd asks for their label in contexts,
 # and Debian 13's policy has no rule that a shell may be started with it.
 OF_SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
+# For what drives stage 11. netavark and the plugins of CNI make networks by iptables.
+OF_ENGINES = ("aardvark-dns", "catatonit", "conmon", "containerd", "containernetworking-plugins",
+              "fuse-overlayfs", "iptables", "netavark", "podman", "python3-grpcio",
+              "python3-protobuf", "runc")
 MODULE = FOLDER.parents[1] / "stages/09_lsm/containers.cil"
 INSTALL_MODULE = ('cp "$1"/etc/selinux/default/policy/policy.*'
                   ' "$1/etc/selinux/without_containers" &&'
@@ -89,9 +93,9 @@ def cache_directory() -> pathlib.Path:
     return base / "containers-under-the-hood"
 
 
-def mmdebstrap(suite: str, selinux: bool = False) -> List[str]:
+def mmdebstrap(suite: str, selinux: bool = False, engines: bool = False) -> List[str]:
     """The command, without the mirror. The root directory that it makes is not kept."""
-    packages = PACKAGES + (OF_SELINUX if selinux else ())
+    packages = PACKAGES + (OF_SELINUX if selinux else ()) + (OF_ENGINES if engines else ())
     return ["mmdebstrap", "--variant=minbase", "--format=null",
             f"--include={','.join(packages)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
@@ -150,12 +154,13 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False) -> Image:
+def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False,
+              engines: bool = False) -> Image:
     """The image with this kernel: an existing one, or one made now, which needs the network."""
     if kernel not in SUITES:
         raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
     suite = SUITES[kernel]
-    words = mmdebstrap(suite, selinux)
+    words = mmdebstrap(suite, selinux, engines)
     inputs = "\n".join(words) + FURNISH.read_text() + INIT.read_text()
     if selinux:
         inputs += MODULE.read_text()

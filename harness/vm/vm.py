@@ -92,18 +92,21 @@ class Vm:
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
                  restores: bool = True, strangers: Iterable[str] = (),
-                 selinux: bool = False) -> None:
+                 selinux: bool = False, engines: bool = False) -> None:
         """The programs of this machine are in PATH there, each in a directory of its own, see
         path(): our own beside the stages' built-in root, untrusted ones alone. The security module
-        is AppArmor, or with `selinux` SELinux, whose policy is loaded and enforced.
+        is AppArmor, or with `selinux` SELinux, whose policy is loaded and enforced. With `engines`
+        it has those that drive stage 11.
 
         Without `restores` it always boots, instead of copying a machine that has booted.
         """
-        self.name = f"vm:{kernel}" + (":selinux" if selinux else "")
+        self.name = f"vm:{kernel}" + (":selinux" if selinux else "") + (
+            ":engines" if engines else "")
         self.kernel = kernel
         self.programs = list(programs)
         self.strangers = list(strangers)
         self.selinux = selinux
+        self.engines = engines
         self.kernel_words = KERNEL_WORDS + (SELINUX_WORDS if selinux else "")
         self.restores = restores
         self.folder: Optional[pathlib.Path] = None
@@ -127,7 +130,7 @@ class Vm:
         if self.qemu is not None and self.qemu.poll() is None:
             return
         check_tools()
-        image = image_for(self.kernel, self.selinux)
+        image = image_for(self.kernel, self.selinux, self.engines)
         remove_left_folders()
         attempts = [(EMULATION, False)] * EMULATED_ATTEMPTS
         if self.restores:
@@ -176,7 +179,7 @@ class Vm:
 
     def make_snapshot(self, image: Image, path: pathlib.Path) -> None:
         """Starts a machine of its own for it."""
-        maker = Vm(self.kernel, selinux=self.selinux)
+        maker = Vm(self.kernel, selinux=self.selinux, engines=self.engines)
         try:
             theirs = maker.make_folder()
             maker.start_qemu(image, EMULATION, theirs, snapshot.options(theirs))

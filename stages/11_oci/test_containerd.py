@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import pexpect
 import pytest
-from conftest import TIMEOUT, wait_until
-from containerd import IMAGE, PATH, Containerd, make_containerd
+from conftest import wait_until
+from containerd import IMAGE, Containerd, make_containerd
+from engine_world import NO_CONTROLLERS
 
 __all__ = ["make_containerd"]  # a fixture
-
-NEEDS_CONTROLLERS = "cgroup v2 has no memory controller here: it is tested in the virtual machine"
 
 
 @contextlib.contextmanager
@@ -113,9 +112,7 @@ def test_kill_reaches_the_command(started):
 
 
 def test_a_terminal(containerd):
-    words = containerd.words(*containerd.start("--rm", "--tty", IMAGE, "c", "sh"))
-    with pexpect.spawn(words[0], words[1:], timeout=TIMEOUT, encoding="utf-8", env={"PATH": PATH},
-                       dimensions=(12, 34)) as terminal:
+    with containerd.terminal(*containerd.start("--rm", "--tty", IMAGE, "c", "sh")) as terminal:
         # ctr tells the size after the start.
         terminal.sendline("tty; until stty size 2>/dev/null | grep 12; do sleep 0.1; done; exit 4")
         terminal.expect(r"/dev/pts/0\s+12 34\s")
@@ -172,7 +169,7 @@ def test_namespace_of_another_container(started):
 @pytest.fixture(name="limited")
 def make_limited(containerd):
     if not containerd.has_controllers():
-        pytest.skip(NEEDS_CONTROLLERS)
+        pytest.skip(NO_CONTROLLERS)
     return containerd
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from conftest import TIMEOUT, wait_until
 from containerd import IMAGE, SOCKET, Containerd, make_containerd
+from engine_world import NO_CONTROLLERS
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed: ./setup.sh --engines")
 
@@ -282,7 +283,7 @@ def test_sysctls_of_a_pod(pods):
 @pytest.fixture(name="limited")
 def make_limited(containerd, pods) -> Pod:
     if not containerd.has_controllers():
-        pytest.skip("cgroup v2 has no memory controller here: it is tested in the virtual machine")
+        pytest.skip(NO_CONTROLLERS)
     return pods(cgroup_parent="/pods")
 
 
