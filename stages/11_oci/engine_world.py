@@ -32,14 +32,14 @@ USER = "somebody"
 # that has processes cannot enable controllers, see "No Internal Process Constraint" in
 # cgroup-v2.rst.
 OUTSIDE = """
-cgroup=$1
-for controller in $(cat "$cgroup/cgroup.controllers"); do
-    echo "+$controller" >"$cgroup/cgroup.subtree_control"
-done
-mkdir "$cgroup/root" "$cgroup/user"
-chown "$UID_INSIDE" "$cgroup/user" "$cgroup/user/cgroup.procs" "$cgroup/user/cgroup.subtree_control"
-echo 0 >"$cgroup/cgroup.procs"
-exec unshare --cgroup sh -ec 'echo 0 >"$0/root/cgroup.procs"
+mkdir "$1/root" "$1/user"
+chown "$UID_INSIDE" "$1/user" "$1/user/cgroup.procs" "$1/user/cgroup.subtree_control"
+echo 0 >"$1/cgroup.procs"
+exec unshare --cgroup sh -ec '
+    echo 0 >"$0/root/cgroup.procs"
+    for controller in $(cat "$0/cgroup.controllers"); do
+        echo "+$controller" >"$0/cgroup.subtree_control"
+    done
     exec unshare --mount --pid --net --ipc --uts --fork --kill-child --mount-proc \\
         sh -ec "$INSIDE" "$@"' "$@"
 """
@@ -74,12 +74,12 @@ class World:
 
     def words(self, *words: str | os.PathLike, user: bool = False) -> list[str]:
         """A command in it, as root or as its ordinary user."""
+        procs = self.cgroup / ("user" if user else "root") / "cgroup.procs"
         who = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
-        name = "user" if user else "root"
-        enter = f'echo 0 >/sys/fs/cgroup/{name}/cgroup.procs && cd "$HOME" && exec "$@"'
-        return ["nsenter", "--target", str(self.pid()), "--mount", "--net", "--pid", "--ipc",
-                "--uts", "--cgroup", "--", "sh", "-c", enter, "sh", *(who if user else []),
-                *map(str, words)]
+        return ["sh", "-c", 'echo 0 >"$0" && exec "$@"', str(procs),
+                "nsenter", "--target", str(self.pid()), "--mount", "--net", "--pid", "--ipc",
+                "--uts", "--cgroup", "--", "sh", "-c", 'cd "$HOME" && exec "$@"', "sh",
+                *(who if user else []), *map(str, words)]
 
     def environment(self, user: bool = False) -> dict[str, str]:
         theirs = {"HOME": str(self.folder / "home"), "USER": USER,

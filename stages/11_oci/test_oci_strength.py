@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pathlib
+import re
 import subprocess
 import time
 
 import pexpect
 import pytest
-from conftest import TIMEOUT, wait_until
+from conftest import TIMEOUT, processes_with, wait_until
 from oci_runtime import NEEDS_ROOT, PROGRAM, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
@@ -31,6 +33,38 @@ def test_a_killed_creation_is_removed_by_delete_force(runtime):
         runtime.write_config()
         kill_creation_and_delete(runtime, delay)
         assert runtime.leftovers() == []
+
+
+def kill_at(runtime, number: int, *inject: str) -> str:
+    """strace's log of a creation that it kills as `inject` says, after delete --force."""
+    name, log = f"c{number}", runtime.folder / f"trace-{number}"
+    result = subprocess.run(
+        ["strace", "-o", log, *inject, *runtime.words("create", "--bundle", runtime.bundle, name)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        timeout=TIMEOUT, check=False)
+    runtime.do("delete", "--force", name)
+    assert wait_until(lambda: not processes_with(f"\0{runtime.bundle}\0{name}\0")), (inject, result)
+    text = log.read_text()
+    log.unlink()
+    return text
+
+
+@pytest.mark.as_shipped
+def test_a_creation_that_is_killed_at_any_system_call_is_removed(runtime):
+    runtime.write_config()
+    names = re.findall(r"^(\w+)\(", kill_at(runtime, 0), re.MULTILINE)
+    assert names[0] == "execve" and "clone3" in names and len(names) > 100, names
+
+    def is_killed(number: int) -> bool:
+        name = names[number]
+        occurrence = names[:number + 1].count(name)  # strace counts each call by itself
+        text = kill_at(runtime, number, "-e", f"inject={name}:signal=KILL:when={occurrence}")
+        return "+++ killed by SIGKILL +++" in text
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # they mostly wait
+        killed = sum(pool.map(is_killed, range(1, len(names))))
+    assert killed >= len(names) - 5  # a run may need one poll() or read() less
+    assert runtime.leftovers() == []
 
 
 def test_the_program_in_the_container_is_not_the_hosts_file(runtime):
