@@ -72,7 +72,7 @@ def stage_test_in_vm(name, srcs, stages, data = [], kernel = "6.1", selinux = Fa
     What needs another disk than //harness/vm does by default is for .ci/full."""
     pytest_test(
         name = name,
-        size = "large",
+        size = "enormous" if engines else "large",
         srcs = srcs + ["//stages:conftest.py"],
         data = data + ["//harness:library", "//rootfs"] + ["//stages/" + stage for stage in stages],
         args = ["--kernel", kernel] + (["--selinux"] if selinux else []) + (["--engines"] if engines else []),
