@@ -223,6 +223,7 @@ def step_of(title: str, *outcomes: Outcome) -> check.Step:
     ([Outcome.PASSED, Outcome.FAILED], check.MISSED),
     ([Outcome.SKIPPED, Outcome.ERROR], check.MISSED),
     ([Outcome.SKIPPED], check.UNSEEN),
+    ([], check.UNSEEN),
 ])
 def test_a_milestone_is_reached_when_nothing_of_it_is_bad(outcomes, state):
     assert step_of("", *outcomes).state == state
@@ -266,6 +267,15 @@ def test_a_stage_of_which_nothing_was_seen_is_not_called_done():
     for steps in ([unseen, unseen], [reached, unseen]):
         assert "may not be done" in check.verdict_on("04", steps)
     assert check.verdict_on("04", [reached, step_of("2.", Outcome.FAILED)]) == ""
+
+
+def test_a_milestone_without_a_row_is_not_called_reached_and_keeps_no_stage_from_being_done():
+    without, told = step_of("2. Nothing is left (robust)"), io.StringIO()
+    check.tell(without, 1, told)
+    assert told.getvalue() == ("? 2. Nothing is left (robust)\n"
+                               "    no row judges this: try it, and compare with our way\n")
+    assert check.verdict_on("10", [step_of("1.", Outcome.PASSED), without]) == \
+        "Stage 10 is done: all that was checked holds."
 
 
 def test_what_could_not_be_looked_at_is_said():
