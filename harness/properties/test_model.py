@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import time
+import types
 from typing import List
 
 import pytest
@@ -19,7 +21,7 @@ from harness.properties.inside import inside
 from harness.properties.look import Look, last_error, tell_run
 from harness.properties.model import (ALL_SCENES, CONTROL, NOTHING, PROMISE, Case, Control,
                                       Outcome, Positive, Property, Result)
-from harness.properties.scene import Tools
+from harness.properties.scene import Stage, Tools
 from harness.properties.table import ASKS, BY_NAME, FILES, PROPERTIES
 from harness.properties.verdict import (ROOT, STAGES, USER, NotInKernel, NotStarted, NotTestable,
                                         ProbeBroke, holds, stage_number, violated)
@@ -390,3 +392,18 @@ def test_of_a_long_output_the_end_is_told():
 def test_a_long_output_is_cut():
     run = {"why": "ended", "over": True, "exit": 0, "stdout": "x" * 10000, "stderr": ""}
     assert len(tell_run(run)) < 500
+
+
+@pytest.mark.parametrize("state, left", [("S", ["process: new: program"]), ("R", []), ("D", [])])
+def test_what_is_at_work_when_the_program_has_ended_gets_time_to_end(state, left):
+    """A process that ends after four times the patience that a sleeping one gets."""
+    end = time.monotonic() + 0.2
+
+    def processes():
+        there = [{"argv": ["program"], "name": "program", "state": state},
+                 {"argv": ["victim"], "name": "victim", "state": "S"},
+                 {"argv": ["ended"], "name": "ended", "state": "Z"}]
+        return there[time.monotonic() > end:]
+    stage = types.SimpleNamespace(agent=types.SimpleNamespace(processes=processes),
+                                  names={"victim": "victim"}, seconds=lambda some: some / 20)
+    assert Stage.left_processes(stage) == left
