@@ -46,7 +46,7 @@ function sources(markdown) {
     const [first, second] = words.split(/\s+/)
     const says = { snippet: first, diff: `main.cc, ${first} → ${second}` }[kind]
     return says ? `<p class="source">${escapeHtml(says)}</p>\n` : ''
-  }).replace(MEASURED, (_, says) => `<p class="source">${escapeHtml(says.replace(/`/g, ''))}</p>`)
+  }).replace(MEASURED, (_, says) => `<p class="source">${escapeHtml(says.replace(/`/g, '').replace(/-/g, '-\u2060'))}</p>`)
 }
 
 // As large as a block's widest line allows, and its number of lines.
