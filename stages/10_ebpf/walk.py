@@ -15,15 +15,20 @@ import sys
 import time
 from typing import Dict, List, Tuple
 
-# Each knows the other's Ethernet address, so that there is no packet but those of the page.
+# Each knows the other's Ethernet address, and neither speaks IPv6, so that there is no packet but
+# those of the page.
 SET_UP = """
     mount -t tmpfs tmpfs /run && ip link set lo up
     ip link add up0 address 02:00:00:00:00:01 type veth \\
         peer name eth0 address 02:00:00:00:00:02 netns $0
+    no_ipv6=/proc/sys/net/ipv6/conf/up0/disable_ipv6
+    [ ! -e $no_ipv6 ] || echo 1 >$no_ipv6
     ip address add 198.51.100.1/24 dev up0 && ip link set up0 up
     ip route add default via 198.51.100.2
     ip neighbour replace 198.51.100.2 lladdr 02:00:00:00:00:02 dev up0
     nsenter --target=$0 --net sh -ec '
+        no_ipv6=/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+        [ ! -e $no_ipv6 ] || echo 1 >$no_ipv6
         ip address add 198.51.100.2/24 dev eth0 && ip link set eth0 up
         ip neighbour replace 198.51.100.1 lladdr 02:00:00:00:00:01 dev eth0'
 """
