@@ -35,4 +35,13 @@ MUTANTS = [
         also = ["published_port_skips_netfilter"],
         because = "there is no connection without replies, and so nothing to track",
     ),
+    mutant(
+        name = "filters_stay",
+        stage = "10_ebpf",
+        caught_by = "filters_are_removed",
+        why = "the next start removes what this one leaves, if there is one",
+        changes = [
+            change("10_ebpf/shortcut.cc", "    detach_from_entrances(host, std::stoi(note));\n", ""),
+        ],
+    ),
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, Iterator, List
+import time
+from typing import Dict, Iterator, List, Set
 
 from harness.agent_client import Json
-from harness.properties.look import Ask, Look
+from harness.properties.look import Ask, Look, tell_run
 from harness.properties.model import Control, Property
 from harness.properties.network import (NOBODY_THERE, asked_one_is_reached, need_bridge,
                                         need_own_host)
@@ -51,6 +52,17 @@ def rows() -> List[Property]:
             man="7 udp", mistake="The way in translates, the way back does not.",
             command="{stage} --rootfs {root} -p 5353:53/udp -- ./name-server & dig @192.168.1.2"
                     " -p 5353 a"),
+        Property(
+            name="filters_are_removed", since="10", scene=parent_killed, identities=(ROOT,),
+            observe=filters_are_gone, needs=("published_port_skips_netfilter",),
+            control=Control.NONE, seen_failing="the mutant filters_stay",
+            holds="when the program is killed, its filters are removed from the host's links",
+            violated="they are still there",
+            lesson="The kernel removes a link's filters with the link, and the host's own links"
+                   " stay.",
+            man="8 tc-bpf", mistake="The program that is killed was to remove them itself.",
+            command="{stage} --rootfs {root} -p 8080:80 -- /bin/sleep 9 & sleep 1; kill -9 $!;"
+                    " sleep 1; tc filter show dev eth0 ingress"),
     ]
 
 
@@ -126,6 +138,43 @@ def asked_at_another_port(stage: Stage) -> Look:
     return asked_by_udp(stage, int(stage.names["port"]) + 1)
 
 
+TC = "/usr/sbin/tc"
+
+
+def filters_of(stage: Stage) -> str:
+    """What tc(8) shows at the entrance of the host's link, which belongs to the scene alone."""
+    shown = stage.agent.run(["tc", "filter", "show", "dev", "up0", "ingress"], program=TC)
+    if shown.get("exit") != 0:
+        raise ProbeBroke(f"tc: {tell_run(shown)}")
+    return shown["stdout"]
+
+
+def living(stage: Stage) -> Set[int]:
+    return {process["pid"] for process in stage.agent.processes() if process["state"] != "Z"}
+
+
+def parent_killed(stage: Stage) -> Look:
+    """The program is killed with SIGKILL while another machine could ask its container."""
+    look = look_of(stage)
+    if "errno" in stage.agent.stat(TC)[TC]:
+        raise NotTestable("it needs tc: apt-get install iproute2")
+    with another_machine(stage):
+        before = living(stage)
+        run = stage.start(stage.probe("hello", "hold=1"), "--network", "bridge", "--publish",
+                          f"{stage.names['port']}:80")
+        if stage.wait_for_hold(look, run, "run"):
+            look.facts["filters"] = filters_of(stage)
+            stage.agent.signal("KILL", pid=stage.program_of(run))
+            end = time.monotonic() + stage.seconds(5.0)
+            while living(stage) - before and time.monotonic() < end:
+                time.sleep(0.01)  # the agent would kill what has lost its parent, if it ran tc now
+            look.facts["filters_after"] = filters_of(stage)
+            stage.end(look, run, "run")
+            look.left = []
+            stage.run(stage.probe("hello"))  # which removes the cgroup, as stage 07 says
+    return look
+
+
 def forged_outside(stage: Stage) -> Look:
     """Another machine sends packets with addresses of the host's as their source; then one with
     its own."""
@@ -166,6 +215,13 @@ def netfilter_knows_of_nothing(look: Look) -> Seen:
     if lines:
         return violated(f"{CONNECTIONS}: {' '.join(lines[0].split())}")
     return holds(f"it was answered, and {CONNECTIONS} has no line with dport={port}")
+
+
+def filters_are_gone(look: Look) -> Seen:
+    before, after = look.fact("filters"), look.fact("filters_after")
+    if after:
+        return violated(f"tc filter: {' '.join(after.split())}")
+    return holds(f"tc shows none at the link where it has shown {'some' if before else 'none'}")
 
 
 def only_the_honest_one_arrives(look: Look) -> Seen:

@@ -46,6 +46,6 @@ TASK = Task(
             "reply_has_the_published_address",)),
         Milestone(THEN, "What the network stack would drop does not get in", (
             "outside_cannot_forge_past_the_host",)),
-        Milestone(ROBUST, "Nothing is left, whatever is killed"),
+        Milestone(ROBUST, "Nothing is left, whatever is killed", ("filters_are_removed",)),
     ),
 )
