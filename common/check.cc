@@ -51,8 +51,13 @@ void trace(const std::string& line) {
 }
 
 void warn(const std::string& message, const std::string& hint) {
-  std::string text = tracer().program + ": " + printable(message) + "\n";
-  if (!hint.empty()) text += "hint: " + printable(hint) + "\n";
+  // An image may have names of megabytes.
+  constexpr std::size_t kLongest = 4096;
+  const auto line = [](const std::string& what) {
+    return printable(what.size() <= kLongest ? what : what.substr(0, kLongest) + "...") + "\n";
+  };
+  std::string text = tracer().program + ": " + line(message);
+  if (!hint.empty()) text += "hint: " + line(hint);
   write_to_stderr(text);
 }
 

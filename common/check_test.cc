@@ -42,6 +42,16 @@ TEST(CheckDeathTest, PrintsNothingThatATerminalObeys) {
               "^08a_overlayfs: user \\?\\]0;title\\?\\?faked: line\n$");
 }
 
+TEST(CheckDeathTest, PrintsNoMegabytes) {
+  const auto warn_of_much_and_exit = [] {
+    name_program("08a_overlayfs");
+    warn("user " + std::string(3'000'000, 'A'), "");
+    _exit(0);
+  };
+  EXPECT_EXIT(warn_of_much_and_exit(), testing::ExitedWithCode(0),
+              "^08a_overlayfs: user A{255}A*\\.\\.\\.\n$");
+}
+
 TEST(CheckDeathTest, ShowsCallsButNoPlumbingWhenTracing) {
   EXPECT_EXIT(trace_a_call_and_exit(), testing::ExitedWithCode(0),
               "^05_userns: child   dup\\(3\\) = 7\n$");

@@ -15,10 +15,18 @@ namespace box {
 
 using Json = nlohmann::json;
 
+// For Json::parse(): throws Failure if the text is nested so deeply that functions that call
+// themselves for each level, such as Json::dump(), would use up the stack.
+inline bool limit_depth(int depth, Json::parse_event_t /*event*/, const Json& /*value*/) {
+  constexpr int kMostLevels = 64;
+  if (depth > kMostLevels) throw Failure("its JSON is more than 64 levels deep");
+  return true;
+}
+
 // Throws Failure.
 [[nodiscard]] inline Json parse_json(const std::string& text) {
   try {
-    return Json::parse(text);
+    return Json::parse(text, limit_depth);
   } catch (const Json::exception& error) {  // also a number that is too large
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
     const std::string what = error.what();

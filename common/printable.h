@@ -25,7 +25,9 @@ namespace box {
   constexpr unsigned kLeast[] = {0, 0, 0xa0, 0x800,
                                  0x10000};  // U+0080 to U+009F are control characters
   const bool is_surrogate = code >= 0xd800 && code < 0xe000;
-  return code >= kLeast[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
+  // Line and paragraph separators, and what shows the text after it in another order.
+  const bool is_layout = (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+  return code >= kLeast[length] && code <= 0x10ffff && !is_surrogate && !is_layout ? length : 0;
 }
 
 // Returns the text without line feeds and escape sequences, with which an image, a tar file or a

@@ -32,6 +32,10 @@ TEST(Printable, LeavesNothingThatATerminalActsUpon) {
        "???2J"},
       {"\xed\xa0\x80", "???"},       // half of a pair of UTF-16
       {"\xf4\x90\x80\x80", "????"},  // beyond the last character
+      {"\xe2\x80\xae"
+       "fdp.exe",
+       "???fdp.exe"},  // shown from right to left
+      {"\xe2\x81\xa6 \xe2\x80\xa8 \xe2\x80\xa7", "??? ??? \xe2\x80\xa7"},
       {"\xff", "?"},
   };
   for (const auto& [text, shown] : cases) EXPECT_EQ(printable(text), shown);

@@ -14,6 +14,7 @@
 #include <cerrno>
 
 #include "common/check.h"
+#include "common/json_node.h"
 
 namespace box {
 namespace {
@@ -57,14 +58,13 @@ std::string read_image_file(const std::string& path) {
 }
 
 json parse_image_json(const std::string& name, const std::string& text) {
-  constexpr int kMaxDepth = 64;
-  const auto limit_depth = [&](int depth, json::parse_event_t, const json&) {
-    if (depth > kMaxDepth) throw Failure(name + ": its JSON is more than 64 levels deep");
-    return true;
-  };
-  json value = json::parse(text, limit_depth, false);
-  if (!value.is_structured()) throw Failure(name + ": is not a JSON object");
-  return value;
+  try {
+    json value = json::parse(text, limit_depth, false);
+    if (!value.is_structured()) throw Failure("is not a JSON object");
+    return value;
+  } catch (const Failure& failure) {
+    throw Failure(name + ": " + failure.what());
+  }
 }
 
 std::string sha256_of(const std::string& text) {

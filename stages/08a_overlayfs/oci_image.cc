@@ -22,8 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kMaxIndexes = 4;           // an index may list another index
-constexpr std::size_t kMaxLayers = 500;  // OVL_MAX_STACK of the kernel's overlayfs
+constexpr int kMaxIndexes = 4;             // an index may list another index
+constexpr std::size_t kMaxLayers = 500;    // OVL_MAX_STACK of the kernel's overlayfs
+constexpr std::size_t kMaxVolumes = 1000;  // each a directory to make at each start
 
 json parse_object(const std::string& name, const std::string& text) {
   json value = parse_image_json(name, text);
@@ -231,6 +232,10 @@ OciImage read_image(const std::string& directory, const std::string& tag) {
     if (image.layers.size() > kMaxLayers) {
       throw Failure(fmt::format("{}: the image has {} layers, but overlayfs accepts at most {}",
                                 directory, image.layers.size(), kMaxLayers));
+    }
+    if (image.volumes.size() > kMaxVolumes) {
+      throw Failure(fmt::format("{}: the image has {} volumes, more than {}", directory,
+                                image.volumes.size(), kMaxVolumes));
     }
     return image;
   } catch (const json::exception& wrong) {

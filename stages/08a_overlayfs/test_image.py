@@ -193,6 +193,9 @@ BAD_IMAGES = {
     "index is cut off": ({**GOOD, "index.json": b'{"manifests": [{'}, "is not a JSON object", ""),
     "index is huge": ({**GOOD, "index.json": b"[" * 5_000_000}, "has more than", ""),
     "index is deep": ({**GOOD, "index.json": b"[" * 1_000_000}, "more than 64 levels", ""),
+    "volumes without number": (
+        oci.layout([BASE], {**PRINT, "Volumes": {f"/v/{number}": {} for number in range(1001)}}),
+        "the image has 1001 volumes, more than 1000", ""),
     "no index": ({"oci-layout": GOOD["oci-layout"]}, "index.json: No such file", ""),
     "no marker": ({"index.json": b"{}"}, "is not an OCI image layout", "skopeo copy"),
     "another version": ({**GOOD, "oci-layout": b'{"imageLayoutVersion": "9.0"}'},
