@@ -13,6 +13,7 @@
 
 #include "common/check.h"
 #include "common/interrupt.h"
+#include "common/parse_number.h"
 #include "common/remove_tree.h"
 #include "common/unique_fd.h"
 
@@ -38,10 +39,15 @@ std::vector<std::string> places_for_caches() {
   return places;
 }
 
-// Returns the part of `path`, which contains no links, that another user could replace, and with it
-// the cache; "" if there is none. The owner of / could do so anyway; in a user namespace that is
-// not always user 0. In a sticky directory users can replace only what is theirs, see inode(7).
-std::string replaceable_part_of(const std::string& path) {
+// The user who runs us as root by sudo(8), and may do as root what they like; otherwise our own.
+uid_t user_of_sudo() {
+  const char* user = geteuid() == 0 ? std::getenv("SUDO_UID") : nullptr;
+  return user == nullptr ? geteuid() : parse_number<uid_t>(user).value_or(geteuid());
+}
+
+}  // namespace
+
+std::string replaceable_part_of(const std::string& path, uid_t trusted) {
   struct stat root = {};
   struct stat st = {};
   (void)stat("/", &root);
@@ -49,11 +55,14 @@ std::string replaceable_part_of(const std::string& path) {
     end = path.find('/', end + 1);
     const std::string part = path.substr(0, end);
     if (lstat(part.c_str(), &st) == -1) break;  // not made yet, nor is what would be below it
-    const bool trusted = st.st_uid == geteuid() || st.st_uid == 0 || st.st_uid == root.st_uid;
-    if (!trusted || (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH) return part;
+    const bool is_trusted = st.st_uid == geteuid() || st.st_uid == 0 || st.st_uid == root.st_uid ||
+                            st.st_uid == trusted;
+    if (!is_trusted || (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH) return part;
   }
   return "";
 }
+
+namespace {
 
 // In a user namespace /var/cache may belong to a user who has no id there: not replaceable by
 // others, but not ours, either.
@@ -70,28 +79,45 @@ void make_private(const std::string& path) {
   if (st.st_uid != geteuid()) {
     throw Failure(path + " belongs to another user", "remove it, or set XDG_CACHE_HOME");
   }
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw Failure(path + ": other users may have put something there", "remove it: rm -rf " + path);
+  }
   if ((st.st_mode & 077) != 0) check_quietly(fchmod(directory.get(), 0700), "chmod({})", path);
 }
 
-// A lock on the parent directory needs no lock file, which would have to be removed again, and the
-// kernel releases it when the process ends, see flock(2).
-UniqueFd lock_directory(const std::string& path) {
-  UniqueFd fd(
-      check_quietly(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open({})", path));
-  if (flock(fd.get(), LOCK_EX) == -1) {
-    const int error = errno;
-    throw_if_interrupted();
-    throw Failure(error, "flock(" + path + ")");
-  }
-  return fd;
+void lock_directory(const UniqueFd& directory, const std::string& path) {
+  if (flock(directory.get(), LOCK_EX) == 0) return;
+  const int error = errno;
+  throw_if_interrupted();
+  throw Failure(error, "flock(" + path + ")");
 }
 
-// Removes the unfinished directory, unless it has been renamed to its final path.
+bool is_at(const UniqueFd& directory, const std::string& path) {
+  struct stat ours = {};
+  struct stat there = {};
+  return fstat(directory.get(), &ours) == 0 && lstat(path.c_str(), &there) == 0 &&
+         ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+// The unfinished directory, which is removed unless it has been renamed to its final path.
+//
+// A lock on it keeps other processes from building the same. The kernel releases the lock when the
+// process ends, see flock(2). Nobody else can hold that lock, because the directory is closed to
+// other users; they can open the directory above it, which may be /tmp.
 class Partial {
  public:
   explicit Partial(std::string path) : path_(std::move(path)) {
-    remove_tree(path_);  // left by a process that was killed
-    check_quietly(mkdir(path_.c_str(), 0755), "mkdir({})", path_);
+    while (true) {
+      const bool made = mkdir(path_.c_str(), kUnfinished) == 0;
+      if (!made && errno != EEXIST) check_quietly(-1, "mkdir({})", path_);
+      folder_ = UniqueFd(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (folder_.get() == -1 && errno == ENOENT) continue;  // another process has just finished it
+      check_quietly(folder_.get(), "open({})", path_);
+      lock_directory(folder_, path_);
+      if (!is_at(folder_, path_)) continue;
+      if (made) return;
+      remove_tree(path_);  // left by a process that was killed
+    }
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
@@ -103,12 +129,20 @@ class Partial {
   }
 
   void become(const std::string& path) {
+    struct stat st = {};
+    check_quietly(fstat(folder_.get(), &st), "fstat({})", path_);
+    if ((st.st_mode & 07777) == kUnfinished) {  // otherwise it has got its mode
+      check_quietly(fchmod(folder_.get(), 0755), "chmod({})", path_);
+    }
     check_quietly(rename(path_.c_str(), path.c_str()), "rename({}, {})", path_, path);
     done_ = true;
   }
 
  private:
+  static constexpr mode_t kUnfinished = S_ISVTX | S_IRWXU;  // the mode of nothing that is built
+
   std::string path_;
+  UniqueFd folder_;
   bool done_ = false;
 };
 
@@ -119,10 +153,10 @@ std::string cache_directory() {
   for (const std::string& place : places_for_caches()) {
     std::error_code ignored;  // the mkdir() below reports what is wrong
     const std::string base = fs::weakly_canonical(place, ignored);
-    std::string part = replaceable_part_of(base);
+    std::string part = replaceable_part_of(base, geteuid());
     if (part.empty()) {
       fs::create_directories(base, ignored);
-      part = replaceable_part_of(base);  // another user may have been faster
+      part = replaceable_part_of(base, geteuid());  // another user may have been faster
     }
     const std::string path = base + "/containers-under-the-hood";
     if (!part.empty()) {
@@ -143,10 +177,14 @@ std::string cache_directory() {
 
 void build_once(const std::string& path, const std::function<void(const std::string&)>& build) {
   if (is_there(path)) return;
+  const std::string part = replaceable_part_of(fs::path(path).parent_path(), user_of_sudo());
+  if (!part.empty()) {
+    throw Failure(path + ": another user may replace " + part,
+                  "choose a place in a directory of your own");
+  }
   const InterruptGuard guard;
-  const UniqueFd lock = lock_directory(fs::path(path).parent_path());
-  if (is_there(path)) return;  // another process has built it while we waited
   Partial partial(path + ".partial");
+  if (is_there(path)) return;  // another process has built it while we waited
   build(path + ".partial");
   throw_if_interrupted();
   partial.become(path);

@@ -1,6 +1,8 @@
 #include "common/build_once.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include "common/check.h"
 #include "common/interrupt.h"
 #include "common/remove_tree.h"
+#include "common/unique_fd.h"
 
 namespace box {
 namespace {
@@ -109,6 +112,32 @@ TEST_F(BuildOnce, TheSecondWaitsForTheFirst) {
   close(order[0]);
 }
 
+TEST_F(BuildOnce, NobodyElseCanHoldItsLock) {
+  const UniqueFd above(open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(above.get(), LOCK_EX), 0);  // as any user may who can open it
+  alarm(10);
+  build_once(path_, [](const std::string& partial) {
+    EXPECT_EQ(fs::status(partial).permissions() & fs::perms(077), fs::perms::none);
+  });
+  alarm(0);
+  EXPECT_EQ(fs::status(path_).permissions(), fs::perms(0755));
+}
+
+TEST_F(BuildOnce, KeepsTheModeThatItIsGiven) {
+  build_once(path_,
+             [](const std::string& partial) { fs::permissions(partial, fs::perms::owner_all); });
+  EXPECT_EQ(fs::status(path_).permissions(), fs::perms::owner_all);
+}
+
+TEST_F(BuildOnce, DoesNotBuildWhereOtherUsersCouldPutALink) {
+  fs::permissions(folder_, fs::perms::all);
+  EXPECT_THROW(build_once(path_, write_mark), Failure);
+  EXPECT_TRUE(folder_is_empty());
+  fs::permissions(folder_, fs::perms::all | fs::perms::sticky_bit);
+  build_once(path_, write_mark);
+  EXPECT_TRUE(fs::exists(path_ + "/mark"));
+}
+
 TEST_F(BuildOnce, RemovesAFolderThatCannotBeWritten) {
   fs::create_directories(path_ + "/locked/inner");
   fs::permissions(path_ + "/locked", fs::perms::owner_read | fs::perms::owner_exec);
@@ -149,9 +178,18 @@ TEST_F(CacheDirectory, IsPrivateWhateverTheUmask) {
 
 TEST_F(CacheDirectory, IsMadePrivateIfItWasNot) {
   fs::create_directory(folder_ + "/containers-under-the-hood");
-  fs::permissions(folder_ + "/containers-under-the-hood", fs::perms::all);
+  fs::permissions(folder_ + "/containers-under-the-hood", fs::perms(0755));
   (void)cache_directory();
   EXPECT_EQ(mode(), fs::perms::owner_all);
+}
+
+TEST_F(CacheDirectory, IsNotUsedIfOthersMayHaveFilledIt) {
+  fs::create_directory(folder_ + "/containers-under-the-hood");
+  for (const auto perms : {0770, 0702}) {
+    fs::permissions(folder_ + "/containers-under-the-hood", fs::perms(perms));
+    EXPECT_THROW((void)cache_directory(), Failure);
+    EXPECT_EQ(mode(), fs::perms(perms));
+  }
 }
 
 TEST_F(CacheDirectory, IsNotALinkToElsewhere) {

@@ -229,6 +229,30 @@ def test_at_a_place_of_ones_own(builder):
     assert describe(place) == before
 
 
+@needs_root
+def test_not_where_another_user_could_put_a_link(builder):
+    theirs = builder.scratch / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 12345, 12345)
+    words = ["--rootfs", theirs / "root", "--userspace", "minimal"]
+    result = builder.run(*words)
+    assert result.returncode == 125
+    assert result.stderr.splitlines() == [
+        f"build_userspace_for_test: {theirs}/root: another user may replace {theirs}",
+        "hint: choose a place in a directory of your own"]
+    assert not list(theirs.iterdir())
+    builder.prefix = ["env", "SUDO_UID=12345"]  # who may do as root what they like
+    assert builder.build(*words) == theirs / "root"
+
+
+def test_nobody_can_hold_it_up_by_a_lock(builder):
+    above = os.open(builder.scratch, os.O_RDONLY)
+    fcntl.flock(above, fcntl.LOCK_EX)  # as any user may who can open the directory
+    builder.prefix = ["timeout", "60"]
+    assert builder.build("--rootfs", builder.scratch / "root", "--userspace", "minimal")
+    os.close(above)
+
+
 @pytest.mark.parametrize("words, built_for", [
     (["--userspace", "full"], "--userspace full"),
     (["--with", "/bin/ls"], "--userspace none --with /bin/ls"),
@@ -371,14 +395,15 @@ def test_two_at_once(builder):
 
 def test_two_at_once_that_want_different_things(builder):
     """The second process gets an error, even if nothing existed when it started."""
-    folder = builder.scratch / "folder"
-    folder.mkdir()
-    lock = os.open(folder, os.O_RDONLY)
+    place = builder.scratch / "place"
+    partial = builder.scratch / "place.partial"
+    partial.mkdir()
+    lock = os.open(partial, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)  # as if another process was building there
-    processes = [subprocess.Popen(builder.command("--rootfs", folder / "place", "--with", program),
+    processes = [subprocess.Popen(builder.command("--rootfs", place, "--with", program),
                                   stderr=subprocess.PIPE, text=True)
                  for program in ("/bin/ls", "/bin/cat")]
-    inode = f":{folder.stat().st_ino} "
+    inode = f":{partial.stat().st_ino} "
     while sum("->" in line and inode in line for line in open("/proc/locks", encoding="ascii")) < 2:
         assert [process.poll() for process in processes] == [None, None]
         time.sleep(0.01)

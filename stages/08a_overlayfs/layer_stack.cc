@@ -90,14 +90,15 @@ std::string unpack_blob(const Blob& blob, UnpackLimits& left) {
   return folder;
 }
 
-// Locks a directory of the cache.
+// Locks a directory of the cache. Others have it to themselves only for a moment, after they have
+// built it or while they remove it.
 UniqueFd hold(const std::string& path) {
   UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (folder.get() != -1 && flock(folder.get(), LOCK_SH | LOCK_NB) == 0 &&
+  if (folder.get() != -1 && TEMP_FAILURE_RETRY(flock(folder.get(), LOCK_SH)) == 0 &&
       access(path.c_str(), F_OK) == 0) {
     return folder;
   }
-  if (errno == ENOENT || errno == EWOULDBLOCK) {  // another start prunes the cache
+  if (errno == ENOENT) {  // another process prunes the cache
     throw Failure(path + ": has just been removed", "start the container again");
   }
   throw Failure(errno, path);
