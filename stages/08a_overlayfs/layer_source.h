@@ -2,12 +2,14 @@
 #pragma once
 
 #include <nettle/sha2.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/unique_fd.h"
@@ -60,14 +62,33 @@ class LayerSource {
   void rethrow_failure() const;
 
  private:
+  // The memory that decompressing may take, with that of all else in this process: a few bytes of
+  // an xz file can ask for a gigabyte.
+  class MemoryLimit {
+   public:
+    MemoryLimit();
+    ~MemoryLimit();
+    MemoryLimit(const MemoryLimit&) = delete;
+    MemoryLimit& operator=(const MemoryLimit&) = delete;
+
+   private:
+    rlimit before_ = {};
+  };
+
   static ssize_t read_file_part(archive* raw, void* source, const void** part);
-  ssize_t read_file(const void** part);  // as read(2)
+  ssize_t read_file(const void** part);         // as read(2)
+  [[nodiscard]] std::string_view decompress();  // the next bytes, none at the end
+  [[noreturn]] void fail();                     // with the reason of the decompression
 
   int fd_;
   std::string name_;
   UnpackLimits& left_;
+  MemoryLimit memory_limit_;
   std::unique_ptr<archive, int (*)(archive*)> raw_;
   bool at_end_ = false;
+  std::string_view in_front_;  // what libarchive reads before the file
+  std::size_t skip_ = 0;       // how many bytes come of that
+  std::string_view next_;      // bytes that are decompressed, and that read() has not returned
   std::uint64_t header_left_;
   std::exception_ptr failure_;
   sha256_ctx sha256_ = {};

@@ -9,11 +9,14 @@ import json
 import lzma
 import os
 import pathlib
+import signal
 import stat
+import struct
 import threading
+import zlib
 
 import pytest
-from conftest import directories_open_at, fingerprint, give_to
+from conftest import TIMEOUT, directories_open_at, fingerprint, give_to, wait_until
 from layers import STAGE, names_in, oci, refused, write, write_layout
 
 pytest_plugins = ["layers"]  # its fixtures
@@ -83,6 +86,57 @@ def test_a_layer_that_wants_too_much_is_refused(caller, folder, tree, cache, nam
                         before=little_memory)
     refused(result, message, hint)
     assert names_in(cache) == before, "nothing of it stays"
+
+
+def xz_that_asks_for(dictionary: int, content: bytes) -> bytes:
+    """The decoder gets so much memory before it decodes anything; dictionary is 2 ** that."""
+    packed = bytearray(lzma.compress(content))
+    # The block's header: its size, flags, filter 0x21 with 1 byte of properties.
+    assert packed[13:16] == b"\0\x21\1"
+    packed[16] = 2 * (dictionary - 12)
+    size = (packed[12] + 1) * 4
+    packed[12 + size - 4:12 + size] = struct.pack("<I", zlib.crc32(packed[12:12 + size - 4]))
+    return bytes(packed)
+
+
+@pytest.mark.as_shipped
+def test_a_file_that_asks_for_a_gigabyte_to_be_decompressed(caller, folder, tree, cache):
+    text = oci.tar(oci.entry("new", b"text"))
+    path = write(caller, folder / "a.tar", xz_that_asks_for(27, text))
+    assert caller.output(STAGE, "--rootfs", tree, "--layer", path, "cat", "/new") == "text"
+    before = names_in(cache)
+    path = write(caller, folder / "b.tar", xz_that_asks_for(30, text))
+    refused(caller.run(STAGE, "--rootfs", tree, "--layer", path, "ls"),
+            "decompressing it takes more than 256 MiB of memory")
+    assert names_in(cache) == before
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_layer_is_compressed_once(caller, folder, tree, cache, pack):
+    """Three times, half a megabyte would keep the stage busy for days, deaf to all signals."""
+    path = write(caller, folder / "a.tar", pack(gzip.compress(oci.tar(oci.entry("f")))))
+    refused(caller.run(STAGE, "--rootfs", tree, "--layer", path, "ls"), "Unrecognized archive")
+
+
+def is_reading(process: int, path: pathlib.Path) -> bool:
+    """Whether the process has read a part of the file."""
+    proc = pathlib.Path("/proc", str(process))
+    try:
+        return any(os.path.samefile(fd, path) and
+                   not (proc / "fdinfo" / fd.name).read_text().startswith("pos:\t0\n")
+                   for fd in (proc / "fd").iterdir() if os.path.exists(fd))
+    except OSError:
+        return False  # it has been closed meanwhile
+
+
+def test_nothing_comes_out_of_it_but_a_signal_ends_it(caller, folder, tree, cache):
+    path = write(caller, folder / "a.tar", gzip.compress(b"") * 3_000_000)
+    before = names_in(cache)
+    with caller.start(STAGE, "--rootfs", tree, "--layer", path, "ls") as stage:
+        assert wait_until(lambda: is_reading(stage.pid, path))
+        stage.send_signal(signal.SIGINT)
+        assert stage.wait(TIMEOUT) == 128 + signal.SIGINT
+    assert names_in(cache) == before
 
 
 def test_what_is_allowed_is_unpacked(caller, folder, tree, cache):
