@@ -55,7 +55,7 @@ UniqueFd copy_mount(const std::string& path, unsigned attributes) {
 UniqueFd take_mount(const std::string& path, MountsByPath& shown, unsigned attributes,
                     const std::string& prefix = "") {
   UniqueFd mount = take(shown, prefix + path);
-  if (mount.get() == -1) return copy_mount(path, attributes);
+  if (mount.get() == -1) mount = private_copy(path, AT_RECURSIVE);
   set_attributes(mount, path, attributes);
   return mount;
 }

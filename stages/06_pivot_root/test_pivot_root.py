@@ -10,8 +10,8 @@ import subprocess
 import tarfile
 
 import pytest
-from conftest import (UID, check_that_no_kill_of_the_parent_leaves_the_container, fingerprint,
-                      give_to)
+from conftest import (TIMEOUT, UID, check_that_no_kill_of_the_parent_leaves_the_container,
+                      children_of, fingerprint, give_to, wait_until)
 
 STAGE = "06_pivot_root"
 
@@ -288,6 +288,27 @@ def test_a_hostile_root_touches_nothing_outside(caller, folder, programs, name, 
     expected = r"open\(/data/deep/down\): Too many levels of symbolic links" \
         if name == "data" else f"the root's /{name}: Not a directory"
     assert re.fullmatch(f"{STAGE}: {expected}\n", result.stderr), result.stderr
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("what", ["volume", "root"])
+def test_a_link_that_takes_the_place_of_a_directory_is_not_followed(user, folder, what):
+    """Another user may own the directory above, and change it between two steps of the start."""
+    (folder / "root/bin").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), folder / "root/bin/ls")
+    shutil.copytree(folder / "root", folder / "other")
+    (folder / "volume").mkdir()
+    give_to(user, folder)
+    delay = ["strace", "-f", "-o", "/dev/null", "-e", "inject=setsid:delay_enter=3s:when=1"]
+    with user.start(STAGE, "--rootfs", folder / "root", "-v", f"{folder}/volume:/data", "ls", "/",
+                    before=delay) as process:
+        # At first strace(1) has another child, too. When the stage has one, it has read the paths.
+        assert wait_until(lambda: any(map(children_of, children_of(process.pid))))
+        (folder / what).rename(folder / "old")
+        (folder / what).symlink_to(folder / "other")
+        out, err = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, out) == (125, "")
+    assert f"open({folder}/{what}): Too many levels of symbolic links" in err
 
 
 @pytest.mark.parametrize("link, resolved", [
