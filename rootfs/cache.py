@@ -23,7 +23,7 @@ import time
 from typing import Iterator, List, NamedTuple, Optional, Set, Tuple
 
 NAME = "containers-under-the-hood"
-FOLDERS = ("layers", "uppers", "vm")  # of entries; what else there is, is one
+FOLDERS = ("containers", "layers", "uppers", "vm")  # of entries; what else there is, is one
 
 
 class Entry(NamedTuple):

@@ -1,15 +1,23 @@
 #include "stages/02_chroot/chroot.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
+#include "common/build_once.h"
 #include "common/check.h"
 #include "rootfs/builtin_rootfs.h"
 
 namespace box {
+namespace {
+
+bool command_is_root_of_the_host = false;
+
+}  // namespace
 
 RootOptions::RootOptions(CommandLine& line) {
   line.add_option("--rootfs", "DIR", "use DIR as the root directory (default: the built-in one)",
@@ -17,14 +25,22 @@ RootOptions::RootOptions(CommandLine& line) {
 }
 
 void require_root() {
-  if (geteuid() == 0) return;
+  command_is_root_of_the_host = geteuid() == 0;
+  if (command_is_root_of_the_host) return;
   throw Failure(
       "this stage needs root: chroot(2) requires CAP_SYS_CHROOT",
       "bazel run --config=root //stages/..., or sudo; stages 05 and later do not need root");
 }
 
+std::string cache_of_roots() {
+  if (geteuid() != 0 || command_is_root_of_the_host) return "";
+  const std::string apart = cache_directory() + "/containers";
+  if (mkdir(apart.c_str(), 0700) == -1 && errno != EEXIST) check_quietly(-1, "mkdir({})", apart);
+  return apart;
+}
+
 std::string find_root(const RootOptions& rootfs) {
-  if (rootfs.directory.empty()) return builtin_rootfs();
+  if (rootfs.directory.empty()) return builtin_rootfs(cache_of_roots());
   std::error_code error;
   std::string path = std::filesystem::canonical(rootfs.directory, error);
   if (!error && !std::filesystem::is_directory(path)) {

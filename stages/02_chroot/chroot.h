@@ -15,8 +15,14 @@ struct RootOptions {
   std::string directory;  // as given; "" for the built-in one
 };
 
-// In the parent: throws Failure for an ordinary user, before anything is made.
+// In the parent: throws Failure for an ordinary user, before anything is made. The command of a
+// stage that calls this will be root of the host.
 void require_root();
+
+// In the parent: returns the directory for built roots, "" for the usual one. If root has started a
+// stage whose command will not be root of the host, they are kept apart: what such a command leaves
+// in its root, /bin/sh for instance, must never run as root of the host.
+[[nodiscard]] std::string cache_of_roots();
 
 // In the parent: returns the absolute path of the directory that --rootfs names, or of the built-in
 // root, which is unpacked at the first call. Throws Failure if there is no such directory.

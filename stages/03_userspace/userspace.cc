@@ -387,7 +387,8 @@ std::string build_userspace(const UserspaceOptions& userspace, const RootOptions
                             const std::string& cache) {
   const bool builtin = rootfs.directory.empty();
   if (userspace.kind == "none" && userspace.with.empty() && !builtin) return find_root(rootfs);
-  return build_userspace(userspace, rootfs.directory, cache, [&] { return builtin_rootfs(cache); });
+  const std::string place = cache.empty() && builtin ? cache_of_roots() : cache;
+  return build_userspace(userspace, rootfs.directory, place, [&] { return builtin_rootfs(place); });
 }
 
 std::string build_userspace(const UserspaceOptions& userspace, const std::string& rootfs,
@@ -402,7 +403,7 @@ std::string build_userspace(const UserspaceOptions& userspace, const std::string
   const Plan plan(userspace);
   if (!path.empty() && is_there(path)) {
     refuse_other_than(plan.request(), path);
-    return path;
+    return fs::canonical(path);
   }
   const std::string builtin = builtin_rootfs();
   if (path.empty()) {

@@ -28,7 +28,7 @@ struct UserspaceOptions {
 // --with PROGRAM adds to it: with none, to a copy of the built-in root. The host's users do not get
 // in: passwd, group, hosts and so on are those of the built-in root.
 //
-// A new root is built at `rootfs`; if that is "", in the directory `cache` ("": the usual one),
+// A new root is built at `rootfs`; if that is "", in the directory `cache` ("": cache_of_roots()),
 // under a name that changes with the files. A root that exists already is used again. A failure
 // leaves nothing behind.
 [[nodiscard]] std::string build_userspace(const UserspaceOptions& userspace,

@@ -130,10 +130,25 @@ def test_no_device_node_can_be_made(caller):
     assert "Operation not permitted" in result.stderr
 
 
+@pytest.mark.parametrize("words", [[], ["--with", "/bin/true"]])
+def test_what_it_leaves_never_runs_as_the_hosts_root(root, words):
+    """Stages 02 to 04 run what is in their built-in root as the host's root."""
+    name = f"planted-{os.getpid()}"
+    path = f"/usr/local/bin/{name}"
+    plant = f"mkdir -p /usr/local/bin; cp /bin/busybox {path}; ls {path}"
+    assert root.output(STAGE, *words, "sh", "-c", plant) == path
+    for stage in ("02_chroot", "03_userspace", "04_namespaces"):
+        result = root.run(stage, *(words if stage != "02_chroot" else []), "ls", path)
+        assert (result.returncode, result.stdout) == (1, ""), stage
+    assert root.output(STAGE, *words, "ls", path) == path  # the next one has it, see the page
+    root.output(STAGE, *words, "rm", path)
+
+
 def test_what_it_writes_belongs_to_the_caller(caller):
     assert caller.run(STAGE, "touch", "/tmp/mark").returncode == 0
     cache = caller.home / ".cache" if caller.name == "user" else pathlib.Path("/var/cache")
-    mark, = cache.glob("containers-under-the-hood/rootfs-*/tmp/mark")
+    place = "rootfs-*" if caller.name == "user" else "containers/rootfs-*"
+    mark, = cache.glob(f"containers-under-the-hood/{place}/tmp/mark")
     assert (mark.stat().st_uid, mark.stat().st_gid) == (caller.uid, caller.uid)
     mark.unlink()
 
