@@ -18,7 +18,9 @@
 #include "common/check.h"
 #include "common/descriptors.h"
 #include "common/parse_number.h"
+#include "common/printable.h"
 #include "common/read_file.h"
+#include "common/write_file.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/07_cgroups/cgroup.h"
@@ -81,6 +83,9 @@ void kill_container(const Request& request) {
   const int signal = parse_signal(request.signal);
   const Found found = find(request);
   if (request.all && !found.state.cgroup.empty()) {
+    // This kills all at once, however fast they fork and wherever below they are.
+    const std::string kill_file = found.state.cgroup + "/cgroup.kill";  // since Linux 5.14
+    if (signal == SIGKILL && file_exists(kill_file)) return write_file(kill_file, "1");
     for (const pid_t process : processes_in(found.state.cgroup)) (void)::kill(process, signal);
     return;
   }
@@ -121,14 +126,14 @@ void list(const Request& request) {
   if (request.format == "json") {
     Json array = Json::array();
     for (const Found& one : all) array.push_back(json_of(one.state, one.status));
-    return print(array.dump() + "\n");
+    return print(ascii_of(array) + "\n");
   }
   constexpr const char* kLine = "{:<20} {:<10} {:<10} {:<30} {}\n";
   print(fmt::format(fmt::runtime(kLine), "ID", "PID", "STATUS", "BUNDLE", "CREATED"));
   for (const Found& one : all) {
     const pid_t pid = one.status == "stopped" ? 0 : one.state.pid;
-    print(fmt::format(fmt::runtime(kLine), one.state.id, pid, one.status, one.state.bundle,
-                      one.state.created));
+    print(fmt::format(fmt::runtime(kLine), one.state.id, pid, one.status,
+                      printable(one.state.bundle), one.state.created));
   }
 }
 
@@ -142,7 +147,7 @@ void ps(const Request& request) {
   for (const pid_t process : processes) {
     std::string words = read_file(fmt::format("/proc/{}/cmdline", process));
     std::replace(words.begin(), words.end(), '\0', ' ');
-    print(fmt::format("{:>8} {}\n", process, words));
+    print(fmt::format("{:>8} {}\n", process, printable(words)));  // the container chooses them
   }
 }
 

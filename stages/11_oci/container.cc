@@ -101,7 +101,8 @@ NewContainer::NewContainer(const Request& request)
     folder_.lock();
     folder_.write_config(text_);
     folder_.write(state_);
-  } catch (const Failure&) {
+  } catch (
+      const std::exception&) {  // also of JSON that would have to name a path that is not UTF-8
     folder_.remove();
     throw;
   }

@@ -136,14 +136,17 @@ void freeze(const std::string& cgroup, bool frozen) {
 
 std::vector<pid_t> processes_in(const std::string& cgroup) {
   std::vector<pid_t> processes;
-  const auto add = [&](const std::string& folder) {
-    std::ifstream file(folder + "/cgroup.procs");
+  // One after the other, because the container may have nested more cgroups than we may have
+  // descriptors.
+  std::vector<std::string> folders = {cgroup};
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    std::ifstream file(folders[i] + "/cgroup.procs");
     for (pid_t process = 0; file >> process;) processes.push_back(process);
-  };
-  add(cgroup);
-  std::error_code ignored;  // one may be removed meanwhile
-  for (const auto& entry : fs::recursive_directory_iterator(cgroup, ignored)) {
-    if (entry.is_directory(ignored)) add(entry.path());
+    std::error_code gone;  // one may be removed meanwhile
+    for (fs::directory_iterator it(folders[i], gone), end; !gone && it != end; it.increment(gone)) {
+      std::error_code ignored;
+      if (it->is_directory(ignored)) folders.push_back(it->path());
+    }
   }
   std::sort(processes.begin(), processes.end());
   return processes;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -65,10 +66,18 @@ void refuse_to_uncover(const std::string& path) {
   errno = EINVAL;
 }
 
-UniqueFd copy_of_host(const std::string& path, bool recursive) {
+// Most paths of the config have been resolved, so a link in one now would be one that another user
+// has put there since, and it could lead anywhere.
+UniqueFd copy_of_host(const std::string& path, bool recursive,
+                      std::uint64_t resolve = RESOLVE_NO_SYMLINKS) {
   const unsigned flags = recursive ? AT_RECURSIVE : 0;
-  UniqueFd mount(open_tree(AT_FDCWD, path.c_str(),
-                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_NO_AUTOMOUNT | flags));
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = resolve;
+  const UniqueFd place(static_cast<int>(check_quietly(
+      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
+  UniqueFd mount(
+      open_tree(place.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags));
   if (mount.get() == -1 && errno == EINVAL && !recursive) refuse_to_uncover(path);
   check(mount.get(), "open_tree({}, CLONE{})", path, recursive ? "|RECURSIVE" : "");
   return mount;
@@ -85,7 +94,8 @@ UniqueFd copy_for(const ConfigMount& mount, const std::string& source) {
 }
 
 UniqueFd read_only_device(const std::string& path) {
-  UniqueFd mount = copy_of_host(path, true);  // in a container of ours it may be a mount itself
+  // In a container of ours it may be a mount itself. In the host's /dev there may be links.
+  UniqueFd mount = copy_of_host(path, true, 0);
   // The mode and the owner belong to the host's inode, so they must not be changed.
   set_attributes(mount, path, 0, {MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0},
                  MS_PRIVATE);

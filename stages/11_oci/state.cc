@@ -11,9 +11,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 
+#include "common/build_once.h"
 #include "common/check.h"
 #include "common/json_node.h"
 #include "common/read_file.h"
@@ -44,13 +46,24 @@ void check_that_it_is_ours(const UniqueFd& folder, const std::string& path) {
   }
 }
 
+// Nor in a folder that others may put in the place of ours.
+void check_that_it_stays(const std::string& root) {
+  std::error_code ignored;
+  const auto above = std::filesystem::weakly_canonical(root, ignored).parent_path();
+  const std::string part = replaceable_part_of(above, geteuid());
+  if (part.empty()) return;
+  throw Failure("the state folder " + root + ": another user may replace " + part);
+}
+
 UniqueFd open_root(const std::string& root) {
+  check_that_it_stays(root);
   UniqueFd folder(open_folder(AT_FDCWD, root));
   if (folder.get() != -1) check_that_it_is_ours(folder, root);
   return folder;
 }
 
 UniqueFd make_root(const std::string& root) {
+  check_that_it_stays(root);
   // mkdir -p
   for (std::size_t at = 1; at != std::string::npos;) {
     at = root.find('/', at + 1);
@@ -272,7 +285,11 @@ nlohmann::ordered_json json_of(const ContainerState& state, const std::string& s
 
 std::string state_as_json(const ContainerState& state, const std::string& status) {
   constexpr int kIndent = 2;
-  return json_of(state, status).dump(kIndent);
+  return ascii_of(json_of(state, status), kIndent);
+}
+
+std::string ascii_of(const nlohmann::ordered_json& json, int indent) {
+  return json.dump(indent, ' ', true);
 }
 
 }  // namespace box

@@ -88,6 +88,9 @@ class StateFolder {
 [[nodiscard]] nlohmann::ordered_json json_of(const ContainerState& state,
                                              const std::string& status);
 [[nodiscard]] std::string state_as_json(const ContainerState& state, const std::string& status);
+// The text of `json`, with all that is not printable ASCII escaped: the bundle's author chooses the
+// annotations, and the text may be printed on a terminal.
+[[nodiscard]] std::string ascii_of(const nlohmann::ordered_json& json, int indent = -1);
 
 // Whether the process that `state` names still runs; another one with its number does not count.
 [[nodiscard]] bool is_alive(const ContainerState& state);

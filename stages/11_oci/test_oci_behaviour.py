@@ -445,11 +445,24 @@ def test_an_unknown_property_is_ignored_but_logged(runtime):
     assert line["level"] == "warning" and "linux.ofTheFuture" in line["msg"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "nonsense", '{"ociVersion": 1}'])
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "{}", "nonsense", '{"ociVersion": 1}',
+    pytest.param('{"linux": {"seccomp": {"syscalls": ' + 300_000 * "[" + 300_000 * "]" + "}}}",
+                 id="deep")])
 def test_a_config_that_does_not_parse(runtime, text):
     (runtime.bundle / "config.json").write_text(text)
     assert "config.json" in runtime.refused("create", "--bundle", runtime.bundle, "c")
     assert runtime.leftovers() == []
+
+
+def test_a_bundle_whose_name_is_no_text_leaves_nothing(runtime):
+    """The container's state, which is JSON, cannot name it."""
+    runtime.write_config()
+    bundle = os.fsencode(runtime.folder) + b"/b\xff"
+    os.rename(runtime.bundle, bundle)
+    runtime.refused("create", "--bundle", os.fsdecode(bundle), "c")
+    assert runtime.leftovers() == []
+    os.rename(bundle, runtime.bundle)
 
 
 def test_failures_are_logged_as_json(runtime):
@@ -496,6 +509,23 @@ def test_a_state_folder_that_others_can_write_to(runtime):
     runtime.state_root.chmod(0o700)
     os.chown(runtime.state_root, 1234, 1234)
     assert "belongs to user 1234" in runtime.refused("create", "--bundle", runtime.bundle, "c")
+
+
+def test_a_state_folder_where_others_could_put_another_one(runtime):
+    theirs = runtime.folder / "theirs"
+    theirs.mkdir()
+    runtime.write_config()
+    for mode, owner in ((0o777, 0), (0o755, 1234)):
+        theirs.chmod(mode)
+        os.chown(theirs, owner, owner)
+        for words in (("create", "--bundle", runtime.bundle, "c"), ("list",),
+                      ("delete", "--force", "c")):
+            result = subprocess.run([*runtime.program, "--root", theirs / "state", *words],
+                                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                    timeout=TIMEOUT, check=False)
+            assert result.returncode == 1
+            assert f"another user may replace {theirs}" in result.stderr
+    assert not list(theirs.iterdir())
 
 
 @pytest.mark.parametrize("option", [["--systemd-cgroup", "list"], ["create", "--no-pivot", "c"],

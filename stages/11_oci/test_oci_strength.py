@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import pathlib
 import re
+import shutil
+import signal
 import subprocess
 import time
 
@@ -274,6 +277,69 @@ def processes_in(namespace: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.parametrize("what", ["volume", "rootfs"])
+def test_a_link_that_takes_the_place_of_a_folder_is_not_followed(runtime, what):
+    """Another user may own the folder above. The hook runs after the paths have been resolved."""
+    secret = runtime.folder / "secret"
+    secret.mkdir()
+    place = runtime.bundle / "rootfs"
+    if what == "volume":
+        place = runtime.folder / "volume"
+        place.mkdir()
+        runtime.config["mounts"].append({"destination": "/data", "type": "bind",
+                                         "source": str(place), "options": ["rbind"]})
+    else:
+        secret = runtime.folder / "root"
+        shutil.copytree(place, secret, symlinks=True)
+    runtime.config["hooks"] = {"createRuntime": [
+        {"path": "/bin/sh", "args": ["sh", "-c", f"mv {place} {place}.old; ln -s {secret} {place}"],
+         "env": ["PATH=/bin:/usr/bin"]}]}
+    runtime.write_config()
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert f"open({place}): Too many levels of symbolic links" in error
+    assert runtime.leftovers() == []
+
+
+def test_no_process_is_too_deep_to_be_killed(runtime):
+    """The container may have nested more cgroups than the runtime may have descriptors."""
+    runtime.create()
+    runtime.do("start", "c")
+    cgroup = json.loads((runtime.state_root / "c/state.json").read_text())["cgroup"]
+    if not cgroup:
+        pytest.skip("no cgroup v2 here")
+    deepest = pathlib.Path(cgroup, *["n"] * 100)
+    deepest.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"]) as hidden:
+        (deepest / "cgroup.procs").write_text(str(hidden.pid))
+        runtime.program = ["prlimit", "--nofile=32", *runtime.program]
+        assert hidden.pid in json.loads(runtime.do("ps", "--format", "json", "c"))
+        runtime.do("kill", "--all", "c", "CONT")
+        runtime.do("kill", "--all", "c", "KILL")
+        assert hidden.wait(TIMEOUT) == -signal.SIGKILL
+    assert wait_until(lambda: runtime.status() == "stopped")
+    runtime.do("delete", "c")
+    assert not os.path.exists(cgroup)
+
+
+def test_nothing_that_a_container_chooses_changes_our_terminal(runtime):
+    odd = "\x1b]0;TITLE\a\n\x7f\x9b31m\u202e"
+    runtime.config["annotations"] = {"org.example": odd}
+    runtime.config["process"]["args"] = ["sh", "-c", "echo began; sleep 1000; :", odd]
+    runtime.bundle.rename(runtime.folder / odd)
+    runtime.bundle.symlink_to(runtime.folder / odd)
+    runtime.create()
+    runtime.do("start", "c")
+    assert wait_until(lambda: "began" in runtime.output())
+    assert runtime.state()["annotations"]["org.example"] == odd
+    for words in (["ps", "c"], ["list"], ["list", "--format", "json"], ["state", "c"]):
+        shown = runtime.do(*words)
+        assert odd not in shown
+        assert not set(shown) & {"\x1b", "\a", "\x7f", "\x9b"}, words
+    assert len(runtime.do("ps", "c").splitlines()) == 3  # a line for each process, and one above
+    (runtime.bundle).unlink()
+    (runtime.folder / odd).rename(runtime.bundle)
 
 
 def test_the_engines_environment_is_not_in_a_container_that_waits(runtime):
