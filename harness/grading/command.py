@@ -149,6 +149,9 @@ def tasks_of(lines: Sequence[Dict[str, Optional[str]]], submissions: pathlib.Pat
             tasks.append(Task(f"{name} (line {number})", path, f"{name} is twice in the roster"))
         elif not is_below(submissions, place):
             tasks.append(Task(name, path, f"{place} is not below {submissions}"))
+        elif path.resolve() != submissions.resolve() / os.path.normpath(place):
+            # It could be someone else's submission.
+            tasks.append(Task(name, path, f"{place} is a link, or its path has one in it"))
         elif not path.exists():
             tasks.append(Task(name, path, f"nothing was submitted: {path} does not exist"))
         else:

@@ -158,6 +158,20 @@ def test_links_out_of_a_submission_bring_nothing_along(tmp_path):
     assert "grades" not in refused.value.log
 
 
+def test_a_link_hands_in_nobody_elses_submission(tmp_path):
+    subs = tmp_path / "subs"
+    for name in ("bob", "cyd"):
+        (subs / name).mkdir(parents=True)
+        (subs / name / "05_x").write_text("#!/bin/sh\n")
+    (subs / "ada").symlink_to("bob")
+    (subs / "cyd/05_y").symlink_to("../bob/05_x")
+    lines: List[Dict[str, str]] = [
+        {"name": "ada"}, {"name": "Ada", "submission": "ada/05_x"}, {"name": "bob"},
+        {"name": "Cyd", "submission": "cyd/05_y"}, {"name": "Dan", "submission": "./cyd//05_x"}]
+    assert ["link" in task.problem for task in tasks_of(lines, subs)] == [
+        True, True, False, True, False]
+
+
 # --- Grades ---------------------------------------------------------------------------------------
 
 
