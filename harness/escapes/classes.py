@@ -58,6 +58,18 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2017-1002101", "a link in the root leads a volume, or the working directory, out"
            " of it", "paths of the container are resolved inside its root",
            rows=("volume_stays_inside", "workdir_stays_inside")),
+    Escape("CVE-2021-25741", "while the container is being started, a link takes the place of the"
+           " directory that is the source of a volume, or the root", "paths of the host are"
+           " resolved once, and no link is followed afterwards",
+           tests=("stages/06_pivot_root/test_pivot_root.py::"
+                  "test_a_link_that_takes_the_place_of_a_directory_is_not_followed",),
+           seen="for an ordinary user, with open_tree(2) by path: the container has the other"
+                " directory"),
+    Escape("CVE-2021-25741, in a bundle", "the same, between two hooks of a bundle",
+           "paths of the host are resolved once, and no link is followed afterwards",
+           tests=("stages/11_oci/test_oci_strength.py::"
+                  "test_a_link_that_takes_the_place_of_a_folder_is_not_followed",),
+           seen="with open_tree(2) by path: the container has the other directory"),
     Escape("CVE-2018-15664, zip slip", "a link in a layer leads a later entry of its tar out of"
            " the layer", "each entry is resolved inside the layer, by descriptor",
            rows=("hostile_layer_stays_inside", "layer_names_stay_inside")),
@@ -110,8 +122,32 @@ CLASSES: Tuple[Escape, ...] = (
            " or the disk of the host can hold", "what unpacking uses is counted and limited",
            rows=("greedy_layer_is_refused",),
            tests=("stages/08a_overlayfs/test_hostile.py"
-                  "::test_a_layer_that_wants_too_much_is_refused",),
-           seen="without the limits: 347 MiB of memory for a tar of 1.8 MB"),
+                  "::test_a_layer_that_wants_too_much_is_refused",
+                  "stages/08a_overlayfs/test_hostile.py"
+                  "::test_a_file_that_asks_for_a_gigabyte_to_be_decompressed",
+                  "stages/08a_overlayfs/test_hostile.py::test_a_layer_is_compressed_once"),
+           seen="without the limits: 347 MiB of memory for a tar of 1.8 MB, 1 GiB for an xz file of"
+                " 214 kB, and no end and no Ctrl-C for a gzip file of 655 kB in which there are two"
+                " more"),
+    Escape("A link where root writes", "another user owns the directory in which root builds a new"
+           " root, and puts a link in its place", "nothing is built where another user may replace"
+           " a directory of the path",
+           tests=("stages/03_userspace/test_userspace.py::"
+                  "test_not_where_another_user_could_put_a_link",),
+           seen="without the check of the owners: the files are in a directory of the attacker's"
+                " choice"),
+    Escape("A root that is used again", "root inside leaves a program in the built-in root, where a"
+           " stage without a user namespace runs it later, as the host's root",
+           "the built-in root of containers is another one",
+           tests=("stages/05_userns/test_userns.py::"
+                  "test_what_it_leaves_never_runs_as_the_hosts_root",),
+           seen="with one built-in root for all: stage 04 runs the program"),
+    Escape("CVE-2021-25743", "a container, an image or a bundle has names and arguments with escape"
+           " sequences, which change the terminal of the user who lists them",
+           "what others have chosen is made printable",
+           tests=("stages/11_oci/test_oci_strength.py::"
+                  "test_nothing_that_a_container_chooses_changes_our_terminal",),
+           seen="with the command line as it is in /proc: `ps` sets the title of the terminal"),
     Escape("Copied links", "a link that was copied leads a later copy out of the new root",
            "each copy is resolved inside the new root", rows=("copied_links_stay_inside",)),
     # --- Files of the kernel

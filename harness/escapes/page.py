@@ -27,7 +27,8 @@ the same test was seen to succeed: a test that cannot fail proves nothing. A nam
 bazel run //harness:matrix -- --property second_chroot_leads_nowhere
 ```
 
-What could harm a machine is tried in a virtual one (*VM*).
+What could harm a machine is tried in a virtual one (*VM*). [RED_TEAM.md](RED_TEAM.md) lists what
+was tried beside these classes.
 
 | class | attempt | stopped by | since | test | the attempt succeeds |
 |---|---|---|---|---|---|
