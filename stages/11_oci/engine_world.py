@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pexpect
-from conftest import TIMEOUT, children_of, wait_until
+from conftest import TIMEOUT, children_of, name_of, wait_until
 
 sys.path.insert(0, os.getcwd())
 from harness import oci_layout as oci  # noqa: E402  # pylint: disable=wrong-import-position
@@ -175,7 +175,8 @@ def engine_world(*program: str, prepare=lambda folder, cgroup: None) -> Iterator
             env={"PATH": PATH, "INSIDE": INSIDE, "UID_INSIDE": str(UID)}) as started:
         try:
             world = World(folder, cgroup, started)
-            assert wait_until(lambda: has_begun(world, program[0])), world.log()
+            assert wait_until(
+                lambda: program[0] in map(name_of, children_of(started.pid))), world.log()
             yield world
         finally:
             started.kill()
@@ -183,14 +184,6 @@ def engine_world(*program: str, prepare=lambda folder, cgroup: None) -> Iterator
         assert wait_until(lambda path=path: remove_cgroup(path)), path  # type: ignore[misc]
     cgroup.rmdir()
     shutil.rmtree(folder)
-
-
-def has_begun(world: World, program: str) -> bool:
-    children = children_of(world.program.pid)
-    if not children:
-        return False
-    command = pathlib.Path(f"/proc/{children[0]}/cmdline").read_bytes().split(b"\0")[0]
-    return os.path.basename(command) == program.encode()
 
 
 def remove_cgroup(path: pathlib.Path) -> bool:
