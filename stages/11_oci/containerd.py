@@ -7,8 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
-from conftest import wait_until
-from engine_world import World, engine_world, why_not_here
+from engine_world import World, engine_world, wait_until, why_not_here
 from oci_runtime import PROGRAM
 
 IMAGE = "example.org/busybox:latest"

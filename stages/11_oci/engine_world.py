@@ -12,16 +12,18 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import conftest
 import pexpect
-from conftest import TIMEOUT, children_of, name_of, wait_until
+from conftest import children_of, name_of
 
 sys.path.insert(0, os.getcwd())
 from harness import oci_layout as oci  # noqa: E402  # pylint: disable=wrong-import-position
 
 PATH = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
+TIMEOUT = 4 * conftest.TIMEOUT  # an engine starts several programs for each command
 NO_CONTROLLERS = "cgroup v2 has no memory controller here: it is tested in the virtual machine"
 
 # Nobody on this machine, and an ordinary user in the world, with subordinate ids.
@@ -58,6 +60,10 @@ done
 ip link set lo up
 exec "$@"
 """
+
+
+def wait_until(condition: Callable[[], object]) -> bool:
+    return conftest.wait_until(condition, TIMEOUT)
 
 
 @dataclass

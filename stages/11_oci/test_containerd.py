@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import pexpect
 import pytest
-from conftest import wait_until
 from containerd import IMAGE, Containerd, make_containerd
-from engine_world import NO_CONTROLLERS
+from engine_world import NO_CONTROLLERS, wait_until
 
 __all__ = ["make_containerd"]  # a fixture
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from conftest import TIMEOUT, wait_until
 from containerd import IMAGE, SOCKET, Containerd, make_containerd
-from engine_world import NO_CONTROLLERS
+from engine_world import NO_CONTROLLERS, TIMEOUT, wait_until
 
 pytest.importorskip("grpc", reason="python3-grpcio is not installed: ./setup.sh --engines")
 
