@@ -23,10 +23,11 @@ message LinuxPodSandboxConfig {
   string cgroup_parent = 1; LinuxSandboxSecurityContext security_context = 2;
   repeated KeyValue sysctls = 3;
 }
+message DNSConfig { repeated string servers = 1; }
 message PodSandboxMetadata { string name = 1; string uid = 2; string namespace = 3; }
 message PodSandboxConfig {
   PodSandboxMetadata metadata = 1; string hostname = 2; string log_directory = 3;
-  LinuxPodSandboxConfig linux = 8;
+  DNSConfig dns_config = 4; LinuxPodSandboxConfig linux = 8;
 }
 message RunPodSandboxRequest { PodSandboxConfig config = 1; string runtime_handler = 2; }
 message RunPodSandboxResponse { string pod_sandbox_id = 1; }

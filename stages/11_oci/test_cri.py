@@ -94,7 +94,7 @@ def make_pods(containerd, cri) -> Iterator:
         pod = Pod(containerd, cri, {
             "metadata": {"name": f"pod{number}", "uid": f"uid{number}", "namespace": "test"},
             "hostname": hostname, "log_directory": str(containerd.folder / "logs"),
-            "linux": linux})
+            "dns_config": {"servers": ["10.22.0.1"]}, "linux": linux})
         pod.run()
         made.append(pod)
         return pod
@@ -119,6 +119,7 @@ def test_life_of_a_pod(pod, cri):
     assert pod.state(name) == RUNNING
     result = pod.exec(name, "sh", "-c", "hostname; echo to stderr >&2; exit 5")
     assert (result.stdout, result.stderr, result.exit_code) == (b"the-pod\n", b"to stderr\n", 5)
+    assert pod.output(name, "cat", "/etc/resolv.conf") == "nameserver 10.22.0.1\n"
     assert wait_until(lambda: sorted(pod.log(name)) == ["stderr F err", "stdout F out"])
     cri.call("StopContainer", container_id=name, timeout=int(TIMEOUT))
     ended = cri.call("ContainerStatus", container_id=name).status
