@@ -71,14 +71,19 @@ bool belongs_to_somebody_else(const std::string& directory) {
   return stat(directory.c_str(), &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0;
 }
 
-void make_private(const std::string& path) {
-  const UniqueFd directory(check_quietly(
-      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open({})", path));
+struct stat check_that_it_is_ours(const UniqueFd& directory, const std::string& path) {
   struct stat st = {};
   check_quietly(fstat(directory.get(), &st), "fstat({})", path);
   if (st.st_uid != geteuid()) {
-    throw Failure(path + " belongs to another user", "remove it, or set XDG_CACHE_HOME");
+    throw Failure(path + " belongs to another user", "remove it, or choose another place");
   }
+  return st;
+}
+
+void make_private(const std::string& path) {
+  const UniqueFd directory(check_quietly(
+      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), "open({})", path));
+  const struct stat st = check_that_it_is_ours(directory, path);
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     throw Failure(path + ": other users may have put something there", "remove it: rm -rf " + path);
   }
@@ -113,6 +118,7 @@ class Partial {
       folder_ = UniqueFd(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (folder_.get() == -1 && errno == ENOENT) continue;  // another process has just finished it
       check_quietly(folder_.get(), "open({})", path_);
+      check_that_it_is_ours(folder_, path_);  // in /tmp any user may have made it
       lock_directory(folder_, path_);
       if (!is_at(folder_, path_)) continue;
       if (made) return;

@@ -245,6 +245,27 @@ def test_not_where_another_user_could_put_a_link(builder):
     assert builder.build(*words) == theirs / "root"
 
 
+@needs_root
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_not_in_what_another_user_has_put_there(builder, kind):
+    """In a directory such as /tmp, from where they cannot move ours."""
+    builder.scratch.chmod(0o1777)
+    partial = builder.scratch / "root.partial"
+    other = builder.scratch / "other"
+    (partial if kind == "directory" else other).mkdir()
+    if kind == "link":
+        partial.symlink_to(other)
+    os.chown(partial, 12345, 12345, follow_symlinks=False)
+    builder.prefix = ["timeout", "60"]
+    lock = os.open(partial, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    result = builder.run("--rootfs", builder.scratch / "root", "--userspace", "minimal")
+    os.close(lock)
+    assert result.returncode == 125
+    assert str(partial) in result.stderr.splitlines()[0]
+    assert not list(partial.iterdir()) and not (builder.scratch / "root").exists()
+
+
 def test_nobody_can_hold_it_up_by_a_lock(builder):
     above = os.open(builder.scratch, os.O_RDONLY)
     fcntl.flock(above, fcntl.LOCK_EX)  # as any user may who can open the directory
