@@ -1,14 +1,16 @@
 #include "stages/06_pivot_root/volume.h"
 
+#include <linux/magic.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
 
+#include "common/check.h"
 #include "common/mount_points.h"
 #include "common/read_file.h"
 #include "stages/05_userns/id_map.h"
@@ -99,14 +101,15 @@ void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
   tmpfs.tmpfs.emplace_back(key, value);
 }
 
-std::string initramfs_hint(const Failure& failure) {
-  if (failure.error() != EINVAL ||
-      std::string_view(failure.what()).substr(0, sizeof "pivot_root" - 1) != "pivot_root") {
-    return "";
+// The initramfs is in memory, so the mounts, of which there may be thousands, are hardly ever read.
+void refuse_initramfs() {
+  struct statfs root = {};
+  check_quietly(statfs("/", &root), "statfs(/)");
+  if (root.f_type != RAMFS_MAGIC && root.f_type != TMPFS_MAGIC) return;
+  if (root_is_initramfs(read_file("/proc/self/mountinfo"))) {
+    throw Failure("/ is the initramfs, which pivot_root(2) cannot leave",
+                  "switch_root(8) to another file system first");
   }
-  if (!root_is_initramfs(read_file("/proc/self/mountinfo"))) return "";
-  return "/ is the initramfs, which pivot_root(2) cannot leave: switch_root(8) to another file "
-         "system first";
 }
 
 }  // namespace
@@ -168,7 +171,7 @@ MountOptions::MountOptions(CommandLine& line) {
                   " memory",
                   [this](const std::string& text) { add(parse_tmpfs(text)); });
   line.add_flag("--read-only", read_only, "make the root file system read-only");
-  line.add_hint(initramfs_hint);
+  line.add_check(refuse_initramfs);
 }
 
 void MountOptions::add(const Volume& volume) {
