@@ -38,15 +38,22 @@ looking into containers from outside|attr debootstrap iproute2 iputils-ping proc
 images that others make|skopeo umoci
 networks of containers|curl iperf3 nftables passt slirp4netns
 the profile of stage 09|apparmor
-the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86
+the virtual machine|debian-archive-keyring e2fsprogs mmdebstrap openssh-client
 container tools to compare with|bubblewrap crun jq
 fuzzing|libclang-rt-dev
 tools/lint|clang-format clang-tidy git pycodestyle pyflakes3 shellcheck
 END
+  if [[ $(uname -m) == aarch64 ]]; then
+    echo 'its processor|qemu-system-arm'
+  else
+    echo 'its processor|qemu-system-x86'
+  fi
   if [[ -n $cross ]]; then
     echo 'compilers for other processors|g++-i686-linux-gnu'
-    # There the compiler itself is that.
-    [[ $(uname -m) == aarch64 ]] || echo 'the compiler for arm64|g++-aarch64-linux-gnu'
+    # There the compiler itself is that, and so is the virtual machine.
+    [[ $(uname -m) == aarch64 ]] || cat <<END
+arm64|g++-aarch64-linux-gnu qemu-system-arm $([[ $codename == trixie ]] && echo qemu-user-binfmt || echo qemu-user-static)
+END
   fi
   [[ -z $lab ]] || echo "tests of the lab in Firefox|python3-websocket$([[ $codename == noble ]] || echo ' firefox-esr')"
   if [[ -n $engines ]]; then

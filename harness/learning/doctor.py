@@ -309,8 +309,9 @@ def find_security_module() -> str:
 
 
 def find_virtual_machine() -> str:
-    if find_program("qemu-system-x86_64") is None:
-        raise Fails("qemu-system-x86_64 is not installed")
+    qemu = f"qemu-system-{os.uname().machine}"
+    if find_program(qemu) is None:
+        raise Fails(f"{qemu} is not installed")
     try:
         with open("/dev/kvm", "rb+", buffering=0) as kvm:
             os.close(fcntl.ioctl(kvm, 0xAE01, 0))  # KVM_CREATE_VM

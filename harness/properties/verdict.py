@@ -50,4 +50,5 @@ class NotTestable(Exception):
 
 
 class NotInKernel(NotTestable):
-    """This kernel is too old for it, or uses another security module; even a VM's kernel may."""
+    """This kernel is too old for it, uses another security module, or is that of another processor;
+    even a VM's kernel may."""

@@ -1,6 +1,7 @@
 """The disk and the kernel of the virtual machine: made once from Debian's packages, then kept.
 
-Debian chooses the kernel: it is the one on which the suite's linux-image-cloud-amd64 depends.
+Debian chooses the kernel: it is the one on which the suite's linux-image-cloud-ARCHITECTURE
+depends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,18 @@ INIT = FOLDER / "init"  # the machine's PID 1
 # A kernel's version -> the Debian release that has it. The newest has no number.
 SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "sid"}
 DEFAULT_KERNEL = "6.1"
+
+# What uname(1) calls an architecture -> what Debian does.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+NATIVE = ARCHITECTURES.get(os.uname().machine, "amd64")
+
+# For another architecture, an emulator runs the programs that the packages' scripts call. Since
+# Linux 6.7 a user namespace can have a table of emulators of its own, so this machine's stays as it
+# is; older kernels need a line in the machine's, which Debian's package adds. See
+# Documentation/admin-guide/binfmt-misc.rst.
+ADD_EMULATOR = ("mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc &&"
+                " cat /usr/lib/binfmt.d/qemu-{machine}.conf >/proc/sys/fs/binfmt_misc/register"
+                " || true")
 
 # The programs that the layers and their tests call, and sshd, through which we start them.
 PACKAGES = ("apparmor", "bubblewrap", "busybox-static", "crun", "iproute2", "iputils-ping", "jq",
@@ -93,14 +106,23 @@ def cache_directory() -> pathlib.Path:
     return base / "containers-under-the-hood"
 
 
-def mmdebstrap(suite: str, selinux: bool = False, engines: bool = False) -> List[str]:
+def mmdebstrap(suite: str, selinux: bool = False, engines: bool = False,
+               architecture: str = NATIVE) -> List[str]:
     """The command, without the mirror. The root directory that it makes is not kept."""
     packages = PACKAGES + (OF_SELINUX if selinux else ()) + (OF_ENGINES if engines else ())
     return ["mmdebstrap", "--variant=minbase", "--format=null",
+            *(for_another(architecture) if architecture != NATIVE else []),
             f"--include={','.join(packages)}", '--aptopt=Apt::Install-Recommends "false"',
             *[f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "locale")],
             *([f"--customize-hook={INSTALL_MODULE}"] if selinux else []),
             '--customize-hook=bash -c "$FURNISH" furnish "$1"', suite, "/dev/null"]
+
+
+def for_another(architecture: str) -> List[str]:
+    """The options for it. mmdebstrap makes a user namespace also if root calls it."""
+    machine = next(name for name, debians in ARCHITECTURES.items() if debians == architecture)
+    return [f"--architectures={architecture}", "--mode=unshare", "--skip=check/qemu",
+            f"--setup-hook={ADD_EMULATOR.format(machine=machine)}"]
 
 
 def output(*words: str) -> str:
@@ -154,16 +176,18 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False,
-              engines: bool = False) -> Image:
+def image_for(kernel: str = DEFAULT_KERNEL, selinux: bool = False, engines: bool = False,
+              architecture: str = NATIVE) -> Image:
     """The image with this kernel: an existing one, or one made now, which needs the network."""
     if kernel not in SUITES:
         raise VmError(f"there is no kernel {kernel} for the VM: choose {', '.join(SUITES)}")
     suite = SUITES[kernel]
-    words = mmdebstrap(suite, selinux, engines)
+    words = mmdebstrap(suite, selinux, engines, architecture)
     inputs = "\n".join(words) + FURNISH.read_text() + INIT.read_text()
     if selinux:
         inputs += MODULE.read_text()
+    if architecture != NATIVE:
+        suite += "-" + architecture
     name = f"{suite}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     folder = cache_directory() / "vm"
     try:

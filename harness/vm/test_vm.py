@@ -65,7 +65,19 @@ def test_the_status_is_a_shells(vm, command, status):
 
 def test_its_kernel_is_the_one_that_was_asked_for(vm):
     release = sh(vm, "uname -r").stdout
-    assert release.startswith(f"{KERNEL}.") and "cloud-amd64" in release
+    assert release.startswith(f"{KERNEL}.") and f"cloud-{image.NATIVE}" in release
+
+
+@pytest.mark.parametrize("machine, architecture", [(62, "amd64"), (183, "arm64")])
+def test_its_architecture_is_that_of_its_programs(tmp_path, machine, architecture):
+    script, program = tmp_path / "script", tmp_path / "program"
+    script.write_text("#!/bin/sh\n")
+    program.write_bytes(b"\x7fELF".ljust(18, b"\0") + machine.to_bytes(2, "little"))
+    made = Vm(KERNEL, [str(script), str(program)])
+    assert made.architecture == architecture
+    foreign = "" if architecture == image.NATIVE else f":{architecture}"
+    assert made.name == f"vm:{KERNEL}{foreign}"
+    assert Vm(KERNEL, [str(script)]).architecture == image.NATIVE
 
 
 def test_sessions_run_at_once(vm):

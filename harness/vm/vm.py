@@ -25,7 +25,8 @@ import time
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from harness.vm import snapshot
-from harness.vm.image import DEFAULT_KERNEL, Image, VmError, cache_directory, image_for
+from harness.vm.image import (DEFAULT_KERNEL, NATIVE, Image, VmError, cache_directory,
+                              image_for)
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 # The machine's side of it; and what is loaded by hand there, before stage 09 can use it.
@@ -34,7 +35,7 @@ OWN_FILES = (FOLDER / "call", FOLDER / "sshd_config",
              FOLDER.parents[1] / "stages/09_lsm/containers.cil")
 
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-TOOLS = ("mke2fs", "prlimit", "qemu-system-x86_64", "setpriv", "ssh", "ssh-keygen", "unshare")
+TOOLS = ("mke2fs", "prlimit", "setpriv", "ssh", "ssh-keygen", "unshare")
 
 NOBODY = 65534
 ADDRESS_SPACE = 16 << 30  # bytes: QEMU's own, far more than it should ever use
@@ -43,7 +44,7 @@ PROGRAMS = "/box/programs"  # in the machine
 MOST_SAID = 1 << 18  # bytes: the most that is read from the console
 PROGRAMS_DISK = 4 << 30  # bytes, with holes; measured on a snapshot
 
-QEMU = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+QEMU = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-m", "1024", "-smp", "2", "-serial", "stdio", "-device", "virtio-serial-pci",
         "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng")
@@ -51,7 +52,7 @@ READY, UP = "box: ready", "box: user space is up"  # the message of `init`
 PREFIX = "box-vm-"  # of the folders in /tmp
 INVITES = "invites"  # a file in the directory of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
-KERNEL_WORDS = "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off"
+KERNEL_WORDS = "quiet panic=-1 rdinit=/init mitigations=off"
 # In place of AppArmor, which is the default of Debian.
 SELINUX_WORDS = " security=selinux selinux=1 enforcing=1"
 # The devices of a container, labelled as udev would.
@@ -59,6 +60,15 @@ LABEL_DEVICES = " && ".join(
     f"chcon -t {kind}_t {' '.join('/dev/' + name for name in names)}" for kind, names in {
         "null_device": ["null"], "zero_device": ["zero", "full"], "random_device": ["random"],
         "urandom_device": ["urandom"], "devtty": ["tty"]}.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """The machine that QEMU makes of one architecture."""
+
+    qemu: Tuple[str, ...]
+    console: str
+    emulated_cpu: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +80,19 @@ class Accelerator:
     patience: float  # how much longer things take than here
 
 
+# Debian's name of the architecture -> what QEMU emulates.
+HARDWARE = {
+    # "max" without cx16, with which some starts of 6.12 crash. Also without features that cost more
+    # under emulation than they gain, so that a fork takes a fifth less time: bytes moved one by
+    # one, page tables of five levels, checks that keep the kernel out of a user's memory.
+    "amd64": Hardware(("qemu-system-x86_64",), "ttyS0",
+                      "max,-cx16,-erms,-fsrm,-la57,-pku,-smap,-smep"),
+    "arm64": Hardware(("qemu-system-aarch64", "-machine", "virt"), "ttyAMA0", "cortex-a72"),
+}
+ELF_MACHINES = {62: "amd64", 183: "arm64"}
 KVM = Accelerator(("-accel", "kvm", "-cpu", "host"), 10.0, 2.0)
-# "max" without cx16, with which some starts of 6.12 crash. Also without features that cost more
-# under emulation than they gain, so that a fork takes a fifth less time: bytes moved one by one,
-# page tables of five levels, checks that keep the kernel out of a user's memory. Emulation is 5 to
-# 20 times slower, but tests spend much of their time waiting.
-EMULATED_CPU = "max,-cx16,-erms,-fsrm,-la57,-pku,-smap,-smep"
-EMULATION = Accelerator(("-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU), 60.0, 4.0)
+# Emulation is 5 to 20 times slower, but tests spend much of their time waiting.
+EMULATION = Accelerator(("-accel", "tcg,thread=multi"), 60.0, 4.0)
 EMULATED_ATTEMPTS = 3
 
 
@@ -92,22 +108,28 @@ class Vm:
 
     def __init__(self, kernel: str = DEFAULT_KERNEL, programs: Iterable[str] = (),
                  restores: bool = True, strangers: Iterable[str] = (),
-                 selinux: bool = False, engines: bool = False) -> None:
+                 selinux: bool = False, engines: bool = False, architecture: str = "") -> None:
         """The programs of this machine are in PATH there, each in a directory of its own, see
         path(): our own beside the stages' built-in root, untrusted ones alone. The security module
         is AppArmor, or with `selinux` SELinux, whose policy is loaded and enforced. With `engines`
-        it has those that drive stage 11.
+        it has those that drive stage 11. The architecture is that of our own programs, unless one
+        is given.
 
         Without `restores` it always boots, instead of copying a machine that has booted.
         """
-        self.name = f"vm:{kernel}" + (":selinux" if selinux else "") + (
-            ":engines" if engines else "")
         self.kernel = kernel
         self.programs = list(programs)
         self.strangers = list(strangers)
         self.selinux = selinux
         self.engines = engines
-        self.kernel_words = KERNEL_WORDS + (SELINUX_WORDS if selinux else "")
+        self.architecture = architecture or architecture_of(self.programs)
+        self.hardware = HARDWARE[self.architecture]
+        self.name = ":".join(["vm", kernel,
+                              *([self.architecture] if self.architecture != NATIVE else []),
+                              *(["selinux"] if selinux else []),
+                              *(["engines"] if engines else [])])
+        self.kernel_words = (f"console={self.hardware.console} {KERNEL_WORDS}"
+                             + (SELINUX_WORDS if selinux else ""))
         self.restores = restores
         self.folder: Optional[pathlib.Path] = None
         self.lock = -1
@@ -129,13 +151,13 @@ class Vm:
         """Starts it, unless it runs already. QEMU ends with the thread that calls this."""
         if self.qemu is not None and self.qemu.poll() is None:
             return
-        check_tools()
-        image = image_for(self.kernel, self.selinux, self.engines)
+        check_tools(self.hardware.qemu[0])
+        image = image_for(self.kernel, self.selinux, self.engines, self.architecture)
         remove_left_folders()
         attempts = [(EMULATION, False)] * EMULATED_ATTEMPTS
         if self.restores:
             attempts.insert(0, (EMULATION, True))
-        if kvm_may_work():
+        if self.architecture == NATIVE and kvm_may_work():
             attempts.insert(0, (KVM, False))
         for accelerator, restore in attempts:
             self.close()
@@ -179,7 +201,8 @@ class Vm:
 
     def make_snapshot(self, image: Image, path: pathlib.Path) -> None:
         """Starts a machine of its own for it."""
-        maker = Vm(self.kernel, selinux=self.selinux, engines=self.engines)
+        maker = Vm(self.kernel, selinux=self.selinux, engines=self.engines,
+                   architecture=self.architecture)
         try:
             theirs = maker.make_folder()
             maker.start_qemu(image, EMULATION, theirs, snapshot.options(theirs))
@@ -242,7 +265,8 @@ class Vm:
 
     def qemu_words(self, image: Image, accelerator: Accelerator,
                    theirs: pathlib.Path) -> List[str]:
-        return [*QEMU, *accelerator.words, "-kernel", str(image.kernel),
+        cpu = ["-cpu", self.hardware.emulated_cpu] if accelerator is EMULATION else []
+        return [*self.hardware.qemu, *QEMU, *accelerator.words, *cpu, "-kernel", str(image.kernel),
                 "-initrd", str(image.initramfs), "-append", self.kernel_words,
                 *drive("root", image.disk, "snapshot=on,cache=unsafe"),
                 *drive("programs", theirs / "programs", "readonly=on"),
@@ -383,11 +407,12 @@ def is_in_use(folder: pathlib.Path) -> bool:
         os.close(lock)
 
 
-def check_tools() -> None:
-    for tool in TOOLS:
+def check_tools(qemu: str) -> None:
+    for tool in (*TOOLS, qemu):
         if shutil.which(tool, path=PATH) is None:
+            option = " --cross" if tool != HARDWARE[NATIVE].qemu[0] and tool == qemu else ""
             raise VmError(f"the VM cannot be started: {tool} is not installed\nhint: run"
-                          " ./setup.sh")
+                          f" ./setup.sh{option}")
 
 
 def run_tool(*words: str) -> None:
@@ -438,6 +463,17 @@ def remember_that_kvm_fails() -> None:
     for old in kvm_failed_here().parent.glob("no-kvm-*"):
         old.unlink()
     kvm_failed_here().touch()
+
+
+def architecture_of(programs: Sequence[str]) -> str:
+    """The architecture of the first of them that is an ELF file, see elf(5)."""
+    for program in programs:
+        with open(program, "rb") as file:
+            header = file.read(20)
+        machine = int.from_bytes(header[18:20], "little")
+        if header[:4] == b"\x7fELF" and machine in ELF_MACHINES:
+            return ELF_MACHINES[machine]
+    return NATIVE
 
 
 def with_roots(program: str) -> List[str]:

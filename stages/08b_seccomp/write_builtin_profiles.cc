@@ -3,6 +3,7 @@
 //   write_builtin_profiles NAME FILE...: writes builtin_profiles.h to stdout
 
 #include <fmt/format.h>
+#include <seccomp.h>
 
 #include <cstdio>
 #include <fstream>
@@ -31,6 +32,10 @@ void write(const char* name, const std::string& json) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // libseccomp asks the kernel which actions there are, but the filter is for another kernel than
+  // the one that runs the build: a sandbox without seccomp(2), or an emulator. See
+  // seccomp_api_set(3): 3 has SCMP_ACT_LOG and SCMP_ACT_KILL_PROCESS.
+  seccomp_api_set(3);
   fmt::print("#pragma once\n\n#include <linux/filter.h>\n\n");
   for (int i = 1; i + 1 < argc; i += 2) {
     try {
