@@ -70,6 +70,25 @@ def test_a_creation_that_is_killed_at_any_system_call_is_removed(runtime):
     assert runtime.leftovers() == []
 
 
+def test_a_hundred_containers_at_once(runtime):
+    runtime.write_config()
+    names = [f"c{number}" for number in range(100)]
+
+    def begin(name: str) -> None:
+        runtime.do("create", "--bundle", runtime.bundle, name, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+        runtime.do("start", name)
+
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(begin, names))
+        listed = json.loads(runtime.do("list", "--format", "json"))
+        assert sorted((one["id"], one["status"]) for one in listed) == sorted(
+            (name, "running") for name in names)
+        assert len({os.readlink(f"/proc/{one['pid']}/ns/pid") for one in listed}) == len(names)
+        list(pool.map(lambda name: runtime.do("delete", "--force", name), names))
+    assert runtime.leftovers() == []
+
+
 def test_the_program_in_the_container_is_not_the_hosts_file(runtime):
     """CVE-2019-5736: without a user namespace, root inside could write to it."""
     pid = runtime.create()
