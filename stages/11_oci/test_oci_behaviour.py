@@ -465,6 +465,20 @@ def test_a_bundle_whose_name_is_no_text_leaves_nothing(runtime):
     os.rename(bundle, runtime.bundle)
 
 
+def test_update_takes_the_device_rules_that_are_there_and_no_others(runtime):
+    """containerd passes them on when a limit is to be changed."""
+    rules = [{"allow": False, "access": "rwm"},
+             {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]
+    runtime.config["linux"].update(resources={"devices": rules},
+                                   cgroupsPath=f"/{runtime.folder.name}")
+    runtime.create()
+    runtime.do("update", "--resources", "-", "c", input=json.dumps({"devices": rules}))
+    for other in (rules[:1], [*rules, rules[0]], [rules[0], {**rules[1], "access": "rwm"}]):
+        result = runtime.call("update", "--resources", "-", "c",
+                              input=json.dumps({"devices": other}))
+        assert result.returncode == 1 and "are not changed" in result.stderr
+
+
 def test_failures_are_logged_as_json(runtime):
     log = runtime.folder / "log"
     error = runtime.refused("--log", log, "--log-format", "json", "state", "nothing")
