@@ -62,8 +62,8 @@ TEST_F(Cache, SurvivesEveryTruncation) {
   EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", with_levels({})), "");
 }
 
-// Every entry but the last has the same long path: a megabyte of file would become as many
-// gigabytes.
+// Every entry but the first and the last has the same long path: a megabyte of file would become as
+// many gigabytes.
 TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {
   constexpr std::uint32_t kEntries = 200;
   constexpr std::uint32_t kStart = 48 + 24 * kEntries;
@@ -75,17 +75,19 @@ TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {
   put(20, kEntries);
   for (std::uint32_t i = 0; i < kEntries; ++i) {
     const std::size_t entry = 48 + std::size_t{24} * i;
+    const bool first = i == 0;
     const bool last = i == kEntries - 1;
     put(entry, 0x0303);
-    put(entry + 4, last ? kStart + 2 : kStart);      // the name
-    put(entry + 8, last ? kStart + 2 : kStart + 4);  // the path
+    put(entry + 4, first ? kStart + 4 : last ? kStart + 2 : kStart);  // the name
+    put(entry + 8, first || last ? kStart + 2 : kStart + 6);          // the path
   }
-  bytes += std::string("a\0b\0", 4) + std::string(50'000, 'x');
+  bytes += std::string("a\0b\0c\0", 6) + std::string(50'000, 'x');
   const std::string path = testing::TempDir() + "/long";
   std::ofstream(path, std::ios::binary) << bytes;
   const LdSoCache cache(path);
   EXPECT_EQ(cache.find("a", with_levels({})).size(), 50'000);
   EXPECT_EQ(cache.find("b", with_levels({})), "");
+  EXPECT_EQ(cache.find("c", with_levels({})), "b");
 }
 
 }  // namespace

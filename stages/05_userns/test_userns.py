@@ -192,6 +192,18 @@ def test_a_user_may_have_a_name(root, who, shown):
     assert root.output(STAGE, "-u", who, "-e", "HOME=/x", "sh", "-c", "echo $HOME") == "/x"
 
 
+def test_groups_of_a_user_that_are_not_mapped_are_left_out(root, tmp_path):
+    """setgroups(2) would refuse them all; the container's /etc/group is not ours to correct."""
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "etc").mkdir()
+    shutil.copy(shutil.which("busybox"), tree / "bin" / "id")
+    (tree / "etc" / "passwd").write_text("me:x:5:6::/:/bin/sh\n")
+    (tree / "etc" / "group").write_text("some:x:7:me\nothers:x:8:you\nbeyond:x:1000:me\n")
+    assert root.output(STAGE, "--rootfs", tree, "--uid-map", "0:200000:1000", "-u", "me",
+                       "/bin/id", "-G") == "6 7"
+
+
 KEYS = """
 import ctypes, os, sys
 def keyctl(*words):

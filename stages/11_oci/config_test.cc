@@ -120,6 +120,60 @@ TEST_F(ConfigTest, ResourcesAsFilesOfCgroupV2) {
             resources.controllers());
 }
 
+// Each key on its own, at its edges: what is left out of one file is in no other.
+TEST_F(ConfigTest, EachResourceIsItsOwnFile) {
+  const struct {
+    const char* text;
+    const char* file;
+  } kCases[] = {
+      {R"({"memory": {"limit": -1}})", "memory.max=max;"},
+      {R"({"memory": {"limit": 5, "swap": 5}})", "memory.max=5;memory.swap.max=0;"},
+      {R"({"memory": {"swap": -1}})", "memory.swap.max=max;"},
+      {R"({"memory": {"limit": 5, "swap": 0}})", "memory.max=5;"},
+      {R"({"memory": {"useHierarchy": true, "checkBeforeUpdate": true}})", ""},
+      {R"({"cpu": {"shares": 0}})", ""},
+      {R"({"cpu": {"shares": 1}})", "cpu.weight=1;"},
+      {R"({"cpu": {"shares": 2}})", "cpu.weight=1;"},
+      {R"({"cpu": {"shares": 262144}})", "cpu.weight=10000;"},
+      {R"({"cpu": {"shares": 262145}})", "cpu.weight=10000;"},
+      {R"({"cpu": {"quota": -1}})", "cpu.max=max 100000;"},
+      {R"({"cpu": {"quota": 0, "period": 0}})", ""},
+      {R"({"cpu": {"period": 7}})", "cpu.max=max 7;"},
+      {R"({"cpu": {"burst": 3}})", "cpu.max.burst=3;"},
+      {R"({"cpu": {"idle": 0}})", "cpu.idle=0;"},
+      {R"({"cpu": {"idle": 1}})", "cpu.idle=1;"},
+      {R"({"cpu": {"cpus": "", "mems": "0"}})", "cpuset.mems=0;"},
+      {R"({"pids": {"limit": -1}})", "pids.max=max;"},
+      {R"({"pids": {"limit": 1}})", "pids.max=1;"},
+      {R"({"blockIO": {"weight": 0}})", ""},
+      {R"({"blockIO": {"weight": 1000}})", "io.bfq.weight=1000;"},
+      {R"({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 1, "rate": 0}]}})",
+       "io.max=8:1 rbps=max;"},
+      {R"({"blockIO": {"throttleWriteBpsDevice": [{"major": 8, "minor": 1, "rate": 2}]}})",
+       "io.max=8:1 wbps=2;"},
+      {R"({"blockIO": {"throttleReadIOPSDevice": [{"major": 8, "minor": 1, "rate": 2}]}})",
+       "io.max=8:1 riops=2;"},
+      {R"({"blockIO": {"throttleWriteIOPSDevice": [{"major": 8, "minor": 1, "rate": 2}]}})",
+       "io.max=8:1 wiops=2;"},
+      {R"({"rdma": {"mlx5_1": {"hcaHandles": 3}}})", "rdma.max=mlx5_1 hca_handle=3;"},
+      {R"({"rdma": {"mlx5_1": {"hcaObjects": 4}}})", "rdma.max=mlx5_1 hca_object=4;"},
+  };
+  for (const auto& one : kCases) {
+    std::string files;
+    for (const ControlFile& file : parse_resources(one.text).files) {
+      files += file.name + "=" + file.value + ";";
+    }
+    EXPECT_EQ(one.file, files) << one.text;
+  }
+  for (const char* text : {R"({"cpu": {"idle": 2}})", R"({"cpu": {"realtimePeriod": 1}})",
+                           R"({"memory": {"limit": 5, "swap": 4}})", R"({"memory": {"swap": 4}})",
+                           R"({"memory": {"swappiness": 1}})", R"({"blockIO": {"weight": 1001}})",
+                           R"({"blockIO": {"leafWeight": 1}})", R"({"network": {"classID": 1}})",
+                           R"({"unified": {"nodot": "1"}})", R"({"unified": {".x": "1"}})"}) {
+    EXPECT_THROW((void)parse_resources(text), Failure) << text;
+  }
+}
+
 TEST_F(ConfigTest, MessagesNameTheProperty) {
   const struct {
     const char* pointer;

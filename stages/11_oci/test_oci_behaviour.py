@@ -196,6 +196,16 @@ def test_hooks_run_at_their_moments(runtime):
     assert names()[4:] == ["poststop"]
 
 
+@pytest.mark.parametrize("path, status", [("/no/such", 127), ("/etc/passwd", 126)])
+def test_a_hook_that_is_no_program_stops_the_creation(runtime, path, status):
+    runtime.config["hooks"] = {"createRuntime": [{"path": path}]}
+    runtime.write_config()
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert f"createRuntime hook {path}: exit status {status}" in error
+    assert len(error.splitlines()) == 1  # its process is no second runtime
+    assert runtime.leftovers() == []
+
+
 @pytest.mark.parametrize("name", ["prestart", "createRuntime", "createContainer"])
 def test_a_hook_that_fails_stops_the_creation(runtime, name):
     runtime.config["hooks"] = {name: [hook(runtime, name, 3)]}
