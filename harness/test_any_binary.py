@@ -352,6 +352,77 @@ time.sleep(3)
         assert result.outcome in (Outcome.ERROR, Outcome.FAILED), result.explain()
 
 
+# Runs nothing, but writes what it knows of the harness's questions as answers.
+MAKES_ANSWERS_UP = """
+import json, sys
+words = sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else sys.exit(125)
+status = 0
+for verb in words[2:]:
+    answer = {"nonce": words[1], "verb": verb, "errno": "ENOENT", "pid": 1, "uid": 0, "text": ""}
+    if verb.startswith("exit="):
+        status = int(verb[5:])
+    if verb.startswith(("hold", "trap")):
+        print(json.dumps({**answer, "held": "waiting"}, separators=(",", ":")), flush=True)
+        {wait}
+    print(json.dumps(answer, separators=(",", ":")), flush=True)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("stage, wait", [
+    ("01", "sys.stdin.read()"), ("05", "sys.stdin.read()"), ("05", "pass"), ("08c", "pass")])
+def test_answers_that_a_program_makes_up_earn_nothing(tools, folder, stage, wait):
+    path = script(folder, MAKES_ANSWERS_UP.replace("{wait}", wait), "#!/usr/bin/python3")
+    with places("host", []) as where:
+        results = grade_in(where, tools, cases_for(Program.of(path, stage), PROPERTIES, PROMISE),
+                           TIME_LIMIT)
+    assert [result.explain() for result in results if result.points > 0] == []
+    assert any("the host has never seen one" in result.why for result in results)
+    errors = [result.explain() for result in results if result.outcome is Outcome.ERROR]
+    assert not errors, errors
+
+
+# Accepts every option, and runs the command on the host, from where the new root is on it.
+RUNS_ON_THE_HOST = """
+import os, sys
+words = sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else sys.exit(125)
+root = sys.argv[sys.argv.index("--rootfs") + 1] if "--rootfs" in sys.argv else ""
+os.execv(root + words[0], words)
+"""
+
+
+def test_what_is_missing_because_the_root_is_the_hosts_earns_nothing(tools, folder):
+    """A file of the new root cannot be reached, for lack of that root."""
+    path = script(folder, RUNS_ON_THE_HOST, "#!/usr/bin/python3")
+    rows = ["root_is_the_directory", "absolute_link_stays_inside", "host_mount_stays_outside",
+            "mount_stays_inside", "strangers_are_nobody", "hosts_files_keep_their_owner",
+            "init_reaps_orphans"]
+    for result in grade(tools, path, rows, 2.0, "05").values():
+        assert result.outcome in (Outcome.FAILED, Outcome.SKIPPED), result.explain()
+
+
+# Leaves the command behind as a daemon, and ends with the status that it would have.
+LEAVES_THE_COMMAND = """
+import os, sys
+words = sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else sys.exit(125)
+root = sys.argv[sys.argv.index("--rootfs") + 1] if "--rootfs" in sys.argv else ""
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(root + words[0], words)
+    os._exit(0)
+sys.exit(next((int(word[5:]) for word in words if word.startswith("exit=")), 0))
+"""
+
+
+def test_a_command_that_is_left_behind_is_seen(tools, folder):
+    path = script(folder, LEAVES_THE_COMMAND, "#!/usr/bin/python3")
+    rows = ["early_death_is_noticed", "container_dies_with_its_parent", "daemons_end_with_pid_1",
+            "killed_is_128_plus_signal", "signals_are_forwarded"]
+    for result in grade(tools, path, rows, 2.0, "05").values():
+        assert result.outcome is Outcome.FAILED, result.explain()
+
+
 def run_matrix(tools: Tools, program: str, *words: str, **how) -> subprocess.CompletedProcess:
     environment = {**os.environ, "HARNESS_AGENT": tools.agent, "HARNESS_PROBE": tools.probe,
                    "HARNESS_BUSYBOX": tools.busybox, **how.pop("env", {})}

@@ -165,6 +165,7 @@ class Grader:
                 look = key.scene(stage)
                 look.leaks = stage.leaks()
                 look.tried = stage.tried
+                look.witnessed, look.claimed = stage.witnessed, stage.claimed
                 # What a probe has said that started the program on the host, does not count.
                 look.ran = any(set(stage.answers(run["stdout"])) - {run.get("said_by_caller")}
                                for run in look.runs.values())
@@ -210,6 +211,9 @@ class Grader:
         try:
             if seen.look is None:
                 raise seen.error if seen.error else ProbeBroke("it was not looked at")
+            if case.kind == PROMISE and self.makes_answers_up(case):
+                raise NotStarted(seen.look.problem or "the program itself writes what a command"
+                                 " would: the host has never seen one")
             declared = self.declared_lacking(case, seen)
             if declared:
                 return result(Outcome.LACKING, "", f"it has no {declared}")
@@ -241,6 +245,12 @@ class Grader:
                else "it holds already, where it must not")
         return dataclasses.replace(result(Outcome.FAILED, observed.got, why),
                                    likely=observed.mistake)
+
+    def makes_answers_up(self, case: Case) -> bool:
+        """What it prints in other scenes is no answer, either, if no scene has a command."""
+        looks = [seen.look for key, seen in self.seen.items()
+                 if seen.look is not None and key.program == case.program]
+        return any(look.claimed for look in looks) and not any(look.witnessed for look in looks)
 
     def runs_commands(self, case: Case) -> bool:
         return any(seen.look is not None and seen.look.ran for key, seen in self.seen.items()

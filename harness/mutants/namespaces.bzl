@@ -269,6 +269,7 @@ MUTANTS = [
         why = "with a /proc of its own the container looks as if it had a PID namespace",
         changes = [change("04_namespaces/main.cc", "CLONE_NEWPID | ", "")],
         also = [
+            "init_reaps_orphans",
             "init_reaps_all_orphans",
             "command_is_pid_1",
             "host_processes_are_hidden",

@@ -212,7 +212,7 @@ def limits_parent_killed(stage: Stage) -> Look:
     if stage.wait_for_hold(look, run, "run"):
         pid = stage.find_probe(run)["pid"]
         cgroup = cgroups_of(stage, [pid]).get(pid, "")
-        stage.agent.signal("KILL", pid=stage.program_of(run))
+        stage.signal("KILL", pid=stage.program_of(run))
         stage.end(look, run, "run")
         look.left = []
         look.runs["again"] = stage.run(stage.probe("hello"), *options)

@@ -206,7 +206,10 @@ def cwd_is_inside(look: Look) -> Seen:
         if look.answer("cwd").get("path") == "/":
             return holds("/proc/PID/cwd is /proc/PID/root, and getcwd(2) returns /")
         return violated(f"getcwd(2) says {look.answer('cwd')}")
-    raise ProbeBroke(f"its working directory is {look.fact('cwd')}")
+    told = f"its working directory is {look.fact('cwd')}"
+    if look.is_in_the_hosts_root():
+        return violated(f"{told}, and its root the host's")
+    raise ProbeBroke(told)
 
 
 def workdir_stays_inside(look: Look) -> Seen:

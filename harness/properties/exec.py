@@ -233,7 +233,7 @@ def killed(stage: Stage) -> Look:
     stage.watch()
     run = stage.start(stage.probe("hello", "hold=1"))
     if stage.wait_for_hold(look, run, "killed"):
-        stage.agent.signal("KILL", pid=stage.find_probe(run)["pid"])
+        stage.signal("KILL", pid=stage.find_probe(run)["pid"])
         stage.end(look, run, "killed")
     return look
 
@@ -280,10 +280,10 @@ def stopped(stage: Stage) -> Look:
     run = stage.start(stage.probe("hello", "hold=1", "exit=37"))
     if stage.wait_for_hold(look, run, "run"):
         probe = stage.find_probe(run)["pid"]
-        stage.agent.signal("STOP", pid=probe)
+        stage.signal("STOP", pid=probe)
         time.sleep(stage.seconds(0.1))
         try:
-            stage.agent.signal("CONT", pid=probe)
+            stage.signal("CONT", pid=probe)
             stage.agent.write(run["run"], "\n", close=True)
         except AgentError:
             pass  # the program has ended, and its command with it
@@ -345,7 +345,7 @@ def umask_is_022(look: Look) -> Seen:
 
 def personality_is_usual(look: Look) -> Seen:
     told = look.answers.get("personality", [{}])[0]
-    if not look.answers.get("hello"):
+    if not look.answers.get("hello") or "personality" not in told:  # or ended too early
         raise never_ran(look.run("run"))
     return text_is(hex(told["personality"]), {"0x0": "that of every program"},
                    {"0x40000": "ADDR_NO_RANDOMIZE, which the caller has set"})

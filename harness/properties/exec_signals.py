@@ -59,7 +59,7 @@ def signals(stage: Stage) -> Look:
     program = stage.program_of(run)
     for name in FORWARDED:
         try:
-            stage.agent.signal(name, pid=program)
+            stage.signal(name, pid=program)
         except AgentError:
             break  # it has died of the one before
     for name in FORWARDED:
@@ -84,11 +84,11 @@ def terminal(stage: Stage) -> Look:
     program = stage.program_of(run)
     # While it is stopped, the program cannot forward the signal before the command has received its
     # own; if two of one kind are pending for a process, the kernel delivers one.
-    stage.agent.signal("STOP", pid=program)
+    stage.signal("STOP", pid=program)
     stage.agent.write(run["run"], "\x03")
     stage.expect(run, '"verb":"signal"', stage.seconds(0.3))
     try:
-        stage.agent.signal("CONT", pid=program)
+        stage.signal("CONT", pid=program)
     except AgentError:
         pass  # the signal has ended it
     time.sleep(stage.seconds(0.05))  # a second one, if there is one, comes at once

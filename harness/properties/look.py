@@ -51,6 +51,8 @@ class Look:
     left: List[str] = dataclasses.field(default_factory=list)  # processes, by the program's end
     leaks: List[str] = dataclasses.field(default_factory=list)  # what else is left on the host
     ran: bool = False  # whether the program has run a command at all
+    witnessed: bool = False  # whether the host has seen the probe run
+    claimed: bool = False  # whether it answered, but was not there when it should wait
     tried: str = ""  # how the program was started last, with a command to paste
     lacking: str = ""  # an option that the program says it does not know
 
@@ -68,6 +70,9 @@ class Look:
         if self.problem:
             raise NotStarted(self.problem)
         self.check_that_it_ran()
+        if "{in}" in self.table[ask].verb and self.is_in_the_hosts_root():
+            raise NotStarted("the command is in the host's root directory: what the new one"
+                             " contains is not there")
         given = self.answers.get(self.table[ask].verb.format_map(self.names), [])
         index = 1 if ask == "hostname_again" else 0  # the one verb that is asked for twice
         if len(given) <= index or "died" in given[index] or "unknown" in given[index]:
@@ -78,6 +83,12 @@ class Look:
         """What the container must not see has to exist on the host; otherwise it proves nothing."""
         if ask in self.missing:
             raise self.missing[ask]
+
+    def is_in_the_hosts_root(self) -> bool:
+        """Where it must be in another: then a file of that is missing for the wrong reason."""
+        own, hosts = (self.facts.get("places", {}).get(name, {}) for name in ("PROBE/root", "/"))
+        return (not self.names["in"] and "ino" in own
+                and (own["dev"], own["ino"]) == (hosts.get("dev"), hosts.get("ino")))
 
     def fact(self, name: str) -> Any:
         if self.problem:

@@ -10,7 +10,7 @@ from harness.properties.look import Ask, Look, never_ran, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.observing import mount_options
 from harness.properties.scene import Stage, look_of
-from harness.properties.verdict import NotTestable, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import NotStarted, NotTestable, ProbeBroke, Seen, holds, violated
 
 
 def rows() -> List[Property]:
@@ -171,6 +171,8 @@ def it_does_not_run_inside(look: Look) -> Seen:
         return violated(f"inside, it says {inside_['stdout']!r}, as outside")
     if inside_.get("exit", 0) != 0:
         return holds(tell_run(inside_))
+    if outside.get("exit") != 0:
+        raise NotStarted(f"outside, it does not run either: {tell_run(outside)}")
     raise ProbeBroke(look.tell_runs())
 
 

@@ -87,7 +87,7 @@ def killed_in_a_terminal(stage: Stage) -> Look:
     run = stage.start(stage.probe("hello", "spoil_terminal", "hold=1"), terminal=SIZE)
     if stage.wait_for_hold(look, run, "run"):
         try:
-            stage.agent.signal("KILL", pid=stage.program_of(run))
+            stage.signal("KILL", pid=stage.program_of(run))
         except AgentError as error:
             raise ProbeBroke(f"the program cannot be killed: {error}") from error
         stage.agent.wait(run["run"], stage.time_limit)

@@ -55,6 +55,8 @@ class Stage:
     before: Json = dataclasses.field(default_factory=dict)
     tried: str = ""  # the last start, to paste
     used: Set[str] = dataclasses.field(default_factory=set)  # options, and those with their values
+    witnessed: bool = False  # see Look
+    claimed: bool = False
 
     def __post_init__(self) -> None:
         nonce = secrets.token_hex(6)
@@ -354,9 +356,12 @@ class Stage:
         return call[:1] != [] and call[0] in WAITING.get(self.agent.about["machine"], ())
 
     def processes_of_probe(self) -> List[Json]:
-        return [process for process in self.agent.processes()
-                if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
-                and os.path.basename(process["argv"][0]) == "probe"]
+        found = [process for process in self.agent.processes()
+                 if process["argv"][1:2] == [self.nonce] and process["state"] != "Z"
+                 and os.path.basename(process["argv"][0]) == "probe"]
+        self.witnessed |= any(os.path.basename(process["exe"]).startswith("probe")
+                              for process in found)
+        return found
 
     def answers(self, output: str) -> Dict[str, List[Json]]:
         """The probe's lines in `output`, by verb. A line without the nonce comes from another
@@ -378,7 +383,22 @@ class Stage:
         seen = self.expect_wait(run, '"verb":"hold=1","held":"waiting"')
         if not seen["found"]:
             self.tell_why_not_started(look, run, name)
-        return seen["found"]
+        elif not self.sees_probe():
+            ended = self.agent.wait(run["run"], 0.0)["over"]
+            self.end(look, run, name, 0.0)
+            look.problem = (("it ended before its command did: " if ended else
+                             "the host does not see the command that is said to wait: ")
+                            + tell_run(look.runs[name]))
+        self.claimed |= look.problem != "" and bool(self.answers(look.runs[name]["stdout"]))
+        return not look.problem
+
+    def sees_probe(self) -> bool:
+        end = time.monotonic() + self.seconds(0.5)
+        while not self.processes_of_probe():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
 
     def tell_why_not_started(self, look: Look, run: Json, name: str) -> None:
         """Ends a run in which the probe did not get as far as it should."""
@@ -454,6 +474,12 @@ class Stage:
             pid = child["pid"]
         return pid
 
+    def signal(self, name: str, pid: int) -> None:
+        try:
+            self.agent.signal(name, pid=pid)
+        except AgentError as error:
+            raise NotStarted(f"it has ended before it was sent SIG{name}: {error}") from error
+
     def status_of(self, pid: Union[int, str]) -> Dict[str, str]:
         """/proc/PID/status, taken apart."""
         text = self.agent.read(f"/proc/{pid}/status")[f"/proc/{pid}/status"].get("text", "")
@@ -471,6 +497,8 @@ class Stage:
                 now = self.agent.wait(run["run"], 0.0)
                 if now["over"]:
                     raise NotStarted(f"it ended before its command did: {tell_run(now)}")
+            if time.monotonic() > end and not found:
+                raise NotStarted(f"the host does not see the command: {tell_run(now)}")
             if time.monotonic() > end:
                 raise ProbeBroke(f"the probe is not one process of the host, but {len(found)}")
             time.sleep(0.005)

@@ -9,7 +9,8 @@ from harness.properties.look import Ask, Look, Turn, never_ran, tell_run
 from harness.properties.model import SHELL, Control, Positive, Property
 from harness.properties.observing import does_not_start, mount_options
 from harness.properties.scene import Stage, look_of
-from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
+from harness.properties.verdict import (ROOT, NotStarted, NotTestable, ProbeBroke, Seen, holds,
+                                        violated)
 
 
 def rows() -> List[Property]:
@@ -315,7 +316,7 @@ def flags_are_kept(look: Look) -> Seen:
     told = "; ".join(f"{point} is {','.join(options)}" for point, options in shown.items()
                      if options)
     if not told:
-        raise ProbeBroke(f"none of {list(shown)} is mounted")
+        raise NotStarted(f"none of {list(shown)} is mounted where the command is")
     for point, options in shown.items():
         tried = look.answers.get(f"clear_mount_flags={point}", [{}])[0]
         if options and not tried:
