@@ -50,6 +50,8 @@ mkdir {ROOTS_SESSION} {USERS_SESSION}
 for file in . cgroup.procs cgroup.threads cgroup.subtree_control; do
   chown 1000:1000 {USERS_SESSION}/$file
 done
+# Root's containers have another built-in root than the stages before 05.
+/box/call root 02_chroot true || exit
 for name in root user; do /box/call $name 05_userns true || exit; done
 echo nameserver 192.0.2.53 >/etc/resolv.conf
 mkdir {KEPT}
