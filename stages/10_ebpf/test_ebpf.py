@@ -310,9 +310,8 @@ def test_what_the_kernel_cannot_do_goes_the_long_way_with_a_line(host, page):
         assert told[0].startswith(f"{STAGE}: no shortcut for the published ports: bpf("), told
         assert told[0].endswith("Operation not permitted\n")
         assert told[1] == "hint: --shortcut off does without it, and without this line\n"
-        for child in subprocess.check_output(["pgrep", "-P", str(process.child())],
-                                             text=True).split():
-            os.kill(int(child), 9)
+        os.kill(children_of(process.child())[0], signal.SIGKILL)
+        process.wait(TIMEOUT)
 
 
 @pytest.mark.as_shipped
