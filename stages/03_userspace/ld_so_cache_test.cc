@@ -17,6 +17,17 @@ Processor with_levels(std::vector<std::string> levels) {
   return processor;
 }
 
+#if defined(__x86_64__)
+constexpr bool kIsX8664 = true;
+constexpr std::uint32_t kOurFlags = 0x0303;
+#elif defined(__aarch64__)
+constexpr bool kIsX8664 = false;
+constexpr std::uint32_t kOurFlags = 0x0a03;
+#else
+constexpr bool kIsX8664 = false;
+constexpr std::uint32_t kOurFlags = 0x0003;
+#endif
+
 // ldconfig(8) knows how to write a cache.
 class Cache : public testing::Test {
  protected:
@@ -24,7 +35,7 @@ class Cache : public testing::Test {
     folder_ = testing::TempDir() + "/cache";
     std::filesystem::remove_all(folder_);
     const std::string library = "/lib64/ld-linux-x86-64.so.2";
-    if (!std::filesystem::exists(library)) GTEST_SKIP() << "made for x86-64";
+    if (!kIsX8664 || !std::filesystem::exists(library)) GTEST_SKIP() << "made for x86-64";
     for (const char* variant : {"", "glibc-hwcaps/x86-64-v2/", "glibc-hwcaps/x86-64-v4/"}) {
       std::filesystem::create_directories(folder_ + "/lib/" + variant);
       std::filesystem::copy_file(library, folder_ + "/lib/" + variant + "ld-linux-x86-64.so.2");
@@ -77,7 +88,7 @@ TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {
     const std::size_t entry = 48 + std::size_t{24} * i;
     const bool first = i == 0;
     const bool last = i == kEntries - 1;
-    put(entry, 0x0303);
+    put(entry, kOurFlags);
     put(entry + 4, first ? kStart + 4 : last ? kStart + 2 : kStart);  // the name
     put(entry + 8, first || last ? kStart + 2 : kStart + 6);          // the path
   }

@@ -91,6 +91,7 @@ TEST(Processor, SearchesLegacyFoldersFromTheMostSpecificOn) {
                    "aarch64", "atomics"}));
 }
 
+#if defined(__x86_64__)
 TEST(Processor, AllowsTheBitsOfItsLegacyFolders) {
   const auto bit = [](int number) { return std::uint64_t{1} << number; };
   EXPECT_EQ(processor_of("x86_64", kHaswell).legacy_bits, bit(63) | bit(1));
@@ -101,7 +102,6 @@ TEST(Processor, AllowsTheBitsOfItsLegacyFolders) {
             bit(63) | bit(51) | bit(1));
 }
 
-#if defined(__x86_64__)
 // What the kernel read from the processor, too; it leaves out those whose registers it does not
 // save, see arch/x86/kernel/cpu/cpuid-deps.c.
 TEST(Processor, HasTheFeaturesThatTheKernelSees) {
