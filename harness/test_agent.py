@@ -112,6 +112,7 @@ time.sleep(100)
 """
 
 
+@pytest.mark.as_shipped  # a sanitizer makes the agent slower than what forks
 def test_who_forks_without_end_is_caught(any_agent):
     done = any_agent.run(["/usr/bin/python3", "-c", RUNNERS], 0.5)
     assert done["why"] == "time limit" and done["unkillable"] == []
@@ -218,6 +219,7 @@ def test_with_its_caller_go_it_and_all_that_it_started(tools):
                                               check=True, text=True).stdout
 
 
+@pytest.mark.as_shipped  # a sanitizer makes the agent slower than what forks
 def test_an_ordinary_user_can_run_one(tools, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
