@@ -27,6 +27,14 @@ int open_in_root(int root, const std::string& path, int flags, std::uint64_t res
   return fd;
 }
 
+UniqueFd open_resolved(const std::string& path, int flags) {
+  open_how how = {};
+  how.flags = static_cast<std::uint64_t>(flags) | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  return UniqueFd(static_cast<int>(check_quietly(
+      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
+}
+
 UniqueFd make_directories_in_root(int root, const std::string& path) {
   constexpr int kFlags = O_PATH | O_DIRECTORY;
   UniqueFd directory(open_in_root(root, path, kFlags));

@@ -19,6 +19,10 @@ namespace box {
 [[nodiscard]] int open_in_root(int root, const std::string& path, int flags,
                                std::uint64_t resolve = 0);
 
+// Opens a path of the host that has been resolved already: a link in it now is one that somebody
+// has put there since, and could lead anywhere. O_CLOEXEC is added to `flags`. Throws Failure.
+[[nodiscard]] UniqueFd open_resolved(const std::string& path, int flags);
+
 // mkdir -p in `root`: makes the directory `path`, and those on the way to it, with mode 0755 (umask
 // permitting). Returns an O_PATH descriptor of it. Throws Failure.
 UniqueFd make_directories_in_root(int root, const std::string& path);

@@ -1,17 +1,16 @@
 #include "stages/05_userns/idmapped_mounts.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <exception>
 
 #include "common/check.h"
+#include "common/open_in_root.h"
 
 namespace box {
 namespace {
@@ -45,13 +44,7 @@ UniqueFd idmapped_copy(const std::string& path, const UniqueFd& user_namespace) 
 }  // namespace
 
 UniqueFd private_copy(const std::string& path, unsigned flags) {
-  // No component may be a link: each path has been resolved already, so a link that appears since
-  // then leads elsewhere.
-  open_how how = {};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_SYMLINKS;
-  const UniqueFd place(static_cast<int>(check_quietly(
-      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
+  const UniqueFd place = open_resolved(path, O_PATH);
   UniqueFd mount(
       check(open_tree(place.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags),
             "open_tree({}, CLONE{})", path, (flags & AT_RECURSIVE) != 0 ? "|RECURSIVE" : ""));

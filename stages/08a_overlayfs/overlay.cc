@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -51,15 +49,7 @@ std::string mounted_below(const std::string& folder) {
   return "";
 }
 
-// No component of a layer's path may be a link: the parent has resolved them all, so a component
-// that has become a link since then would lead us elsewhere.
-UniqueFd open_folder(const std::string& path) {
-  open_how how = {};
-  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_SYMLINKS;
-  return UniqueFd(static_cast<int>(check_quietly(
-      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
-}
+UniqueFd open_folder(const std::string& path) { return open_resolved(path, O_DIRECTORY); }
 
 // The kernel returns little more than EINVAL; the reason is only in its log.
 std::string hint_for(const Failure& failure, const OpenLayers& layers, const std::string& names) {

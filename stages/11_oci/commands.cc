@@ -13,7 +13,6 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include "common/check.h"
@@ -166,14 +165,6 @@ void resume(const Request& request) {
   freeze(cgroup_of(found), false);
 }
 
-bool are_equal(const DeviceRule& one, const DeviceRule& other) {
-  const auto parts = [](const DeviceRule& rule) {
-    return std::tie(rule.allow, rule.type, rule.major, rule.minor, rule.read, rule.write,
-                    rule.make);
-  };
-  return parts(one) == parts(other);
-}
-
 void update(const Request& request) {
   const Found found = find(request);
   if (found.status == "stopped") throw Failure("container not running");
@@ -187,10 +178,9 @@ void update(const Request& request) {
   }
   const Resources resources = parse_resources(text);
   // containerd passes on those that the config has.
-  const Config config = parse_config(found.folder.config(), found.state.bundle);
   if (!resources.devices.empty() &&
-      !std::equal(resources.devices.begin(), resources.devices.end(),
-                  config.resources.devices.begin(), config.resources.devices.end(), are_equal)) {
+      resources.devices !=
+          parse_config(found.folder.config(), found.state.bundle).resources.devices) {
     throw Failure("devices: the rules of a container that runs are not changed");
   }
   set_resources(cgroup_of(found), resources);

@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -66,16 +65,9 @@ void refuse_to_uncover(const std::string& path) {
   errno = EINVAL;
 }
 
-// Most paths of the config have been resolved, so a link in one now would be one that another user
-// has put there since, and it could lead anywhere.
-UniqueFd copy_of_host(const std::string& path, bool recursive,
-                      std::uint64_t resolve = RESOLVE_NO_SYMLINKS) {
+// `place` is what `path` leads to.
+UniqueFd copy_of_host(const UniqueFd& place, const std::string& path, bool recursive) {
   const unsigned flags = recursive ? AT_RECURSIVE : 0;
-  open_how how = {};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = resolve;
-  const UniqueFd place(static_cast<int>(check_quietly(
-      syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how), "open({})", path)));
   UniqueFd mount(
       open_tree(place.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags));
   if (mount.get() == -1 && errno == EINVAL && !recursive) refuse_to_uncover(path);
@@ -86,7 +78,7 @@ UniqueFd copy_of_host(const std::string& path, bool recursive,
 // Not what the host mounts there later, and no mount of the container's on the host, unless the
 // config says so.
 UniqueFd copy_for(const ConfigMount& mount, const std::string& source) {
-  UniqueFd copy = copy_of_host(source, mount.recursive);
+  UniqueFd copy = copy_of_host(open_resolved(source, O_PATH), source, mount.recursive);
   const unsigned long propagation =
       mount.propagation != 0 ? mount.propagation : MS_PRIVATE | MS_REC;
   set_propagation(copy, source, propagation);
@@ -95,7 +87,8 @@ UniqueFd copy_for(const ConfigMount& mount, const std::string& source) {
 
 UniqueFd read_only_device(const std::string& path) {
   // In a container of ours it may be a mount itself. In the host's /dev there may be links.
-  UniqueFd mount = copy_of_host(path, true, 0);
+  const UniqueFd place(check_quietly(open(path.c_str(), O_PATH | O_CLOEXEC), "open({})", path));
+  UniqueFd mount = copy_of_host(place, path, true);
   // The mode and the owner belong to the host's inode, so they must not be changed.
   set_attributes(mount, path, 0, {MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0},
                  MS_PRIVATE);
@@ -195,7 +188,7 @@ MountsByPath ContainerMounts::take_as_parent(pid_t child) const {
 
 MountsByPath ContainerMounts::copies() const {
   MountsByPath taken;
-  UniqueFd root = copy_of_host(config_.rootfs, true);
+  UniqueFd root = copy_of_host(open_resolved(config_.rootfs, O_PATH), config_.rootfs, true);
   // The root must not be shared while we pivot, see pivot_root(2).
   const auto propagation = config_.root_propagation & ~static_cast<unsigned long>(MS_REC);
   set_propagation(

@@ -21,6 +21,8 @@ struct DeviceRule {
   bool read = false;
   bool write = false;
   bool make = false;  // mknod(2)
+
+  bool operator==(const DeviceRule& other) const = default;
 };
 
 // What every container has, whatever its config says, because the specification requires these
