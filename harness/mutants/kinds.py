@@ -49,6 +49,64 @@ class Generated:
         return f"{self.file}:{self.line} {self.kind}: {old}  =>  {new or '(nothing)'}"
 
 
+# --- What is no mistake ---------------------------------------------------------------------------
+
+# close_all_but() closes all of them, too, before a program is executed.
+CLOSED_ANYWAY = re.compile(r"CLOEXEC\b")
+# The kernel writes revents before anybody reads them, and a larger buffer is as good.
+POLLED = re.compile(r"POLL\w*, (\d+)\}")
+BUFFER = re.compile(r"^\s*(?:char|int) \w+\[(\d+)\];|std::array<char, (\d+)>")
+DECLARED = re.compile(r"(\w+) = (\d+)[,;]")
+# Their last argument is a set of flags, so 0 is none, and no count.
+WITH_FLAGS = re.compile(r"(?:\b|SYS_)(?:f?setxattr|lsetxattr|waitpid|send|sendto|sendmsg|recv|"
+                        r"recvmsg|accept4|pidfd_open|pidfd_send_signal|unlinkat|linkat|fstatat|"
+                        r"process_vm_readv|memfd_create|close_range|getrandom)$")
+# Their order is that of --help.
+OPTION = re.compile(r"\badd_(?:option|flag)\(")
+
+
+def is_written_before_it_is_read(lines: Sequence[str], at: int, name: str) -> bool:
+    """As an argument `&name`, which is how the kernel gives results."""
+    named = re.compile(rf"(&?)\b{name}\b")
+    for line in lines[at + 1:]:
+        found = named.search(line)
+        if found:
+            return bool(found.group(1))
+    return False
+
+
+def called_with(line: str, end: int) -> str:
+    """What stands before the parenthesis that is still open at `end`."""
+    depth = 0
+    for at in range(end - 1, -1, -1):
+        depth += {")": 1, "(": -1}.get(line[at], 0)
+        if depth < 0:
+            return line[:at]
+    return ""
+
+
+def is_no_count(lines: Sequence[str], at: int, number: re.Match) -> bool:
+    """Whether it makes no difference by design that this number is one more."""
+    line = outside_of_strings(lines[at])
+    if line[:number.start()].endswith("-") and number.group() == "1":
+        return True  # -1 reports an error, and is not counted: see "check" and "guard"
+    groups = [found.span(group) for pattern in (POLLED, BUFFER) for found in pattern.finditer(line)
+              for group in range(1, pattern.groups + 1)]
+    if number.span() in groups:
+        return True
+    if number.group() == "0" and line[number.end():].startswith(")"):
+        before = called_with(line, number.start())
+        arguments = line[len(before):number.start()]
+        # The call pidfd_open(2) has no wrapper: syscall(SYS_pidfd_open, ...).
+        if before.endswith("syscall"):
+            before = arguments[1:].partition(",")[0]
+        if arguments.endswith(", ") and WITH_FLAGS.search(before):
+            return True
+    return any(found.span(2) == number.span() and is_written_before_it_is_read(lines, at,
+                                                                               found.group(1))
+               for found in DECLARED.finditer(line) if not re.match(r"^\s*(?:for|const)", line))
+
+
 # --- The kinds ------------------------------------------------------------------------------------
 
 # A call that stands alone, on one line. A declaration or a return is none.
@@ -57,6 +115,7 @@ FLAG_AFTER = re.compile(r" \| [A-Z][A-Z0-9_]{3,}\b")
 FLAG_BEFORE = re.compile(r"\b[A-Z][A-Z0-9_]{3,} \| ")
 CHECK = re.compile(r"\bcheck(?:_quietly)?\(")
 GUARD = re.compile(r"(?:^|\s)(throw (?!;))|^\s*if \(.*\) (?=((?:return|continue|break)\b))")
+FAILED = re.compile(r"^\s*if \((.* == -1.*)\) \{$")
 NUMBER = re.compile(r"(?<![\w.\"'])(\d+)(?![\w.\"'])")
 LESS = re.compile(r" (<|>|<=|>=) ")
 OTHER = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
@@ -83,7 +142,13 @@ def unchecked(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
 
 
 def unguarded(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    """What is noticed has no consequence: `throw X;` becomes `if (false) throw X;`."""
+    """What is noticed has no consequence: `throw X;` becomes `if (false) throw X;`, and
+    `if (open(x) == -1) {` becomes `if (false && (open(x) == -1)) {`."""
+    block = FAILED.match(outside_of_strings(lines[at]))
+    if block:
+        start, end = block.span(1)
+        yield lines[at], (lines[at][:start] + "false && (" + lines[at][start:end] + ")"
+                          + lines[at][end:])
     for found in GUARD.finditer(outside_of_strings(lines[at])):
         start = max(found.start(1), found.start(2))
         yield lines[at], lines[at][:start] + "if (false) " + lines[at][start:]
@@ -93,13 +158,16 @@ def swapped(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
     if at + 1 < len(lines) and all(map(STATEMENT.match, lines[at:at + 2])):
         first, second = lines[at:at + 2]
         depth = [len(line) - len(line.lstrip()) for line in (first, second)]
-        if depth[0] == depth[1] and first != second:
+        options = OPTION.search(first) and OPTION.search(second)
+        if depth[0] == depth[1] and first != second and not options:
             yield f"{first}\n{second}", f"{second}\n{first}"
 
 
 def without_flag(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
     for pattern in (FLAG_AFTER, FLAG_BEFORE):
         for found in pattern.finditer(outside_of_strings(lines[at])):
+            if CLOSED_ANYWAY.search(found.group()):
+                continue
             yield lines[at], lines[at][:found.start()] + lines[at][found.end():]
 
 
@@ -111,6 +179,8 @@ def more(number: str) -> str:
 def off_by_one(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
     line = outside_of_strings(lines[at])
     for found in NUMBER.finditer(line):
+        if is_no_count(lines, at, found):
+            continue
         yield lines[at], lines[at][:found.start()] + more(found.group()) + lines[at][found.end():]
     for found in LESS.finditer(line):
         if "template" not in line and "<<" not in line:

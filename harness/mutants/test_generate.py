@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness.mutants.build import Builder, NotBuilt
-from harness.mutants.generate import Results, explained, is_explained, progress, table
+from harness.mutants.generate import Results, drawn, explained, is_explained, progress, table
 from harness.mutants.judge import HELPERS, is_unit_test
 from harness.mutants.kinds import KINDS, Generated, changed, mutants_of
 
@@ -56,6 +56,47 @@ def test_one_place_is_changed(mutant):
     assert text != TEXT and mutant.new in text
     assert text.count("\n") <= TEXT.count("\n") + 4
     assert ("unchecked(Result result" in text) == (mutant.kind == "check")
+
+
+NO_MISTAKES = """
+  UniqueFd file(open(path, O_PATH | O_CLOEXEC));
+  pollfd event = {fd, POLLIN, 0};
+  int status = 0;
+  (void)waitpid(child, &status, 0);
+
+  syscall(SYS_pidfd_open, child, 0);
+  char text[256];
+  if (fd == -1) return;
+  app.add_flag("--a", a);
+  app.add_option("--b", b);"""
+
+
+def test_what_is_no_mistake_by_design_is_left_alone():
+    found = mutants_of("x.cc", NO_MISTAKES, ("flag", "off-by-one", "swap"))
+    assert [mutant.tell() for mutant in found if "O_PATH" not in mutant.dropped_flag] == []
+
+
+@pytest.mark.parametrize("line, new", [
+    ("  int count = 0;\n  count += 2;", "  int count = 1;"),
+    ("  setpgid(child, 0);", "  setpgid(child, 1);"),
+    ("  if (status == 1) stop();", "  if (status == 2) stop();"),
+    ("  int ids[3] = {a};", "  int ids[4] = {a};"),
+])
+def test_what_is_counted_is_changed(line, new):
+    assert new in [mutant.new for mutant in mutants_of("x.cc", line, ("off-by-one",))]
+
+
+def test_a_failed_call_goes_unnoticed_in_a_block_too():
+    mutant, = mutants_of("x.cc", '  if (open("a", 0) == -1 && errno == ENOENT) {', ("guard",))
+    assert mutant.new == '  if (false && (open("a", 0) == -1 && errno == ENOENT)) {'
+
+
+def test_a_sample_stays_when_another_line_changes():
+    def drawn_from(text):
+        return sorted(mutants_of("x.cc", text), key=lambda mutant: drawn(mutant, 7))
+    more = TEXT.replace("}\n}", "  return;\n  done(4);\n}\n}")
+    assert [one.id for one in drawn_from(more) if one.id in {
+        each.id for each in mutants_of("x.cc", TEXT)}] == [one.id for one in drawn_from(TEXT)]
 
 
 def test_what_is_explained_is_still_there():
