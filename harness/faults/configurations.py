@@ -55,7 +55,7 @@ def _stage(name: str, program: str, *options: str, **more: object) -> Configurat
 
 
 MAPS = ("--uid-map", "0:{uid}:1", "--uid-map", f"1:{SUBORDINATE}:100",
-        "--gid-map", "0:{gid}:1", "--gid-map", f"1:{SUBORDINATE}:100", "-u", "1:1")
+        "--gid-map", "0:{gid}:1", "--gid-map", f"1:{SUBORDINATE}:100", "-u", "user")
 VOLUME = ("-v", f"{FOLDER}/volume:/volume:ro")
 LIMITS = ("--cpus", "0.5", "--memory", "64m", "--pids-limit", "20")
 PORTS = ("-p", "8080:80", "-p", "8053:53/udp")

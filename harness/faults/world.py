@@ -133,7 +133,9 @@ class World:
             self._entry("root/probe", mode=0o755, copy_from=place.path(tools.probe)),
             self._entry("root/bin/busybox", mode=0o755, copy_from=place.path(tools.busybox)),
             self._entry("root/bin/sh", "link", text="busybox"),
-            self._entry("root/etc/passwd", text="root:x:0:0:root:/root:/bin/sh\n"),
+            self._entry("root/etc/passwd", text="root:x:0:0:root:/root:/bin/sh\n"
+                        "user:x:1:1::/:/bin/sh\n"),
+            self._entry("root/etc/group", text="some:x:2:user\n"),
             self._entry("volume/file", text="volume"),
             self._entry("layer/etc/layer", text="layer"),
             self._entry("etc/subids", text=f"tester:{SUBORDINATE}:65536\n"),

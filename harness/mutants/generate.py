@@ -29,7 +29,7 @@ from typing import Dict, Iterator, List, Sequence, TextIO
 
 from harness import matrix
 from harness.mutants.build import Builder, NotBuilt
-from harness.mutants.judge import Judge, Look
+from harness.mutants.judge import ASKS, Judge, Look
 from harness.mutants.kinds import KINDS, Generated, mutants_of
 
 HERE = pathlib.Path(__file__).parent
@@ -78,12 +78,13 @@ def is_explained(one: Dict, known: Dict[str, str], mutants: Dict[str, Generated]
 
 def table(results: Results, known: Dict[str, str], mutants: Dict[str, Generated]) -> str:
     """A line for each stage: what has seen the mutants, and what has not."""
-    heads = ("unit test", "row", "behaviour", "explained", "unexplained")
+    heads = ("unit test", "row", "behaviour", "fault", "explained", "unexplained")
     lines: Dict[str, Dict[str, int]] = {}
     for one in results.found.values():
         if one["became"] in NO_MUTANT:
             continue
-        kind = {"unit": "unit test", "row": "row", "test": "behaviour"}.get(
+        kind = {"unit": "unit test", "row": "row", "test": "behaviour",
+                "fault": "fault"}.get(
             one["by"].partition(" ")[0], "unexplained")
         if one["became"] == "survived" and is_explained(one, known, mutants):
             kind = "explained"
@@ -160,8 +161,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
                         help="where results are kept, and not found again")
     parser.add_argument("--quick", action="store_true",
                         help="ask only what is about the stage itself; then --again")
+    parser.add_argument("--slow", action="store_true",
+                        help="ask also the slow tests, and what comes of other failing calls")
     parser.add_argument("--again", action="store_true",
-                        help="judge the survivors in --results once more, by the slow tests, too")
+                        help="judge the survivors in --results once more")
+    parser.add_argument("--ask", action="append", choices=ASKS, help="only these; may be repeated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time")
     return parser.parse_args(words)
 
@@ -214,10 +218,11 @@ def run(arguments: argparse.Namespace, found: List[Generated], texts: Dict[str, 
     wanted = (results.counted(mutants) + len(again) if arguments.again
               else arguments.count or len(found))
     needed = [stage for stage in stages if any(stage_of(one) == stage for one in todo)]
-    look = (Look.THOROUGH if arguments.again else Look.QUICK if arguments.quick else Look.USUAL)
+    look = (Look.QUICK if arguments.quick else Look.THOROUGH if arguments.slow else Look.USUAL)
     if todo and look >= Look.USUAL and COMPLETE in stages and COMPLETE not in needed:
         needed.append(COMPLETE)
-    judges = {stage: Judge(builder, tools, stage, place, look) for stage in needed}
+    judges = {stage: Judge(builder, tools, stage, place, look, arguments.ask or ASKS)
+              for stage in needed}
     for judge in judges.values():
         judge.complete = judges.get(COMPLETE)
         if results.path:

@@ -19,6 +19,7 @@ from typing import Callable, Dict, Hashable, Iterator, List, Optional, Sequence,
 
 from harness.grading.grader import Grader, Program, SceneKey, cases_for, keys_of
 from harness.mutants.build import Builder, NotLinked
+from harness.mutants.failing_calls import FailingCalls
 from harness.mutants.kinds import Generated
 from harness.properties.model import ALL_SCENES, PROMISE, Case
 from harness.properties.scene import Tools
@@ -93,19 +94,23 @@ def own_cgroup(mounted_at: str, name: str) -> Iterator[str]:
                 os.rmdir(folder)
 
 
+ASKS = ("unit", "row", "test", "fault")  # what can see a mutant
+
+
 class Look(enum.IntEnum):
     """How much is asked before a mutant has survived."""
 
     QUICK = 0  # the stage's own rows and tests
     USUAL = 1  # the rows of all stages, and the tests of all stages, too
-    THOROUGH = 2  # slow tests, too
+    THOROUGH = 2  # slow tests, and a sample of all calls that may fail, too
 
 
 class Judge:
     """One stage, and everything that can see a mistake in it. Several threads may call it."""
 
     def __init__(self, builder: Builder, tools: Tools, stage: str, place: pathlib.Path,
-                 look: Look = Look.USUAL) -> None:
+                 look: Look = Look.USUAL, asks: Sequence[str] = ASKS) -> None:
+        self.asks = asks
         self.builder, self.tools, self.stage, self.look = builder, tools, stage, look
         self.number = stage.partition("_")[0]
         self.place = place  # each mutant has a folder in it
@@ -117,6 +122,8 @@ class Judge:
         self.lock = threading.Lock()
         self.complete: Optional[Judge] = None  # of the stage that has all the layers
         self.lay_out()
+        self.failing_calls = FailingCalls(tools, stage, self.template / self.program,
+                                          self.template / "rootfs/rootfs.tar")
 
     @property
     def program(self) -> str:
@@ -184,18 +191,22 @@ class Judge:
 
     def questions(self, mutant: Generated) -> List[Callable[[Generated, pathlib.Path], str]]:
         """From what is quick to what takes long: first the stage's own rows and tests."""
-        asked: List[Callable[[Generated, pathlib.Path], str]] = [
-            self.seen_by_unit_test,
-            lambda mutant, folder: self.seen_by_row(mutant, folder, self.is_own),
-            lambda mutant, folder: self.seen_by_test(mutant, folder, slow=False)]
+        asked: List[Tuple[str, Callable[[Generated, pathlib.Path], str]]] = [
+            ("unit", self.seen_by_unit_test),
+            ("row", lambda mutant, folder: self.seen_by_row(mutant, folder, self.is_own)),
+            ("fault", lambda mutant, folder: self.seen_by_failing_call(mutant, folder, False)),
+            ("test", lambda mutant, folder: self.seen_by_test(mutant, folder, slow=False))]
         # Most of a main.cc are calls of earlier stages, for which the rows of those stages are.
         if self.look >= Look.USUAL or os.path.basename(mutant.file) == "main.cc":
-            asked.append(lambda mutant, folder: self.seen_by_row(mutant, folder, self.is_earlier))
+            asked.append(("row", lambda mutant, folder: self.seen_by_row(mutant, folder,
+                                                                         self.is_earlier)))
         if self.look >= Look.USUAL and self.complete:
-            asked.append(self.complete.seen_by_later_row)
+            asked.append(("row", self.complete.seen_by_later_row))
         if self.look >= Look.THOROUGH:
-            asked.append(lambda mutant, folder: self.seen_by_test(mutant, folder, slow=True))
-        return asked
+            asked += [("test", lambda mutant, folder: self.seen_by_test(mutant, folder, slow=True)),
+                      ("fault", lambda mutant, folder: self.seen_by_failing_call(mutant, folder,
+                                                                                 True))]
+        return [question for kind, question in asked if kind in self.asks]
 
     def is_sound(self, name: str, passes: Callable[[], bool]) -> bool:
         """Whether the program passes it as it is; asked once, when it has failed with a change."""
@@ -278,6 +289,13 @@ class Judge:
             return Grader(self.tools, 5.0 * MORE_TIME).grade([case])[0].is_bad
         unchanged = dataclasses.replace(case, program=str(self.template / self.program))
         return fails(case) and self.is_sound(self.name_of(case), lambda: not fails(unchanged))
+
+    def seen_by_failing_call(self, mutant: Generated, folder: pathlib.Path, others: bool) -> str:
+        """`others`: than those that the changed line names."""
+        if not self.builder.is_in(mutant.file, self.program):
+            return ""
+        program = self.builder.link(self.program, mutant.file, folder)
+        return self.failing_calls.seen_by(mutant, program, others)
 
     # --- Tests of behaviour -----------------------------------------------------------------------
 

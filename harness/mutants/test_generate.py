@@ -162,12 +162,13 @@ def judged(*became: str) -> Results:
 
 def test_the_table_counts_what_saw_a_mutant_and_leaves_out_what_is_none():
     results = judged("killed:unit a_test", "killed:row b as root", "killed:test c", "survived",
-                     "not built", "same code", "survived")
+                     "not built", "same code", "survived",
+                     "killed:fault 02 chroot EPERM FAIL-OPEN")
     known = {results.of("survived")[1]: "because it is the same"}
     lines = [line.split() for line in table(results, known, {}).splitlines()]
-    assert lines[1] == ["01_x", "3", "1", "0", "1", "1", "0", "0.0", "%"]
-    assert lines[2] == ["02_x", "2", "0", "1", "0", "0", "1", "50.0", "%"]
-    assert lines[3] == ["all", "5", "1", "1", "1", "1", "1", "20.0", "%"]
+    assert lines[1] == ["01_x", "3", "1", "0", "1", "0", "1", "0", "0.0", "%"]
+    assert lines[2] == ["02_x", "3", "0", "1", "0", "1", "0", "1", "33.3", "%"]
+    assert lines[3] == ["all", "6", "1", "1", "1", "1", "1", "1", "16.7", "%"]
 
 
 def test_results_are_kept_and_read_again(tmp_path):

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import signal
 import struct
+import time
 
 import pytest
+from conftest import TIMEOUT, wait_until
 
 STAGE = "01_exec"
+
+
+def state_of(pid: int) -> str:
+    """See proc(5): "T" is stopped, "S" sleeps."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def test_a_shell_that_suspends_itself_gives_the_terminal_back(caller):
@@ -23,6 +32,23 @@ def test_a_shell_that_suspends_itself_gives_the_terminal_back(caller):
     terminal.sendline("echo status $?")
     terminal.expect_exact("status 4\r\n")
     terminal.close(force=True)
+
+
+def test_without_a_terminal_a_command_that_stops_is_alone(caller):
+    """If the stage stopped, too, no shell would continue it."""
+    with caller.start(STAGE, "sh", "-c", "kill -STOP $$; exit 7") as process:
+        assert wait_until(lambda: state_of(process.child()) == "T")
+        time.sleep(0.1)
+        assert state_of(process.pid) == "S"
+        os.kill(process.child(), signal.SIGCONT)
+        assert process.wait(TIMEOUT) == 7
+
+
+@pytest.mark.as_shipped
+def test_a_parent_that_fails_kills_its_child(caller):
+    fault = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=signalfd4:error=EMFILE"]
+    with caller.start(STAGE, "sleep", "1000", before=fault) as process:
+        assert process.wait(TIMEOUT) == 125
 
 
 def test_the_environment_is_inherited(caller):

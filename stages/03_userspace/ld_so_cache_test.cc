@@ -73,6 +73,34 @@ TEST_F(Cache, SurvivesEveryTruncation) {
   EXPECT_EQ(LdSoCache("/no/such/cache").find("libc.so.6", with_levels({})), "");
 }
 
+// A cache without variants, of libraries whose names are their paths. Its header says that it has
+// `entries`.
+std::string cache_of(const std::string& names, std::uint32_t entries) {
+  const auto start = static_cast<std::uint32_t>(48 + 24 * names.size());
+  std::string bytes = "glibc-ld.so.cache1.1";
+  bytes.resize(start);
+  std::memcpy(bytes.data() + 20, &entries, sizeof entries);
+  for (std::uint32_t i = 0; i < names.size(); ++i) {
+    const std::uint32_t name = start + 2 * i;
+    std::memcpy(bytes.data() + 48 + std::size_t{24} * i, &kOurFlags, sizeof kOurFlags);
+    std::memcpy(bytes.data() + 52 + std::size_t{24} * i, &name, sizeof name);
+    std::memcpy(bytes.data() + 56 + std::size_t{24} * i, &name, sizeof name);
+    bytes += names[i];
+    bytes += '\0';
+  }
+  return bytes;
+}
+
+TEST(LdSoCacheOfAStranger, HasAllItsEntriesAndNotMore) {
+  const std::string path = testing::TempDir() + "/counted";
+  for (const std::uint32_t entries : {3U, 4294967295U}) {
+    std::ofstream(path, std::ios::binary) << cache_of("abc", entries);
+    const LdSoCache cache(path);
+    for (const char* name : {"a", "b", "c"}) EXPECT_EQ(cache.find(name, with_levels({})), name);
+    EXPECT_EQ(cache.find("d", with_levels({})), "");
+  }
+}
+
 // Every entry but the first and the last has the same long path: a megabyte of file would become as
 // many gigabytes.
 TEST(LdSoCacheOfAStranger, DoesNotFillTheMemory) {

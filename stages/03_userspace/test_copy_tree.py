@@ -58,7 +58,8 @@ def make_tree(top: pathlib.Path) -> None:
     for name, mode in {"deep/1": 0o4755, "deep/2": 0o2711, "deep/3": 0o1644,
                        "deep/4": 0o000 if ROOT else 0o400, "deep/er": 0o3777}.items():
         (top / name).chmod(mode)
-    os.setxattr(top / "deep/er/file", "user.note", b"\0binary\xff")
+    for name in ("user.note", "user.other"):
+        os.setxattr(top / "deep/er/file", name, b"\0binary\xff" + name.encode())
     os.setxattr(top / "deep", "user.note", b"folder")
     if ROOT:
         os.mknod(top / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -137,8 +138,19 @@ def test_without_reflinks_and_copy_file_range(scratch):
                     scratch / "source", scratch / "back"], check=True, stdout=subprocess.DEVNULL)
     original, back = describe(scratch / "source"), describe(scratch / "back")
     for entry in [*original.values(), *back.values()]:
-        entry["xattrs"].pop("user.note", None)  # tmpfs has those from Linux 6.6 on
+        for name in ("user.note", "user.other"):  # tmpfs has those from Linux 6.6 on
+            entry["xattrs"].pop(name, None)
     assert original == back
+
+
+@pytest.mark.as_shipped
+def test_a_file_that_has_become_shorter_is_copied_to_its_end(scratch):
+    (scratch / "source").mkdir()
+    (scratch / "source/file").write_text("content")
+    copy(scratch / "source", scratch / "copy", prefix=[
+        "timeout", "20", "strace", "-qq", "-o", "/dev/null", "-e", "inject=ioctl:error=EOPNOTSUPP",
+        "-e", "inject=copy_file_range:retval=0"])
+    assert (scratch / "copy/file").read_text() == ""
 
 
 @needs_root

@@ -25,6 +25,13 @@ TEST(RootsSubordinateIds, PassesOverWhatIsNoRange) {
   }
 }
 
+// 4294967295 is no id, see chown(2).
+TEST(RootsSubordinateIds, MayBeAllIds) {
+  EXPECT_EQ(roots_subordinate_ids("root:0:4294967295\n").size(), 1U);
+  EXPECT_EQ(roots_subordinate_ids("root:0:4294967294\nroot:0:1\n").size(), 2U);
+  EXPECT_EQ(roots_subordinate_ids("root:0:4294967295\nroot:0:1\n").size(), 1U);
+}
+
 TEST(IdsOfNobodyElse, AreThoseOfSystemdsContainers) {
   const IdMap map = ids_of_nobody_else("user:100000:65536\n");
   ASSERT_EQ(map.size(), 1U);

@@ -95,6 +95,31 @@ def test_a_tree_whose_ids_are_the_ranges_is_shown_as_it_is(root, tmp_path):
     assert out == "0:0"
 
 
+def test_what_is_mounted_below_the_root_is_roots_too(root, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "below").mkdir()
+    shutil.copy(shutil.which("busybox"), tree / "bin" / "stat")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    script = f"""
+        mount --bind {tmp_path}/other {tree}/below && exec {root.program(STAGE)} --rootfs {tree} \
+            /bin/stat -c %u:%g /below/file"""
+    assert in_mount_namespace(script).stdout == "0:0\n"
+
+
+def test_the_parent_stays_in_its_working_directory(root, tmp_path):
+    """setns(2) changes it, too, and the parent makes idmapped mounts among those of the child."""
+    with root.start(STAGE, "sh", "-c", "echo ready; read wait", stdin=subprocess.PIPE,
+                    cwd=tmp_path) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert os.readlink(f"/proc/{process.pid}/cwd") == str(tmp_path)
+
+
+def test_verbose_shows_the_new_keyring(root):
+    assert "keyctl(JOIN_SESSION_KEYRING)\n" in root.run(STAGE, "--verbose", "true").stderr
+
+
 def test_the_hosts_files_are_not_roots_of_the_container(root):
     """What is mounted below the root is not the root file system: /proc, /sys."""
     result = root.run(STAGE, "--rootfs", "/", "sh", "-c",

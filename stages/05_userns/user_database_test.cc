@@ -13,6 +13,7 @@ constexpr const char* kPasswd =
     "app:x:1000:1001::/home/app:/bin/sh\n"
     "77:x:5:6::/seven:/bin/sh\n"
     "twin:x:1000:7::/twin:/bin/sh\n"
+    "six:x:14:15::/six\n"
     "few:x:12:13";
 
 TEST(FindPasswdEntry, ByNameOrByNumber) {
@@ -24,6 +25,7 @@ TEST(FindPasswdEntry, ByNameOrByNumber) {
   EXPECT_EQ(find_passwd_entry(kPasswd, "1000")->name, "app") << "the first one counts";
   EXPECT_EQ(find_passwd_entry(kPasswd, "77")->home, "/seven") << "a name may be digits";
   EXPECT_EQ(find_passwd_entry(kPasswd, "few")->home, "");
+  EXPECT_EQ(find_passwd_entry(kPasswd, "six")->home, "/six") << "without a shell";
 }
 
 TEST(FindPasswdEntry, LinesThatAreNoneAreLeftOut) {

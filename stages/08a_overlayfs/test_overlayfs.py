@@ -434,6 +434,28 @@ def test_what_is_mounted_in_a_layer_is_named(root, folder_of_root):
             f"something is mounted in the layer {layer}, at {layer}/point")
 
 
+def test_another_overlay_cannot_keep_the_changes_and_is_named(root, folder_of_root):
+    for name in ("lower", "upper", "work", "merged"):
+        (folder_of_root / name).mkdir()
+    script = f"""
+        cd {folder_of_root} &&
+        mount -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work merged &&
+        exec {root.program(STAGE)} --uid-map 0:0:65536 --layer lower \\
+            --keep merged/kept true"""
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True,
+                            text=True, check=False)
+    refused(result, r"fsconfig\(overlay, .*\): Invalid argument",
+            "the container's changes cannot be stored in another overlayfs")
+
+
+@pytest.mark.as_shipped
+def test_a_folder_to_keep_needs_extended_attributes(caller, folder, tree):
+    fault = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=fsetxattr:error=EOPNOTSUPP"]
+    result = caller.run(STAGE, "--rootfs", tree, "--keep", folder / "kept", "true", before=fault)
+    refused(result, r"--keep .*kept: extended attributes: Operation not supported", "on a disk")
+    assert not (folder / "kept").exists()
+
+
 @pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(user):
     check_that_no_kill_of_the_parent_leaves_the_container(user, STAGE, user.home)

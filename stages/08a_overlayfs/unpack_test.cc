@@ -114,6 +114,15 @@ TEST_F(Unpack, OfTwoEntriesWithOneNameTheLaterCounts) {
   EXPECT_EQ(status("c").st_size, 4);
 }
 
+TEST_F(Unpack, CountsEntries) {
+  const std::string content = entry("a", '0') + entry("b", '0') + kEnd;
+  left_.entries = 2;
+  EXPECT_NO_THROW((void)unpack(content));
+  EXPECT_EQ(left_.entries, 0U);
+  left_.entries = 1;
+  EXPECT_THROW((void)unpack(content), Failure);
+}
+
 TEST_F(Unpack, RefusesWhatLeadsOut) {
   for (const char* name : {"../a", "a/../../b", "..", "a/.."}) {
     EXPECT_THROW((void)unpack(entry(name, '0', "x") + kEnd), Failure) << name;

@@ -28,6 +28,14 @@ TEST(Evaluate, LoadsComparesAndJumps) {
   EXPECT_EQ(answer(BPF_JA, 1), 1U);
 }
 
+TEST(Evaluate, LoadsTheLastFourBytes) {
+  EXPECT_EQ(evaluate({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, sizeof kCall - 4),
+                      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, 1),
+                      BPF_STMT(BPF_RET | BPF_K, 0)},
+                     kCall),
+            1U);
+}
+
 TEST(Evaluate, Masks) {
   EXPECT_EQ(evaluate({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
                       BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x50),
@@ -41,6 +49,10 @@ TEST(Evaluate, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW((void)evaluate({}, kCall), Failure);
   EXPECT_THROW((void)evaluate({BPF_STMT(BPF_MISC | BPF_TAX, 0)}, kCall), Failure);
   EXPECT_THROW((void)evaluate({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1000)}, kCall), Failure);
+  EXPECT_THROW((void)evaluate({BPF_STMT(BPF_LD | BPF_W | BPF_ABS, sizeof kCall - 3),
+                               BPF_STMT(BPF_RET | BPF_K, 0)},
+                              kCall),
+               Failure);
   EXPECT_THROW((void)evaluate({BPF_JUMP(BPF_JMP | BPF_JA, 5, 0, 0)}, kCall), Failure);
 }
 

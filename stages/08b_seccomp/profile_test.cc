@@ -6,6 +6,7 @@
 #include <linux/ipc.h>
 #include <linux/net.h>
 #include <seccomp.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -308,6 +309,13 @@ TEST(Profile, DoesNotMindWhatItSaysOfMachinesThatNobodyKnows) {
                             R"("archMap": [{"architecture": "SCMP_ARCH_ABACUS",
                                             "subArchitectures": ["SCMP_ARCH_SLIDE_RULE"]}],)");
   EXPECT_EQ(act(compile_profile(text, 0), SYS_getpid), kAllow);
+}
+
+TEST(CompilerOfProfiles, IsThisBuild) {
+  struct stat program = {};
+  ASSERT_EQ(stat("/proc/self/exe", &program), 0);
+  const std::string size = " program " + std::to_string(program.st_size) + " ";
+  EXPECT_NE(compiler_of_profiles().find(size), std::string::npos) << compiler_of_profiles();
 }
 
 TEST(Profile, HasFlags) {
