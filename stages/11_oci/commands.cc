@@ -272,9 +272,24 @@ int run_command(int argc, char** argv, const std::function<int(const Request&)>&
   }
 }
 
-int finish_run(const Request& request, StateFolder& folder, Child& child, OwnTerminal& terminal) {
-  const int status = wait_for_pid_1(child, &terminal);
-  if (!request.keep) delete_container(folder, true);
+int run_created(const Request& request, StateFolder& folder, Child& child, OwnTerminal& terminal) {
+  const auto remove = [&] {
+    try {
+      delete_container(folder, true);
+    } catch (const Failure& failure) {
+      warn(failure.what(), "delete --force tries again");
+    }
+  };
+  int status = 0;
+  try {
+    start(folder);
+    if (request.detach) return status;
+    status = wait_for_pid_1(child, &terminal);
+  } catch (const std::exception&) {
+    remove();
+    throw;
+  }
+  if (!request.keep) remove();
   return status;
 }
 

@@ -14,10 +14,11 @@ namespace box {
 // status. A Failure is written to --log, too, and its exit status is 1, as runc's.
 int run_command(int argc, char** argv, const std::function<int(const Request&)>& build);
 
-// In the parent, for `run`: waits until the container has ended, and deletes it. Returns what a
-// shell would.
-[[nodiscard]] int finish_run(const Request& request, StateFolder& folder, Child& child,
-                             OwnTerminal& terminal);
+// In the parent, for `run`: starts the container, which must have been created, and unless it is
+// detached waits until it has ended, and deletes it. Returns what a shell would. One that cannot be
+// started is deleted.
+[[nodiscard]] int run_created(const Request& request, StateFolder& folder, Child& child,
+                              OwnTerminal& terminal);
 
 // exec: in exec.cc.
 [[nodiscard]] int exec_in_container(const Request& request);

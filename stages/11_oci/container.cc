@@ -155,11 +155,11 @@ void start(StateFolder& folder) {
   const std::string status = status_of(folder, state);
   if (status == "stopped") throw Failure("cannot start a container that has stopped");
   if (status != "created") throw Failure("cannot start an already running container");
+  const Hooks hooks = parse_config(folder.config(), state.bundle).hooks;
   ErrorPipe started = open_gate(folder);
   if (started.state_of_child(-1) != ErrorPipe::State::kStarted) {
     throw Failure("the container ended before its command was executed");
   }
-  const Hooks hooks = parse_config(folder.config(), state.bundle).hooks;
   run_late_hooks("poststart", hooks.poststart, state_as_json(state, "running"));
 }
 

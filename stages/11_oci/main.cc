@@ -84,9 +84,8 @@ static int build(const Request& request) {
   container.is_created();
   cgroup.let_go();
   if (!waits) child.let_go();
-  if (request.command == "create") return 0;
-  start(container.folder());
-  return waits ? finish_run(request, container.folder(), child, terminal) : 0;
+  return request.command == "create" ? 0
+                                     : run_created(request, container.folder(), child, terminal);
 }
 
 int main(int argc, char** argv) {

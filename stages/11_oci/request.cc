@@ -162,12 +162,7 @@ class Parser {
       request_.root = std::filesystem::absolute(request_.root).string();
     }
     if (!request_.id.empty()) check_id(request_.id);
-    if (request_.command == "exec") {
-      request_.arguments = exec_->remaining();
-      if (!request_.arguments.empty() && request_.arguments[0] == "--") {
-        request_.arguments.erase(request_.arguments.begin());
-      }
-    }
+    if (request_.command == "exec") request_.arguments = exec_->remaining();
     if (request_.debug) start_tracing();
   }
 

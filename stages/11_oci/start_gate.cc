@@ -59,7 +59,8 @@ ErrorPipe open_gate(const StateFolder& folder) {
   // In this order, so that a container whose socket is there has not begun.
   check_quietly(unlinkat(folder.get(), kStartSocket, 0), "unlink({})", kStartSocket);
   if (send(connection.get(), &kGo, 1, MSG_NOSIGNAL) != 1) {
-    throw Failure("cannot start a container that has stopped");
+    if (errno == EPIPE) throw Failure("cannot start a container that has stopped");
+    check_quietly(-1, "send(the container)");
   }
   return ErrorPipe(std::move(connection));
 }

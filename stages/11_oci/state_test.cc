@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <regex>
 
 #include "common/json_node.h"
 
@@ -65,9 +66,22 @@ TEST_F(StateTest, IdsThatWouldLeadElsewhere) {
     EXPECT_NE("", failure_of([&] { check_id(id); })) << id;
   }
   EXPECT_NE("", failure_of([] { check_id(std::string(256, 'x')); }));
+  for (const auto* call : {"make", "open"}) {
+    const auto failure = failure_of([&] {
+      (void)(call == std::string("make") ? StateFolder::make(root_, "../x")
+                                         : StateFolder::open(root_, "../x"));
+    });
+    EXPECT_EQ(0U, failure.find("invalid container id '../x'")) << call << ": " << failure;
+  }
   for (const std::string id : {"a", "A_1+b-c.d", "..."}) {
     EXPECT_EQ("", failure_of([&] { check_id(id); })) << id;
   }
+}
+
+TEST_F(StateTest, ATimeIsWrittenAsRfc3339HasIt) {
+  const std::string text = time_as_text();
+  EXPECT_TRUE(std::regex_match(text, std::regex(R"(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z)")))
+      << text;
 }
 
 TEST_F(StateTest, AnIdIsTakenOnce) {
@@ -82,6 +96,20 @@ TEST_F(StateTest, ALinkIsNoFolder) {
   (void)StateFolder::make(root_, "c");
   fs::create_directory_symlink(root_ + "/c", root_ + "/link");
   EXPECT_NE("", failure_of([&] { (void)StateFolder::open(root_, "link"); }));
+}
+
+TEST_F(StateTest, AFileIsNoStateFolder) {
+  std::ofstream(root_) << "text";
+  const std::string message = "open(" + root_ + "): Not a directory";
+  EXPECT_EQ(message, failure_of([&] { (void)StateFolder::ids_in(root_); }));
+  EXPECT_EQ(message, failure_of([&] { (void)StateFolder::open(root_, "c"); }));
+  EXPECT_EQ(message, failure_of([&] { (void)StateFolder::make(root_, "c"); }));
+  fs::remove(root_);
+  EXPECT_EQ(std::vector<std::string>{}, StateFolder::ids_in(root_));
+  (void)StateFolder::make(root_, "c");
+  std::ofstream(root_ + "/file") << "text";
+  EXPECT_EQ("open(" + root_ + "/file): Not a directory",
+            failure_of([&] { (void)StateFolder::open(root_, "file"); }));
 }
 
 TEST_F(StateTest, FoldersThatOthersMayWriteTo) {

@@ -41,7 +41,10 @@ def test_life_of_a_container(runtime):
     assert [one["id"] for one in json.loads(runtime.do("list", "--format", "json"))] == ["c"]
     assert runtime.do("list", "-q") == "c\n"
     assert pid in json.loads(runtime.do("ps", "--format", "json", "c"))
-    runtime.do("kill", "c", "KILL")
+    for signal in ("CONT", "SIGCONT", "sigcont", "18"):
+        runtime.do("kill", "c", signal)
+    assert runtime.status() == "running"
+    runtime.do("kill", "c", "SIGKILL")
     assert wait_until(lambda: runtime.status() == "stopped")
     assert runtime.state()["pid"] == 0
     runtime.do("delete", "c")
@@ -76,14 +79,15 @@ def test_run_in_the_background(runtime):
 
 
 def test_run_in_our_terminal(runtime):
-    runtime.config["process"].update(terminal=True, args=["sh", "-c", "tty; read x; exit $x"])
+    runtime.config["process"].update(
+        terminal=True, args=["sh", "-c", "tty </dev/console; tty; read x; exit $x"])
     runtime.write_config()
     master, slave = pty.openpty()
     with subprocess.Popen(runtime.words("run", "--bundle", runtime.bundle, "c"), stdin=slave,
                           stdout=slave, stderr=slave, start_new_session=True,
                           preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as program:
         os.close(slave)
-        assert "/dev/pts/0" in read_from(master, "\n")
+        assert "/dev/console\r\n/dev/pts/0\r\n" in read_from(master, "0\r\n")
         os.write(master, b"6\n")
         assert program.wait(TIMEOUT) == 6
     os.close(master)
@@ -96,6 +100,7 @@ def test_exec_joins_the_container(runtime):
     assert runtime.do("exec", "c", "sh", "-c", "readlink /proc/self/ns/mnt; hostname").split() == [
         os.readlink(f"/proc/{pid}/ns/mnt"), "11_oci"]
     assert runtime.call("exec", "c", "sh", "-c", "exit 3").returncode == 3
+    assert "exec needs a command" in runtime.refused("exec", "c")
     assert runtime.do("exec", "--env", "A=b", "--cwd", "/tmp", "c", "sh", "-c",
                       "echo $A; pwd") == "b\n/tmp\n"
 
@@ -165,12 +170,78 @@ def test_the_master_of_the_terminal_goes_to_the_console_socket(runtime, command)
     assert "12 34" in seen and "/dev/pts/0" in seen
 
 
+def test_what_engines_pass_along(runtime):
+    options = ["--preserve-fds", "0", "--no-new-keyring", "--no-subreaper"]
+    runtime.config["process"]["args"] = ["true"]
+    runtime.write_config()
+    for manager in ("cgroupfs", "disabled"):
+        runtime.do("--rootless", "true", "--cgroup-manager", manager, "run", *options, "--keep",
+                   "--bundle", runtime.bundle, "c")
+        assert runtime.status() == "stopped"  # --keep
+        runtime.do("delete", "c")
+    assert "Usage: 11_oci " in runtime.do("--help")
+    for place, message in (("/not/there/x", "open(/not/there): No such file"),
+                           ("/tmp/not-there", "connect(/tmp/not-there): No such file")):
+        runtime.config["process"]["terminal"] = True
+        runtime.write_config()
+        assert message in runtime.refused("create", "--console-socket", place, "--bundle",
+                                          runtime.bundle, "c")
+    assert runtime.leftovers() == []
+
+
+def test_features(runtime):
+    features = json.loads(runtime.do("features"))
+    last = int(pathlib.Path("/proc/sys/kernel/cap_last_cap").read_text())
+    names = features["linux"]["capabilities"]
+    assert len(names) >= last + 1 and {"CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"} <= set(names)
+    assert {"rbind", "rro", "nosuid", "rslave", "tmpcopyup"} <= set(features["mountOptions"])
+
+
+def test_what_the_runtime_reads_and_writes_in_a_cgroup(runtime):
+    """Its files are of a folder of ours, so that each has a number of its own on any machine."""
+    runtime.create()
+    runtime.do("start", "c")
+    path = runtime.state_root / "c/state.json"
+    kept, cgroup = path.read_text(), runtime.folder / "cgroup"
+    cgroup.mkdir()
+    files = {"cpu.stat": "usage_usec 1\nuser_usec 2\nsystem_usec 3\nnr_periods 4\n"
+                         "nr_throttled 5\nthrottled_usec 6\n",
+             "memory.stat": "anon 7\nfile 8\n", "memory.max": "9\n", "memory.current": "10\n",
+             "pids.current": "11\n", "pids.max": "12\n", "cgroup.freeze": "0\n",
+             "cgroup.events": "populated 1\nfrozen 1\n"}
+    for name, text in files.items():
+        (cgroup / name).write_text(text)
+    path.write_text(json.dumps({**json.loads(kept), "cgroup": str(cgroup)}))
+    event = json.loads(runtime.do("events", "--stats", "c"))
+    assert (event["type"], event["id"]) == ("stats", "c")
+    assert event["data"] == {
+        "cpu": {"usage": {"total": 1000, "user": 2000, "kernel": 3000},
+                "throttling": {"periods": 4, "throttledPeriods": 5, "throttledTime": 6000}},
+        "memory": {"cache": 8, "usage": {"limit": 9, "usage": 10}},
+        "pids": {"current": 11, "limit": 12}}
+    runtime.do("update", "--resources", "-", "c", input='{"pids": {"limit": 13}}')
+    assert (cgroup / "pids.max").read_text() == "13\n"
+    runtime.do("pause", "c")
+    assert (cgroup / "cgroup.freeze").read_text() == "1\n"
+    assert runtime.status() == "paused"
+    assert "cannot pause a container that is paused" in runtime.refused("pause", "c")
+    assert "paused container" in runtime.refused("exec", "c", "true")
+    # The kernel would write the answer; a file that is empty means that none will come.
+    (cgroup / "cgroup.events").write_text("")
+    assert "did not go on" in runtime.refused("resume", "c")
+    (cgroup / "cgroup.freeze").write_text("0\n")
+    assert "not paused" in runtime.refused("resume", "c")
+    assert "did not stop" in runtime.refused("pause", "c")
+    path.write_text(kept)
+
+
 # --- What the config asks for -------------------------------------------------------------------
 
 
 def hook(runtime: Runtime, name: str, status: int = 0) -> dict:
     log = runtime.folder / "hooks"
-    script = f"echo {name} $(cat) >>{log}; exit {status}"
+    script = (f"echo {name} $(cat) >>{log}; grep -q 'SigBlk:.0*$' /proc/self/status || exit 9;"
+              f" exit {status}")
     return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}
 
 
@@ -322,6 +393,83 @@ def test_user_limits_and_environment(runtime):
     assert out.splitlines() == ["3", "4", "4 8 9", "0077", "99", "/tmp", "1 /"]
 
 
+def test_the_priorities_of_a_process(runtime):
+    """The kernel takes them from its own parent, the runtime, which is not changed."""
+    runtime.config["process"].update(
+        oomScoreAdj=77, ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6},
+        args=["sh", "-c", "cat /proc/self/oom_score_adj; ionice -p $$; exec sleep 1000"])
+    runtime.create()
+    runtime.do("start", "c")
+    assert wait_until(lambda: len(runtime.output().splitlines()) == 2)
+    assert runtime.output().splitlines() == ["77", "best-effort: prio 6"]
+    process = {**runtime.config["process"], "oomScoreAdj": 78,
+               "args": ["cat", "/proc/self/oom_score_adj"]}
+    (runtime.folder / "process").write_text(json.dumps(process))
+    assert runtime.do("exec", "--process", runtime.folder / "process", "c") == "78\n"
+
+
+def test_a_root_that_its_user_may_not_list(runtime):
+    (runtime.bundle / "rootfs").chmod(0o711)
+    runtime.config["process"]["user"] = {"uid": 5, "gid": 5}
+    runtime.create()
+    runtime.do("start", "c")
+    assert runtime.do("exec", "c", "id", "-u") == "5\n"
+
+
+def test_devices_and_links_in_dev(runtime):
+    runtime.config["linux"]["devices"] = [
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o100640, "uid": 3,
+         "gid": 4},
+        {"path": "/dev/sub/block", "type": "b", "major": 7, "minor": 9},
+        {"path": "/dev/pipe", "type": "p", "uid": 5}]
+    out = runtime.run("sh", "-c", "cd /dev; stat -c '%n %a %u:%g %F %t:%T' $(find . -type c -o"
+                      " -type b -o -type p | grep -v -e pts/); for link in $(find . -type l);"
+                      " do echo $link $(readlink $link); done")
+    assert set(out.stdout.splitlines()) == {
+        "./null 666 0:0 character special file 1:3", "./zero 666 0:0 character special file 1:5",
+        "./full 666 0:0 character special file 1:7", "./random 666 0:0 character special file 1:8",
+        "./urandom 666 0:0 character special file 1:9", "./tty 666 0:0 character special file 5:0",
+        "./mine 640 3:4 character special file 1:3", "./sub/block 666 0:0 block special file 7:9",
+        "./pipe 666 5:0 fifo 0:0", "./fd /proc/self/fd", "./stdin /proc/self/fd/0",
+        "./stdout /proc/self/fd/1", "./stderr /proc/self/fd/2", "./ptmx pts/ptmx"}, out.stderr
+
+
+def test_devices_that_are_not_allowed(runtime):
+    """Those that every container has are, whatever the config says. The others, which have numbers
+    for local use, do not exist: what is not allowed is refused before the kernel finds out."""
+    if " cgroup2 " not in pathlib.Path("/proc/mounts").read_text():
+        pytest.skip("no cgroup v2 here")
+    runtime.config["linux"].update(
+        devices=[{"path": f"/dev/{name}", "type": "c", "major": 60, "minor": minor}
+                 for name, minor in (("allowed", 7), ("other", 8))],
+        resources={"devices": [{"allow": False, "access": "rwm"},
+                               {"allow": True, "type": "c", "major": 60, "minor": 7,
+                                "access": "r"}]},
+        cgroupsPath=f"/{runtime.folder.name}")
+    out = runtime.run("sh", "-c", "cd /dev; : </dev/null; : >>/dev/zero; for name in allowed other;"
+                      " do cat $name; done; cat >>allowed")
+    assert [line.rpartition(": ")[2] for line in out.stderr.splitlines()] == [
+        "No such device or address", "Operation not permitted", "Operation not permitted"]
+
+
+def test_a_dev_of_the_hosts_is_left_alone(runtime):
+    volume = runtime.folder / "dev"
+    volume.mkdir()
+    runtime.config["mounts"] = [{"destination": "/dev", "type": "bind", "source": str(volume),
+                                 "options": ["bind"]}]
+    assert runtime.run("true").returncode == 0
+    assert not list(volume.iterdir())
+
+
+def test_a_command_that_cannot_be_started_leaves_nothing(runtime):
+    """run, which makes the container, is the only one to know of it."""
+    runtime.config["hooks"] = {"startContainer": [{"path": "/not/there"}]}
+    result = runtime.run("true")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "startContainer hook /not/there: exit status 127" in result.stderr
+    assert runtime.leftovers() == []
+
+
 def test_seccomp_filter(runtime):
     runtime.config["linux"]["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -428,6 +576,7 @@ def changed(config: dict, path: str, value: object) -> dict:
     ("process.args", ["/not/there"], "No such file or directory"),
     ("process.args", ["/etc"], "Permission denied"),
     ("process.cwd", "tmp", "process.cwd: is not an absolute path"),
+    ("process.cwd", "/bin/busybox", "chdir(/bin/busybox): Not a directory"),
     ("process.env", ["no-value"], "process.env[0]: is not KEY=VALUE"),
     ("process.capabilities.bounding", ["CAP_FLY"], "there is no capability CAP_FLY"),
     ("process.rlimits", [{"type": "RLIMIT_LUCK", "soft": 1, "hard": 1}], "unknown limit"),
@@ -452,6 +601,20 @@ def changed(config: dict, path: str, value: object) -> dict:
 ])
 def test_a_config_that_cannot_be_done(runtime, path, value, message):
     runtime.config = changed(runtime.config, path, value)
+    runtime.write_config()
+    assert message in runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert runtime.leftovers() == []
+
+
+@pytest.mark.parametrize("path, file, message", [
+    ("/{name}", "nothing.max", "there is no nothing controller"),
+    ("{name}", "nothing.max", "there is no nothing controller"),
+    ("/{name}\nx", "", "Invalid argument")], ids=["absolute", "relative", "two lines"])
+def test_a_cgroup_that_cannot_be_made(runtime, path, file, message):
+    if " cgroup2 " not in pathlib.Path("/proc/mounts").read_text():
+        pytest.skip("no cgroup v2 here")
+    runtime.config["linux"]["cgroupsPath"] = path.format(name=runtime.folder.name)
+    runtime.config["linux"]["resources"] = {"unified": {file: "1"} if file else {}}
     runtime.write_config()
     assert message in runtime.refused("create", "--bundle", runtime.bundle, "c")
     assert runtime.leftovers() == []
@@ -532,7 +695,10 @@ def test_what_does_not_fit_the_state(runtime):
     assert runtime.status() == "running"
     runtime.do("kill", "c", "KILL")
     assert wait_until(lambda: runtime.status() == "stopped")
-    assert "container not running" in runtime.refused("kill", "c", "KILL")
+    for words in (("kill", "c", "KILL"), ("ps", "c"), ("events", "--stats", "c"),
+                  ("update", "--resources", "/dev/null", "c")):
+        assert "container not running" in runtime.refused(*words)
+    assert "cannot pause a container that is stopped" in runtime.refused("pause", "c")
     assert "stopped" in runtime.refused("start", "c")
     assert "stopped container" in runtime.refused("exec", "c", "true")
 
@@ -565,7 +731,8 @@ def test_a_state_folder_where_others_could_put_another_one(runtime):
 
 
 @pytest.mark.parametrize("option", [["--systemd-cgroup", "list"], ["create", "--no-pivot", "c"],
-                                    ["--fly", "list"], ["fly"], []])
+                                    ["--fly", "list"], ["fly"], [],
+                                    ["--cgroup-manager", "none", "list"]])
 def test_a_command_line_that_is_refused(runtime, option):
     result = runtime.call(*option)
     assert result.returncode == 1

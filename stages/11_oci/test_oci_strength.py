@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import pathlib
@@ -68,6 +69,8 @@ def test_a_creation_that_is_killed_at_any_system_call_is_removed(runtime):
         killed = sum(pool.map(is_killed, range(1, len(names))))
     assert killed >= len(names) - 5  # a run may need one poll() or read() less
     assert runtime.leftovers() == []
+    cgroups = pathlib.Path("/sys/fs/cgroup").glob("**/c[0-9]*")
+    assert [path for path in cgroups if path.name[1:].isdecimal()] == []
 
 
 def test_a_hundred_containers_at_once(runtime):
@@ -97,6 +100,11 @@ def test_the_program_in_the_container_is_not_the_hosts_file(runtime):
     assert (inside.st_dev, inside.st_ino) != (host.st_dev, host.st_ino)
     with pytest.raises(OSError):
         os.close(os.open(f"/proc/{pid}/exe", os.O_WRONLY))
+    program = os.open(f"/proc/{pid}/exe", os.O_RDONLY)
+    seals = fcntl.fcntl(program, fcntl.F_GET_SEALS)
+    os.close(program)
+    assert seals == (fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+                     | fcntl.F_SEAL_SEAL)
 
 
 @pytest.mark.parametrize("command", ["run", "exec"])
@@ -369,6 +377,20 @@ def test_the_engines_environment_is_not_in_a_container_that_waits(runtime):
                    env=ENGINE)
     pid = runtime.state()["pid"]
     assert b"ENGINES_SECRET" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_neighbour_cannot_be_looked_into_by_its_own_user(runtime):
+    """Before its command begins: its files in /proc are root's then, see proc(5)."""
+    first = runtime.create("first")
+    for namespace in runtime.config["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = f"/proc/{first}/ns/pid"
+    runtime.config["process"]["user"] = {"uid": 5, "gid": 5}
+    pid = runtime.create("c")
+    assert "Uid:\t5\t5\t5\t5\n" in pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+    runtime.do("start", "c")
+    assert wait_until(lambda: os.stat(f"/proc/{pid}/environ").st_uid == 5)
 
 
 def test_a_neighbour_has_a_terminal_of_its_own(runtime):
