@@ -172,6 +172,7 @@ class Bench:
         self._tidy(record)
 
     def _start_again(self, record: Record, slice_: str) -> None:
+        self.world.delete_container(self.configuration)
         again = self._start(slice_, None)
         record.next_exit, record.next_stderr = again.exit, again.stderr[-500:]
         if again.key is not None:

@@ -81,9 +81,16 @@ def outcome_of_end(record: Record) -> str:
         return CRASH
     if record.exit == STATUS:
         return outcome_of_changes(record)
-    if record.exit in SET_UP_FAILED or (not is_stage(record) and record.exit == 1):
+    if has_refused(record):
         return RAN_THEN_125 if record.ran else (WRONG_MESSAGE if wrong_message(record) else CLEAN)
     return DIFF
+
+
+def has_refused(record: Record) -> bool:
+    """OCI runtimes have one status for all failures, and so has bwrap."""
+    if is_stage(record) and not record.configuration.startswith("11"):
+        return record.exit in SET_UP_FAILED
+    return record.exit in (1, *SET_UP_FAILED)
 
 
 def outcome_of_killed_child(record: Record) -> str:
@@ -94,8 +101,8 @@ def outcome_of_killed_child(record: Record) -> str:
     if record.signal is not None:
         return CRASH
     if record.ran:  # it was the command, or its PID 1: 137 is what that means
-        return TOLD if record.exit in (137, *SET_UP_FAILED) else DIFF
-    return TOLD if record.exit in SET_UP_FAILED and said(record) else SILENT
+        return TOLD if record.exit == 137 or has_refused(record) else DIFF
+    return TOLD if has_refused(record) and said(record) else SILENT
 
 
 def outcome_of_changes(record: Record) -> str:

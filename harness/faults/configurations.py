@@ -29,6 +29,11 @@ class Configuration:
         return self.program[0].isdigit()
 
     @property
+    def is_runtime(self) -> bool:
+        """An OCI runtime."""
+        return self.program in ("11_oci", "crun")
+
+    @property
     def shares(self) -> bool:
         """Two of them share something: a cache, a port, the bridge."""
         return bool(self.cold) or "-p" in self.options
@@ -43,7 +48,7 @@ class Configuration:
         if self.program == "bwrap":
             return [program, "--unshare-all", "--die-with-parent", "--bind", ROOT, "/",
                     "--proc", "/proc", "--dev", "/dev", *command]
-        if self.program == "crun":  # the command is in the bundle
+        if self.is_runtime:  # the command is in the bundle
             return [program, "--cgroup-manager=disabled", "run", "--bundle", f"{FOLDER}/bundle",
                     "faults"]
         root = ["--rootfs", ROOT] if self.own_root and self.has_root else []
@@ -93,6 +98,8 @@ CONFIGURATIONS: Dict[str, Configuration] = {one.name: one for one in [
            needs="tun"),
     _stage("08c-slirp-user", "08c_network", "--network", "slirp4netns", "-p", "18080:80",
            user=True, needs="tun"),
+    _stage("08c-pasta", "08c_network", "--network", "pasta", "-p", "18080:80", needs="tun"),
+    _stage("11", "11_oci"),
     Configuration("bwrap", "bwrap"),
     Configuration("bwrap-user", "bwrap", user=True),
     Configuration("crun", "crun"),

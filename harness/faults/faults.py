@@ -113,13 +113,17 @@ def fault_called(kind: str, name: str) -> Fault:
 def calls_of(log: str) -> List[Call]:
     """Those of a log, from main() on."""
     calls: List[Call] = []
+    is_in_main = False
     for line in log.splitlines():
         what, *fields = line.split("\t")
         if what != "call":
             continue
         process, name, nth, result, text = fields
-        if calls or (process == "0" and name in FIRST_OF_MAIN):
+        is_in_main = is_in_main or (process == "0" and name in FIRST_OF_MAIN)
+        if is_in_main:
             calls.append(Call(process, name, int(nth), result, text))
+        if process == "0" and name == "execveat":  # stage 11 begins again, as a copy of its file
+            is_in_main = False
     return calls
 
 

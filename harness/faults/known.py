@@ -18,10 +18,12 @@ class Known:
     case: str = ""
     call: str = ""
     error: str = ""
+    message: str = ""
 
     def explains(self, verdict: str, record: Record) -> bool:
         patterns = ((self.kind, record.kind), (self.configuration, record.configuration),
-                    (self.case, record.case), (self.call, record.call), (self.error, record.error))
+                    (self.case, record.case), (self.call, record.call),
+                    (self.error, record.error), (self.message, record.stderr))
         return verdict == self.verdict and all(
             not pattern or re.fullmatch(pattern, text) for pattern, text in patterns)
 
@@ -68,6 +70,20 @@ KNOWN: Tuple[Known, ...] = (
           " reports no errno", configuration="08.*", call="seccomp 0x0 0x1 0x0 .*"),
     Known("wrong message", NO_KERNEL + "recvmsg(2) from a socket pair does not fail with EIO",
           configuration=".*-terminal", call="recvmsg .*", error="EIO"),
+    Known("wrong message", "the process that waits for `start` has nobody to tell before it has"
+          " accepted the connection", configuration="11", call="(accept4|read|dup3) .*"),
+    Known("wrong message", "whether the socket is there is all that `start` asks, and the state is"
+          " in memory: it has no errors of a disk", configuration="11", call="faccessat2 .* start .*",
+          error="EIO"),
+    Known("silent", "it has announced its execve(2) when `start` tells it to go on",
+          kind="kill-other", configuration="11", call="(umask|execve) .*"),
+    Known("DIFF", "a user whose line is not in an empty /etc/passwd has no home", kind="return",
+          configuration="11", call="read .*"),
+    *(Known(verdict, "the write(2) is not made, so what is read back is not what was written",
+            kind="return", configuration="11", call="write .*")
+      for verdict in ("wrong message", "LEAK", "next start failed")),
+    Known("left, not killed", "what failed is the removal: it says so, and `delete --force` removes"
+          " it", configuration="11", message="11_oci: .*\nhint: delete --force tries again\n"),
     Known("process left", NOT_PROMISED, kind="kill", configuration="0[123].*"),
     Known("LEAK", NOT_PROMISED, kind="kill", configuration="0[123].*"),
 )

@@ -111,6 +111,13 @@ RECORDED = [
      [WRONG_MESSAGE]),
     (case("04-init", name="--fail 0.0:wait4:1:ECHILD", call="wait4 -1", error="ECHILD", hung=True),
      [EXPLAINED]),
+    (case("11", exit=1, stderr="11_oci: mount(/proc): Operation not permitted\n"), [CLEAN]),
+    (case("05", exit=1, stderr="05_userns: mount(/proc): Operation not permitted\n"), [DIFF]),
+    (case("11", exit=42, ran=True, left=["file /run/11_oci/faults"], next_exit=42,
+          stderr="11_oci: rm -rf faults: Input/output error\nhint: delete --force tries again\n"),
+     [TOLERATED, EXPLAINED]),
+    (case("11", exit=1, left=["file /run/11_oci/faults"], next_exit=42,
+          stderr="11_oci: x(): Operation not permitted\n"), [CLEAN, UNTIDY]),
 ]
 
 
@@ -202,6 +209,12 @@ def test_faults_are_for_calls_from_main_on() -> None:
     assert len(list(faults_for(calls, KILL))) == 6
     assert [fault.name for fault in faults_for(calls, KILL_OTHER)] == [
         "--kill 0.0@0.0:write:1", "--kill 0.0@0.0:prctl:1", "--kill 0.0@0.0:prctl:2"]
+
+
+def test_a_program_that_executes_itself_has_a_second_main() -> None:
+    more = LOG.replace("exec\t0.0\n", "".join(f"call\t0\t{call}\n" for call in (
+        "execveat\t1\t0\t3", "brk\t2\t5\t0x0", "fcntl\t2\t0\t3 1", "setsid\t1\t0\t")))
+    assert [call.name for call in calls_of(more)][-3:] == ["execveat", "fcntl", "setsid"]
 
 
 def test_of_a_loop_the_first_few_and_the_last_are_tried() -> None:

@@ -233,8 +233,8 @@ class World:
         options = tuple(option.format(uid=self.uid, gid=self.gid)
                         for option in configuration.options)
         configuration = dataclasses.replace(configuration, options=options)
-        if configuration.program == "crun":
-            self._write_bundle(command)
+        if configuration.is_runtime:
+            self._write_bundle(configuration.program, command)
         words = configuration.words(self.programs[configuration.program], command)
         home = f"{FOLDER}/home" if configuration.user else f"{FOLDER}/root-home"
         given: Json = {"env": {"PATH": PATH, "HOME": home, "TERM": "dumb"}, "cwd": "/tmp",
@@ -253,16 +253,24 @@ class World:
         return self.agent.start([*wrapper, *words], time_limit=30 * self.place.patience,
                                 **given)["run"]
 
-    def _write_bundle(self, command: List[str]) -> None:
-        """The output of `crun spec`, for this command and ROOT."""
+    def _write_bundle(self, runtime: str, command: List[str]) -> None:
+        """The output of its command `spec`, for this command and ROOT."""
         folder = f"{FOLDER}/bundle"
-        if not self._is_there(f"{folder}/config.json"):
-            self.shell(f"cd {folder} && crun spec && mv config.json spec.json")
-        config = json.loads(self._text(f"{folder}/spec.json"))
+        spec = f"{folder}/{runtime}.json"
+        if not self._is_there(spec):
+            self.shell(f"cd {folder} && rm -f config.json && {self.programs[runtime]} spec &&"
+                       f" mv config.json {spec}")
+        config = json.loads(self._text(spec))
         config["process"].update(terminal=False, args=command)
         config["root"] = {"path": ROOT, "readonly": False}
         config["linux"].pop("resources", None)
         self.agent.make([{"path": f"{folder}/config.json", "text": json.dumps(config)}])
+
+    def delete_container(self, configuration: Configuration) -> None:
+        """As engines do after a failure; other programs' containers have no names."""
+        if configuration.is_runtime:
+            self.shell(f"{self.programs[configuration.program]} delete --force faults",
+                       check=False)
 
     def log(self) -> str:
         return self._text(LOG)
@@ -288,8 +296,9 @@ class World:
         """Everything that a container could leave besides processes, one line each."""
         cache = CACHES[configuration.user]
         folders = {slice_: "cgroup", f"{slice_}/session": "cgroup", "/run": "file", "/tmp": "file",
-                   "/run/containers-under-the-hood": "file", "/dev/shm": "file",
-                   cache: "cache", f"{cache}/layers": "cache", f"{cache}/uppers": "cache"}
+                   "/run/containers-under-the-hood": "file", "/run/11_oci": "file",
+                   "/dev/shm": "file", cache: "cache", f"{cache}/layers": "cache",
+                   f"{cache}/uppers": "cache"}
         state = set()
         for folder, listed in self.agent.list(*folders).items():
             for name in listed.get("entries", {}):
