@@ -1,7 +1,7 @@
 """A plugin of pytest: the tests in the order in which they are likely to fail, and their times.
 
 MUTANT_TESTS names a JSON file: {"only": tests}, or {"order": tests, "leave_out": tests}, where
-tests that are in neither come last.
+tests that are in neither come first: new ones have mostly been written for a survivor.
 What became of each is appended to the file MUTANT_OUTCOMES, a line of JSON each.
 """
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
         return name in chosen["only"] if "only" in chosen else name not in chosen["leave_out"]
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item.nodeid)])
     items[:] = sorted((item for item in items if is_wanted(item.nodeid)),
-                      key=lambda item: rank.get(item.nodeid, len(rank)))
+                      key=lambda item: rank.get(item.nodeid, -1))
 
 
 def used() -> float:

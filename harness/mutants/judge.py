@@ -151,10 +151,19 @@ class Judge:
         subprocess.run(["chmod", "-R", "a+rX,u+w", self.template], check=True)
 
     def remember(self, results: pathlib.Path) -> None:
-        """How long the tests took before: a file beside the results."""
+        """What has seen mutants before; and how long the tests took: a file beside the results."""
         self.kept = results.with_suffix(f".{self.number}.json")
         if self.kept.exists():
             self.seconds = json.loads(self.kept.read_text(encoding="utf-8"))
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+        for one in map(json.loads, lines):
+            file = one["id"].partition(":")[0]
+            if one["became"] == "killed" and file.startswith(f"stages/{self.stage}/"):
+                self.count_kill(file, one["by"])
+
+    def count_kill(self, file: str, seen_by: str) -> None:
+        self.kills[seen_by] += 1
+        self.kills[file, seen_by] += 1
 
     @contextlib.contextmanager
     def own_folder(self) -> Iterator[pathlib.Path]:
@@ -182,8 +191,7 @@ class Judge:
                     seen_by = ask(mutant, folder)
                     if seen_by:
                         with self.lock:
-                            self.kills[seen_by] += 1
-                            self.kills[mutant.file, seen_by] += 1
+                            self.count_kill(mutant.file, seen_by)
                         return "killed", seen_by
             except NotLinked:
                 return "not built", ""
