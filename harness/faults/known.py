@@ -73,8 +73,8 @@ KNOWN: Tuple[Known, ...] = (
     Known("wrong message", "the process that waits for `start` has nobody to tell before it has"
           " accepted the connection", configuration="11", call="(accept4|read|dup3) .*"),
     Known("wrong message", "whether the socket is there is all that `start` asks, and the state is"
-          " in memory: it has no errors of a disk", configuration="11", call="faccessat2 .* start .*",
-          error="EIO"),
+          " in memory: it has no errors of a disk", configuration="11", error="EIO",
+          call="faccessat2 .* start .*"),
     Known("silent", "it has announced its execve(2) when `start` tells it to go on",
           kind="kill-other", configuration="11", call="(umask|execve) .*"),
     Known("DIFF", "a user whose line is not in an empty /etc/passwd has no home", kind="return",
