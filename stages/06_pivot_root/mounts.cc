@@ -252,7 +252,8 @@ void make_root_read_only() {
 void label_new_mounts(const std::string& label) { label_of_new_mounts = label; }
 
 UniqueFd new_mount(const std::string& type, unsigned attributes,
-                   const std::vector<std::pair<std::string, std::string>>& options) {
+                   const std::vector<std::pair<std::string, std::string>>& options,
+                   const std::string& source) {
   const UniqueFd context(check_quietly(fsopen(type.c_str(), FSOPEN_CLOEXEC), "fsopen({})", type));
   const auto set = [&](const std::string& key, const std::string& value) {
     const auto command = value.empty() ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
@@ -260,7 +261,7 @@ UniqueFd new_mount(const std::string& type, unsigned attributes,
         fsconfig(context.get(), command, key.c_str(), value.empty() ? nullptr : value.c_str(), 0),
         "fsconfig({}, {}={})", type, key, value);
   };
-  set("source", type);  // the source that mount(8) shows, instead of "none"
+  set("source", source.empty() ? type : source);  // mount(8) shows it, otherwise "none"
   for (const auto& [key, value] : options) set(key, value);
   const bool takes_label = type == "tmpfs" || type == "devpts" || type == "overlay";
   if (!label_of_new_mounts.empty() && takes_label) set("context", label_of_new_mounts);

@@ -218,7 +218,7 @@ UniqueFd ContainerMounts::make(const ConfigMount& mount, std::size_t index, Moun
   UniqueFd taken = take(shown, name_of_mount(index));
   if (taken.get() != -1) return taken;
   if (!is_cgroup(mount)) {
-    return new_mount(mount.type, 0, mount.data);
+    return new_mount(mount.type, 0, mount.data, mount.source);
   }
   // As in stage 07: without a cgroup of its own the container sees none.
   return cgroup_.empty() ? new_mount("tmpfs", MOUNT_ATTR_RDONLY) : new_mount("cgroup2", 0);
@@ -254,7 +254,7 @@ void ContainerMounts::attach(Console& console, const ContainerNamespaces& namesp
   for (std::size_t i = 0; i < mounts_.size(); ++i) {
     const ConfigMount& mount = config_.mounts[i];
     if (mounts_[i].get() == -1) {
-      mounts_[i] = namespaces.mount_proc([&] { return new_mount("proc", 0, mount.data); });
+      mounts_[i] = namespaces.mount_proc([&] { return new_mount("proc", 0, mount.data, mount.source); });
     }
     attach_one(mount, mounts_[i], root);
     if (mount.type == "devpts" && mount.destination == "/dev/pts") devpts_ = &mounts_[i];

@@ -309,7 +309,7 @@ def test_mounts_in_order_with_their_options(runtime):
         {"destination": "/data", "type": "bind", "source": str(source), "options": ["rbind", "ro"]},
         {"destination": "/one", "type": "bind", "source": str(source / "file"),
          "options": ["bind", "nosuid", "noexec"]},
-        {"destination": "/filled", "type": "tmpfs", "source": "tmpfs",
+        {"destination": "/filled", "type": "tmpfs", "source": "mine",
          "options": ["tmpcopyup", "size=1m"]}]
     out = runtime.run("sh", "-c", "cat /one; echo; cat /filled/old; echo; touch /data/new;"
                       "touch /filled/new && grep -e ' /one ' -e ' /filled ' /proc/mounts").stdout
@@ -318,6 +318,8 @@ def test_mounts_in_order_with_their_options(runtime):
     assert not (runtime.bundle / "rootfs/filled/new").exists()
     one, = [line for line in out.splitlines() if " /one " in line]
     assert "nosuid" in one and "noexec" in one
+    filled, = [line for line in out.splitlines() if " /filled " in line]
+    assert filled.startswith("mine /filled tmpfs ")
 
 
 def test_any_user_may_write_to_a_tmpfs_whose_place_was_made_for_it(runtime):
