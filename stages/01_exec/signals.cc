@@ -1,5 +1,6 @@
 #include "stages/01_exec/signals.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,18 @@ void forward_signal(pid_t child, int signal, int code) {
   }
   // Otherwise the child has it. A second copy of Ctrl-C could kill a program that asks for
   // confirmation at the first.
+}
+
+void forget_callers_signals() {
+  // Zeros are SIG_DFL and no flags. glibc's function leaves out the two signals that it uses
+  // itself.
+  constexpr char kDefault[64] = {};
+  for (int number = 1; number < NSIG; ++number) {
+    (void)syscall(SYS_rt_sigaction, number, kDefault, nullptr, (NSIG - 1) / 8);  // not SIGKILL
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  (void)sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 int exit_status_of(int wait_status) {

@@ -18,6 +18,10 @@ namespace box {
 // is sent if the child shares our group, because then it has the signal already.
 void forward_signal(pid_t child, int signal, int code);
 
+// From now on no signal is ignored or blocked. Both would outlive execve(2), and a shell cannot
+// trap what was ignored when it began.
+void forget_callers_signals();
+
 // The exit status that a shell gives for this status of wait(2).
 [[nodiscard]] int exit_status_of(int wait_status);
 

@@ -59,7 +59,8 @@ void attach(HostMounts& host, OwnTerminal& terminal);
 void make_root_read_only();
 
 // Returns a new, detached instance of a file system that needs no device. `attributes` are those of
-// fsmount(2); an option whose value is "" is a flag. The source is what mount(8) shows; "": the type.
+// fsmount(2); an option whose value is "" is a flag. The source is what mount(8) shows; "": the
+// type.
 [[nodiscard]] UniqueFd new_mount(
     const std::string& type, unsigned attributes,
     const std::vector<std::pair<std::string, std::string>>& options = {},

@@ -14,6 +14,7 @@
 #include "common/check.h"
 #include "common/open_in_root.h"
 #include "common/write_file.h"
+#include "stages/01_exec/signals.h"
 #include "stages/09_lsm/attributes.h"
 
 namespace box {
@@ -140,6 +141,7 @@ LastStep last_step_of(const Config& config, const ConfigProcess& process,
                       const SeccompFilter& filter, int preserved) {
   LastStep step = filter.as_last_step();
   step.run = [filtering = step.run, &config, &process] {
+    forget_callers_signals();  // conmon ignores SIGPIPE
     umask(process.umask);
     if (config.personality) {
       check_quietly(personality(*config.personality), "personality({:#x})", *config.personality);

@@ -254,7 +254,8 @@ void ContainerMounts::attach(Console& console, const ContainerNamespaces& namesp
   for (std::size_t i = 0; i < mounts_.size(); ++i) {
     const ConfigMount& mount = config_.mounts[i];
     if (mounts_[i].get() == -1) {
-      mounts_[i] = namespaces.mount_proc([&] { return new_mount("proc", 0, mount.data, mount.source); });
+      mounts_[i] =
+          namespaces.mount_proc([&] { return new_mount("proc", 0, mount.data, mount.source); });
     }
     attach_one(mount, mounts_[i], root);
     if (mount.type == "devpts" && mount.destination == "/dev/pts") devpts_ = &mounts_[i];
@@ -337,6 +338,9 @@ void ContainerMounts::write_sysctl() const {
 
 void ContainerMounts::protect() {
   const UniqueFd root = open_own_root();
+  // With other runtimes, the working directory of an image need not be in it.
+  const std::string& cwd = config_.process->cwd;
+  if (open_if_there(root, cwd).get() == -1) (void)make_place_for_mount(root, cwd, true);
   Covers covers(null_, false);
   for (const auto& path : config_.read_only_paths) {
     const UniqueFd what = open_if_there(root, path);

@@ -32,9 +32,7 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
 }
 
 [[noreturn]] void become_hook(const Hook& hook, const UniqueFd& input) {
-  sigset_t none;
-  sigemptyset(&none);
-  (void)sigprocmask(SIG_SETMASK, &none, nullptr);
+  forget_callers_signals();
   const std::vector<std::string> args =
       hook.args.empty() ? std::vector<std::string>{hook.path} : hook.args;
   if (dup2(input.get(), STDIN_FILENO) != -1) {

@@ -10,6 +10,7 @@ import os
 import pathlib
 import pty
 import shutil
+import signal
 import socket
 import subprocess
 import termios
@@ -320,6 +321,31 @@ def test_mounts_in_order_with_their_options(runtime):
     assert "nosuid" in one and "noexec" in one
     filled, = [line for line in out.splitlines() if " /filled " in line]
     assert filled.startswith("mine /filled tmpfs ")
+
+
+def test_no_signal_is_ignored_or_blocked_because_the_engine_does(runtime):
+    """conmon ignores SIGPIPE; podman's test of `kill` found that a shell could not trap it."""
+    def ignore() -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+
+    hook = runtime.folder / "hook"
+    runtime.config["hooks"] = {"createRuntime": [{
+        "path": "/bin/sh", "args": ["sh", "-c", f"grep Sig /proc/self/status >{hook}"]}]}
+    out = runtime.run("grep", "Sig", "/proc/self/status", preexec_fn=ignore,
+                      restore_signals=False).stdout
+    for text in (out, hook.read_text()):
+        fields = dict(line.split(":\t") for line in text.splitlines())
+        assert int(fields["SigIgn"], 16) == int(fields["SigBlk"], 16) == 0
+
+
+def test_a_working_directory_that_is_not_there_is_made(runtime):
+    """As runc and crun make that of an image, also where the root is read-only for its command."""
+    runtime.config["root"]["readonly"] = True
+    runtime.config["process"]["cwd"] = "/made/by/it"
+    assert runtime.run("pwd").stdout == "/made/by/it\n"
+    runtime.config["process"]["cwd"] = "/bin/sh"  # a file
+    assert "/bin/sh" in runtime.run("pwd").stderr
 
 
 def test_any_user_may_write_to_a_tmpfs_whose_place_was_made_for_it(runtime):
