@@ -7,12 +7,14 @@ export LC_ALL=C.UTF-8
 
 usage() {
   cat <<'END'
-Usage: ./setup.sh [--cross] [--engines] [--lab] [--dry-run | --list | --help]
+Usage: ./setup.sh [--cross] [--engines] [--validation] [--lab] [--dry-run | --list | --help]
 
 Installs what this toolkit needs, on Debian 12 or 13 or Ubuntu 24.04, as root or with sudo.
 
   --cross     also what builds it for other processors: --config=i386, --config=arm64
   --engines   also the engines and runtimes that drive stage 11 or are compared with it
+  --validation
+              also the OCI's and podman's own tests for it, which includes --engines
   --lab       also what makes the machine in a web page, //lab, which includes --cross
   --dry-run   says what is missing, and installs nothing
   --list      lists the packages that are needed, installed or not
@@ -62,6 +64,7 @@ END
     echo "pods, as Kubernetes has them|containernetworking-plugins python3-grpcio python3-protobuf$(
       [[ ! -v installed[containerd] ]] && have containerd || echo ' containerd')"
   fi
+  [[ -z $validation ]] || echo 'tests of runtimes that others wrote|bats golang-go'
   # With a newer Node.js, the distribution's npm cannot be installed.
   { have node && have npm; } || echo 'npm, which installs what makes the slides and the site|nodejs npm'
   # Ubuntu has both browsers as snaps only.
@@ -168,6 +171,18 @@ foreign_folders() {
         zlib1g-dev
     done
   fi
+  if [[ -n $validation ]]; then
+    architecture=$(dpkg --print-architecture)
+    # The same everywhere, so that results can be compared: configs of version 1.0.2, which all
+    # runtimes read.
+    echo "foreign/runtime-tools|$architecture|trixie|src:golang-github-opencontainers-runtime-tools"
+    echo "foreign/gocode|$architecture|bookworm|golang-github-google-uuid-dev" \
+      golang-github-hashicorp-{errwrap,go-multierror}-dev golang-github-mrunalp-fileutils-dev \
+      golang-github-opencontainers-{selinux,specs}-dev golang-github-sirupsen-logrus-dev \
+      golang-github-urfave-cli-dev golang-gocapability-dev golang-golang-x-sys-dev
+    # The tests of the podman that is installed.
+    echo "foreign/podman|$architecture|$suite|src:$([[ $suite == bookworm ]] && echo libpod || echo podman)"
+  fi
   # The last suite that has a kernel for i386.
   [[ -z $lab ]] || echo 'foreign/lab|i386|bookworm|linux-image-686^ bash iproute2 libaudit1 libbpf1 libbsd0' \
     'libc-bin libc6 libcap-ng0 libcap2 libdb5.3 libedit2 libelf1 libgcc-s1 libgmp10 libjansson4 libmd0' \
@@ -208,11 +223,12 @@ install_by_npm() {
 }
 
 main() {
-  local mode=install cross='' engines='' lab='' argument
+  local mode=install cross='' engines='' validation='' lab='' argument
   for argument; do
     case $argument in
       --cross) cross=yes ;;
       --engines) engines=yes ;;
+      --validation) engines=yes validation=yes ;;
       --lab) cross=yes lab=yes ;;
       --dry-run | --list) mode=${argument#--} ;;
       -h | --help) usage && exit ;;
@@ -262,7 +278,7 @@ main() {
     else
       # shellcheck disable=SC2086  # they are words
       "$here/tools/foreign_packages" "$architecture" "$suite" "$here/$folder" $packages </dev/null ||
-        die "Debian's packages for $architecture could not be unpacked in $folder." 'To try again:  ./setup.sh --cross'
+        die "Debian's packages for $architecture could not be unpacked in $folder." 'To try again, run it as now.'
     fi
   done < <(foreign_folders)
 
