@@ -61,6 +61,8 @@ DECLARED = re.compile(r"(\w+) = (\d+)[,;]")
 WITH_FLAGS = re.compile(r"(?:\b|SYS_)(?:f?setxattr|lsetxattr|waitpid|send|sendto|sendmsg|recv|"
                         r"recvmsg|accept4|pidfd_open|pidfd_send_signal|unlinkat|linkat|fstatat|"
                         r"process_vm_readv|memfd_create|close_range|getrandom)$")
+# Nothing at all can begin at 0 and at 1, too, but what consists of one character.
+LOOKS_BACK = re.compile(r"\brfind$")
 # Their order is that of --help.
 OPTION = re.compile(r"\badd_(?:option|flag)\(")
 
@@ -100,7 +102,7 @@ def is_no_count(lines: Sequence[str], at: int, number: re.Match) -> bool:
         # The call pidfd_open(2) has no wrapper: syscall(SYS_pidfd_open, ...).
         if before.endswith("syscall"):
             before = arguments[1:].partition(",")[0]
-        if arguments.endswith(", ") and WITH_FLAGS.search(before):
+        if arguments.endswith(", ") and (WITH_FLAGS.search(before) or LOOKS_BACK.search(before)):
             return True
     return any(found.span(2) == number.span() and is_written_before_it_is_read(lines, at,
                                                                                found.group(1))

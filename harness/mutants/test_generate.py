@@ -66,7 +66,7 @@ NO_MISTAKES = """
 
   syscall(SYS_pidfd_open, child, 0);
   char text[256];
-  if (fd == -1) return;
+  if (fd == -1 || line.rfind("#!", 0) == npos) return;
   app.add_flag("--a", a);
   app.add_option("--b", b);"""
 

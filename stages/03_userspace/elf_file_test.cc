@@ -172,6 +172,12 @@ TEST(ElfFile, RefusesHeadersThatLie) {
          put(e.bytes, kDynamic + 8 * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NEEDED, {0xffff}});
        },
        "has a bad string"},
+      {[](Elf& e) {  // one after the last
+         ElfW(Dyn) size;
+         std::memcpy(&size, e.bytes.data() + kDynamic + 7 * sizeof size, sizeof size);
+         put(e.bytes, kDynamic + 8 * sizeof size, ElfW(Dyn){DT_NEEDED, {size.d_un.d_val}});
+       },
+       "has a bad string"},
       {[](Elf& e) {
          e.segment(1, {PT_DYNAMIC, kDynamic, 0, 0x200});
        },

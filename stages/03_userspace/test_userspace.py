@@ -220,6 +220,14 @@ def test_a_changed_file_of_a_folder_is_a_new_root(builder):
     assert builder.build("--with", folder) != first
 
 
+def test_a_changed_file_of_the_builtin_root_is_a_new_root(builder):
+    first = builder.build("--userspace", "minimal")
+    (builder.builtin / "etc/hosts").write_text("changed")
+    second = builder.build("--userspace", "minimal")
+    assert second != first
+    assert (second / "etc/hosts").read_text() == "changed"
+
+
 def test_at_a_place_of_ones_own(builder):
     place = builder.scratch / "my root"
     assert builder.build("--rootfs", place, "--userspace", "minimal") == place

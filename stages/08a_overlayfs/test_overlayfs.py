@@ -223,18 +223,22 @@ def test_owners_are_the_same_with_roots_own_range(root, folder_of_root):
 
 
 def test_holes_stay_holes(caller, folder, tree, cache):
-    """A file of 3 TB, all hole but its last bytes: GNU tar --sparse."""
+    """Of 3 TB and 1 TB, all hole but the last bytes, or the first: GNU tar --sparse."""
     sparse = folder / "sparse"
     with open(sparse, "wb") as file:
         file.seek(3 * 10**12)
         file.write(b"end")
-    subprocess.run(["tar", "--sparse", "-C", folder, "-cf", folder / "a.tar", "sparse"], check=True)
+    with open(folder / "ends", "wb") as file:
+        file.write(b"start")
+        file.truncate(10**12)
+    subprocess.run(["tar", "--sparse", "-C", folder, "-cf", folder / "a.tar", "sparse", "ends"],
+                   check=True)
     assert (folder / "a.tar").stat().st_size < 100_000
     give_to(caller, folder)
-    script = "stat -c %s /sparse; tail -c 3 /sparse"
+    script = "stat -c %s /ends; stat -c %s /sparse; tail -c 3 /sparse"
     os.symlink("busybox", tree / "bin" / "tail")
     out = caller.output(STAGE, "--rootfs", tree, "--layer", folder / "a.tar", "sh", "-c", script)
-    assert out == "3000000000003\nend"
+    assert out == "1000000000000\n3000000000003\nend"
 
 
 # --- Hostile layers -------------------------------------------------------------------------------

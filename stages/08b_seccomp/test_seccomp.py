@@ -441,7 +441,7 @@ def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
 
 def test_verbose_leaves_no_process(caller):
     before = set(processes_with(STAGE))
-    caller.run(STAGE, "--verbose", "true")
+    assert "reporter" not in caller.run(STAGE, "--verbose", "true").stderr, "it has not failed"
     with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; sleep 60") as process:
         assert process.stdout.readline() == "ready\n"
     assert wait_until(lambda: set(processes_with(STAGE)) <= before)
