@@ -189,7 +189,7 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2025-31133, in a bundle", "a link in the root leads a volume over /dev, or /dev to"
            " a volume, so that the runtime makes devices in a folder of the host's",
            "/dev must be a directory of the root, and no link may lead to it",
-           tests=("stages/11_oci/test_oci_behaviour.py"
+           tests=("stages/11_oci/test_oci_config.py"
                   "::test_a_link_of_the_root_leads_no_volume_over_our_own_mounts",),
            seen="with mount points that may be links: the devices are made there"),
     Escape("CVE-2025-52565", "root inside changes mode, owner or times of the host's devices, or of"
