@@ -370,3 +370,24 @@ def test_slirp4netns_has_nothing_of_the_host(host):
         assert "Seccomp:\t2" in status
         assert int(status.partition("CapEff:\t")[2].split()[0], 16) & ~(1 << 10) == 0
         assert not pathlib.Path(f"/proc/{helper}/root/home").exists()
+
+
+@pytest.mark.parametrize("caller", ["root", "user"], indirect=True)
+@pytest.mark.parametrize("mode", HELPERS)
+def test_a_helper_has_nothing_of_our_process(host, mode):
+    """pasta is a user's even if root has started it: that of the container's namespaces."""
+    with sleeping(host, mode, "-p", "8080:80") as process:
+        helper, = helpers(process.child())
+        status = pathlib.Path(f"/proc/{helper}/status").read_text()
+        assert "SigBlk:\t0000000000000000\n" in status
+        if mode == "pasta":
+            uids = set(status.partition("Uid:\t")[2].splitlines()[0].split())
+            assert len(uids) == 1 and uids != {"0"}
+            assert host.caller.uid != 0 or "Groups:\t \n" in status
+
+
+def test_pasta_of_roots_where_only_root_may_open_dev_net_tun(root_host, page):
+    root_host.do("chmod", "600", "/dev/net/tun")
+    with root_host.start("--network", "pasta", "-p", "8080:80", "-v", f"{page}:/www", "httpd", "-f",
+                         "-h", "/www"):
+        assert reaches(root_host, "http://127.0.0.1:8080/", page)

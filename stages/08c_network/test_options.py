@@ -254,3 +254,14 @@ def test_a_name_that_would_spoil_the_others_hosts_file_is_refused(root_host):
     result = root_host.run("--network", "bridge", "--hostname", "a\n1.2.3.4 debian.org", "true")
     assert result.returncode == 125
     assert "other containers at the bridge cannot look up this name" in result.stderr
+
+
+@pytest.mark.parametrize("mode, owner", [(0o775, 0), (0o757, 0), (0o755, 1)])
+def test_a_shared_folder_that_is_not_roots_alone_is_refused(root_host, mode, owner):
+    """Others could replace the hosts file and the lock in it."""
+    folder = "/run/containers-under-the-hood"
+    root_host.do("sh", "-c", f"umask 0; mkdir -m {mode:o} {folder}; chown {owner} {folder}")
+    result = root_host.run("--network", "bridge", "true")
+    assert result.returncode == 125
+    assert set(result.stderr.splitlines()) == {  # the janitor says the same
+        f"{STAGE}: {folder} is not private to root", f"hint: rm -r {folder}"}
