@@ -135,6 +135,12 @@ TEST_F(Unpack, RefusesWhatLeadsOut) {
 TEST_F(Unpack, RefusesWhatIsNoTarOrIsCutOff) {
   EXPECT_THROW((void)unpack("no tar"), Failure);
   EXPECT_THROW((void)unpack(entry("a", '0', std::string(5000, 'x')).substr(0, 3000)), Failure);
+  try {
+    (void)unpack(entry("a", '0') + std::string(512, 'x') + kEnd);
+    ADD_FAILURE() << "a header that is none is taken";
+  } catch (const Failure& failure) {
+    EXPECT_STREQ(failure.what(), "the tar: Damaged tar archive");
+  }
   // A gzip about whose damage libarchive says nothing at all.
   const std::string damaged("\x1f\x8b\x08\0\0\0\0\0\x02\x03\x4b\x64\xa0\x3d\x30\x30", 16);
   EXPECT_THROW((void)unpack(damaged), Failure);
