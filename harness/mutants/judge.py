@@ -138,7 +138,8 @@ class Judge:
         (self.template / "harness").mkdir()
         own = [path for path in pathlib.Path("stages", self.stage).glob("*.py")
                if not path.name.endswith("_in_vm.py")]
-        for path in own + list(pathlib.Path("stages").glob("*.py")):
+        data = list(pathlib.Path("stages", self.stage).glob("*.json"))  # of unit tests
+        for path in own + data + list(pathlib.Path("stages").glob("*.py")):
             shutil.copy(path, self.template / path)
         for name in ("__init__.py", "oci_layout.py"):
             shutil.copy(f"harness/{name}", self.template / "harness" / name)
