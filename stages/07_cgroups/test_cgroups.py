@@ -434,6 +434,16 @@ def test_a_kernel_that_cannot_clone_into_a_cgroup(root, error):
     assert re.search(r'cgroup\.procs, "\d+"\) = ', result.stderr)
 
 
+@needs_any_v2
+@pytest.mark.as_shipped
+def test_without_a_limit_it_is_moved_there_too(root):
+    before = ["strace", "-D", "-o", "/dev/null", "-e", "inject=clone3:error=ENOSYS:when=1"]
+    with root.start(STAGE, "sh", "-c", "echo ready; exec sleep 1000", before=before) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        cgroups = pathlib.Path(f"/proc/{process.child()}/cgroup").read_text()
+        assert "/containers-under-the-hood-" in cgroups.partition("0::")[2], cgroups
+
+
 def read_only_cgroups(script: str) -> subprocess.CompletedProcess:
     top = v2_mount()
     return subprocess.run(["unshare", "--mount", "sh", "-c",
