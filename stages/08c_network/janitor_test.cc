@@ -1,11 +1,14 @@
 #include "stages/08c_network/janitor.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -75,6 +78,26 @@ std::string text_in(const std::string& path) {
 }
 
 std::string new_path() { return testing::TempDir() + "janitor-" + std::to_string(getpid()); }
+
+// Of a process that has just been made, once there are so many.
+bool gets_descriptors(const std::string& process, std::ptrdiff_t count) {
+  for (int i = 0; i < 500; ++i) {
+    const std::filesystem::directory_iterator all("/proc/" + process + "/fd");
+    if (std::distance(begin(all), end(all)) == count) return true;
+    usleep(10'000);
+  }
+  return false;
+}
+
+TEST(Janitor, HasNoDescriptorButThoseThatItNeeds) {
+  const Pipe other;
+  const Pipe pipe;  // whose other end is the one before
+  const Pipe another;
+  const Janitor janitor(std::make_shared<Writes>(pipe));
+  const std::string process = text_in(fmt::format("/proc/self/task/{}/children", getpid()));
+  EXPECT_TRUE(gets_descriptors(process.substr(0, process.find(' ')), 5))
+      << "0, 1, 2, its parent's and the pipe's";
+}
 
 TEST(Janitor, CleansUpAfterItsParentHasFinished) {
   const Pipe pipe;

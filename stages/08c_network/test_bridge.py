@@ -340,7 +340,7 @@ def test_a_link_of_the_bridges_name_that_is_not_ours_stays(root_host, kind):
 @pytest.mark.parametrize("route, free", [
     ("10.0.0.0/8", False), ("10.79.0.0/16", False), ("10.79.0.0/24", False),
     ("10.79.0.128/25", False), ("10.80.0.0/16", True), ("10.78.0.0/16", True),
-    ("0.0.0.0/1", True)])
+    ("0.0.0.0/1", True), ("0.0.0.0/2", False)])
 def test_a_route_that_covers_the_pool_is_told(root_host, route, free):
     root_host.do("ip", "route", "add", route, "via", WORLD)
     before = root_host.state()
@@ -549,6 +549,15 @@ def test_files_of_network_namespaces_that_are_gone_are_removed(root_host):
         other.stdout.close()
     root_host.do("rm", "-r", folder)
     check_that_nothing_is_left(root_host, before)
+
+
+def test_its_files_are_named_after_the_network_namespace(root_host):
+    """Others, which have bridges of their own, have the same /run."""
+    folder = "/run/containers-under-the-hood"
+    ours = root_host.do("stat", "-Lc", "%i", "/proc/self/ns/net").strip()
+    with sleeping(root_host, "bridge"):
+        assert root_host.state()["files"].split() == [
+            folder, f"{folder}/hosts-{ours}", f"{folder}/lock-{ours}"]
 
 
 def test_fifty_at_once(root_host):

@@ -67,7 +67,8 @@ def test_a_published_udp_port(host, mode):
             assert server.stdout.readline() == "ready\n"
             # The helpers reply to the world. They translate packets from the host itself to the
             # gateway's address, and do not let the reply back to it; pasta does from 2024 on.
-            from_the_host = [("127.0.0.1", "host"), (HOST, "host")] if mode == "bridge" else []
+            from_the_host = [(address, "host") for address in ("127.0.0.1", "127.0.0.2", HOST)
+                             if mode == "bridge"]
             for address, where in [*from_the_host, (HOST, "world")]:
                 got = host.do("/usr/bin/python3", "-c", ask, address, where=where)
                 assert got == "got x\n", (address, where)
@@ -391,3 +392,5 @@ def test_pasta_of_roots_where_only_root_may_open_dev_net_tun(root_host, page):
     with root_host.start("--network", "pasta", "-p", "8080:80", "-v", f"{page}:/www", "httpd", "-f",
                          "-h", "/www"):
         assert reaches(root_host, "http://127.0.0.1:8080/", page)
+        assert root_host.do("stat", "-c", "%a %u", "/dev/net/tun") == "600 0\n"
+        assert not os.path.exists("/tmp/tun")  # it has that in a mount namespace of its own
