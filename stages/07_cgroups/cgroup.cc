@@ -131,6 +131,21 @@ std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
   return least;
 }
 
+// In the child. A process inherits two things that limits do not reach: a negative oom_score_adj,
+// with which the kernel kills it last, or never if it is -1000, see proc(5); and a real-time
+// policy, whose time cpu.max does not count, see the warning under "CPU" in cgroup-v2.rst. To give
+// up either needs no right.
+void give_up_exemptions_from_limits() {
+  const std::string file = "/proc/self/oom_score_adj";
+  if (read_file(file).starts_with('-')) write_file(file, "0");
+  const int policy = sched_getscheduler(0);
+  check(policy, "sched_getscheduler()");
+  if (policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) {
+    const sched_param none = {};
+    check(sched_setscheduler(0, SCHED_OTHER, &none), "sched_setscheduler(SCHED_OTHER)");
+  }
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> number_in(const std::string& cgroup, const std::string& name,
@@ -160,7 +175,7 @@ void kill_and_remove_cgroup(const std::string& cgroup) {
   remove_cgroup(cgroup, kill);
 }
 
-Cgroup::Cgroup(const CgroupOptions& options) : stats_(options.stats) {
+Cgroup::Cgroup(const CgroupOptions& options) : limited_(options.any()), stats_(options.stats) {
   try {
     const Hierarchy hierarchy = find_hierarchy();
     const std::string parent = find_parent_cgroup(hierarchy, options.controllers());
@@ -331,6 +346,7 @@ Child start_session_in(std::uint64_t namespaces, const IdOptions& ids, Cgroup& c
             // path that the container chooses may be looked up before the exec closes them.
             directory.close();
             cgroup.close_in_child();
+            if (cgroup.limited_) give_up_exemptions_from_limits();
             if (until_moved) until_moved->wait_for_parent();
             body();
           },

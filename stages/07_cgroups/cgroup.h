@@ -26,7 +26,7 @@ class Cgroup {
   explicit Cgroup(const CgroupOptions& options);
 
   // A cgroup that exists, at that path; "" for none of its own.
-  explicit Cgroup(std::string path) : path_(std::move(path)), stats_(false) {}
+  explicit Cgroup(std::string path) : path_(std::move(path)) {}
   // In the parent: kills the processes that are still in the cgroup, and removes it.
   ~Cgroup();
   Cgroup(const Cgroup&) = delete;
@@ -62,7 +62,8 @@ class Cgroup {
 
   std::string path_;
   UniqueFd lock_;  // held as long as the parent lives
-  bool stats_;
+  bool limited_ = false;
+  bool stats_ = false;
   bool let_go_ = false;
 };
 

@@ -158,6 +158,26 @@ def test_each_limit_is_set_and_seen_inside(caller, place):
 
 
 @needs_v2
+@pytest.mark.parametrize("options, score, policy", [
+    (["-m", "64m"], 0, os.SCHED_OTHER), (["--cpus", "0.5"], 0, os.SCHED_OTHER),
+    ([], -1000, os.SCHED_FIFO)])
+def test_a_limit_holds_for_a_caller_that_is_exempt(caller, place, options, score, policy):
+    def enter() -> None:
+        pathlib.Path("/proc/self/oom_score_adj").write_text("-1000")
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        place["how"]["preexec_fn"]()
+
+    with caller.start(STAGE, *options, "sh", "-c", "echo; read wait", stdin=subprocess.PIPE,
+                      **{**place["how"], "preexec_fn": enter}) as process:
+        process.stdout.readline()
+        child = process.child()
+        found = (int(pathlib.Path(f"/proc/{child}/oom_score_adj").read_text()),
+                 os.sched_getscheduler(child))
+        process.communicate("\n", timeout=10)
+    assert found == (score, policy)
+
+
+@needs_v2
 def test_out_of_memory_kills_all_of_it_and_is_told(caller, place):
     script = "sleep 60 & x=a; while :; do x=$x$x; done"
     result = caller.run(STAGE, "-m", "16m", "sh", "-c", script, **place["how"])
