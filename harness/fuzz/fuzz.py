@@ -2,7 +2,9 @@
 
     bazel run --config=fuzz //harness/fuzz -- --seconds 3600 --at-once 2 --keep ~/corpus [TARGET...]
 
-Ends with 1 if an input has broken a target; such inputs are kept, and how to run one is printed.
+The figures are sums over all runs that kept their inputs in the same folder, so that a long run can
+be done in parts. Ends with 1 if an input has broken a target; such inputs are kept, and how to run
+one is printed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -33,10 +36,21 @@ class Result:
     cpu_seconds: float
     broken: list[pathlib.Path]
     output: str
+    broken_before: int = 0
 
     def row(self) -> str:
-        return (f"| {self.target} | {self.executions:,} | {self.features:,} | {self.inputs:,} "
-                f"| {self.cpu_seconds:,.0f} | {len(self.broken)} |")
+        return (f"| `{self.target}` | {self.executions:,} | {self.features:,} | {self.inputs:,} "
+                f"| {self.cpu_seconds:,.0f} | {self.broken_before + len(self.broken)} |")
+
+    def add_earlier_runs(self, sums: pathlib.Path) -> None:
+        """Adds what earlier runs have written into the file of sums, and writes it again."""
+        earlier = json.loads(sums.read_text(encoding="utf-8")) if sums.exists() else {}
+        self.executions += earlier.get("executions", 0)
+        self.cpu_seconds += earlier.get("cpu_seconds", 0)
+        self.broken_before = earlier.get("broken", 0)
+        sums.write_text(json.dumps({"executions": self.executions, "cpu_seconds": self.cpu_seconds,
+                                    "broken": self.broken_before + len(self.broken)}),
+                        encoding="utf-8")
 
 
 def fuzz(program: pathlib.Path, seconds: int, keep: pathlib.Path) -> Result:
@@ -63,8 +77,11 @@ def fuzz(program: pathlib.Path, seconds: int, keep: pathlib.Path) -> Result:
         numbers = re.findall(pattern, text)
         return int(numbers[-1]) if numbers else 0
 
-    return Result(program.name, last(r"stat::number_of_executed_units: (\d+)"), last(r" ft: (\d+)"),
-                  last(r" corp: (\d+)"), usage.ru_utime + usage.ru_stime, found_inputs, text)
+    result = Result(program.name, last(r"stat::number_of_executed_units: (\d+)"),
+                    last(r" ft: (\d+)"), last(r" corp: (\d+)"),
+                    usage.ru_utime + usage.ru_stime, found_inputs, text)
+    result.add_earlier_runs(keep / f"{program.name}.sums.json")
+    return result
 
 
 def main() -> int:
