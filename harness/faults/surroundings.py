@@ -114,9 +114,10 @@ def surroundings(world: World, configuration: Configuration) -> Iterator[Surroun
         circumstances={"user": None})
     scripts = {**IN_OWN_MOUNTS, **(FOR_A_BRIDGE if configuration.bridge else {})}
     for name, script in scripts.items():
-        script = script.replace("{cache}", CACHES[configuration.user])
-        if not configuration.user:
-            script = f"mkdir -p {CACHES[False]}; {script}"
+        cache = CACHES[configuration.user]
+        script = script.replace("{cache}", cache)
+        owner = f"-o {world.uid} -g {world.gid} " if configuration.user else ""
+        script = f"[ -d {cache} ] || install -d -m 700 {owner}{cache}; {script}"
         yield Surroundings(name, THE_HOSTS * (configuration.program < "04"),
                            wrapper=("/usr/bin/unshare", "--mount",
                                     *in_shell(world, configuration, script)),

@@ -15,8 +15,10 @@ struct Point {
 
 struct Fault {
   enum class Kind {
-    kReturn,  // the call is not made, and returns `result`: a negative errno, or a short count
-    kKill,    // `victim` is killed before the kernel makes the call
+    // The call is not made and returns `result`, which is 0 or a negative errno; or, if that is
+    // positive, a read or write moves so many bytes.
+    kReturn,
+    kKill,  // `victim` is killed before the kernel makes the call
   };
   Kind kind = Kind::kReturn;
   Point at;

@@ -25,7 +25,8 @@ namespace {
 constexpr const char* kUsage =
     "Usage: inject [OPTION]... -- PROGRAM [ARG...]\n"
     "  --fail PROCESS:CALL:NTH:ERRNO      this call is not made, and fails\n"
-    "  --return PROCESS:CALL:NTH:RESULT   this call is not made, and returns RESULT\n"
+    "  --return PROCESS:CALL:NTH:0        this call is not made, and returns 0\n"
+    "  --return PROCESS:CALL:NTH:BYTES    this read or write is asked for so many bytes only\n"
     "  --kill VICTIM@PROCESS:CALL:NTH     VICTIM is killed at this call, before it is made\n"
     "  --user UID:GID[,GROUP...]          PROGRAM's user and groups\n"
     "  --log FILE                         what happened, a line each; default: stderr\n"

@@ -13,15 +13,21 @@ namespace {
 #if defined(__x86_64__)
 using Set = user_regs_struct;
 unsigned long long& result_of(Set& set) { return set.rax; }
-unsigned long long& first_argument_of(Set& set) { return set.rdi; }
+unsigned long long& argument_of(Set& set, Argument argument) {
+  return argument == Argument::kFirst ? set.rdi : set.rdx;
+}
 #elif defined(__i386__)
 using Set = user_regs_struct;
 long& result_of(Set& set) { return set.eax; }
-long& first_argument_of(Set& set) { return set.ebx; }
+long& argument_of(Set& set, Argument argument) {
+  return argument == Argument::kFirst ? set.ebx : set.edx;
+}
 #elif defined(__aarch64__)
 using Set = user_regs_struct;
 unsigned long long& result_of(Set& set) { return set.regs[0]; }
-unsigned long long& first_argument_of(Set& set) { return set.regs[0]; }
+unsigned long long& argument_of(Set& set, Argument argument) {
+  return set.regs[argument == Argument::kFirst ? 0 : 2];
+}
 #else
 #error "the registers of this machine's system calls are not known here"
 #endif
@@ -54,10 +60,10 @@ void set_result(pid_t process, long result) {
               [&](Set& set) { result_of(set) = static_cast<unsigned long>(result); });
 }
 
-unsigned long exchange_first_argument(pid_t process, unsigned long value) {
+unsigned long exchange_argument(pid_t process, Argument argument, unsigned long value) {
   unsigned long old = value;
   change<Set>(process, NT_PRSTATUS,
-              [&](Set& set) { old = std::exchange(first_argument_of(set), value); });
+              [&](Set& set) { old = std::exchange(argument_of(set, argument), value); });
   return old;
 }
 

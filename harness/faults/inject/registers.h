@@ -9,7 +9,9 @@ namespace box {
 void skip_call(pid_t process);
 // At the exit.
 void set_result(pid_t process, long result);
-// At the entry; returns what it was.
-unsigned long exchange_first_argument(pid_t process, unsigned long value);
+enum class Argument { kFirst, kThird };
+
+// Returns what it was.
+unsigned long exchange_argument(pid_t process, Argument argument, unsigned long value);
 
 }  // namespace box

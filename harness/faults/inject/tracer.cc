@@ -198,10 +198,16 @@ void Tracer::bring_about(pid_t pid, Process& process) {
   process.fault_is_here = true;
   if (process.call == "brk") {
     // It knows no errors: where there is no memory, it returns the old end, as for a wish of 0.
-    process.first_argument = exchange_first_argument(pid, 0);
+    exchange(pid, process, Argument::kFirst, 0);
+  } else if (fault_->result > 0) {  // bytes: a read or write is asked for fewer
+    exchange(pid, process, Argument::kThird, static_cast<unsigned long>(fault_->result));
   } else if (process.call != "close") {  // which has closed the file even if it fails, see close(2)
     skip_call(pid);
   }
+}
+
+void Tracer::exchange(pid_t pid, Process& process, Argument argument, unsigned long value) {
+  process.argument = {argument, exchange_argument(pid, argument, value)};
 }
 
 void Tracer::leave_call(pid_t pid, Process& process, long result) {
@@ -209,8 +215,9 @@ void Tracer::leave_call(pid_t pid, Process& process, long result) {
   if (!std::exchange(process.fault_is_here, false)) {
     return say("call", process, std::to_string(result));
   }
-  if (process.first_argument) {
-    (void)exchange_first_argument(pid, *process.first_argument);
+  if (process.argument) {
+    (void)exchange_argument(pid, process.argument->first, process.argument->second);
+    set_result(pid, result);  // on arm64 it is where the first argument was
   } else {
     set_result(pid, fault_->result);
   }

@@ -10,9 +10,11 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/faults/inject/fault.h"
+#include "harness/faults/inject/registers.h"
 
 namespace box {
 
@@ -48,7 +50,8 @@ class Tracer {
     int nth = 0;
     std::map<std::uint64_t, int> counts;
     bool fault_is_here = false;
-    std::optional<unsigned long> first_argument;  // to be put back
+    // To be put back.
+    std::optional<std::pair<Argument, unsigned long>> argument;
   };
 
   void start(const std::vector<std::string>& argv, const std::optional<User>& user);
@@ -60,6 +63,7 @@ class Tracer {
   void leave_call(pid_t pid, Process& process, long result);
   [[nodiscard]] bool is_at(const Process& process) const;
   void bring_about(pid_t pid, Process& process);
+  static void exchange(pid_t pid, Process& process, Argument argument, unsigned long value);
   bool kill_victim();
   void let_all_go();
   void go_on(pid_t pid, int signal = 0);

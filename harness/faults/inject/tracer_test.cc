@@ -103,6 +103,18 @@ TEST(Tracer, AFailingCloseHasClosedTheFile) {
   EXPECT_NE(failed.log.find("fault\t0\tclose"), std::string::npos) << failed.log;
 }
 
+TEST(Tracer, AShortWriteHasWrittenThatMuch) {
+  const std::string folder = new_folder();
+  const std::string file = folder + "/file";
+  const std::string script = "echo abc >" + file + "; read line <" + file + "; rm " + file +
+                             "; [ \"$line\" = abc ] && exit 9; exit 6";
+  EXPECT_EQ(exit_status(run(script, std::nullopt)), 9);
+  // dash(1) tries again with the rest, which is in order only if the first byte has been written.
+  const Outcome outcome = run(script, parse_short_call("0:write:1:1"));
+  EXPECT_EQ(exit_status(outcome), 9) << outcome.log;
+  EXPECT_NE(outcome.log.find("fault\t0\twrite\t1\t1\t"), std::string::npos) << outcome.log;
+}
+
 TEST(Tracer, AProcessIsKilledBeforeItMakesTheCall) {
   const std::string folder = new_folder();
   const std::string script = "(cd " + folder + "; : >made; exit 0); exit $?";
