@@ -115,12 +115,13 @@ class Partial {
     while (true) {
       const bool made = mkdir(path_.c_str(), kUnfinished) == 0;
       if (!made && errno != EEXIST) check_quietly(-1, "mkdir({})", path_);
-      folder_ = UniqueFd(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-      if (folder_.get() == -1 && errno == ENOENT) continue;  // another process has just finished it
-      check_quietly(folder_.get(), "open({})", path_);
-      check_that_it_is_ours(folder_, path_);  // in /tmp any user may have made it
-      lock_directory(folder_, path_);
-      if (!is_at(folder_, path_)) continue;
+      try {
+        if (!open_and_lock()) continue;
+      } catch (const Failure&) {
+        // Ours, and empty unless another process has got the lock and builds in it.
+        if (made) (void)rmdir(path_.c_str());
+        throw;
+      }
       if (made) return;
       remove_tree(path_);  // left by a process that was killed
     }
@@ -145,6 +146,16 @@ class Partial {
   }
 
  private:
+  // Returns false if another process has finished or removed it in the meantime.
+  bool open_and_lock() {
+    folder_ = UniqueFd(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (folder_.get() == -1 && errno == ENOENT) return false;
+    check_quietly(folder_.get(), "open({})", path_);
+    check_that_it_is_ours(folder_, path_);  // in /tmp any user may have made it
+    lock_directory(folder_, path_);
+    return is_at(folder_, path_);
+  }
+
   static constexpr mode_t kUnfinished = S_ISVTX | S_IRWXU;  // the mode of nothing that is built
 
   std::string path_;

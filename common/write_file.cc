@@ -14,4 +14,11 @@ void write_file(const std::string& path, std::string_view text) {
   check(write(fd.get(), text.data(), text.size()), "write({}, \"{}\")", path, text);
 }
 
+void write_all(int fd, std::string_view text, std::string_view what) {
+  while (!text.empty()) {
+    const auto written = check_quietly(write(fd, text.data(), text.size()), "write({})", what);
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 }  // namespace box

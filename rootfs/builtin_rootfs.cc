@@ -15,6 +15,7 @@
 #include "common/interrupt.h"
 #include "common/read_file.h"
 #include "common/unique_fd.h"
+#include "common/write_file.h"
 #include "rootfs/rootfs_id.h"
 
 namespace box {
@@ -74,11 +75,7 @@ void write_file_at(const std::string& path, std::string_view content, mode_t mod
   const UniqueFd file(
       check_quietly(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode),
                     "open({})", path));
-  while (!content.empty()) {
-    const auto written =
-        check_quietly(write(file.get(), content.data(), content.size()), "write({})", path);
-    content.remove_prefix(static_cast<std::size_t>(written));
-  }
+  write_all(file.get(), content, path);
 }
 
 // make_rootfs.py has written it, so it contains only directories, files and symbolic links, and

@@ -16,6 +16,7 @@
 #include "common/failure.h"
 #include "common/read_file.h"
 #include "common/unique_fd.h"
+#include "common/write_file.h"
 #include "rootfs/builtin_rootfs.h"
 #include "stages/03_userspace/copy_tree.h"
 #include "stages/03_userspace/elf_file.h"
@@ -278,7 +279,7 @@ void write_new_file(const std::string& path, const std::string& text) {
   const UniqueFd fd(
       check_quietly(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644),
                     "open({})", path));
-  check_quietly(write(fd.get(), text.data(), text.size()), "write({})", path);
+  write_all(fd.get(), text, path);
   check_quietly(fchmod(fd.get(), 0644), "chmod({})", path);
 }
 

@@ -249,7 +249,7 @@ pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup) {
   try {
     become_effectively(owner);
   } catch (const Failure&) {
-    (void)setresuid(kKeep, 0, kKeep);  // otherwise we have no right to undo the start
+    (void)!setresuid(kKeep, 0, kKeep);  // otherwise we have no right to undo the start
     throw;
   }
   const pid_t child = clone_process(flags, cgroup);

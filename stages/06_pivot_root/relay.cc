@@ -11,8 +11,8 @@
 namespace box {
 namespace {
 
-constexpr std::size_t kAtOnce = 64 * 1024;  // more than a terminal holds
-constexpr int kMostRounds = 16;
+constexpr std::size_t kAtOnce = 4096;  // no read(2) of a terminal returns more, see n_tty.c
+constexpr int kMostRounds = 256;
 
 bool must_wait(int error) { return error == EAGAIN || error == EINTR; }
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/write_file.h"
 #include "stages/08c_network/bridge.h"
 #include "stages/08c_network/resolv_conf.h"
 #include "stages/08c_network/user_mode_network.h"
@@ -94,7 +95,7 @@ void replace_file(const std::string& path, const std::string& text) {
   const UniqueFd file(
       check(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), "open({})", path));
   check_quietly(fchmod(file.get(), 0644), "fchmod({})", path);  // whatever the umask
-  check_quietly(write(file.get(), text.data(), text.size()), "write({})", path);
+  write_all(file.get(), text, path);
 }
 
 // The last group that is mapped, from /proc/self/gid_map.

@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/run_program.h"
 #include "common/unique_fd.h"
+#include "common/write_file.h"
 #include "stages/08c_network/find_program.h"
 
 namespace box {
@@ -68,10 +69,7 @@ std::string hint_for_nft() {
 void run_nft(const std::string& text) {
   const UniqueFd file(
       check_quietly(memfd_create("rules", 0), "memfd_create()"));  // nft inherits it
-  const auto size = static_cast<ssize_t>(text.size());
-  if (check_quietly(write(file.get(), text.data(), text.size()), "write(the rules)") != size) {
-    throw Failure("write(the rules): it was cut short");
-  }
+  write_all(file.get(), text, "the rules");
   try {
     run_program({find_program("nft"), "-f", fmt::format("/proc/self/fd/{}", file.get())});
   } catch (const Failure& failure) {

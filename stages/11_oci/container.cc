@@ -13,6 +13,7 @@
 
 #include "common/check.h"
 #include "common/read_file.h"
+#include "common/write_file.h"
 #include "stages/07_cgroups/cgroup.h"
 #include "stages/11_oci/hooks.h"
 #include "stages/11_oci/start_gate.h"
@@ -191,7 +192,7 @@ void write_pid_file(const std::string& path, pid_t process) {
   const UniqueFd file(check_quietly(
       open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644),
       "--pid-file: open({})", partial));
-  check_quietly(write(file.get(), text.data(), text.size()), "--pid-file: write({})", partial);
+  write_all(file.get(), text, partial);
   check_quietly(rename(partial.c_str(), path.c_str()), "--pid-file: rename({})", path);
 }
 

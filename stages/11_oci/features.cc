@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/check.h"
+#include "common/write_file.h"
 #include "stages/08b_seccomp/capability_names.h"
 #include "stages/11_oci/commands.h"
 #include "stages/11_oci/mount_options.h"
@@ -121,7 +122,7 @@ void write_spec(const std::string& bundle) {
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), "open({})", path));
   constexpr int kIndent = 4;
   const std::string text = default_config().dump(kIndent) + "\n";
-  check_quietly(write(file.get(), text.data(), text.size()), "write({})", path);
+  write_all(file.get(), text, path);
 }
 
 }  // namespace box

@@ -11,6 +11,7 @@
 
 #include "common/check.h"
 #include "common/unique_fd.h"
+#include "common/write_file.h"
 #include "stages/01_exec/signals.h"
 
 namespace box {
@@ -19,7 +20,7 @@ namespace {
 // A file in memory, so that no hook can make us wait by not reading.
 UniqueFd input_with(const std::string& state) {
   UniqueFd file(check_quietly(memfd_create("state", MFD_CLOEXEC), "memfd_create()"));
-  check_quietly(write(file.get(), state.data(), state.size()), "write(state)");
+  write_all(file.get(), state, "the state");
   check_quietly(lseek(file.get(), 0, SEEK_SET), "lseek()");
   return file;
 }

@@ -20,6 +20,7 @@
 #include "common/json_node.h"
 #include "common/read_file.h"
 #include "common/remove_tree.h"
+#include "common/write_file.h"
 #include "stages/05_userns/id_map.h"
 #include "stages/11_oci/start_gate.h"
 
@@ -179,11 +180,7 @@ void StateFolder::write_file(const std::string& name, const std::string& text) c
   const UniqueFd file(check_quietly(
       openat(folder_.get(), partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
       "open({})", partial));
-  for (std::size_t done = 0; done < text.size();) {
-    const auto size = check_quietly(::write(file.get(), text.data() + done, text.size() - done),
-                                    "write({})", partial);
-    done += static_cast<std::size_t>(size);
-  }
+  write_all(file.get(), text, partial);
   check_quietly(renameat(folder_.get(), partial.c_str(), folder_.get(), name.c_str()), "rename({})",
                 name);
 }
