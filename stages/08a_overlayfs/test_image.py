@@ -196,6 +196,8 @@ BAD_IMAGES = {
     "volumes without number": (
         oci.layout([BASE], {**PRINT, "Volumes": {f"/v/{number}": {} for number in range(1001)}}),
         "the image has 1001 volumes, more than 1000", ""),
+    "layers without number": (oci.layout([BASE] * 501, PRINT),
+                              "the image has 501 layers, but overlayfs accepts at most 500", ""),
     "no index": ({"oci-layout": GOOD["oci-layout"]}, "index.json: No such file", ""),
     "no marker": ({"index.json": b"{}"}, "is not an OCI image layout", "skopeo copy"),
     "another version": ({**GOOD, "oci-layout": b'{"imageLayoutVersion": "9.0"}'},
@@ -216,6 +218,11 @@ def test_a_bad_image_is_refused(caller, folder, cache, name):
     assert result.stdout == ""
     assert not [name for name in names_in(cache) if name.endswith(".partial")]
     assert f"sha256-{oci.sha256(LAYER)}" not in names_in(cache)
+
+
+def test_an_image_may_have_as_many_layers_as_overlayfs_accepts(caller, folder):
+    path = write_layout(caller, folder / "image", oci.layout([BASE] * 500, PRINT))
+    assert caller.run(STAGE, "--image", path).returncode == 0
 
 
 def test_a_wrong_reference_is_refused(caller, image):
