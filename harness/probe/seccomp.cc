@@ -94,7 +94,9 @@ constexpr NamedCall kForbidden[] = {
     {"io_uring_register", SYS_io_uring_register},
     {"io_uring_setup", SYS_io_uring_setup},
     {"kcmp", SYS_kcmp},
+#ifdef SYS_kexec_file_load  // only processors of 64 bits have it
     {"kexec_file_load", SYS_kexec_file_load},
+#endif
     {"kexec_load", SYS_kexec_load},
     {"keyctl", SYS_keyctl},
     {"lookup_dcookie", SYS_lookup_dcookie},
