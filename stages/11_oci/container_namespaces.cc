@@ -17,6 +17,7 @@
 #include "common/fd_channel.h"
 #include "stages/04_namespaces/namespaces.h"
 #include "stages/04_namespaces/time_namespace.h"
+#include "stages/05_userns/id_map.h"
 #include "stages/08b_seccomp/capabilities.h"
 #include "stages/08c_network/network.h"
 #include "stages/11_oci/succession.h"
@@ -79,6 +80,11 @@ ContainerNamespaces::ContainerNamespaces(const Config& config) : config_(config)
                     " is the host's, and linux.sysctl or hostname would change it");
     }
     if (joined.flag == CLONE_NEWPID) {
+      // Its /proc is mounted where no other is to be seen, see mount_proc(). Only root may do that:
+      // "mount_too_revealing" in the kernel's fs/namespace.c.
+      if (!is_root_of_the_host()) {
+        throw Failure("linux.namespaces: only root of the host can join a PID namespace");
+      }
       pid_ = std::move(fd);
     } else {
       joined_.emplace_back(joined.flag, std::move(fd));

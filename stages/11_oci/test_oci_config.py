@@ -355,3 +355,13 @@ def test_no_setting_of_the_hosts_namespaces_is_changed(runtime, kind, name, sett
     error = runtime.refused("create", "--bundle", runtime.bundle, "c")
     assert f"/proc/self/ns/{name} is the host's" in error
     assert runtime.leftovers() == []
+
+
+def test_a_pid_namespace_is_joined_by_root_only(runtime):
+    """Rootless podman, in a pod that shares it."""
+    joined_to_set(runtime, "pid", "/proc/self/ns/pid", {}, "")
+    runtime.write_config()
+    runtime.program = ["unshare", "--user", "--map-root-user", *runtime.program]
+    assert "only root of the host can join a PID namespace" in runtime.refused(
+        "create", "--bundle", runtime.bundle, "c")
+    assert runtime.leftovers() == []
