@@ -32,9 +32,20 @@ int make_file() {
   return fd == -1 && errno == EINVAL ? memfd_create("11_oci", kFlags) : fd;
 }
 
+// Other commands, and an id that is one of these words, need not be told apart.
+bool may_enter_a_container(char** argv) {
+  for (; *argv != nullptr; ++argv) {
+    for (const char* command : {"create", "exec", "run"}) {
+      if (std::strcmp(*argv, command) == 0) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 void run_from_sealed_copy(char** argv) {
+  if (!may_enter_a_container(argv)) return;
   const UniqueFd program(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (program.get() == -1) stop("open(/proc/self/exe)");
   if (fcntl(program.get(), F_GET_SEALS) == kSeals) return;
