@@ -26,7 +26,7 @@ from harness.grading.grader import Program, cases_for, cases_of_stage, grade_in
 from harness.properties.model import PROMISE, Case, Result
 from harness.properties.scene import Tools
 from harness.properties.table import PROPERTIES
-from harness.properties.verdict import ROOT, USER, stage_number
+from harness.properties.verdict import ROOT, STAGES, USER, stage_number
 
 BUILT = pathlib.Path("bazel-bin")
 
@@ -51,7 +51,7 @@ def stages_of_this_toolkit() -> Dict[str, Program]:
     words = os.environ.get("HARNESS_STAGES", "").split()
     if not words:
         words = [str(path) for path in sorted(BUILT.glob("stages/*/[0-9]*_*"))
-                 if path.name == path.parent.name]
+                 if path.name == path.parent.name and path.name.split("_")[0] in STAGES]
         words.append(str(BUILT / "harness/controls/00_naive"))
     programs = [Program.of(path, os.path.basename(path)) for path in words if os.path.exists(path)]
     return {program.stage: program for program in programs}

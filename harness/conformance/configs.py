@@ -4,14 +4,15 @@
 
 Each runtime runs each config to its end, which gives an exit status; and creates, starts, kills and
 deletes it, which gives the state, and a process that the harness's probe and /proc describe. The
-table says how often the runtimes agree. The second one has the first difference of each config in
-which ours agrees with neither of the others.
+table says how often the runtimes agree. If ours agrees with neither of the others, and is not
+merely stricter, the exit status is 1, and a second table has the first difference.
 """
 
 from __future__ import annotations
 
 import collections
 import copy
+import itertools
 import json
 import os
 import pathlib
@@ -362,6 +363,16 @@ def differences(one: Json, other: Json) -> List[str]:
     return [key for key in {**one, **other} if one.get(key) != other.get(key)]
 
 
+def has_more_flags(ours: Json, theirs: Json) -> bool:
+    """Whether only the mounts differ, and ours have all flags of theirs, and some more."""
+    if differences(ours, theirs) != ["mounts"]:
+        return False
+    flags = [{tuple(line.split()[:2]): set(line.split()[2:]) for line in seen["mounts"]}
+             for seen in (ours, theirs)]
+    return flags[0].keys() == flags[1].keys() and all(
+        flags[0][mount] >= flags[1][mount] for mount in flags[1])
+
+
 def told(seen: Dict[str, Json], said: Dict[str, str], name: str, key: str) -> str:
     """What is this runtime's alone, or what it said."""
     value = seen[name].get(key)
@@ -372,14 +383,16 @@ def told(seen: Dict[str, Json], said: Dict[str, str], name: str, key: str) -> st
     return text.replace("|", " ").replace("\n", " ").replace("`", " ").strip()[:160]
 
 
-def compare(seed: int, numbers: range, show: Optional[int]) -> str:
-    agreeing: Dict[Tuple[str, str], int] = collections.Counter()
+def compare(seed: int, numbers: range, show: Optional[int]) -> Tuple[str, bool]:
+    """The tables, and whether ours agrees each time with another one, or is stricter."""
+    agreeing: Dict[str, int] = collections.Counter()
     lines = []
     with tempfile.TemporaryDirectory(prefix="configs-", dir="/tmp") as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
         tried = {name: Tried(name, words, folder)
                  for name, words in places.runtimes().items()}
+        others = [name for name in tried if name != places.OURS]
         for number in numbers:
             what, config = generate(seed, number)
             seen, said = {}, {}
@@ -388,21 +401,23 @@ def compare(seed: int, numbers: range, show: Optional[int]) -> str:
                 said[name] = "" if seen[name]["exit status"] == 7 else runtime.why
             if show is not None:
                 print(json.dumps(config, indent=1), json.dumps(seen, indent=1), said)
-            others = [name for name in tried if name != places.OURS]
-            for one, other in [(places.OURS, other) for other in others] + [tuple(others)[:2]]:
-                agreeing[one, other] += not differences(seen[one], seen[other])
-            found = [differences(seen[places.OURS], seen[other]) for other in others]
-            if all(found):
-                lines.append([str(number), what, found[0][0],
-                              *(told(seen, said, name, found[0][0]) for name in tried)])
-                print(*lines[-1], sep="\t", file=sys.stderr, flush=True)
-    count = len(numbers)
-    result = [places.table(["agree in all that is compared", f"of {count} configs"],
-                           [[" and ".join(pair), str(agreeing[pair])] for pair in agreeing]),
-              SET_ASIDE]
+            for one, other in itertools.combinations(tried, 2):
+                agreeing[f"{one} and {other} agree"] += not differences(seen[one], seen[other])
+            ours = seen[places.OURS]
+            found = [differences(ours, seen[other]) for other in others]
+            if not all(found):
+                continue
+            if any(has_more_flags(ours, seen[other]) for other in others):
+                agreeing["only ours has more flags on a mount"] += 1
+                continue
+            lines.append([str(number), what, found[0][0],
+                          *(told(seen, said, name, found[0][0]) for name in tried)])
+            print(*lines[-1], sep="\t", file=sys.stderr, flush=True)
+    result = [places.table([f"of {len(numbers)} configs", "in all that is compared"],
+                           [[str(number), what] for what, number in agreeing.items()]), SET_ASIDE]
     if lines:
         result.append(places.table(["config", "chosen", "differs in", *tried], lines))
-    return "\n\n".join(result)
+    return "\n\n".join(result), not lines
 
 
 def main() -> int:
@@ -420,8 +435,9 @@ def main() -> int:
     numbers = range(arguments.count)
     if arguments.show is not None:
         numbers = range(arguments.show, arguments.show + 1)
-    print(compare(arguments.seed, numbers, arguments.show))
-    return 0
+    tables, agrees = compare(arguments.seed, numbers, arguments.show)
+    print(tables)
+    return 0 if agrees else 1
 
 
 if __name__ == "__main__":

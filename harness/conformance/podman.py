@@ -26,6 +26,7 @@ from harness.conformance import places
 FILES = ("030-run.bats", "075-exec.bats", "080-pause.bats", "130-kill.bats", "420-cgroups.bats")
 REGISTRY = "quay.io/libpod/testimage"
 TIME_LIMIT = 3600
+PRINTENV = b"#!/bin/sh\nexec tr '\\0' '\\n' </proc/$$/environ\n"
 RESULT = re.compile(r"^(ok|not ok) \d+ (.*?)(?: # (skip\b.*))?$")
 # Set by the tests, before the first line of what went wrong.
 COMPLAINT = re.compile(r"^# (?:#\|\s+FAIL: (.*)|#\|\s+actual: +(.*)|\[ rc=(\d+ .*) \])")
@@ -64,7 +65,8 @@ def write_image(path: pathlib.Path, helpers: str) -> None:
     pause = b"#!/bin/sh\necho Confirmed: testimage pause invoked as $0\nwhile :; do sleep 0.1; done"
     layer = oci.tar(
         *(oci.link(f"usr/bin/{name}", "/bin/busybox") for name in applets if name not in there),
-        oci.folder("home"), oci.folder("home/podman"),
+        oci.entry("usr/bin/printenv", PRINTENV, mode=0o755),  # Debian's busybox has none
+        oci.link("etc/mtab", "/proc/mounts"), oci.folder("home"), oci.folder("home/podman"),
         oci.entry("home/podman/testimage-id", tag[1].encode() + b"\n", mtime=1600000000),
         oci.entry("home/podman/pause", pause, mode=0o755))
     files = oci.layout([rootfs, layer], {

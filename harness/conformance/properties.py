@@ -1,0 +1,117 @@
+"""Which rows of the property table hold for containers that podman starts, with stage 11 and with
+crun as its runtime?
+
+    sudo bazel run //harness/conformance:properties
+
+As root, where the last stage's promises are asked for. Many are not podman's: it gives root's
+containers no user namespace, for example. So what counts is the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Dict, List
+
+from harness.conformance import places
+from harness.properties.verdict import STAGES
+from harness.scorecard.scorecard import ADAPTERS
+
+MARK = re.compile(r"^([a-z_0-9]+) +(\+|FAIL|ERR|skip|n/a)$", re.MULTILINE)
+WORDS = {"+": "hold", "FAIL": "do not hold", "ERR": "could not be asked",
+         "skip": "not testable here", "n/a": "podman has no such option"}
+CONFIG = """
+[containers]
+netns = "none"
+cgroups = "{cgroups}"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "{name}"
+runtime_supports_json = ["{name}"]
+runtime_supports_nocgroup = ["{name}"]
+[engine.runtimes]
+{name} = ["{program}"]
+"""
+STORAGE = """
+[storage]
+driver = "vfs"
+graphroot = "{folder}/graph"
+runroot = "{folder}/run"
+"""
+SCRIPT = """#!/bin/bash
+export CONTAINERS_CONF={folder}/containers.conf CONTAINERS_STORAGE_CONF={folder}/storage.conf
+. {folder}/podman.sh
+"""
+
+
+def cgroups() -> str:
+    """Root of a machine whose cgroup v2 has no controllers can have containers without one."""
+    controllers = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
+    return "enabled" if controllers.exists() and controllers.read_text().strip() else "disabled"
+
+
+def adapter(folder: pathlib.Path, name: str, program: str) -> pathlib.Path:
+    """The scorecard's script for podman, with this runtime."""
+    folder.mkdir()
+    for script in ("podman.sh", "options.sh"):
+        shutil.copy(ADAPTERS / script, folder)
+    (folder / "containers.conf").write_text(
+        CONFIG.format(name=name, program=program, cgroups=cgroups()))
+    (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
+    path = folder / f"podman_{name}.sh"
+    path.write_text(SCRIPT.format(folder=folder))
+    path.chmod(0o755)
+    return path
+
+
+def marks_of(path: pathlib.Path, rows: List[str]) -> Dict[str, str]:
+    lacks = subprocess.run([path, "--lacks"], check=True, stdout=subprocess.PIPE,
+                           text=True).stdout.splitlines()
+    words = [word for option in lacks for word in ("--lacks", option)]
+    words += [word for row in rows for word in ("--property", row)]
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "harness.matrix", "--binary", path, "--stage",
+         STAGES[-1].split("_")[0], "--as", "root", "--in", "host", *words],
+        stdout=subprocess.PIPE, text=True, check=False)
+    if "LOGS" in os.environ:
+        pathlib.Path(os.environ["LOGS"], path.name).write_text(done.stdout)
+    return dict(MARK.findall(done.stdout))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bazel run //harness/conformance:properties --",
+                                     description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="PROPERTY", help="default: all")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("needs root")
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="properties-", dir="/run") as name:
+        for runtime, words in places.runtimes().items():
+            if runtime != "runc":
+                path = adapter(pathlib.Path(name, runtime), runtime, words[0])
+                found[runtime] = marks_of(path, arguments.rows)
+    counts = {runtime: collections.Counter(marks.values()) for runtime, marks in found.items()}
+    print(places.table(["rows", *found], [[what, *(str(counts[runtime][mark]) for runtime in found)]
+                                          for mark, what in WORDS.items()]))
+    different = [[f"`{row}`", *(WORDS[marks.get(row, "ERR")] for marks in found.values())]
+                 for row in found[places.OURS]
+                 if len({marks.get(row) for marks in found.values()}) > 1]
+    if different:
+        print("", places.table(["differs", *found], different), sep="\n")
+    worse = [row for row in found[places.OURS] for marks in found.values()
+             if marks.get(row) == "+" != found[places.OURS][row]]
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
