@@ -10,7 +10,7 @@ import threading
 from typing import Dict, List, Optional, Set, Tuple
 
 from harness.agent_client import HOST
-from harness.faults.case import Bench
+from harness.faults.case import STATUS, Bench
 from harness.faults.classify import GOOD, MISSED, verdicts
 from harness.faults.configurations import CONFIGURATIONS, Configuration
 from harness.faults.faults import FAIL, Fault, faults_for, without_loops
@@ -90,7 +90,10 @@ class FailingCalls:
 
     @staticmethod
     def bad(bench: Bench, fault: Fault) -> Set[str]:
-        return set(verdicts(bench.try_fault(fault))) - {*GOOD, MISSED}
+        record = bench.try_fault(fault)
+        if not record.hit and record.exit != STATUS:  # it may have ended `inject`, too
+            return {"ended otherwise"}
+        return set(verdicts(record)) - {*GOOD, MISSED}
 
     def calls_of(self, configuration: Configuration) -> Set[str]:
         """The names of those that the program makes without the change; none if this machine cannot
