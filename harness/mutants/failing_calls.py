@@ -13,13 +13,14 @@ from harness.agent_client import HOST
 from harness.faults.case import STATUS, Bench
 from harness.faults.classify import GOOD, MISSED, verdicts
 from harness.faults.configurations import CONFIGURATIONS, Configuration
-from harness.faults.faults import FAIL, Fault, faults_for, without_loops
+from harness.faults.faults import ERRNOS, FAIL, OF_ANY, Fault, faults_for, without_loops
 from harness.faults.world import Tools, World
 from harness.mutants.kinds import Generated
 from harness.properties import scene
 
 # What a mutant of these kinds does shows only when something fails.
 OF_ERRORS = ("check", "guard", "delete")
+MOST = 25  # of those that one line names: there are hundreds of open(2)
 # Whether these fail makes no difference to anybody.
 TOLERATED = ("close", "mmap", "munmap", "mprotect", "brk", "rt_sigaction")
 # The C library's names of calls, where the kernel's differ by more than "rt_", "at", or a number.
@@ -38,7 +39,8 @@ def named_in(mutant: Generated) -> Set[str]:
     """Calls that the changed lines name, also in a message such as "open({})"."""
     words = set(re.findall(r"\w+", mutant.old.lower())) | set(
         re.findall(r"sys_(\w+)", mutant.old.lower()))
-    return {plain(word) for word in words} | {KERNELS[word] for word in words & set(KERNELS)}
+    names = {plain(word) for word in words} | {KERNELS[word] for word in words & set(KERNELS)}
+    return names - set(TOLERATED)
 
 
 class FailingCalls:
@@ -83,7 +85,9 @@ class FailingCalls:
     def faults(bench: Bench, names: Set[str], others: bool) -> List[Fault]:
         calls = without_loops(bench.calls, bool(bench.configuration.cold))
         if not others:
-            return list(faults_for([call for call in calls if plain(call.name) in names], FAIL))
+            named = [call for call in calls if plain(call.name) in names]
+            return [Fault(FAIL, call, ERRNOS.get(call.name, OF_ANY)[0])
+                    for call in named[::len(named) // MOST + 1]]
         rest = [call for call in calls if plain(call.name) not in names
                 and call.name not in TOLERATED]
         return list(faults_for(rest, FAIL, quick=True))
