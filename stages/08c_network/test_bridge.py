@@ -439,6 +439,17 @@ def test_published_ports_outlive_the_rules(root_host, page):
         assert "8080" in root_host.do("nft", "list", "ruleset")
 
 
+def test_where_no_server_listens_inside_the_client_is_told(root_host):
+    """By a reset, as if nobody had accepted its connection."""
+    connect = """if True:
+        import socket
+        try: print(socket.create_connection(("127.0.0.1", 8080), timeout=5).recv(1))
+        except ConnectionError as error: print(type(error).__name__)"""
+    with sleeping(root_host, "bridge", "-p", "8080:80"):
+        out = root_host.do("/usr/bin/python3", "-c", connect)
+    assert out in ("ConnectionResetError\n", "ConnectionRefusedError\n")
+
+
 def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
     large = os.urandom(5_000_000)
     (page / "large").write_bytes(large)

@@ -86,7 +86,10 @@ TEST(DeviceProgramTest, EveryContainerHasItsDevices) {
   const auto more = default_device_rules();
   rules.insert(rules.end(), more.begin(), more.end());
   EXPECT_TRUE(allows(rules, 'c', 1, 3, kRead | kWrite));
-  EXPECT_TRUE(allows(rules, 'c', 136, 9, kRead | kWrite));
+  for (const auto& [major, minor] : std::vector<std::pair<std::uint32_t, std::uint32_t>>{
+           {1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, 9}}) {
+    EXPECT_TRUE(allows(rules, 'c', major, minor, kRead | kWrite | kMake)) << major << ":" << minor;
+  }
   EXPECT_TRUE(allows(rules, 'b', 8, 0, kMake));
   EXPECT_FALSE(allows(rules, 'b', 8, 0, kRead));
   EXPECT_FALSE(allows(rules, 'c', 1, 1, kRead)) << "/dev/mem";

@@ -67,6 +67,12 @@ def test_run_ends_as_the_command_does(runtime, status):
     assert runtime.leftovers() == []
 
 
+@pytest.mark.parametrize("command", ["/bin/busybox", "./busybox", "../bin/busybox"])
+def test_a_command_with_a_path(runtime, command):
+    runtime.config["process"]["cwd"] = "/bin"
+    assert runtime.run(command, "echo", "done").stdout == "done\n"
+
+
 def test_run_in_the_background(runtime):
     runtime.write_config()
     with open(runtime.folder / "output", "w", encoding="utf-8") as output:
