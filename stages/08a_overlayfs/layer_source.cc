@@ -197,13 +197,12 @@ ssize_t LayerSource::read_file_part(archive* raw, void* source, const void** par
   }
 }
 
-ssize_t LayerSource::read_part(archive* tar, void* source, const void** part) {
+ssize_t LayerSource::read_part(archive*, void* source, const void** part) {
   auto& layer = *static_cast<LayerSource*>(source);
   try {
     return static_cast<ssize_t>(layer.read(part));
-  } catch (const Failure& failure) {
+  } catch (const Failure&) {
     layer.failure_ = std::current_exception();
-    archive_set_error(tar, failure.error(), "%s", failure.what());
     return -1;
   }
 }
