@@ -27,7 +27,7 @@ TIME_LIMIT = 120
 # What one of them ended with, if it wrote nothing that a reader of TAP would call a failure.
 NO_PLAN = re.compile(r"^1\.\.0$", re.MULTILINE)
 NOT_OK = re.compile(r"^not ok(?: \d+)? ?-? ?(?!.*# TODO)(.*)$", re.MULTILINE)
-SAYS_NOTHING = re.compile(r"exit status|failed to|hint:|$")
+SAYS_NOTHING = re.compile(r"exit status|failed to|hint:|time=.* level=warning|$")
 ERROR = re.compile(r'^  (\{.*"error":.*\})$', re.MULTILINE)
 
 
@@ -71,7 +71,8 @@ def verdict(status: int, out: str, err: str) -> str:
     if not complaints and status == 0:
         return "ok"
     if not complaints or "exit status" in complaints[0]:  # the runtime itself says why
-        complaints = [line for line in err.splitlines() if not SAYS_NOTHING.match(line)]
+        complaints = [line for line in err.splitlines()
+                      if not SAYS_NOTHING.match(line)] or complaints
     return shortened((complaints or [f"ended with status {status}"])[0])
 
 
