@@ -456,7 +456,15 @@ def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
     (page / "large").chmod(0o644)
     with serve(root_host, "bridge", page, "-p", "8080:80"):
         got = subprocess.check_output(root_host.enter("curl", "-s", "http://127.0.0.1:8080/large"))
-    assert got == large
+        assert got == large
+        slow = subprocess.check_output(root_host.enter("/usr/bin/python3", "-c", """if True:
+            import socket, sys, time
+            s = socket.create_connection(("127.0.0.1", 8080))
+            s.sendall(b"GET /large HTTP/1.0\\r\\n\\r\\n")
+            time.sleep(0.3)  # by now the proxy cannot send any more
+            data = b"".join(iter(lambda: s.recv(1 << 16), b""))
+            sys.stdout.buffer.write(data.partition(b"\\r\\n\\r\\n")[2])"""))
+        assert slow == large
 
 
 @pytest.mark.as_shipped  # a sanitizer keeps memory that was freed

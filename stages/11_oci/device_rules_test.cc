@@ -15,7 +15,7 @@ bool allows(const std::vector<DeviceRule>& rules, char type, std::uint32_t major
   const auto program = device_program(rules);
   const std::uint32_t context[] = {
       access << 16 | (type == 'c' ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK), major, minor};
-  std::uint32_t registers[11] = {};
+  std::uint32_t registers[11] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};  // until it has set them
   for (std::size_t i = 0; i < program.size(); ++i) {
     const bpf_insn& insn = program[i];
     std::uint32_t& to = registers[insn.dst_reg];

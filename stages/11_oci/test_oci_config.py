@@ -189,6 +189,16 @@ def test_masks_and_read_only_paths(runtime):
     assert out.splitlines() == ["touch: /fixed/x: Read-only file system", "made"]
 
 
+def test_a_limit_that_cannot_be_raised_stops_the_creation(runtime):
+    runtime.config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 200}]
+    runtime.write_config()
+    runtime.program = ["prlimit", "--nofile=100", "setpriv", "--bounding-set=-sys_resource",
+                       *runtime.program]
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert "prlimit(RLIMIT_NOFILE, 200, 200): Operation not permitted" in error
+    assert runtime.leftovers() == []
+
+
 def test_user_limits_and_environment(runtime):
     runtime.config["process"].update({
         "user": {"uid": 3, "gid": 4, "umask": 0o77, "additionalGids": [8, 9]}, "cwd": "/tmp",
