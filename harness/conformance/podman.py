@@ -65,7 +65,7 @@ def write_image(path: pathlib.Path, helpers: str) -> None:
     pause = b"#!/bin/sh\necho Confirmed: testimage pause invoked as $0\nwhile :; do sleep 0.1; done"
     layer = oci.tar(
         *(oci.link(f"usr/bin/{name}", "/bin/busybox") for name in applets if name not in there),
-        oci.entry("usr/bin/printenv", PRINTENV, mode=0o755),  # Debian's busybox has none
+        oci.entry("bin/printenv", PRINTENV, mode=0o755),  # Debian's busybox has none
         oci.link("etc/mtab", "/proc/mounts"), oci.folder("home"), oci.folder("home/podman"),
         oci.entry("home/podman/testimage-id", tag[1].encode() + b"\n", mtime=1600000000),
         oci.entry("home/podman/pause", pause, mode=0o755))

@@ -235,7 +235,8 @@ def test_a_pod_shares_its_namespaces(limited):
                "--share-parent=false")  # see test_play_kube
     try:
         limited.do("run", "--detach", "--pod", "p", "--name", "one", BOX, "sleep", "777")
-        spaces = ["sh", "-c", f"cd /proc/self/ns; readlink {' '.join(shared)} mnt"]
+        spaces = ["sh", "-c",
+                  f"for n in {' '.join(shared)} mnt; do readlink /proc/self/ns/$n; done"]
         one = limited.do("exec", "one", *spaces).split()
         two = limited.out("--pod", "p", BOX, *spaces).split()
         assert one[:-1] == two[:-1] and one[-1] != two[-1]
