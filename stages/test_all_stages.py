@@ -346,6 +346,12 @@ def test_a_directory_that_cannot_be_entered_is_a_failure(any_stage, folder):
     assert seen > 0
 
 
+def test_a_workdir_that_is_a_file_is_named(any_stage):
+    result = any_stage.run("-w", "/etc/passwd", "true")
+    assert result.returncode == 125
+    assert re.search("/etc/passwd.*: Not a directory", result.stderr), result.stderr
+
+
 @pytest.mark.stages_from(4)
 def test_a_workdir_in_proc_makes_no_folder_in_the_root(any_stage, folder):
     """It is there already, once proc is mounted."""

@@ -9,6 +9,8 @@ TEST(Progress, DrawsABarThatFits) {
   EXPECT_EQ(draw_bar(457, 914, 44), "[##########..........]  50 %  457 B of 914 B");
   EXPECT_EQ(draw_bar(0, 0, 40), "[....................]   0 %  0 B of 0 B");
   EXPECT_EQ(draw_bar(9, 4, 40), "[####################] 100 %  9 B of 4 B");
+  EXPECT_EQ(draw_bar(9, 4, 30), "[##########] 100 %  9 B of 4 B");
+  EXPECT_EQ(draw_bar(9, 4, 29), "100 %");
   EXPECT_EQ(draw_bar(1, 2, 20), " 50 %");
   EXPECT_EQ(draw_bar(1, 2, 3), " 50");
   EXPECT_EQ(draw_bar(1, 2, -1), "");
