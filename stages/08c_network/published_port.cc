@@ -164,7 +164,6 @@ std::vector<PublishedPort> parse_published_ports(const std::string& text) {
   const PortRange container = parse_range(take_last_part(rest));
   const std::string host_text = names_host ? take_last_part(rest) : "";
   if (!rest.empty()) check_address(rest);
-  if (names_host && host_text.empty() && rest.empty()) throw Failure(kSyntax);
   const PortRange host = host_text.empty() ? PortRange{} : parse_range(host_text);
   const bool first_free = container.size() == 1 && !host_text.empty();
   if (!host_text.empty() && !first_free && host.size() != container.size()) {
