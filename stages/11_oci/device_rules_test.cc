@@ -74,6 +74,15 @@ TEST(DeviceProgramTest, TheLastRuleThatMatchesDecides) {
   EXPECT_FALSE(allows({}, 'c', 1, 3, kRead)) << "without rules nothing is allowed";
 }
 
+TEST(DeviceProgramTest, WhoMayUseADeviceMayNotMakeIt) {
+  for (const bool read : {true, false}) {
+    const std::vector<DeviceRule> rules = {{true, 'c', 10, {}, read, !read, false}};
+    EXPECT_TRUE(allows(rules, 'c', 10, 3, read ? kRead : kWrite));
+    EXPECT_FALSE(allows(rules, 'c', 10, 3, read ? kWrite : kRead));
+    EXPECT_FALSE(allows(rules, 'c', 10, 3, kMake));
+  }
+}
+
 TEST(DeviceProgramTest, ThePartOfADenialThatMatches) {
   const std::vector<DeviceRule> rules = {{true, 'a', {}, {}, true, true, true},
                                          {false, 'c', 1, {}, false, true, false}};
