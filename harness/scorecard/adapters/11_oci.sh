@@ -2,7 +2,7 @@
 # Stage 11, without an engine: the configuration is what `11_oci spec` writes, and only what our
 # command line asks for is changed in it.
 tool=11_oci
-PATH=$PATH:/box/bin  # in the virtual machine, whoever calls us
+PATH=$PATH:/box/bin  # where the virtual machine has the stages
 lacks=(--init --userspace --with --layer --image --keep --publish --shortcut --uptime
   '--seccomp strict' '--network host' '--network bridge' '--network pasta' '--network slirp4netns')
 # shellcheck source-path=SCRIPTDIR source=options.sh
