@@ -440,14 +440,9 @@ def test_published_ports_outlive_the_rules(root_host, page):
 
 
 def test_where_no_server_listens_inside_the_client_is_told(root_host):
-    """By a reset, as if nobody had accepted its connection."""
-    connect = """if True:
-        import socket
-        try: print(socket.create_connection(("127.0.0.1", 8080), timeout=5).recv(1))
-        except ConnectionError as error: print(type(error).__name__)"""
+    """By a reset, as if nobody had accepted its connection: 7 or 56, see EXIT CODES in curl(1)."""
     with sleeping(root_host, "bridge", "-p", "8080:80"):
-        out = root_host.do("/usr/bin/python3", "-c", connect)
-    assert out in ("ConnectionResetError\n", "ConnectionRefusedError\n")
+        assert subprocess.call(root_host.enter("curl", "-s", "-m5", "127.0.0.1:8080")) in (7, 56)
 
 
 def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
@@ -457,14 +452,13 @@ def test_a_large_page_comes_whole_through_the_proxy(root_host, page):
     with serve(root_host, "bridge", page, "-p", "8080:80"):
         got = subprocess.check_output(root_host.enter("curl", "-s", "http://127.0.0.1:8080/large"))
         assert got == large
-        slow = subprocess.check_output(root_host.enter("/usr/bin/python3", "-c", """if True:
+        assert large == subprocess.check_output(root_host.enter("/usr/bin/python3", "-c", """if 1:
             import socket, sys, time
             s = socket.create_connection(("127.0.0.1", 8080))
             s.sendall(b"GET /large HTTP/1.0\\r\\n\\r\\n")
             time.sleep(0.3)  # by now the proxy cannot send any more
-            data = b"".join(iter(lambda: s.recv(1 << 16), b""))
-            sys.stdout.buffer.write(data.partition(b"\\r\\n\\r\\n")[2])"""))
-        assert slow == large
+            data = b"".join(iter(lambda: s.recv(1 << 16), b"")).partition(b"\\r\\n\\r\\n")[2]
+            sys.stdout.buffer.write(data)"""))
 
 
 @pytest.mark.as_shipped  # a sanitizer keeps memory that was freed
@@ -572,11 +566,10 @@ def test_files_of_network_namespaces_that_are_gone_are_removed(root_host):
 
 def test_its_files_are_named_after_the_network_namespace(root_host):
     """Others, which have bridges of their own, have the same /run."""
-    folder = "/run/containers-under-the-hood"
     ours = root_host.do("stat", "-Lc", "%i", "/proc/self/ns/net").strip()
     with sleeping(root_host, "bridge"):
-        assert root_host.state()["files"].split() == [
-            folder, f"{folder}/hosts-{ours}", f"{folder}/lock-{ours}"]
+        files = root_host.state()["files"].split()[1:]
+    assert [os.path.basename(path) for path in files] == [f"hosts-{ours}", f"lock-{ours}"]
 
 
 def test_fifty_at_once(root_host):

@@ -239,7 +239,7 @@ int dispatch(const Request& request, const std::function<int(const Request&)>& b
     if (command == name) run(request);
   }
   if (command == "features") print_features();
-  if (command == "spec") write_spec(request.bundle);
+  if (command == "spec") write_spec(request.bundle, request.for_ordinary_user);
   return 0;
 }
 

@@ -25,6 +25,6 @@ int run_command(int argc, char** argv, const std::function<int(const Request&)>&
 
 // features and spec: in features.cc.
 void print_features();
-void write_spec(const std::string& bundle);
+void write_spec(const std::string& bundle, bool for_ordinary_user);
 
 }  // namespace box

@@ -179,6 +179,7 @@ bool ContainerMounts::binds_devices() const {
 }
 
 MountsByPath ContainerMounts::take_as_parent(pid_t child) const {
+  if (geteuid() != 0) return {};  // an ordinary user may mount nothing in any namespace of the host
   // Without a user namespace, root inside may mount what it likes, and no flag is locked.
   if (config_.uid_map.empty()) return copies();
   MountsByPath taken;
@@ -225,6 +226,7 @@ UniqueFd ContainerMounts::make(const ConfigMount& mount, std::size_t index, Moun
 }
 
 void ContainerMounts::make_new(MountsByPath shown, const ContainerNamespaces& namespaces) {
+  if (shown.empty()) shown = copies();
   root_ = take(shown, kRoot);
   null_ = take(shown, kNull);
   for (std::size_t i = 0; i < config_.mounts.size(); ++i) {

@@ -24,7 +24,9 @@ class ContainerMounts {
 
   // In the parent: detached copies of all that comes from the host. The parent makes them because
   // root in a user namespace may not walk into every directory; but it makes them of the child's
-  // mounts, see in_mounts_of(). None of them is reached by a path of the container's.
+  // mounts, see in_mounts_of(). None of them is reached by a path of the container's. An ordinary
+  // user's child makes them itself: it is root of its own namespaces, and may walk into all that
+  // its user may. Then this returns none.
   [[nodiscard]] MountsByPath take_as_parent(pid_t child) const;
 
   // In the child, as root of its namespaces, while the host's /proc is visible: makes the new file

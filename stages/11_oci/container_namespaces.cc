@@ -72,6 +72,10 @@ void join(const UniqueFd& fd, int flag) {
 }  // namespace
 
 ContainerNamespaces::ContainerNamespaces(const Config& config) : config_(config) {
+  if (geteuid() != 0 && !config.has_namespace(CLONE_NEWUSER)) {
+    throw Failure("linux.namespaces: an ordinary user's container needs a user namespace",
+                  "`spec --rootless` writes a config that has one");
+  }
   for (const auto& joined : config.joined) {
     UniqueFd fd = open_namespace(joined);
     if ((config.changed_namespaces & static_cast<std::uint64_t>(joined.flag)) != 0 &&

@@ -75,6 +75,15 @@ Json default_config() {
          {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}}}}};
 }
 
+// An ordinary user may map their own ids only, and give no rules for devices.
+void adapt_to_ordinary_user(Json& linux) {
+  linux["namespaces"].push_back({{"type", "user"}});
+  const auto only = [](id_t id) { return Json{{{"containerID", 0}, {"hostID", id}, {"size", 1}}}; };
+  linux["uidMappings"] = only(geteuid());
+  linux["gidMappings"] = only(getegid());
+  linux.erase("resources");
+}
+
 }  // namespace
 
 // See https://github.com/opencontainers/runtime-spec/blob/v1.2.0/features.md.
@@ -116,12 +125,14 @@ void print_features() {
   }
 }
 
-void write_spec(const std::string& bundle) {
+void write_spec(const std::string& bundle, bool for_ordinary_user) {
   const std::string path = bundle + "/config.json";
   const UniqueFd file(check_quietly(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), "open({})", path));
   constexpr int kIndent = 4;
-  const std::string text = default_config().dump(kIndent) + "\n";
+  Json config = default_config();
+  if (for_ordinary_user) adapt_to_ordinary_user(config["linux"]);
+  const std::string text = config.dump(kIndent) + "\n";
   write_all(file.get(), text, path);
 }
 

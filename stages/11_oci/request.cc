@@ -105,8 +105,10 @@ class Parser {
     events->add_flag("--stats", request_.stats, "once");
     events->add_option("--interval", request_.interval, "seconds");
     add("features", "print what this runtime can do, as JSON", false);
-    add("spec", "write a config.json to begin with", false)
-        ->add_option("-b,--bundle", request_.bundle, "the folder");
+    CLI::App* spec = add("spec", "write a config.json to begin with", false);
+    spec->add_option("-b,--bundle", request_.bundle, "the folder");
+    spec->add_flag("--rootless", request_.for_ordinary_user,
+                   "with a user namespace, in which root is you");
     add_exec();
   }
 

@@ -23,6 +23,7 @@ struct Request {
 
   std::string id;
   std::string bundle = ".";
+  bool for_ordinary_user = false;  // spec --rootless
   std::string pid_file;
   std::string console_socket;
   int preserved_fds = 0;
