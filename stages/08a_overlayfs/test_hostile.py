@@ -69,7 +69,7 @@ BOMBS = {
                               "f: has more than 128 KiB of extended attributes", ""),
     "a header without an end": (lambda: gzip.compress(sparse_map(4_000_000), 1), [],
                                 "more than 4 MiB of attributes and names", ""),
-    "depth": (lambda: oci.tar(oci.folder("/".join(["d"] * 300))), [],
+    "depth": (lambda: oci.tar(oci.folder("/".join(["d"] * 257))), [],
               "directories more than 256 deep", ""),
     "depth by links": (lambda: oci.tar(*deep_by_links()), [], "directories more than 256 deep", ""),
 }
@@ -86,6 +86,12 @@ def test_a_layer_that_wants_too_much_is_refused(caller, folder, tree, cache, nam
                         before=little_memory)
     refused(result, message, hint)
     assert names_in(cache) == before, "nothing of it stays"
+
+
+def test_a_layer_as_deep_as_is_allowed(caller, folder, tree):
+    deepest = "/".join(["d"] * 256)
+    path = write(caller, folder / "deep.tar", oci.tar(oci.folder(deepest)))
+    assert caller.output(STAGE, "--rootfs", tree, "--layer", path, "ls", "-d", f"/{deepest}")
 
 
 def xz_that_asks_for(dictionary: int, content: bytes) -> bytes:

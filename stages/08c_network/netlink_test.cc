@@ -39,7 +39,9 @@ TEST(NetlinkMessage, CountsWhatIsNested) {
 // A text without its 0, and without the padding that RTA_NEXT() counts on: the bytes after it in
 // memory are not part of the message.
 TEST(ReadLink, ReadsNothingBehindTheMessage) {
-  NetlinkMessage message(RTM_NEWLINK, 0, ifinfomsg{});
+  ifinfomsg header = {};
+  header.ifi_index = 7;
+  NetlinkMessage message(RTM_NEWLINK, 0, header);
   message.add_bytes(IFLA_IFNAME, "abcde");
   std::string bytes = message.finish();
   const auto length = static_cast<std::uint32_t>(bytes.size() - 3);
@@ -52,10 +54,12 @@ TEST(ReadLink, ReadsNothingBehindTheMessage) {
   std::memset(reinterpret_cast<char*>(memory.data()) + length, 'x', 3);
   std::memcpy(reinterpret_cast<char*>(memory.data()) + bytes.size(), other.data(), other.size());
   const Link link = read_link(memory.data());
+  EXPECT_EQ(link.index, 7);
   EXPECT_EQ(link.name, "abcde");
   EXPECT_EQ(link.alias, "");
 
   memory[0].nlmsg_len = NLMSG_LENGTH(0);  // without the header of its kind
+  EXPECT_EQ(read_link(memory.data()).index, 0);
   EXPECT_EQ(read_link(memory.data()).name, "");
   EXPECT_EQ(read_route(memory.data()).link, 0);
 }

@@ -273,6 +273,13 @@ def test_every_port_is_for_every_user_of_the_container(root):
     assert pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text() == "1024\n"
 
 
+def test_the_last_group_of_the_map_may_ping(user):
+    """A wider range, with a group that has no number outside, would be refused as a whole."""
+    words = ["--uid-map", f"0:{user.uid}:1", "--gid-map", f"0:{user.uid}:1"]
+    path = "/proc/sys/net/ipv4/ping_group_range"
+    assert user.output(STAGE, *words, "cat", path).split() == ["0", "0"]
+
+
 def test_the_switches_of_the_hosts_network_stay_as_they_are(caller):
     before = pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text()
     caller.output(STAGE, "--network", "host", "true")
