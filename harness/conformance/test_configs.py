@@ -16,7 +16,9 @@ SAMPLE = 12
 def test_ours_agrees_with_another_runtime_or_is_stricter():
     if shutil.which("crun") is None or shutil.which("catatonit") is None:
         pytest.skip("crun or catatonit is not installed: ./setup.sh --engines")
+    changed = os.stat("/dev/null").st_ctime_ns
     assert places.run_inside("configs", ["--count", str(SAMPLE)]) == 0
+    assert os.stat("/dev/null").st_ctime_ns == changed, "crun gives its stdin to the container's user"
 
 
 def test_what_is_generated_depends_on_the_seed_alone():

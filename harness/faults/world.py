@@ -23,7 +23,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXTRA_GROUP = 4242  # one that the user is in, and that a container must not keep by accident
 
 # In cgroup v2 a cgroup with processes cannot enable controllers for its children, so the agent
-# moves into a child.
+# moves into a child. /dev/null is the world's own: crun gives what it has as stdin to the
+# container's user.
 SET_UP = r"""
 set -e
 point=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
@@ -40,6 +41,8 @@ exec unshare --mount --cgroup --propagation private sh -ec '
     echo "+$name" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
   done
   mount -t tmpfs -o mode=755 tmpfs /run
+  mknod -m 666 /run/null c 1 3
+  mount --bind /run/null /dev/null
   exec "$@"' sh "$@"
 """
 

@@ -45,12 +45,15 @@ exec unshare --cgroup sh -ec '
     exec unshare --mount --pid --net --ipc --uts --fork --kill-child --mount-proc \\
         sh -ec "$INSIDE" "$@"' "$@"
 """
-# $0: a folder of the test's. Nothing that an engine writes to its own folders is on the disk.
+# $0: a folder of the test's. Nothing that an engine writes to its own folders is on the disk. crun
+# gives what it has as stdin, stdout and stderr to the container's user, even the machine's /dev/null.
 INSIDE = """
 mount --make-rprivate /
 while umount -R /sys/fs/cgroup 2>/dev/null; do :; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 run /run
+mknod -m 666 /run/null c 1 3
+mount --bind /run/null /dev/null
 mount -t tmpfs -o mode=755 lib /var/lib
 mkdir -p "/run/user/$UID_INSIDE"
 chown "$UID_INSIDE" "/run/user/$UID_INSIDE"
@@ -95,7 +98,8 @@ class World:
 
     def run(self, *words: str | os.PathLike, user: bool = False,
             **how) -> subprocess.CompletedProcess:
-        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+        # stdin is a pipe, because /dev/null would be the machine's.
+        how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                "text": True, "timeout": TIMEOUT, "check": False, "env": self.environment(user),
                **how}
         return subprocess.run(self.words(*words, user=user), **how)
