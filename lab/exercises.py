@@ -181,7 +181,7 @@ say "A process has a filter, and capabilities in its bounding set."
         "this machine prints the container's `/etc/hosts`. (busybox has `httpd -f -p PORT -h "
         "FOLDER`.)",
         r"""
-said=$(wget -q -T 5 -O - http://127.0.0.1:8080/hosts 2>&1) ||
+said=$(timeout 5 wget -q -O - http://127.0.0.1:8080/hosts 2>&1) ||
   say "Nothing is served at 127.0.0.1:8080."
 for pid in $(processes net); do
   [ "$(cat "/proc/$pid/root/etc/hosts")" != "$said" ] || exit 0

@@ -58,7 +58,9 @@ def test_the_one_file_asks_for_nothing_and_is_there_at_once(lab: Lab) -> None:
     seconds = lab.open(PAGE.as_uri())
     lab.type("user", "id -u; echo typed\n")
     lab.wait_for("lab.text_of('user').includes('typed')")
-    memory = memory_of_tab()
+    end = time.monotonic() + drive.PATIENCE  # until the browser has thrown away the packed state
+    while (memory := memory_of_tab()) >= MOST_MEMORY and time.monotonic() < end:
+        time.sleep(1)
     print(f"prompt after {seconds:.1f} s at load {os.getloadavg()[0]:.1f}, {memory} MB, "
           f"{PAGE.stat().st_size} bytes")
     assert "1000" in lab.text("user")

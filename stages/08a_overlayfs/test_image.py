@@ -220,7 +220,7 @@ def test_a_bad_image_is_refused(caller, folder, cache, name):
     assert f"sha256-{oci.sha256(LAYER)}" not in names_in(cache)
 
 
-def test_an_image_may_have_as_many_layers_as_overlayfs_accepts(caller, folder):
+def test_an_image_may_have_as_many_layers_as_overlayfs_accepts(caller, folder, cache):
     path = write_layout(caller, folder / "image", oci.layout([BASE] * 500, PRINT))
     assert caller.run(STAGE, "--image", path).returncode == 0
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stage 11, without an engine: the configuration is what `11_oci spec` writes, and only what our
-# command line asks for is changed in it.
+# Stage 11, without an engine: the configuration is what `11_oci spec --rootless` writes, and only
+# what our command line asks for is changed in it.
 tool=11_oci
 PATH=$PATH:/box/bin  # where the virtual machine has the stages
 lacks=(--init --userspace --with --layer --image --keep --publish --shortcut --uptime
@@ -10,7 +10,7 @@ lacks=(--init --userspace --with --layer --image --keep --publish --shortcut --u
 
 bundle=$(mktemp -d) || exit 125
 trap 'rm -rf "$bundle"' EXIT
-11_oci spec --bundle "$bundle" || stop '11_oci spec has failed'
+11_oci spec --rootless --bundle "$bundle" || stop '11_oci spec has failed'
 # shellcheck source-path=SCRIPTDIR source=bundle.sh
 . "${0%/*}/bundle.sh"
 # The runtime reads it once more at the end, and removes it then.
