@@ -152,7 +152,8 @@ def test_ctrl_z_stops_the_container_and_gives_the_terminal_back(any_stage, comma
     terminal.sendline("echo for the $((40 + 2))nd shell")  # not for the container's cat
     terminal.expect_exact("for the 42nd shell\r\n")
     inside = [pid for pid in descendants_of(terminal.pid) if name_of(pid) == command.split()[0]]
-    assert inside and all(job_of(pid).state == "T" for pid in inside)
+    # A signal from another process arrives when the kernel next runs the one that it is for.
+    assert inside and wait_until(lambda: all(job_of(pid).state == "T" for pid in inside))
     terminal.sendline("fg")
     foreground_is(terminal, command.split()[0])
     if command == "cat":
