@@ -18,7 +18,7 @@ def test_ours_agrees_with_another_runtime_or_is_stricter():
         pytest.skip("crun or catatonit is not installed: ./setup.sh --engines")
     changed = os.stat("/dev/null").st_ctime_ns
     assert places.run_inside("configs", ["--count", str(SAMPLE)]) == 0
-    assert os.stat("/dev/null").st_ctime_ns == changed, "crun gives its stdin to the container's user"
+    assert os.stat("/dev/null").st_ctime_ns == changed, "crun gives it away"
 
 
 def test_what_is_generated_depends_on_the_seed_alone():

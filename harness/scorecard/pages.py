@@ -145,12 +145,12 @@ PICTURE_STYLE = """
     --text: var(--ink, #eceae4); --dim: var(--soft, #a5adba); } }
 .scorecard text { font: 26px Inter, system-ui, sans-serif; fill: var(--text); }
 .scorecard .dim { fill: var(--dim); } .scorecard .middle { text-anchor: middle; }
-.scorecard .head { font-weight: 600; }
+.scorecard .head { font-weight: 400; }
 .scorecard .good { fill: var(--good); } .scorecard .odd { fill: var(--odd); }
 .scorecard .bad { fill: var(--bad); } .scorecard .none { fill: var(--none); }
 .scorecard .part.good { fill: var(--good-part); } .scorecard .part.odd { fill: var(--odd-part); }
 .scorecard .part.bad { fill: var(--bad-part); }"""
-LEFT, TOP, WIDE, HIGH, GAP = 345, 46, 100, 46, 6
+LEFT, TOP, WIDE, HIGH, GAP = 345, 46, 95, 46, 6
 
 
 def picture(told: Json) -> str:

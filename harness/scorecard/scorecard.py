@@ -31,7 +31,9 @@ from harness.properties.verdict import ROOT, STAGES, USER
 
 ADAPTERS = pathlib.Path(__file__).resolve().parent / "adapters"
 TOOLS = ("unshare", "bwrap", "crun", "podman")
+RUNTIME = "11_oci"  # has an adapter, because its command line is that of an OCI runtime
 OURS = STAGES[STAGES.index("05"):]
+COLUMNS = (*TOOLS, *OURS, RUNTIME)
 ASKED_AS = STAGES[-1]  # the stage whose command line and promises all are tested for
 
 Json = Dict[str, Any]
@@ -149,7 +151,8 @@ def programs_for(names: Sequence[str], own: Tools) -> List[str]:
     stages = matrix.stages_of_this_toolkit()
     adapters = [str(path) for path in sorted(ADAPTERS.glob("*.sh"))]
     return [own.agent, own.probe, own.busybox, *adapters,
-            *(stages[name].path for name in (*names, ASKED_AS) if name in stages)]
+            *(stages[name].path for name in (*names, ASKED_AS) if name in stages),
+            *os.environ.get("HARNESS_RUNTIME", "").split()]
 
 
 # --- The table ------------------------------------------------------------------------------------
@@ -267,8 +270,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
                                      description=__doc__.split("\n", 1)[0])
     parser.add_argument("--in", dest="place", choices=places.CHOICES, default="vm:6.12",
                         metavar="PLACE", help="host, vm, or vm:KERNEL; default: vm:6.12")
-    parser.add_argument("--column", action="append", choices=[*TOOLS, *OURS], metavar="NAME",
-                        help=f"only this one, of {', '.join([*TOOLS, *OURS])}; may be repeated")
+    parser.add_argument("--column", action="append", choices=COLUMNS, metavar="NAME",
+                        help=f"only this one, of {', '.join(COLUMNS)}; may be repeated")
     parser.add_argument("--property", action="append", help="only this one; may be repeated")
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds for each start")
     parser.add_argument("--from", dest="measured", type=pathlib.Path, metavar="JSON",
@@ -297,7 +300,7 @@ def main(words: Sequence[str]) -> int:
                     or arguments.new)
         if measures:
             own = matrix.tools()
-            names = arguments.column or [*TOOLS, *OURS]
+            names = arguments.column or COLUMNS
             rows = [row for row in PROPERTIES if row.is_promised_at(ASKED_AS)
                     and (not arguments.property or row.name in arguments.property)]
             with places.places(arguments.place, programs_for(names, own)) as where:

@@ -15,7 +15,7 @@ import pytest
 from harness.scorecard import pages, scorecard
 from harness.agent_client import HOST
 from harness.properties.table import BY_NAME, PROPERTIES
-from harness.scorecard.scorecard import ADAPTERS, FOLLOWS, REMARKS, TOOLS
+from harness.scorecard.scorecard import ADAPTERS, FOLLOWS, REMARKS, RUNTIME, TOOLS
 
 FEW = ("own_pid_namespace", "old_root_is_gone", "own_ipc_namespace", "init_is_pid_1",
        "volume_is_shown")
@@ -88,7 +88,7 @@ def test_a_row_that_means_nothing_for_a_program_is_left_out(row, got, others, wh
     assert table[0]["cells"]["x"] == {"verdict": "n/a", "got": why}
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", [*TOOLS, RUNTIME])
 def test_an_adapter_refuses_what_its_tool_lacks(tool):
     adapter = ADAPTERS / f"{tool}.sh"
     lacks = subprocess.run([adapter, "--lacks"], stdout=subprocess.PIPE, text=True, check=True)
@@ -125,7 +125,7 @@ def test_the_slides_picture_is_drawn_from_what_was_measured(told):
 
 def test_it_has_all_tools_and_rows(told):
     assert [column["name"].partition("_")[0] for column in told["columns"]] == [
-        *(tool for tool in TOOLS if tool != "podman"), *scorecard.OURS]
+        *(tool for tool in TOOLS if tool != "podman"), *scorecard.OURS, "11"]
     assert {row["name"] for row in told["rows"]} == {
         row.name for row in PROPERTIES if row.is_promised_at(scorecard.ASKED_AS)}
     scorecard.check_that_it_is_complete(told)

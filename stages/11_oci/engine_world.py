@@ -46,7 +46,7 @@ exec unshare --cgroup sh -ec '
         sh -ec "$INSIDE" "$@"' "$@"
 """
 # $0: a folder of the test's. Nothing that an engine writes to its own folders is on the disk. crun
-# gives what it has as stdin, stdout and stderr to the container's user, even the machine's /dev/null.
+# gives what it has as stdin to the container's user: that must not be the machine's /dev/null.
 INSIDE = """
 mount --make-rprivate /
 while umount -R /sys/fs/cgroup 2>/dev/null; do :; done
