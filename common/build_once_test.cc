@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,18 +62,6 @@ TEST_F(BuildOnce, LeavesNothingWhenItFails) {
                             throw Failure("no space");
                           }),
                Failure);
-  EXPECT_TRUE(folder_is_empty());
-}
-
-TEST_F(BuildOnce, LeavesNothingWhenItCannotOpenWhatItMade) {
-  rlimit before = {};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const int next = dup(0);
-  close(next);
-  const rlimit none = {static_cast<rlim_t>(next), before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  EXPECT_THROW(build_once(path_, [](const std::string&) {}), Failure);
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(folder_is_empty());
 }
 

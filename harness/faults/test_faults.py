@@ -86,6 +86,8 @@ SAMPLES = [
              good=(CLEAN, TOLERATED)) for number in range(10, 16)],
     Sample("08c-bridge", KILL_OTHER, "0.1", "setsid", good=(TOLD, TOLERATED, classify.LEFT)),
     Sample("08c-slirp-user", "processes", case="RLIMIT_NPROC 5", good=(CLEAN, TOLERATED)),
+    Sample("02-cold", FAIL, "0", "flock", error="ENOLCK"),
+    Sample("02-cold", FAIL, "0", "openat", r"\.partial ", error="EMFILE"),
     Sample("08b", FAIL, "0.0", "capget", error="EINVAL"),
     Sample("08b", FAIL, "0.0", "prctl", "^24 12$", error="EINVAL"),
     Sample("08c-bridge", "surroundings", case="umask 77", good=(TOLERATED,)),
