@@ -42,7 +42,7 @@ FILES = {
                    "umask 022\n",
     "etc/hosts": "127.0.0.1 localhost host\n::1 localhost\n",
     "etc/hostname": "host\n",
-    # Nobody answers there; but without one, each container at the bridge says that it has none.
+    # No server is there; but without one, each container at the bridge says that it has none.
     "etc/resolv.conf": "nameserver 192.0.2.53\n",
     "etc/os-release": 'PRETTY_NAME="The lab: Debian 12\'s kernel and programs"\nID=lab\n',
     "etc/subuid": "user:100000:65536\n",

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import importlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-from typing import Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from harness.vm.image import DEFAULT_KERNEL, SUITES, VmError
 from harness.vm.vm import Vm
@@ -76,16 +78,20 @@ def send(vm: Vm, what: List[str]) -> None:
         raise VmError(f"the files cannot be sent: tar ended with status {tar.returncode}")
 
 
+@functools.lru_cache(maxsize=None)
+def engine_world() -> Any:
+    """The module of stage 11's tests."""
+    sys.path[:0] = ["stages", "stages/11_oci"]
+    return importlib.import_module("engine_world")
+
+
 @contextlib.contextmanager
 def world() -> Iterator:
     """An engine_world in which nothing runs."""
-    sys.path[:0] = ["stages", "stages/11_oci"]
-    import engine_world  # type: ignore[import]  # pylint: disable=all
-
-    reason = engine_world.why_not_here("catatonit")
+    reason = engine_world().why_not_here("catatonit")
     if reason:
         raise SystemExit(reason)
-    with engine_world.engine_world("catatonit", "-P") as made:
+    with engine_world().engine_world("catatonit", "-P") as made:
         yield made
 
 

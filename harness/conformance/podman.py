@@ -30,19 +30,6 @@ PRINTENV = b"#!/bin/sh\n/bin/busybox tr '\\0' '\\n' </proc/$$/environ\n"
 RESULT = re.compile(r"^(ok|not ok) \d+ (.*?)(?: # (skip\b.*))?$")
 # Set by the tests, before the first line of what went wrong.
 COMPLAINT = re.compile(r"^# (?:#\|\s+FAIL: (.*)|#\|\s+actual: +(.*)|\[ rc=(\d+ .*) \])")
-CONFIG = """
-[containers]
-cgroups = "{cgroups}"
-netns = "none"
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "{name}"
-runtime_supports_json = ["{name}"]
-runtime_supports_nocgroup = ["{name}"]
-[engine.runtimes]
-{name} = ["{program}"]
-"""
 
 
 def tests() -> pathlib.Path:
@@ -74,11 +61,7 @@ def write_image(path: pathlib.Path, helpers: str) -> None:
         "WorkingDir": "/home/podman", "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
         "Labels": {"created_by": "test/system/build-testimage",
                    "created_at": "2022-06-15T00:00:00Z"}}, tags=[f"{REGISTRY}:{tag[1]}"])
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(oci.tar(*(oci.entry(*file) for file in files.items())))
 
 
 def results_in(text: str) -> Dict[str, str]:
@@ -101,9 +84,8 @@ def results_in(text: str) -> Dict[str, str]:
 def run(world: Any, runtime: str, program: str, files: List[str], rootless: bool) -> Dict[str, str]:
     folder = tests()
     configuration = world.folder / f"{runtime}.conf"
-    configuration.write_text(CONFIG.format(
-        name=runtime, program=program,
-        cgroups="enabled" if world.has_controllers() else "disabled"))
+    configuration.write_text(
+        places.engine_world().containers_conf(runtime, program, world.has_controllers()))
     world.variables = {"CONTAINERS_CONF": str(configuration), "PODMAN": "podman",
                        "BATS_TMPDIR": "/var/tmp", "TMPDIR": "/var/tmp"}
     image = world.folder / "testimage.tar"

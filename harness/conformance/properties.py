@@ -27,19 +27,6 @@ from harness.scorecard.scorecard import ADAPTERS
 MARK = re.compile(r"^([a-z_0-9]+) +(\+|FAIL|ERR|skip|n/a)$", re.MULTILINE)
 WORDS = {"+": "hold", "FAIL": "do not hold", "ERR": "could not be asked",
          "skip": "not testable here", "n/a": "podman has no such option"}
-CONFIG = """
-[containers]
-netns = "none"
-cgroups = "{cgroups}"
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "{name}"
-runtime_supports_json = ["{name}"]
-runtime_supports_nocgroup = ["{name}"]
-[engine.runtimes]
-{name} = ["{program}"]
-"""
 STORAGE = """
 [storage]
 driver = "vfs"
@@ -52,10 +39,9 @@ export CONTAINERS_CONF={folder}/containers.conf CONTAINERS_STORAGE_CONF={folder}
 """
 
 
-def cgroups() -> str:
-    """Root of a machine whose cgroup v2 has no controllers can have containers without one."""
+def has_controllers() -> bool:
     controllers = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
-    return "enabled" if controllers.exists() and controllers.read_text().strip() else "disabled"
+    return controllers.exists() and bool(controllers.read_text().strip())
 
 
 def adapter(folder: pathlib.Path, name: str, program: str) -> pathlib.Path:
@@ -64,7 +50,7 @@ def adapter(folder: pathlib.Path, name: str, program: str) -> pathlib.Path:
     for script in ("podman.sh", "options.sh"):
         shutil.copy(ADAPTERS / script, folder)
     (folder / "containers.conf").write_text(
-        CONFIG.format(name=name, program=program, cgroups=cgroups()))
+        places.engine_world().containers_conf(name, program, has_controllers()))
     (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
     path = folder / f"podman_{name}.sh"
     path.write_text(SCRIPT.format(folder=folder))

@@ -4,13 +4,11 @@ programs, and it ends with all of its processes."""
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -142,15 +140,34 @@ def why_not_here(*programs: str) -> str:
     return "" if mount_of_cgroup2() else "cgroup v2 is not mounted here"
 
 
+# As on a machine without systemd.
+CONTAINERS_CONF = """
+[containers]
+cgroups = "{cgroups}"
+netns = "none"
+[engine]
+runtime = "{name}"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime_supports_json = ["{name}"]
+runtime_supports_nocgroup = ["{name}"]
+[engine.runtimes]
+{name} = ["{program}"]
+"""
+
+
+def containers_conf(name: str, program: str | os.PathLike, has_controllers: bool) -> str:
+    """podman's configuration, with this runtime. Where cgroup v2 has no controllers, containers get
+    no cgroup."""
+    return CONTAINERS_CONF.format(name=name, program=program,
+                                  cgroups="enabled" if has_controllers else "disabled")
+
+
 def write_image(path: pathlib.Path) -> None:
     """The built-in root as an OCI archive."""
     files = oci.layout([pathlib.Path("rootfs/rootfs.tar").read_bytes()], {
         "Cmd": ["sleep", "1000000"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]})
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(oci.tar(*(oci.entry(*file) for file in files.items())))
 
 
 def write_files(folder: pathlib.Path) -> None:

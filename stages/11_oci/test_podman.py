@@ -13,24 +13,11 @@ from dataclasses import dataclass
 
 import pexpect
 import pytest
-from engine_world import NO_CONTROLLERS, World, engine_world, wait_until, why_not_here
+from engine_world import (NO_CONTROLLERS, World, containers_conf, engine_world, wait_until,
+                          why_not_here)
 from oci_runtime import PROGRAM
 
 BOX = "localhost/box:latest"
-# As on a machine without systemd.
-CONFIG = """
-[containers]
-cgroups = "{cgroups}"
-netns = "none"
-[engine]
-runtime = "hood"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime_supports_json = ["hood"]
-runtime_supports_nocgroup = ["hood"]
-[engine.runtimes]
-hood = ["{folder}/11_oci"]
-"""
 
 
 @dataclass
@@ -69,8 +56,8 @@ class Podman:
 
 def write_config(folder: pathlib.Path, cgroup: pathlib.Path) -> None:
     has_controllers = "pids" in (cgroup / "cgroup.controllers").read_text()
-    (folder / "containers.conf").write_text(CONFIG.format(
-        folder=folder, cgroups="enabled" if has_controllers else "disabled"))
+    (folder / "containers.conf").write_text(
+        containers_conf("hood", folder / "11_oci", has_controllers))
     shutil.copy(PROGRAM, folder)  # where every user may execute it
 
 
