@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -117,20 +118,24 @@ class Partial {
       if (!made && errno != EEXIST) check_quietly(-1, "mkdir({})", path_);
       try {
         if (!open_and_lock()) continue;
+        for (UniqueFd& descriptor : for_removal_) {
+          descriptor =
+              UniqueFd(check_quietly(fcntl(folder_.get(), F_DUPFD_CLOEXEC, 3), "open({})", path_));
+        }
       } catch (const Failure&) {
         // Ours, and empty unless another process has got the lock and builds in it.
         if (made) (void)rmdir(path_.c_str());
         throw;
       }
       if (made) return;
-      remove_tree(path_);  // left by a process that was killed
+      remove();  // left by a process that was killed
     }
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
   ~Partial() {
     try {
-      if (!done_) remove_tree(path_);
+      if (!done_) remove();
     } catch (const Failure&) {  // the first failure is the one to report
     }
   }
@@ -156,10 +161,18 @@ class Partial {
     return is_at(folder_, path_);
   }
 
+  void remove() {
+    for (UniqueFd& descriptor : for_removal_) descriptor.close();
+    remove_tree(path_);
+  }
+
   static constexpr mode_t kUnfinished = S_ISVTX | S_IRWXU;  // the mode of nothing that is built
 
   std::string path_;
   UniqueFd folder_;
+  // remove_tree() opens as many at a time. Kept back, so that what was built in part is removed
+  // even where the building has failed because the process may have no more descriptors.
+  std::array<UniqueFd, 3> for_removal_;
   bool done_ = false;
 };
 

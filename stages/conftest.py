@@ -6,7 +6,6 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-import pwd
 import re
 import secrets
 import shutil
@@ -98,7 +97,14 @@ class Caller:
 
     def environment(self) -> dict[str, str]:
         return {"HOME": str(self.home), "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-                "TERM": "xterm", "LANG": "C.UTF-8"}
+                "TERM": "xterm", "LANG": "C.UTF-8",
+                # Root's cache would be in /var/cache, where others' containers have left something.
+                **({"XDG_CACHE_HOME": str(self.home / ".cache")} if self.uid == 0 else {})}
+
+    @property
+    def cache(self) -> pathlib.Path:
+        """The stages' cache, which no other test target uses."""
+        return self.home / ".cache/containers-under-the-hood"
 
     def _as_this_user(self) -> dict:
         if os.geteuid() == self.uid:
@@ -165,10 +171,12 @@ def programs() -> Iterator[pathlib.Path]:
 
 
 @pytest.fixture(scope="session")
-def root(programs: pathlib.Path) -> Caller:
+def root(programs: pathlib.Path) -> Iterator[Caller]:
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
-    return Caller("root", 0, pathlib.Path(pwd.getpwuid(0).pw_dir), programs)
+    home = pathlib.Path(tempfile.mkdtemp(prefix="root-", dir="/tmp"))
+    yield Caller("root", 0, home, programs)
+    remove(home)
 
 
 def remove(path: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ TAR = pathlib.Path("rootfs/rootfs.tar")
 
 
 def folders(user) -> list[pathlib.Path]:
-    return sorted(user.home.glob(".cache/containers-under-the-hood/*"))
+    return sorted(user.cache.glob("*"))
 
 
 def forget(user) -> None:

@@ -43,6 +43,8 @@ KNOWN: Tuple[Known, ...] = (
           configuration=".*-init|06|07|08b|08c-none", case=r"--fail 0\.0:wait4:.*", error="EINTR"),
     Known("hang", NO_KERNEL + "a process may always kill its child, until it has waited for it",
           call="(kill|pidfd_send_signal) .*", error="EPERM|ESRCH"),
+    Known("hang", NO_KERNEL + "sigprocmask(2) fails only for a wrong first argument",
+          call="rt_sigprocmask .*", error="EINVAL"),
     Known("hang", NO_KERNEL + "SECCOMP_IOCTL_NOTIF_SEND fails with EINVAL or ENOENT, if at all",
           configuration=".*-verbose", call="ioctl .*"),
     Known("ran, then 125", ONCE_BEGUN, call="(poll|wait4|read|signalfd4) .*"),
@@ -81,6 +83,8 @@ KNOWN: Tuple[Known, ...] = (
           call="faccessat2 .* start .*"),
     Known("silent", "it has announced its execve(2) when `start` tells it to go on",
           kind="kill-other", configuration="11", call="(umask|execve) .*"),
+    Known("fewer rights", "a user who is in no line of an empty /etc/group has no other groups",
+          kind="return", configuration="05-user-maps", case=r".*:read:\d+:0", call="read .*"),
     Known("DIFF", "a user whose line is not in an empty /etc/passwd has no home", kind="return",
           configuration="11", call="read .*"),
     Known("left, not killed", "what failed is the removal: it says so, and `delete --force` removes"

@@ -171,9 +171,8 @@ def test_what_it_leaves_never_runs_as_the_hosts_root(root, words):
 
 def test_what_it_writes_belongs_to_the_caller(caller):
     assert caller.run(STAGE, "touch", "/tmp/mark").returncode == 0
-    cache = caller.home / ".cache" if caller.name == "user" else pathlib.Path("/var/cache")
     place = "rootfs-*" if caller.name == "user" else "containers/rootfs-*"
-    mark, = cache.glob(f"containers-under-the-hood/{place}/tmp/mark")
+    mark, = caller.cache.glob(f"{place}/tmp/mark")
     assert (mark.stat().st_uid, mark.stat().st_gid) == (caller.uid, caller.uid)
     mark.unlink()
 
@@ -337,7 +336,7 @@ def test_root_of_a_user_namespace_keeps_the_root_in_his_own_cache(user):
     """Root inside may not write to /var/cache, because its owner is not mapped."""
     out = user.output(STAGE, "id", "-u", before=["unshare", "--user", "--map-root-user"])
     assert out == "0"
-    assert list((user.home / ".cache/containers-under-the-hood").iterdir())
+    assert list(user.cache.iterdir())
 
 
 def test_without_user_namespaces_the_switch_is_named(root):

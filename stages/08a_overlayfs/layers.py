@@ -22,8 +22,7 @@ STAGE = "08a_overlayfs"
 @pytest.fixture
 def cache(caller):
     """The folder of unpacked layers. What a test adds to it is removed."""
-    base = "/var/cache" if caller.uid == 0 else caller.home / ".cache"
-    path = pathlib.Path(base, "containers-under-the-hood", "layers")
+    path = caller.cache / "layers"
     before = names_in(path)
     yield path
     for name in names_in(path) - before:
@@ -83,7 +82,7 @@ def refused(result: subprocess.CompletedProcess, message: str, hint: str = "") -
 
 @pytest.fixture
 def folder_of_root(root, tmp_path):
-    cache = pathlib.Path("/var/cache/containers-under-the-hood/layers")
+    cache = root.cache / "layers"
     before = names_in(cache)
     yield tmp_path
     for name in names_in(cache) - before:

@@ -404,9 +404,7 @@ def test_the_groups_of_the_images_user(root, folder_of_root):
 def test_the_built_in_root_is_pristine(caller):
     """This stage's root does not contain what a container of an earlier stage has written to its
     own."""
-    base = "/var/cache" if caller.uid == 0 else caller.home / ".cache"
-    folder = pathlib.Path(base, "containers-under-the-hood")
     assert caller.output(STAGE, "echo", "x") == "x"
-    inside, = folder.glob("layers/rootfs-*")
-    assert not list(folder.glob("rootfs-*")) or folder / inside.name != inside
+    inside, = caller.cache.glob("layers/rootfs-*")
+    assert not list(caller.cache.glob("rootfs-*")) or caller.cache / inside.name != inside
     assert inside.parent.stat().st_mode & 0o777 == 0o700

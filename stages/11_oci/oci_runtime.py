@@ -93,8 +93,9 @@ class Runtime:
 
 
 @pytest.fixture(name="runtime")
-def make_runtime() -> Iterator[Runtime]:
+def make_runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="oci-", dir="/tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     bundle = folder / "bundle"
     (bundle / "rootfs").mkdir(parents=True)
     with tarfile.open("rootfs/rootfs.tar") as tar:

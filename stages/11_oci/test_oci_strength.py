@@ -249,14 +249,16 @@ def make_spied(runtime):
     assert (runtime.folder / "spied").read_text() == "ready\n"
 
 
-ENGINE = {**os.environ, "ENGINES_SECRET": "1"}
+def engine() -> dict[str, str]:
+    """The environment of an engine, which a container must not see."""
+    return {**os.environ, "ENGINES_SECRET": "1"}
 
 
 def test_a_container_that_may_trace_sees_nothing_of_the_host_while_exec_joins_it(spied):
     """CVE-2016-9962: what exec starts must be in the container, and have no more rights than its
     command, when others can see it."""
     for _ in range(30):
-        assert spied.do("exec", "spy", "echo", "joined", env=ENGINE) == "joined\n"
+        assert spied.do("exec", "spy", "echo", "joined", env=engine()) == "joined\n"
     os.rename(spied.folder / "output", spied.folder / "spied")
 
 
@@ -272,7 +274,7 @@ def test_a_container_that_may_trace_sees_nothing_of_the_host_while_a_neighbour_i
     with open(spied.folder / "output", "w", encoding="utf-8") as output:
         for _ in range(10):
             spied.do("create", "--bundle", spied.bundle, "c", stdout=output, stderr=output,
-                     env=ENGINE)
+                     env=engine())
             pid = spied.state("c")["pid"]
             assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{first}/ns/pid")
             spied.do("start", "c")
@@ -374,7 +376,7 @@ def test_the_engines_environment_is_not_in_a_container_that_waits(runtime):
     runtime.write_config()
     with open(runtime.folder / "output", "w", encoding="utf-8") as output:
         runtime.do("create", "--bundle", runtime.bundle, "c", stdout=output, stderr=output,
-                   env=ENGINE)
+                   env=engine())
     pid = runtime.state()["pid"]
     assert b"ENGINES_SECRET" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
 
