@@ -100,7 +100,8 @@ def run_inside(module: str, words: Sequence[str]) -> int:
     with world() as made:
         return made.run("sh", "-c", 'cd "$0" && exec "$@"', os.getcwd(), sys.executable, "-B", "-m",
                         f"harness.conformance.{module}", "--inside", *words, timeout=7200,
-                        stdout=None, stderr=None).returncode
+                        stdout=None, stderr=None,
+                        env={**os.environ, **made.environment()}).returncode
 
 
 def workspace() -> pathlib.Path:
