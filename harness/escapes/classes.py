@@ -98,8 +98,13 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2019-5736, of a runtime", "root inside writes to /proc/PID/exe of the process that"
            " creates the container, or joins it", "that is a sealed copy in memory",
            tests=("stages/11_oci/test_oci_strength.py"
-                  "::test_the_program_in_the_container_is_not_the_hosts_file",),
-           seen="without the copy: it is the runtime's file on the host"),
+                  "::test_the_program_in_the_container_is_not_the_hosts_file",
+                  "stages/11_oci/test_podman.py"
+                  "::test_the_runtime_that_a_container_starts_is_a_copy",
+                  "stages/11_oci/test_podman.py"
+                  "::test_a_container_cannot_change_the_runtime_that_joins_it"),
+           seen="without the copy: it is the runtime's file on the host, which root inside gives"
+                " mode 4755"),
     Escape("Signals to a process group", "kill(0, SIGKILL) inside reaches the processes that the"
            " caller has started, whatever PID namespace they are in",
            "the command has a process group of its own", rows=("kill_0_stays_inside",)),

@@ -186,6 +186,37 @@ def test_what_a_container_may(podman):
                       "sh", "-c", "touch /t/x; hostname; echo $A; pwd") == "h\nb\n/tmp\n"
 
 
+def test_the_runtime_that_a_container_starts_is_a_copy(podman):
+    """CVE-2019-5736: a command, or a link in the image, may be /proc/self/exe."""
+    podman.do("create", "--name", "c", BOX, "/proc/self/exe", "--version")
+    try:
+        podman.do("init", "c")
+        pid = podman.do("inspect", "--format", "{{.State.Pid}}", "c").strip()
+        executed, hosts = podman.world.do("stat", "--dereference", "--format", "%d:%i",
+                                          f"/proc/{pid}/exe", f"{podman.world.folder}/11_oci"
+                                          ).split()
+        assert executed != hosts
+        assert podman.do("start", "--attach", "c").startswith("exe version")
+    finally:
+        podman.do("rm", "--force", "--time", "0", "c")
+
+
+@pytest.mark.parametrize("podman", ["root"], indirect=True)  # others cannot change the file at all
+def test_a_container_cannot_change_the_runtime_that_joins_it(podman):
+    """CVE-2019-5736: what exec starts is a process of the container's, too."""
+    runtime = podman.world.folder / "11_oci"
+    before = runtime.stat()
+    podman.do("run", "--detach", "--name", "c", "--cap-add", "sys_ptrace", BOX, "sh", "-c",
+              "echo began; while :; do chmod 4755 /proc/[0-9]*/exe; done 2>/dev/null")
+    try:
+        assert wait_until(lambda: "began" in podman.do("logs", "c"))
+        for _ in range(10):
+            podman.do("exec", "c", "true")
+    finally:
+        podman.do("rm", "--force", "--time", "0", "c")
+    assert runtime.stat() == before
+
+
 @pytest.mark.parametrize("command, healthy", [("true", True), ("false", False)])
 def test_health_checks(podman, command, healthy):
     podman.do("run", "--detach", "--name", "h", "--health-cmd", command, "--health-interval",
