@@ -36,6 +36,12 @@ bool is_cgroup(const ConfigMount& mount) {
   return mount.type == "cgroup" || mount.type == "cgroup2";
 }
 
+// Mount points, devices and links are yet to be made in a new one, for example in /dev.
+bool becomes_read_only(const ConfigMount& mount) {
+  return mount.type == "tmpfs" &&
+         ((mount.attributes.set | mount.below.set) & MOUNT_ATTR_RDONLY) != 0;
+}
+
 void set_attributes(const UniqueFd& mount, const std::string& path, unsigned flags,
                     MountAttributes attributes, unsigned long propagation) {
   if (attributes.set == 0 && attributes.clear == 0 && propagation == 0) return;
@@ -244,9 +250,15 @@ void ContainerMounts::attach_one(const ConfigMount& mount, const UniqueFd& fd,
   const bool copies_up = mount.copy_up && open_if_there(root, mount.destination).get() != -1;
   const UniqueFd place = place_for(root, mount, is_directory(fd.get()));
   if (copies_up) copy_up(place, fd, mount.destination);
-  set_attributes(fd, mount.destination, 0, mount.attributes,
+  MountAttributes own = mount.attributes;
+  MountAttributes below = mount.below;
+  if (becomes_read_only(mount)) {
+    own.set &= ~static_cast<unsigned>(MOUNT_ATTR_RDONLY);
+    below.set &= ~static_cast<unsigned>(MOUNT_ATTR_RDONLY);
+  }
+  set_attributes(fd, mount.destination, 0, own,
                  mount.is_bind() ? 0 : mount.propagation & ~static_cast<unsigned long>(MS_REC));
-  set_attributes(fd, mount.destination, AT_RECURSIVE, mount.below, 0);
+  set_attributes(fd, mount.destination, AT_RECURSIVE, below, 0);
   attach_on(fd, place, mount.destination);
 }
 
@@ -261,16 +273,17 @@ void ContainerMounts::attach(Console& console, const ContainerNamespaces& namesp
     }
     attach_one(mount, mounts_[i], root);
     if (mount.type == "devpts" && mount.destination == "/dev/pts") devpts_ = &mounts_[i];
-    if (mount.type == "proc" && mount.destination == "/proc") {
-      proc_ = std::move(mounts_[i]);
-    } else if (devpts_ != &mounts_[i]) {
-      mounts_[i].close();
-    }
+    if (mount.type == "proc" && mount.destination == "/proc") proc_ = std::move(mounts_[i]);
   }
   make_devices(root);
   const UniqueFd none;
   attach_console(root, console.open_in(devpts_ != nullptr ? *devpts_ : none));
-  if (devpts_ != nullptr) mounts_.clear();
+  for (std::size_t i = 0; i < mounts_.size(); ++i) {
+    const ConfigMount& mount = config_.mounts[i];
+    if (!becomes_read_only(mount)) continue;
+    set_attributes(mounts_[i], mount.destination, 0, {MOUNT_ATTR_RDONLY, 0}, 0);
+  }
+  mounts_.clear();
 }
 
 void ContainerMounts::make_devices(const UniqueFd& root) {

@@ -268,6 +268,24 @@ def test_devices_that_are_not_allowed(runtime):
         "No such device or address", "Operation not permitted", "Operation not permitted"]
 
 
+@pytest.mark.parametrize("option", ["ro", "rro"])
+def test_what_is_in_a_tmpfs_is_made_before_it_is_read_only(runtime, option):
+    """As podman has /dev in containers whose tmpfs are not to be written, too."""
+    for mount in runtime.config["mounts"]:
+        if mount["destination"] == "/dev":
+            mount["options"].append(option)
+    volume = runtime.folder / "volume"
+    volume.mkdir()
+    runtime.config["mounts"] += [
+        {"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": [option]},
+        {"destination": "/t/data", "type": "bind", "source": str(volume), "options": ["bind"]}]
+    runtime.config["process"]["args"] = [
+        "sh", "-c", "touch /dev/new /t/new; echo >/dev/null && touch /t/data/new && ls /dev"]
+    result = runtime.run()
+    assert result.stderr.count("Read-only file system") == 2, result.stderr
+    assert {"null", "ptmx", "pts", "shm", "stdin"} <= set(result.stdout.split())
+
+
 def test_a_dev_of_the_hosts_is_left_alone(runtime):
     volume = runtime.folder / "dev"
     volume.mkdir()

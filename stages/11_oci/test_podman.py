@@ -177,6 +177,9 @@ def test_what_a_container_may(podman):
     result = podman.run("run", "--rm", "--read-only", "--user", "5:6", BOX, "sh", "-c",
                         "id -u; id -g; touch /new")
     assert result.stdout.split() == ["5", "6"] and "Read-only" in result.stderr
+    # In podman 5, /dev is a read-only tmpfs then, as it is in the first container of a pod.
+    assert podman.out("--read-only", "--read-only-tmpfs=false", BOX, "readlink",
+                      "/dev/ptmx") == "pts/ptmx\n"
     caps = ["grep", "-e", "CapBnd", "-e", "NoNewPrivs", "-e", "Seccomp:", "/proc/self/status"]
     assert podman.out("--cap-drop", "all", "--cap-add", "kill", "--security-opt",
                       "no-new-privileges", BOX, *caps).split() == [
