@@ -1,5 +1,6 @@
 """setup.sh on machines that this is not: other distributions, packages, users and failures."""
 
+import json
 import pathlib
 import subprocess
 
@@ -279,3 +280,12 @@ def test_packages_of_other_processors_are_unpacked_beside_the_sources(machine):
     unpack.write_text("#!/bin/sh\nexit 1\n")
     failed = machine.setup("--cross", INSTALLED=everything)
     assert failed.returncode == 1 and "could not be unpacked" in failed.stderr
+
+
+@pytest.mark.parametrize("folder", ["slides", "slides/site", "lab"])
+def test_npm_is_told_to_install_nothing_that_it_refuses_here(folder):
+    """The npm of Debian 12 also installs what nothing needs, and ends where that is for macOS."""
+    lock = json.loads(pathlib.Path(folder, "package-lock.json").read_text())
+    for name, package in lock["packages"].items():
+        assert "extraneous" not in package, name
+        assert "os" not in package or package.get("optional"), name
