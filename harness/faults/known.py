@@ -52,8 +52,8 @@ KNOWN: Tuple[Known, ...] = (
     Known("silent", "the filter comes last, and it may forbid the write(2) that would announce the"
           " execve(2) after it", kind="kill-other", configuration="08[bc].*",
           call=r"(seccomp|sendmsg) .*|(ioctl 2 0x5401|write 2 08b_seccomp: child   execve)\b.*"),
-    Known("left, not killed", NO_KERNEL + "see the hangs above: the test ends them", call="wait4 .*",
-          error="EINTR|ECHILD"),
+    Known("left, not killed", NO_KERNEL + "see the hangs above: the test ends them",
+          call="wait4 .*", error="EINTR|ECHILD"),
     Known("crash", TOO_LITTLE, kind="memory", case="RLIMIT_AS (1500|2500) kB"
           "|RLIMIT_DATA (0|64|128|192) kB|RLIMIT_STACK 8 kB"),
     Known("ran, then 125", ONCE_BEGUN + "; " + NO_KERNEL + "close_range(2) of a valid range",
