@@ -1,5 +1,5 @@
 """Which rows of the property table hold for containers that podman starts, with stage 11 and with
-crun as its runtime?
+crun as its runtime? And which classes of escape, see harness/ESCAPES.md, does that stop?
 
     sudo bazel run //harness/conformance:properties
 
@@ -21,6 +21,7 @@ import tempfile
 from typing import Dict, List
 
 from harness.conformance import places
+from harness.escapes.classes import CLASSES, Escape
 from harness.properties.verdict import STAGES
 from harness.scorecard.scorecard import ADAPTERS
 
@@ -37,6 +38,10 @@ SCRIPT = """#!/bin/bash
 export CONTAINERS_CONF={folder}/containers.conf CONTAINERS_STORAGE_CONF={folder}/storage.conf
 . {folder}/podman.sh
 """
+
+
+# Of a class: the first of these that one of its rows has.
+WORST = ("FAIL", "ERR", "+", "skip", "n/a")
 
 
 def has_controllers() -> bool:
@@ -72,6 +77,23 @@ def marks_of(path: pathlib.Path, rows: List[str]) -> Dict[str, str]:
     return dict(MARK.findall(done.stdout))
 
 
+def mark_of(escape: Escape, marks: Dict[str, str]) -> str:
+    return min((marks[row] for row in escape.rows if row in marks), key=WORST.index, default="")
+
+
+def tables_of_classes(found: Dict[str, Dict[str, str]]) -> str:
+    """How many are stopped, and each that is not with one of the runtimes."""
+    lines = {escape.name: [mark_of(escape, marks) for marks in found.values()]
+             for escape in CLASSES}
+    counts = [[what, *(str(sum(line[i] == mark for line in lines.values()))
+                       for i in range(len(found)))]
+              for mark, what in {**WORDS, "": "have no row"}.items()]
+    open_ = [[name, *(WORDS[mark] for mark in line)] for name, line in lines.items()
+             if set(line) & {"FAIL", "ERR"}]
+    return "\n\n".join([places.table([f"of {len(CLASSES)} classes of escape", *found], counts),
+                        places.table(["not stopped with one of them", *found], open_)])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bazel run //harness/conformance:properties --",
                                      description=__doc__,
@@ -90,6 +112,7 @@ def main() -> int:
     counts = {runtime: collections.Counter(marks.values()) for runtime, marks in found.items()}
     print(places.table(["rows", *found], [[what, *(str(counts[runtime][mark]) for runtime in found)]
                                           for mark, what in WORDS.items()]))
+    print("", tables_of_classes(found), sep="\n")
     different = [[f"`{row}`", *(WORDS[marks.get(row, "ERR")] for marks in found.values())]
                  for row in found[places.OURS]
                  if len({marks.get(row) for marks in found.values()}) > 1]

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from harness.conformance import places
+from harness.conformance import places, properties
+from harness.escapes.classes import Escape
 
 
 @pytest.fixture(name="folder")
@@ -34,3 +35,12 @@ def test_the_runtimes_have_a_null_device_that_is_not_the_machines(folder, monkey
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     assert places.run_inside("properties", ["init_is_pid_1"]) == 0
     assert "| hold | 1 | 1 |" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("marks, expected", [
+    ({"a": "+", "b": "+"}, "+"), ({"a": "+", "b": "n/a"}, "+"), ({"a": "+", "b": "ERR"}, "ERR"),
+    ({"a": "ERR", "b": "FAIL"}, "FAIL"), ({"a": "n/a", "b": "skip"}, "skip"), ({"a": "+"}, "+"),
+    ({"c": "FAIL"}, "")])
+def test_a_class_is_stopped_if_none_of_its_rows_is_seen_violated(marks, expected):
+    escape = Escape("name", "attempt", "layer", rows=("a", "b"))
+    assert properties.mark_of(escape, marks) == expected
