@@ -320,8 +320,17 @@ def check_that_no_kill_of_the_parent_leaves_the_container(
     assert killed >= len(names) - 5  # a run may need one poll() or read() less
 
 
-NUMBERS = {"x86_64": {"sethostname": 170, "prctl": 157},
-           "aarch64": {"sethostname": 161, "prctl": 167}}
+NUMBERS = {"x86_64": {"sethostname": 170, "prctl": 157, "setsid": 112},
+           "aarch64": {"sethostname": 161, "prctl": 167, "setsid": 157}}
+
+
+def is_in(pid: int, call: str) -> bool:
+    """Whether the process is in that system call."""
+    number = NUMBERS[os.uname().machine][call]
+    try:
+        return pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == str(number)
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended
 
 
 def descendants_of(pid: int) -> list[int]:
@@ -334,12 +343,11 @@ def directories_open_at(caller: Caller, stage: str, call: str, *words: str, **ho
 
     strace keeps it there meanwhile, and before that its parent, if that makes such a call, too.
     """
-    number = str(NUMBERS[os.uname().machine][call])
     strace = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:delay_enter=10s:when=1"]
 
     def there(parent: int) -> list[int]:
         return [pid for pid in descendants_of(parent)[1:]  # the first is the stage itself
-                if pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] == number]
+                if is_in(pid, call)]
     with caller.start(stage, *words, before=strace, start_new_session=True, **how) as process:
         try:
             assert wait_until(lambda: there(process.pid), 40), f"no process has come to {call}"

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -99,6 +100,14 @@ TEST(LdSoCacheOfAStranger, HasAllItsEntriesAndNotMore) {
     for (const char* name : {"a", "b", "c"}) EXPECT_EQ(cache.find(name, with_levels({})), name);
     EXPECT_EQ(cache.find("d", with_levels({})), "");
   }
+}
+
+TEST(LdSoCacheOfAStranger, IsReadToTheEndOfItsEntries) {
+  const std::string path = testing::TempDir() + "/empty";
+  std::ofstream(path, std::ios::binary) << cache_of("", 4294967295U);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(LdSoCache(path).find("a", with_levels({})), "");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
 // Every entry but the first and the last has the same long path: a megabyte of file would become as

@@ -114,6 +114,12 @@ TEST_F(Unpack, OfTwoEntriesWithOneNameTheLaterCounts) {
   EXPECT_EQ(status("c").st_size, 4);
 }
 
+// As a file's name can be written in several ways, a link may name what it would replace.
+TEST_F(Unpack, AFileThatIsLinkedToItselfStays) {
+  (void)unpack(entry("d/f", '0', "text") + entry("./d//f", '1', "", "d/./f") + kEnd);
+  EXPECT_EQ(status("d/f").st_size, 4);
+}
+
 TEST_F(Unpack, CountsEntries) {
   const std::string content = entry("a", '0') + entry("b", '0') + kEnd;
   left_.entries = 2;

@@ -437,9 +437,23 @@ def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
                         " such calls failed with ENOSYS\n")
 
 
+def test_a_reporter_that_ends_before_its_parent_looks_has_not_failed(caller):
+    with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; read x",
+                      stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert wait_until(lambda: any(map(has_listener, children_of(process.pid))))
+        reporter, = filter(has_listener, children_of(process.pid))
+        process.send_signal(signal.SIGSTOP)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        status = pathlib.Path(f"/proc/{reporter}/status")
+        assert wait_until(lambda: "State:\tZ" in status.read_text())
+        process.send_signal(signal.SIGCONT)
+        assert "reporter" not in process.communicate(timeout=30)[1]
+
+
 def test_verbose_leaves_no_process(caller):
     before = set(processes_with(STAGE))
-    assert "reporter" not in caller.run(STAGE, "--verbose", "true").stderr, "it has not failed"
     with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; sleep 60") as process:
         assert process.stdout.readline() == "ready\n"
     assert wait_until(lambda: set(processes_with(STAGE)) <= before)

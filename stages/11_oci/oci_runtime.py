@@ -60,6 +60,13 @@ class Runtime:
     def write_config(self) -> None:
         (self.bundle / "config.json").write_text(json.dumps(self.config))
 
+    def joins(self, pid: int, *kinds: str) -> None:
+        """The next container shares these namespaces with `pid`; the kinds are config.json's."""
+        for namespace in self.config["linux"]["namespaces"]:
+            if namespace["type"] in kinds:
+                name = {"network": "net"}.get(namespace["type"], namespace["type"])
+                namespace["path"] = f"/proc/{pid}/ns/{name}"
+
     def create(self, name: str = "c", *words: str) -> int:
         """The number of the container's process."""
         self.write_config()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import pty
 import socket
 import subprocess
-import termios
 
+import pexpect
 import pytest
 from conftest import TIMEOUT, wait_until
 from oci_runtime import NEEDS_ROOT, make_runtime
@@ -87,15 +85,13 @@ def test_run_in_our_terminal(runtime):
     runtime.config["process"].update(
         terminal=True, args=["sh", "-c", "tty </dev/console; tty; read x; exit $x"])
     runtime.write_config()
-    master, slave = pty.openpty()
-    with subprocess.Popen(runtime.words("run", "--bundle", runtime.bundle, "c"), stdin=slave,
-                          stdout=slave, stderr=slave, start_new_session=True,
-                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as program:
-        os.close(slave)
-        assert "/dev/console\r\n/dev/pts/0\r\n" in read_from(master, "0\r\n")
-        os.write(master, b"6\n")
-        assert program.wait(TIMEOUT) == 6
-    os.close(master)
+    words = runtime.words("run", "--bundle", runtime.bundle, "c")
+    with pexpect.spawn(words[0], words[1:], timeout=TIMEOUT, encoding="utf-8") as terminal:
+        terminal.expect(r"(.*)\r\n(.*)\r\n")
+        assert terminal.match.groups() == ("/dev/console", "/dev/pts/0")
+        terminal.sendline("6")
+        terminal.expect(pexpect.EOF)
+    assert terminal.exitstatus == 6
     assert runtime.leftovers() == []
 
 

@@ -65,6 +65,20 @@ def test_a_hook_that_fails_stops_the_creation(runtime, name):
     assert runtime.leftovers() == []
 
 
+def test_a_state_folder_that_cannot_be_removed_is_named(runtime):
+    folder = runtime.state_root / "c" / "mount"
+    script = f"mkdir {folder} && mount -t tmpfs none {folder}; exit 3"
+    runtime.config["hooks"] = {"createRuntime": [
+        {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]}
+    runtime.write_config()
+    runtime.program = ["unshare", "--mount", *runtime.program]
+    error = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert "createRuntime hook /bin/sh: exit status 3" in error
+    assert "rm -rf c: Invalid cross-device link\nhint: delete --force tries again\n" in error
+    runtime.do("delete", "--force", "c")
+    assert runtime.leftovers() == []
+
+
 def test_five_sets_of_capabilities(runtime):
     runtime.config["process"]["capabilities"] = {
         "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"], "permitted": ["CAP_KILL"],
@@ -337,15 +351,15 @@ def test_user_namespace(runtime):
 def test_namespaces_of_another_container(runtime):
     first = runtime.create("first")
     runtime.do("start", "first")
-    for namespace in runtime.config["linux"]["namespaces"]:
-        name = {"network": "net"}.get(namespace["type"], namespace["type"])
-        if name in ("net", "ipc", "uts", "pid"):
-            namespace["path"] = f"/proc/{first}/ns/{name}"
+    runtime.joins(first, "network", "ipc", "uts", "pid")
     del runtime.config["hostname"]
+    runtime.config["process"]["args"] = ["sh", "-c", "cat /proc/1/comm; exec sleep 1000"]
     second = runtime.create("second")
     for name in ("net", "ipc", "uts", "pid"):
         assert os.readlink(f"/proc/{first}/ns/{name}") == os.readlink(f"/proc/{second}/ns/{name}")
     assert os.readlink(f"/proc/{first}/ns/mnt") != os.readlink(f"/proc/{second}/ns/mnt")
+    runtime.do("start", "second")
+    assert wait_until(lambda: runtime.output() == "sleep\n")  # /proc is the namespace's, too
 
 
 SETTINGS = [("network", "net", {"net.ipv4.ip_unprivileged_port_start": "80"}, ""),

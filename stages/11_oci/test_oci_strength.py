@@ -15,7 +15,7 @@ import time
 
 import pexpect
 import pytest
-from conftest import TIMEOUT, processes_with, wait_until
+from conftest import TIMEOUT, is_in, processes_with, wait_until
 from oci_runtime import NEEDS_ROOT, PROGRAM, make_runtime
 
 __all__ = ["make_runtime"]  # a fixture
@@ -266,9 +266,7 @@ def test_a_container_that_may_trace_sees_nothing_of_the_host_while_a_neighbour_i
     """The same for a container that joins its PID namespace, as those of a pod do."""
     os.rename(spied.folder / "output", spied.folder / "spied")
     first = spied.state("spy")["pid"]
-    for namespace in spied.config["linux"]["namespaces"]:
-        if namespace["type"] == "pid":
-            namespace["path"] = f"/proc/{first}/ns/pid"
+    spied.joins(first, "pid")
     spied.config["process"]["args"] = ["cat", "/proc/1/comm"]
     spied.write_config()
     with open(spied.folder / "output", "w", encoding="utf-8") as output:
@@ -286,15 +284,57 @@ def test_a_container_that_may_trace_sees_nothing_of_the_host_while_a_neighbour_i
 def test_a_neighbour_that_is_killed_while_it_is_made_is_removed(runtime):
     """Its process has two numbers, one after the other."""
     spy = runtime.create("first")
-    for namespace in runtime.config["linux"]["namespaces"]:
-        if namespace["type"] == "pid":
-            namespace["path"] = f"/proc/{spy}/ns/pid"
+    runtime.joins(spy, "pid")
     runtime.write_config()
     inside = f"/proc/{spy}/ns/pid"
     for delay in range(0, 60, 3):
         kill_creation_and_delete(runtime, delay)
     assert runtime.leftovers() == ["first"]
     assert wait_until(lambda: len(processes_in(os.readlink(inside))) == 1)
+
+
+@pytest.mark.as_shipped
+def test_a_process_that_joins_others_has_nothing_open_that_they_could_use(runtime):
+    """They may look into it from its first moment on, at which strace keeps it here."""
+    first = runtime.create("first")
+    runtime.do("start", "first")
+    runtime.joins(first, "pid")
+    runtime.write_config()
+    inside = os.readlink(f"/proc/{first}/ns/pid")
+    runtime.program = ["strace", "-f", "-o", "/dev/null", "-e", "inject=setsid:delay_enter=2s",
+                       *runtime.program]
+    with subprocess.Popen(runtime.words("create", "--bundle", runtime.bundle, "c"),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            assert wait_until(lambda: any(is_in(pid, "setsid") for pid in processes_in(inside)))
+            joining, = set(processes_in(inside)) - {first}
+            fds = pathlib.Path(f"/proc/{joining}/fd")
+            opened = [os.readlink(fds / fd) for fd in os.listdir(fds)]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            del runtime.program[:-1]
+    assert {file.partition(":")[0] for file in opened} <= {"/dev/null", "socket", "pipe"}
+
+
+@pytest.mark.as_shipped
+def test_what_is_known_of_a_creation_that_was_killed_before_it_had_a_process(runtime):
+    runtime.write_config()
+    subprocess.run(["strace", "-o", "/dev/null", "-e", "inject=clone3:signal=KILL",
+                    *runtime.words("create", "--bundle", runtime.bundle, "c")], check=False,
+                   timeout=TIMEOUT, capture_output=True)
+    state = runtime.state()
+    assert (state["status"], state["pid"], state["bundle"]) == ("stopped", 0, str(runtime.bundle))
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("files, call", [(3, "open(/proc/self/exe)"), (4, "memfd_create()")])
+def test_without_its_copy_in_memory_nothing_starts(runtime, files, call):
+    runtime.write_config()
+    runtime.program = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "-", *runtime.program]
+    assert runtime.refused("create", "--bundle", runtime.bundle, "c") == (
+        f"11_oci: {call}: Too many open files\n")
+    assert runtime.leftovers() == []
 
 
 def processes_in(namespace: str) -> list[int]:
@@ -384,9 +424,7 @@ def test_the_engines_environment_is_not_in_a_container_that_waits(runtime):
 def test_a_neighbour_cannot_be_looked_into_by_its_own_user(runtime):
     """Before its command begins: its files in /proc are root's then, see proc(5)."""
     first = runtime.create("first")
-    for namespace in runtime.config["linux"]["namespaces"]:
-        if namespace["type"] == "pid":
-            namespace["path"] = f"/proc/{first}/ns/pid"
+    runtime.joins(first, "pid")
     runtime.config["process"]["user"] = {"uid": 5, "gid": 5}
     pid = runtime.create("c")
     assert "Uid:\t5\t5\t5\t5\n" in pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -398,9 +436,7 @@ def test_a_neighbour_cannot_be_looked_into_by_its_own_user(runtime):
 def test_a_neighbour_has_a_terminal_of_its_own(runtime):
     """The session that gets it is another than that of the process which has made it."""
     first = runtime.create("first")
-    for namespace in runtime.config["linux"]["namespaces"]:
-        if namespace["type"] == "pid":
-            namespace["path"] = f"/proc/{first}/ns/pid"
+    runtime.joins(first, "pid")
     runtime.config["process"].update(
         terminal=True, args=["sh", "-c", "tty; : </dev/tty && echo controls"])
     runtime.write_config()
