@@ -120,10 +120,16 @@ def test_who_forks_without_end_is_caught(any_agent):
 
 
 def test_two_runs_do_not_end_each_other(any_agent):
-    first = any_agent.start([SH, "-c", "read line; echo $line"], close_stdin=False)
-    assert shell(any_agent, "sleep 100 & exit 5")["exit"] == 5
+    first = any_agent.start([SH, "-c", "(setsid sleep 100 &); echo up; read line; echo $line"],
+                            close_stdin=False)
+    assert any_agent.expect(first["run"], "up", 5)["found"]
+    time.sleep(0.02)  # /proc tells the time in hundredths
+    assert shell(any_agent, "sleep 200 & exit 5")["exit"] == 5
+    assert "100" in [process["argv"][-1] for process in any_agent.processes()]
     any_agent.write(first["run"], "hello\n")
-    assert any_agent.wait(first["run"], 5)["stdout"] == "hello\n"
+    assert any_agent.wait(first["run"], 5)["stdout"] == "up\nhello\n"
+    any_agent.finish(first["run"])
+    assert any_agent.processes() == []
 
 
 def test_descriptors_limits_and_umask_are_as_asked(any_agent):

@@ -12,7 +12,8 @@
 namespace box {
 namespace {
 
-// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...". NAME may contain spaces and ")".
+// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...", and later, as the 22nd field, when
+// it was started. NAME may contain spaces and ")".
 bool read_stat(const std::string& pid, Process& process) {
   const FileText stat = read_text("/proc/" + pid + "/stat", 4096);
   const auto open = stat.text.find('(');
@@ -21,8 +22,10 @@ bool read_stat(const std::string& pid, Process& process) {
   process.name = stat.text.substr(open + 1, close - open - 1);
   std::istringstream rest(stat.text.substr(close + 1));
   process.pid = std::atoi(pid.c_str());
-  return static_cast<bool>(rest >> process.state >> process.parent >> process.group >>
-                           process.session);
+  rest >> process.state >> process.parent >> process.group >> process.session;
+  std::string other;
+  for (int field = 7; field < 22; ++field) rest >> other;
+  return static_cast<bool>(rest >> process.started);
 }
 
 }  // namespace
@@ -37,6 +40,12 @@ std::vector<Process> all_processes() {
     if (read_stat(entry->d_name, process)) processes.push_back(process);
   }
   return processes;
+}
+
+Process process_of(pid_t pid) {
+  Process process;
+  (void)read_stat(std::to_string(pid), process);
+  return process;
 }
 
 std::vector<Process> descendants_of(pid_t ancestor, const std::vector<Process>& processes) {

@@ -221,6 +221,7 @@ Run& Supervisor::start(const StartRequest& request) {
   if (run->pid == 0) {
     errors.run_child([&, &channel = childs] { become_the_program(request, streams, channel); });
   }
+  run->born = process_of(run->pid).started;
   childs.close();
   errors.close_child_end();
   streams.close();
@@ -304,6 +305,8 @@ std::vector<Process> Supervisor::kill_until_gone(Run* run) {
       bool other = false;
       for (const auto& [number, known] : runs_) other |= known->pid == process.pid;
       if (other && (run == nullptr || run->pid != process.pid)) continue;
+      // An orphan that is older belongs to another run: a daemon, such as conmon.
+      if (run != nullptr && process.started < run->born) continue;
       targets.push_back(process);  // the run itself, or an orphan, with all its descendants
       for (const auto& heir : descendants_of(process.pid, everybody)) targets.push_back(heir);
     }

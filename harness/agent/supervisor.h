@@ -73,6 +73,7 @@ struct Run {
   Clock::time_point deadline;
   Clock::time_point started;
   Clock::time_point ended;
+  unsigned long long born = 0;  // see Process::started
 
   UniqueFd output_fd;  // the terminal's master, if there is one
   UniqueFd errors_fd;
