@@ -12,8 +12,8 @@
 namespace box {
 namespace {
 
-// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...", and later, as the 22nd field, when
-// it was started. NAME may contain spaces and ")".
+// Reads /proc/PID/stat: "PID (NAME) STATE PPID PGRP SESSION ...", and later, as the 22nd field,
+// when it was started. NAME may contain spaces and ")".
 bool read_stat(const std::string& pid, Process& process) {
   const FileText stat = read_text("/proc/" + pid + "/stat", 4096);
   const auto open = stat.text.find('(');

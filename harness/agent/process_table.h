@@ -13,7 +13,7 @@ struct Process {
   pid_t parent = 0;
   pid_t group = 0;
   pid_t session = 0;
-  char state = '?';  // as ps(1) shows it: 'Z' for a zombie
+  char state = '?';                // as ps(1) shows it: 'Z' for a zombie
   unsigned long long started = 0;  // in clock ticks since the machine's start
   std::string name;
 };
