@@ -460,3 +460,13 @@ def test_an_exception_finds_its_frames_in_a_sorted_table(any_stage):
         file.seek(start)
         types = [int.from_bytes(file.read(size)[:4], "little") for _ in range(count)]
     assert 0x6474e550 in types, "it has no PT_GNU_EH_FRAME"
+
+
+@pytest.mark.stages_from(7)
+def test_what_covers_the_hosts_cgroups_is_read_only_and_executes_nothing(any_stage):
+    if not os.path.isdir("/sys/fs/cgroup"):
+        pytest.skip("a kernel without cgroups")
+    mounts = map(str.split, any_stage.output("cat", "/proc/mounts").splitlines())
+    options = [mount[3].split(",") for mount in mounts if mount[1] == "/sys/fs/cgroup"]
+    assert options, "nothing covers them"
+    assert set(options[-1]) >= {"ro", "nosuid", "nodev", "noexec"}

@@ -156,8 +156,8 @@ void exec_command(const ProcessOptions& process, Environment environment,
 
   // Descriptors that our caller forgot to close, and our own, would give the container files of the
   // host. They are closed now, before the exec, because each has a name in /proc/self/fd, and the
-  // path of the command could lead there. Only the error pipe stays open, to report a failed exec; a
-  // successful exec closes it.
+  // path of the command could lead there. Only the error pipe stays open, to report a failed exec;
+  // a successful exec closes it.
   std::vector<int> still_needed = last_step.descriptors;
   still_needed.push_back(ErrorPipe::end_of_child());
   close_all_but(still_needed);

@@ -272,6 +272,15 @@ def test_groups_that_could_not_be_dropped_are_a_failure(root):
         125, f"{STAGE}: setgroups(0): Operation not permitted\n")
 
 
+@pytest.mark.as_shipped
+def test_a_user_that_could_not_be_changed_is_a_failure(root):
+    """Otherwise the namespace would be root's."""
+    before = ["strace", "-f", "-o", "/dev/null", "-e", "inject=setresuid:error=EAGAIN:when=1"]
+    result = root.run(STAGE, "--uid-map", "0:200000:1000", "true", before=before)
+    assert (result.returncode, result.stderr) == (
+        125, f"{STAGE}: setresuid(-1, 200000, -1): Resource temporarily unavailable\n")
+
+
 def test_a_map_without_root_works(caller):
     maps = ["--uid-map", f"1000:{caller.uid}:1", "--gid-map", f"1000:{caller.uid}:1"]
     assert caller.output(STAGE, *maps, "-u", "1000:1000", "id").startswith("uid=1000(guest)")

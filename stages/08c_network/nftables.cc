@@ -118,7 +118,7 @@ table ip {table} {{
   }}
   chain from_outside {{
     type nat hook prerouting priority dstnat
-    fib daddr type local jump published
+    ip daddr != 127.0.0.0/8 fib daddr type local jump published
   }}
   chain from_the_host {{
     type nat hook output priority -100

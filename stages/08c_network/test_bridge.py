@@ -110,6 +110,26 @@ def test_nobody_outside_passes_for_a_container(root_host):
             assert catcher.stdout.readline().strip() == WORLD, "only the last one is good"
 
 
+def test_a_port_at_the_loopback_is_not_reached_from_outside(root_host):
+    """A neighbour can send the host a packet for 127.0.0.1, which the kernel drops, but only after
+    the rules of prerouting: these must not have sent it to the container by then."""
+    catch = """if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 9999))
+        print("ready", flush=True)
+        print(s.recv(100).decode(), flush=True)"""
+    mac = json.loads(root_host.do("ip", "-json", "link", "show", "up0"))[0]["address"]
+    script = THROW.replace("024f0a4f0001", mac.replace(":", "")).replace("SOURCE", WORLD)
+    with sleeping(root_host, "bridge", "-p", "127.0.0.1:9999:9999/udp", "-p",
+                  f"{HOST}:9999:9999/udp") as container:
+        with python_in(container, catch) as catcher:
+            assert catcher.stdout.readline() == "ready\n"
+            for target, payload in (("127.0.0.1", "forged"), (HOST, "good")):
+                root_host.do("/usr/bin/python3", "-c", script.replace("TARGET", target).replace(
+                    "stranger", payload), where="world")
+            assert catcher.stdout.readline() == "good\n"
+
+
 ADVERTISE = """if True:
     import socket, struct
     def sum16(data):

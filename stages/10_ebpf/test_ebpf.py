@@ -176,9 +176,16 @@ def test_a_router_says_that_packets_are_too_large(host):
 FORGE = SUM16 + """
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(("eth0", 0))
     for source in {sources}:
-        udp = struct.pack("!HHHH", 4444, 5353, 14, 0) + b"x00001"
+        udp = struct.pack("!HHHH", 4444, 5353, 8 + {size}, 0) + b"x00001"[:{size}]
         raw.send(bytes.fromhex("{mac}") + bytes(6) + b"\\x08\\x00" +
-                 ip_header(34, 17, source, "{host}") + udp)"""
+                 ip_header(28 + {size}, 17, source, "{host}") + udp)"""
+
+
+def forge(host: Host, sources: list[str], target: str, size: int) -> None:
+    """Datagrams from the world for port 5353."""
+    links = json.loads(host.do("ip", "-json", "link", "show", "up0"))
+    said_at(host, "world", fill_in(FORGE, mac=links[0]["address"].replace(":", ""),
+                                   sources=sources, host=target, size=size))
 
 
 def test_no_forged_source_comes_in_from_outside(host):
@@ -186,11 +193,20 @@ def test_no_forged_source_comes_in_from_outside(host):
     with sleeping(host, "bridge", "-p", "5353:53/udp") as container:
         with python_in(container, UDP_SERVER) as server:
             assert server.stdout.readline() == "ready\n"
-            links = json.loads(host.do("ip", "-json", "link", "show", "up0"))
             sources = ["127.0.0.1", "10.79.0.1", "10.79.0.2", "10.79.0.77", HOST, "0.0.0.0",
                        "224.0.0.1", "255.255.255.255", WORLD]
-            said_at(host, "world", fill_in(FORGE, mac=links[0]["address"].replace(":", ""),
-                                           sources=sources, host=HOST))
+            forge(host, sources, HOST, 6)
+            assert server.stdout.readline() == f"6 {WORLD}\n", "only the last one is good"
+
+
+def test_nothing_comes_in_from_outside_for_a_port_at_the_loopback(host):
+    """The kernel drops it, as RFC 1122 wants in 3.2.1.3, but the shortcut is in front of it."""
+    with sleeping(host, "bridge", "-p", "127.0.0.1:5353:53/udp", "-p",
+                  f"{HOST}:5353:53/udp") as container:
+        with python_in(container, UDP_SERVER) as server:
+            assert server.stdout.readline() == "ready\n"
+            forge(host, [WORLD], "127.0.0.1", 5)
+            forge(host, [WORLD], HOST, 6)
             assert server.stdout.readline() == f"6 {WORLD}\n", "only the last one is good"
 
 
