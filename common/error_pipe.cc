@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/check.h"
 #include "common/failure.h"
@@ -78,11 +79,16 @@ void ErrorPipe::run_child(const std::function<void()>& body) noexcept {
   try {
     body();
   } catch (...) {
-    const Report report = report_on(std::current_exception());
-    // If the parent is gone, no process is left to read this.
-    (void)!write(child_end, &report, sizeof report);
+    report_and_end(std::current_exception());
   }
   _exit(kExitSetupFailed);  // not exit(): the parent's buffers and handlers are not ours
+}
+
+void ErrorPipe::report_and_end(std::exception_ptr thrown) noexcept {
+  const Report report = report_on(std::move(thrown));
+  // If the parent is gone, no process is left to read this.
+  (void)!write(child_end, &report, sizeof report);
+  _exit(kExitSetupFailed);
 }
 
 void ErrorPipe::announce_exec() {

@@ -1,6 +1,7 @@
 // Reports to the parent why its child never reached execve(2).
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <utility>
 
@@ -22,6 +23,9 @@ class ErrorPipe {
 
   // In the child: runs `body`, reports the exception that `body` throws, and ends with _exit(2).
   [[noreturn]] void run_child(const std::function<void()>& body) noexcept;
+  // In the child, in another thread than that of run_child(): reports the exception as that does,
+  // and ends the process.
+  [[noreturn]] static void report_and_end(std::exception_ptr thrown) noexcept;
   // In the child, in run_child(): only the execve() is left to do.
   static void announce_exec();
   // In the child: for the parent, the child has done its part. The parent sees it as started, and

@@ -37,8 +37,10 @@ std::uint32_t read_errno(const Node& node, std::uint32_t without) {
   return node.is_there() ? static_cast<std::uint32_t>(node.number(kMaxErrno)) : without;
 }
 
-std::uint32_t read_action(const Node& action, const Node& error, std::uint32_t default_error) {
+std::uint32_t read_action(const Node& action, const Node& error, std::uint32_t default_error,
+                          Supervisor supervisor) {
   const std::string name = action.text();
+  if (name == "SCMP_ACT_NOTIFY" && supervisor == Supervisor::kIsThere) return SCMP_ACT_NOTIFY;
   if (name == "SCMP_ACT_ERRNO") return SCMP_ACT_ERRNO(read_errno(error, default_error));
   if (name == "SCMP_ACT_TRACE") return SCMP_ACT_TRACE(read_errno(error, default_error));
   const std::pair<const char*, std::uint32_t> kActions[] = {
@@ -52,8 +54,8 @@ std::uint32_t read_action(const Node& action, const Node& error, std::uint32_t d
   for (const auto& [known, value] : kActions) {
     if (name == known) return value;
   }
-  action.refuse(name == "SCMP_ACT_NOTIFY" ? "SCMP_ACT_NOTIFY needs a supervisor process, which"
-                                            " this stage does not have"
+  action.refuse(name == "SCMP_ACT_NOTIFY" ? "SCMP_ACT_NOTIFY needs a supervisor process, and"
+                                            " there is none"
                                           : "unknown action " + name);
 }
 
@@ -182,10 +184,11 @@ int check_seccomp(int result, const Node& place) {
 
 class Compiler {
  public:
-  Compiler(const Node& profile, CapabilitySet granted)
+  Compiler(const Node& profile, CapabilitySet granted, Supervisor supervisor)
       : profile_(profile),
+        supervisor_(supervisor),
         default_action_(read_action(profile.at("defaultAction"), profile.at("defaultErrnoRet"),
-                                    read_errno(profile.at("defaultErrnoRet"), EPERM))),
+                                    read_errno(profile.at("defaultErrnoRet"), EPERM), supervisor)),
         architectures_(read_architectures(profile)),
         filter_(seccomp_init(default_action_), seccomp_release) {
     if (filter_ == nullptr) throw Failure("seccomp_init()");
@@ -217,7 +220,8 @@ class Compiler {
 
  private:
   void add(const Node& rule) {
-    const std::uint32_t action = read_action(rule.at("action"), rule.at("errnoRet"), EPERM);
+    const std::uint32_t action =
+        read_action(rule.at("action"), rule.at("errnoRet"), EPERM, supervisor_);
     std::vector<scmp_arg_cmp> conditions;
     for (const Node& node : rule.at("args").items()) conditions.push_back(read_condition(node));
     for (const Node& name : names_in(rule)) {
@@ -355,6 +359,7 @@ class Compiler {
   }
 
   const Node& profile_;
+  Supervisor supervisor_;
   std::uint32_t default_action_;
   std::vector<std::uint32_t> architectures_;
   std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, decltype(&seccomp_release)> filter_;
@@ -365,15 +370,14 @@ class Compiler {
 
 }  // namespace
 
-BpfProgram compile_profile(const std::string& json, CapabilitySet granted) {
+BpfProgram compile_profile(const std::string& json, CapabilitySet granted, Supervisor supervisor) {
   const Json value = parse_json(json);
   const Node profile(value, "");
   // Podman writes the name of each number in errnoRet beside it.
   profile.only_with({"defaultAction", "defaultErrnoRet", "defaultErrno", "archMap", "architectures",
-                     "syscalls", "comment", "newestSyscall", "flags",
-                     // For a supervisor, which is not needed because SCMP_ACT_NOTIFY is refused.
-                     "listenerPath", "listenerMetadata"});
-  return Compiler(profile, granted).program();
+                     "syscalls", "comment", "newestSyscall", "flags", "listenerPath",
+                     "listenerMetadata"});  // of the supervisor
+  return Compiler(profile, granted, supervisor).program();
 }
 
 unsigned flags_of_profile(const std::string& json) {
@@ -388,7 +392,7 @@ unsigned flags_of_profile(const std::string& json) {
     } else if (name != "SECCOMP_FILTER_FLAG_TSYNC" &&
                name != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
       node.refuse("unknown flag " + name);
-    }  // these two concern other threads and a supervisor, which do not exist here
+    }  // these two concern other threads, which there are not, and SeccompFilter's supervisor
   }
   return flags;
 }

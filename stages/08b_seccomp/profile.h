@@ -8,6 +8,9 @@
 
 namespace box {
 
+// A process that decides on single calls, see seccomp_unotify(2).
+enum class Supervisor { kNone, kIsThere };
+
 // Compiles the text of a profile, with libseccomp, for this machine and a container that has the
 // capabilities `granted`: profiles have rules that depend on a capability. Takes milliseconds.
 //
@@ -18,9 +21,12 @@ namespace box {
 // too, because the kernel may have assigned them after libseccomp's list was made. Docker ignores
 // that key.
 //
+// SCMP_ACT_NOTIFY is refused unless there is a supervisor.
+//
 // Throws Failure, with the place, for a profile that does not parse or that asks for something
 // unsupported: no part of it is ignored silently, except permissions for unknown calls.
-[[nodiscard]] BpfProgram compile_profile(const std::string& json, CapabilitySet granted);
+[[nodiscard]] BpfProgram compile_profile(const std::string& json, CapabilitySet granted,
+                                         Supervisor supervisor = Supervisor::kNone);
 
 // Returns the profile's "flags" for seccomp(2): SECCOMP_FILTER_FLAG_*. Throws Failure for an
 // unknown one.

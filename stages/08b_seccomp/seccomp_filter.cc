@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <functional>
@@ -134,8 +135,19 @@ SeccompOptions::SeccompOptions(CommandLine& line, const CapabilityOptions& capab
   line.add_hint(seccomp_hint);
 }
 
-SeccompOptions::SeccompOptions(const std::string& json, CapabilitySet granted)
-    : program(compile_once(json, granted)), flags(flags_of_profile(json)) {}
+// In the cache is what needs no supervisor: stage 08b, which has none, uses it, too.
+SeccompOptions::SeccompOptions(const std::string& json, CapabilitySet granted,
+                               Supervisor supervisor)
+    : program(supervisor == Supervisor::kNone ? compile_once(json, granted)
+                                              : compile_profile(json, granted, supervisor)),
+      flags(flags_of_profile(json)) {}
+
+bool asks_supervisor(const BpfProgram& program) {
+  return std::any_of(program.begin(), program.end(), [](const sock_filter& instruction) {
+    return instruction.code == (BPF_RET | BPF_K) &&
+           (instruction.k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF;
+  });
+}
 
 SeccompFilter::SeccompFilter(const SeccompOptions& seccomp)
     : options_(seccomp), denied_(seccomp.program) {}
@@ -150,6 +162,10 @@ void SeccompFilter::install() const {
   } else {
     load(program, options_.flags);
   }
+}
+
+int SeccompFilter::install_for_supervisor(unsigned flags) const {
+  return load(options_.program, options_.flags | flags | SECCOMP_FILTER_FLAG_NEW_LISTENER);
 }
 
 int SeccompFilter::explain(int exit_status) const {

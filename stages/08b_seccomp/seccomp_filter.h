@@ -8,6 +8,7 @@
 #include "stages/08b_seccomp/bpf.h"
 #include "stages/08b_seccomp/capabilities.h"
 #include "stages/08b_seccomp/denied_calls.h"
+#include "stages/08b_seccomp/profile.h"
 
 namespace box {
 
@@ -17,7 +18,7 @@ struct SeccompOptions {
   SeccompOptions() = default;
   SeccompOptions(CommandLine& line, const CapabilityOptions& capabilities);
   // The text of a profile, for a container with these capabilities.
-  SeccompOptions(const std::string& json, CapabilitySet granted);
+  SeccompOptions(const std::string& json, CapabilitySet granted, Supervisor supervisor);
 
   BpfProgram program;  // after parse(); empty: unconfined
   unsigned flags = 0;  // of seccomp(2)
@@ -25,6 +26,9 @@ struct SeccompOptions {
  private:
   std::string profile_ = "default";
 };
+
+// Whether a program leaves some call to a supervisor.
+[[nodiscard]] bool asks_supervisor(const BpfProgram& program);
 
 class SeccompFilter {
  public:
@@ -40,6 +44,10 @@ class SeccompFilter {
   // set-user-ID program fail, or CAP_SYS_ADMIN in the user namespace. drop_privileges() leaves us
   // one of the two.
   void install() const;
+
+  // install(), for a supervisor of somebody else's: returns the listener, which execve(2) closes.
+  // `flags` of seccomp(2) are added. After that no other system call is made here.
+  [[nodiscard]] int install_for_supervisor(unsigned flags) const;
 
   // install(), for exec_command().
   [[nodiscard]] LastStep as_last_step() const;

@@ -111,13 +111,15 @@ std::string hint_for_label(const std::string& label) {
 }
 
 // Why SELinux would not let us start a command with these labels, if it would not.
-std::optional<Failure> refusal(const Labels& labels) {
+std::optional<Failure> refusal(const Labels& labels, const LabelRequest& asked) {
   const bool is_our_type = labels.process.find(kDefaultType) != std::string::npos;
   for (const std::string& label : {labels.process, labels.files}) {
-    if (is_in_policy(label)) continue;
+    if (label.empty() || is_in_policy(label)) continue;
     return Failure("SELinux: the loaded policy has no label " + label, hint_for_label(label));
   }
-  if (may_change_to(labels.process)) return std::nullopt;
+  // The engine's policy may need no_new_privs or not; if it does not allow the change, execve(2)
+  // fails.
+  if (asked.is_whole() || may_change_to(labels.process)) return std::nullopt;
   return Failure(
       "SELinux: the loaded policy does not let " + own_label() + " become " + labels.process,
       is_our_type
@@ -131,11 +133,13 @@ Labels find_labels(const SecurityOptions& security) {
   if (asked.disabled) return Labels();
   if (!has_selinux()) {
     if (asked.is_default()) return Labels();
-    throw Failure("--security-opt label=…: this kernel does not use SELinux",
+    const std::string what =
+        asked.is_whole() ? "the label " + asked.process + asked.files : "--security-opt label=…";
+    throw Failure(what + ": this kernel does not use SELinux",
                   "boot it with security=selinux selinux=1, or leave the option out");
   }
   Labels labels = labels_for(asked);
-  const std::optional<Failure> why = refusal(labels);
+  const std::optional<Failure> why = refusal(labels, asked);
   if (!why) return labels;
   if (!asked.is_default()) throw Failure(*why);
   if (security.apparmor.empty()) tell_that_there_is_no_wall(*why);

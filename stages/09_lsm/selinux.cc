@@ -75,7 +75,7 @@ std::string or_else(const std::string& asked, const std::string& otherwise) {
 }  // namespace
 
 bool LabelRequest::is_default() const {
-  return !disabled && user.empty() && role.empty() && type.empty() && level.empty();
+  return !disabled && !is_whole() && user.empty() && role.empty() && type.empty() && level.empty();
 }
 
 bool has_selinux() {
@@ -102,6 +102,11 @@ UniqueFd claim_level(const std::string& level) {
 
 Labels labels_for(const LabelRequest& request) {
   Labels labels;
+  if (request.is_whole()) {
+    labels.process = request.process;
+    labels.files = request.files;
+    return labels;
+  }
   std::string level = request.level;
   if (!level.empty()) labels.level = claim_level(level);  // several may ask for the same
   for (int i = 0; level.empty() || (request.level.empty() && labels.level.get() == -1); ++i) {

@@ -15,7 +15,10 @@ inline constexpr const char* kDefaultType = "hood_container_t";
 struct LabelRequest {
   std::string user, role, type, level;
   bool disabled = false;
+  // In place of the parts: whole labels, as the engines of stage 11 choose them; "": none.
+  std::string process, files;
 
+  [[nodiscard]] bool is_whole() const { return !process.empty() || !files.empty(); }
   [[nodiscard]] bool is_default() const;
 };
 

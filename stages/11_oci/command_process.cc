@@ -62,10 +62,12 @@ IdOptions ids_of(const Config& config, const ConfigProcess& process) {
   return ids;
 }
 
-SecurityOptions security_of(const ConfigProcess& process) {
+SecurityOptions security_of(const Config& config, const ConfigProcess& process) {
   SecurityOptions security;
   security.apparmor = process.apparmor.empty() ? "unconfined" : process.apparmor;
-  security.label.disabled = true;  // selinuxLabel is refused, and without it there is none
+  security.label.process = process.selinux_label;
+  security.label.files = config.mount_label;
+  security.label.disabled = security.label.is_default();  // without one in the config there is none
   return security;
 }
 
@@ -131,22 +133,25 @@ void check_command(const ConfigProcess& process) {
 SeccompOptions seccomp_of(const Config& config, const ConfigProcess& process) {
   if (config.seccomp.empty()) return {};
   try {
-    return {config.seccomp, process.capabilities.bounding};
+    return {config.seccomp, process.capabilities.bounding,
+            config.seccomp_listener.empty() ? Supervisor::kNone : Supervisor::kIsThere};
   } catch (const Failure& failure) {
     throw Failure(std::string("linux.seccomp: ") + failure.what(), failure.hint());
   }
 }
 
 LastStep last_step_of(const Config& config, const ConfigProcess& process,
-                      const SeccompFilter& filter, int preserved) {
-  LastStep step = filter.as_last_step();
-  step.run = [filtering = step.run, &config, &process] {
+                      const SeccompFilter& filter, const SeccompSupervisor& supervisor,
+                      int preserved) {
+  LastStep step;
+  step.descriptors = supervisor.descriptors();
+  step.run = [&] {
     forget_callers_signals();  // conmon ignores SIGPIPE
     umask(process.umask);
     if (config.personality) {
       check_quietly(personality(*config.personality), "personality({:#x})", *config.personality);
     }
-    filtering();
+    supervisor.install(filter);
   };
   for (int i = 0; i < preserved; ++i) step.descriptors.push_back(STDERR_FILENO + 1 + i);
   return step;

@@ -9,12 +9,13 @@
 #include "stages/08b_seccomp/seccomp_filter.h"
 #include "stages/09_lsm/confinement.h"
 #include "stages/11_oci/config.h"
+#include "stages/11_oci/seccomp_supervisor.h"
 
 namespace box {
 
 [[nodiscard]] ProcessOptions command_of(const ConfigProcess& process);
 [[nodiscard]] IdOptions ids_of(const Config& config, const ConfigProcess& process);
-[[nodiscard]] SecurityOptions security_of(const ConfigProcess& process);
+[[nodiscard]] SecurityOptions security_of(const Config& config, const ConfigProcess& process);
 // For Confinement: the /proc that we see now. The child confines its command while that is still
 // the host's: in the container's there may be no entry for a process that is not in it.
 [[nodiscard]] HostMounts visible_proc();
@@ -35,6 +36,7 @@ void check_command(const ConfigProcess& process);
 
 // In the child: umask, personality and the filter. Keeps `preserved` descriptors from 3 on open.
 [[nodiscard]] LastStep last_step_of(const Config& config, const ConfigProcess& process,
-                                    const SeccompFilter& filter, int preserved);
+                                    const SeccompFilter& filter,
+                                    const SeccompSupervisor& supervisor, int preserved);
 
 }  // namespace box

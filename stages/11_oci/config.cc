@@ -201,6 +201,15 @@ Config parse_config(const std::string& text, const std::string& bundle) {
   }
   read_linux(node.at("linux"), config);
   check_whole(config);
+  for (ConfigMount& mount : config.mounts) {
+    if (!mount.maps_ids || !mount.uid_map.empty()) continue;
+    mount.uid_map = config.uid_map;
+    mount.gid_map = config.gid_map;
+    if (mount.uid_map.empty()) {
+      throw Failure("mounts: " + mount.destination +
+                    ": idmap needs uidMappings and gidMappings, or those of a user namespace");
+    }
+  }
   return config;
 }
 

@@ -57,6 +57,7 @@ struct ConfigProcess {
   std::vector<Rlimit> rlimits;
   bool no_new_privs = false;
   std::string apparmor;
+  std::string selinux_label;
   std::optional<int> oom_score_adj;
   std::optional<int> io_priority;  // as ioprio_set(2) has it
 };
@@ -113,8 +114,12 @@ struct Config {
   std::string cgroups_path;
   Resources resources;
   std::map<std::string, std::string> sysctl;
-  std::string seccomp;  // JSON, as the profiles of stage 08b; "": none
+  std::string seccomp;                  // JSON, as the profiles of stage 08b; "": none
+  std::string seccomp_listener;         // the path of a supervisor's socket; "": none
+  std::string seccomp_metadata;         // what that is told
+  unsigned seccomp_listener_flags = 0;  // of seccomp(2)
   unsigned long root_propagation = 0;
+  std::string mount_label;  // SELinux: of the files in what is mounted for the container
   std::vector<std::string> masked_paths;
   std::vector<std::string> read_only_paths;
   std::optional<unsigned long> personality;

@@ -1,3 +1,4 @@
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/stat.h>
 
@@ -18,9 +19,7 @@ constexpr std::pair<const char*, int> kNamespaces[] = {
 };
 
 // Ways to join these exist, but not for a process whose user namespace or mounts are not its own.
-bool may_be_joined(int flag) {
-  return flag != CLONE_NEWNS && flag != CLONE_NEWUSER && flag != CLONE_NEWTIME;
-}
+bool may_be_joined(int flag) { return flag != CLONE_NEWNS && flag != CLONE_NEWUSER; }
 
 void read_namespace(const JsonNode& node, Config& config) {
   note_unknown(node, {"type", "path"}, config.unknown);
@@ -123,8 +122,18 @@ void read_time_offsets(const JsonNode& node, Config& config) {
 // The profile of stage 08b has the same form, except for what concerns a supervisor.
 void read_seccomp(const JsonNode& node, Config& config) {
   if (!node.is_there()) return;
-  refuse_what_is_not_done(node, {"listenerPath", "listenerMetadata"});
   if (!node.value().is_object()) node.refuse("must be an object");
+  if (!text_or(node.at("listenerPath"), "").empty()) {
+    config.seccomp_listener = absolute_path(node.at("listenerPath"));
+  }
+  config.seccomp_metadata = text_or(node.at("listenerMetadata"), "");
+  if (config.seccomp_listener.empty() && !config.seccomp_metadata.empty()) {
+    node.at("listenerMetadata").refuse("is for nobody without listenerPath");
+  }
+  for (const JsonNode& flag : node.at("flags").items()) {
+    if (flag.text() != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") continue;
+    config.seccomp_listener_flags |= SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+  }
   config.seccomp = node.value().dump();
 }
 
@@ -137,7 +146,7 @@ void read_linux(const JsonNode& node, Config& config) {
                 "resources", "intelRdt", "sysctl", "seccomp", "rootfsPropagation", "maskedPaths",
                 "readonlyPaths", "mountLabel", "personality"},
                config.unknown);
-  refuse_what_is_not_done(node, {"intelRdt", "mountLabel"});
+  refuse_what_is_not_done(node, {"intelRdt"});
   for (const JsonNode& item : node.at("namespaces").items()) read_namespace(item, config);
   config.uid_map = id_map_of(node.at("uidMappings"), config.unknown);
   config.gid_map = id_map_of(node.at("gidMappings"), config.unknown);
@@ -154,6 +163,7 @@ void read_linux(const JsonNode& node, Config& config) {
     config.root_propagation = propagation_called(word);
     if (config.root_propagation == 0) propagation.refuse("unknown propagation " + word);
   }
+  config.mount_label = text_or(node.at("mountLabel"), "");
   for (const JsonNode& item : node.at("maskedPaths").items()) {
     config.masked_paths.push_back(absolute_path(item));
   }

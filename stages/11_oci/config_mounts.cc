@@ -47,7 +47,6 @@ ConfigMount read_mount(const JsonNode& node, const std::string& bundle,
                        std::vector<std::string>& unknown) {
   note_unknown(node, {"destination", "source", "type", "options", "uidMappings", "gidMappings"},
                unknown);
-  refuse_what_is_not_done(node, {"uidMappings", "gidMappings"});
   ConfigMount mount;
   // Of runc's old configs: a relative path begins at the root.
   const std::string destination = text_or(node.at("destination"), "");
@@ -64,6 +63,15 @@ ConfigMount read_mount(const JsonNode& node, const std::string& bundle,
   }
   check_destination(node.at("destination"), mount);
   if (mount.type.empty() || mount.type == "none") node.at("type").refuse("is missing");
+  mount.uid_map = id_map_of(node.at("uidMappings"), unknown);
+  mount.gid_map = id_map_of(node.at("gidMappings"), unknown);
+  if (mount.uid_map.empty() != mount.gid_map.empty()) {
+    node.refuse("uidMappings and gidMappings belong together");
+  }
+  check_that_ranges_are_disjoint(mount.uid_map);
+  check_that_ranges_are_disjoint(mount.gid_map);
+  mount.maps_ids = mount.maps_ids || !mount.uid_map.empty();
+  if (mount.maps_ids && !mount.is_bind()) node.refuse("only a bind mount can have ids of its own");
   if (mount.copy_up && mount.type != "tmpfs") node.refuse("tmpcopyup is an option of tmpfs");
   if (!mount.is_bind()) return mount;
   if (!mount.data.empty()) {

@@ -129,7 +129,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
                 "capabilities", "rlimits", "noNewPrivileges", "apparmorProfile", "oomScoreAdj",
                 "scheduler", "selinuxLabel", "ioPriority", "execCPUAffinity"},
                unknown);
-  refuse_what_is_not_done(node, {"commandLine", "scheduler", "selinuxLabel", "execCPUAffinity"});
+  refuse_what_is_not_done(node, {"commandLine", "scheduler", "execCPUAffinity"});
   ConfigProcess process;
   process.terminal = node.at("terminal").is_true();
   read_size(node.at("consoleSize"), process, unknown);
@@ -145,6 +145,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
   }
   process.no_new_privs = node.at("noNewPrivileges").is_true();
   process.apparmor = text_or(node.at("apparmorProfile"), "");
+  process.selinux_label = text_or(node.at("selinuxLabel"), "");
   constexpr int kMostBadness = 1000;
   if (node.at("oomScoreAdj").is_there()) {
     process.oom_score_adj =

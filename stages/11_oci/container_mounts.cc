@@ -20,6 +20,7 @@
 #include "stages/05_userns/idmapped_mounts.h"
 #include "stages/06_pivot_root/kernel_paths.h"
 #include "stages/06_pivot_root/mount_point.h"
+#include "stages/11_oci/mount_ids.h"
 
 namespace box {
 namespace {
@@ -207,7 +208,11 @@ MountsByPath ContainerMounts::copies() const {
   taken.emplace(kNull, read_only_device("/dev/null"));
   for (std::size_t i = 0; i < config_.mounts.size(); ++i) {
     const ConfigMount& mount = config_.mounts[i];
-    if (mount.is_bind()) taken.emplace(name_of_mount(i), copy_for(mount, mount.source));
+    if (mount.is_bind()) {
+      UniqueFd copy = copy_for(mount, mount.source);
+      if (mount.maps_ids) map_ids_of(copy, mount);
+      taken.emplace(name_of_mount(i), std::move(copy));
+    }
     const bool own_view = (config_.new_namespaces & CLONE_NEWCGROUP) != 0;
     if (is_cgroup(mount) && !own_view && !cgroup_.empty()) {
       taken.emplace(name_of_mount(i), copy_for(mount, cgroup_));

@@ -112,7 +112,8 @@ int exec_in_container(const Request& request) {
   ProcessOptions command = command_of(process);
   const SeccompOptions seccomp = seccomp_of(config, process);
   const SeccompFilter filter(seccomp);
-  const Confinement confinement(security_of(process));
+  const SeccompSupervisor supervisor(config, seccomp);
+  const Confinement confinement(security_of(config, process));
   OwnTerminal terminal;
   Console console(process, request.console_socket, request.detach ? nullptr : &terminal);
   UniqueFd init = open_init(state);
@@ -134,7 +135,8 @@ int exec_in_container(const Request& request) {
     lower_limits(process);
     keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
-    const LastStep last_step = last_step_of(config, process, filter, request.preserved_fds);
+    const LastStep last_step =
+        last_step_of(config, process, filter, supervisor, request.preserved_fds);
     succession.hand_over(last_step.descriptors);
     exec_command(command, {}, last_step);
   });
@@ -142,7 +144,8 @@ int exec_in_container(const Request& request) {
   set_limits_of(child.pid(), process);
   handshake.let_child_go_on();
   console.pass_on();
-  succession.follow(child, [] {});
+  succession.follow(child,
+                    [&] { supervisor.has_process(child.pid(), state_as_json(state, "running")); });
   (void)child.has_started(-1);
   write_pid_file(request.pid_file, child.pid());
   if (!request.detach) return wait_for_pid_1(child, &terminal);

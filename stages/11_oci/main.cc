@@ -17,6 +17,7 @@
 #include "stages/11_oci/container_namespaces.h"
 #include "stages/11_oci/hooks.h"
 #include "stages/11_oci/sealed_copy.h"
+#include "stages/11_oci/seccomp_supervisor.h"
 #include "stages/11_oci/start_gate.h"
 #include "stages/11_oci/succession.h"
 
@@ -36,7 +37,8 @@ static int build(const Request& request) {
   const bool neighbours = namespaces.has_neighbours();
   const SeccompOptions seccomp = seccomp_of(config, process);
   const SeccompFilter filter(seccomp);
-  const Confinement confinement(security_of(process));
+  const SeccompSupervisor supervisor(config, seccomp);
+  const Confinement confinement(security_of(config, process));
   OwnTerminal terminal;
   Console console(process, request.console_socket, waits ? &terminal : nullptr);
   ContainerMounts mounts(config, container.cgroup());
@@ -66,7 +68,8 @@ static int build(const Request& request) {
     namespaces.enter_for_children();
     keep_only(process.capabilities, process.no_new_privs, find_user(ids, command));
     check_command(process);
-    const LastStep last_step = last_step_of(config, process, filter, request.preserved_fds);
+    const LastStep last_step =
+        last_step_of(config, process, filter, supervisor, request.preserved_fds);
     if (neighbours) succession.hand_over(gate.and_for(last_step.descriptors));
     gate.wait(last_step.descriptors);
     run_hooks("startContainer", config.hooks.start_container, container.state_for_hooks("created"));
@@ -80,6 +83,7 @@ static int build(const Request& request) {
   handshake.let_child_go_on(mounts.take_as_parent(child.pid()));
   console.pass_on();
   if (neighbours) succession.follow(child, [&] { container.goes_on_as(child.pid()); });
+  supervisor.has_process(child.pid(), container.state_for_hooks("creating"));
   (void)child.has_started(-1);
   container.is_created();
   cgroup.let_go();

@@ -50,7 +50,7 @@ constexpr const char* kNothing[] = {"defaults", "async",      "nomand",    "loud
 // Of the file system as a whole, so not of a bind mount.
 constexpr const char* kOfSuperblock[] = {"sync", "dirsync", "lazytime", "iversion"};
 
-constexpr const char* kNotDone[] = {"idmap", "ridmap", "remount", "mand"};
+constexpr const char* kNotDone[] = {"remount", "mand"};
 
 bool is_in(const char* const* first, const char* const* last, const std::string& word) {
   return std::find(first, last, word) != last;
@@ -92,6 +92,11 @@ void add_mount_option(ConfigMount& mount, const std::string& word) {
     mount.recursive = word == "rbind";
     return;
   }
+  if (word == "idmap" || word == "ridmap") {
+    mount.maps_ids = true;
+    mount.maps_ids_below = mount.maps_ids_below || word == "ridmap";
+    return;
+  }
   if (word == "tmpcopyup") {
     mount.copy_up = true;
     return;
@@ -106,7 +111,7 @@ void add_mount_option(ConfigMount& mount, const std::string& word) {
 }
 
 std::vector<std::string> known_mount_options() {
-  std::vector<std::string> names = {"bind", "rbind", "tmpcopyup"};
+  std::vector<std::string> names = {"bind", "rbind", "idmap", "ridmap", "tmpcopyup"};
   for (const Attribute& attribute : kAttributes) {
     names.emplace_back(attribute.name);
     names.push_back(std::string("r") + attribute.name);

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "stages/05_userns/id_range.h"
+
 namespace box {
 
 // Attributes of mount_setattr(2).
@@ -21,8 +23,12 @@ struct ConfigMount {
   std::string source;       // absolute for a bind mount
   bool recursive = false;   // rbind
   MountAttributes attributes;
-  MountAttributes below;                                  // also of the mounts below it: "rro"
-  unsigned long propagation = 0;                          // MS_*, 0: not given
+  MountAttributes below;          // also of the mounts below it: "rro"
+  unsigned long propagation = 0;  // MS_*, 0: not given
+  bool maps_ids = false;          // idmap
+  bool maps_ids_below = false;    // ridmap
+  IdMap uid_map;                  // from the disk's ids to the host's
+  IdMap gid_map;
   bool copy_up = false;                                   // tmpcopyup
   std::vector<std::pair<std::string, std::string>> data;  // of the file system: "size", "64m"
 

@@ -348,14 +348,73 @@ def test_user_namespace(runtime):
     assert out.stdout.split() == ["0", "0", "200000", "1000", "ok", "proc"], out.stderr
 
 
+def mapped(first: int) -> dict:
+    ids = [{"containerID": 0, "hostID": first, "size": 1000}]
+    return {"uidMappings": ids, "gidMappings": ids}
+
+
+@pytest.fixture(name="shared")
+def make_shared(runtime):
+    """A folder of the host's, with a file of root's, in which another file system is mounted."""
+    folder = runtime.folder / "shared"
+    (folder / "below").mkdir(parents=True)
+    (folder / "file").write_text("")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", folder / "below"], check=True)
+    (folder / "below/file").write_text("")
+    yield folder
+    subprocess.run(["umount", folder / "below"], check=True)
+
+
+@pytest.mark.parametrize("option, below", [("idmap", "0"), ("ridmap", "700")])
+def test_a_mount_shows_other_owners(runtime, shared, option, below):
+    """Also without a user namespace; and what is made there belongs to the other id on the disk."""
+    runtime.config["mounts"].append({
+        "destination": "/shared", "type": "bind", "source": str(shared),
+        "options": ["rbind", option], **mapped(700)})
+    runtime.config["process"]["user"] = {"uid": 703, "gid": 700}
+    os.chmod(shared, 0o777)
+    result = runtime.run("sh", "-c", "cd shared; stat -c %u file below/file; touch new")
+    assert result.stdout.split() == ["700", below], result.stderr
+    status = os.stat(shared / "new")
+    assert (status.st_uid, status.st_gid) == (3, 0)
+
+
+def test_a_mount_shows_the_owners_of_the_containers_root(runtime, shared):
+    """Without mappings of its own it has those of the container."""
+    runtime.config["linux"]["namespaces"].append({"type": "user"})
+    runtime.config["linux"].update(mapped(200000))
+    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
+    for folder in (runtime.folder, runtime.bundle):
+        folder.chmod(0o755)
+    for name, options in (("/with", ["rbind", "idmap"]), ("/without", ["rbind"])):
+        runtime.config["mounts"].append({"destination": name, "type": "bind",
+                                         "source": str(shared), "options": options})
+    result = runtime.run("sh", "-c", "stat -c %u with/file without/file; touch with/new")
+    assert result.stdout.split() == ["0", "65534"], result.stderr
+    assert os.stat(shared / "new").st_uid == 0
+
+
+def test_a_file_system_that_cannot_show_other_owners(runtime):
+    runtime.config["mounts"].append({"destination": "/x", "type": "bind", "source": "/proc/sys",
+                                     "options": ["bind"], **mapped(700)})
+    runtime.write_config()
+    stderr = runtime.refused("create", "--bundle", runtime.bundle, "c")
+    assert "mounts: /x: mount_setattr(/proc/sys, IDMAP): Invalid argument" in stderr
+    assert "cannot show its files with other owners" in stderr
+    assert runtime.leftovers() == []
+
+
 def test_namespaces_of_another_container(runtime):
+    runtime.config["linux"]["namespaces"].append({"type": "time"})
+    runtime.config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
     first = runtime.create("first")
+    del runtime.config["linux"]["timeOffsets"]
     runtime.do("start", "first")
-    runtime.joins(first, "network", "ipc", "uts", "pid")
+    runtime.joins(first, "network", "ipc", "uts", "pid", "time")
     del runtime.config["hostname"]
     runtime.config["process"]["args"] = ["sh", "-c", "cat /proc/1/comm; exec sleep 1000"]
     second = runtime.create("second")
-    for name in ("net", "ipc", "uts", "pid"):
+    for name in ("net", "ipc", "uts", "pid", "time"):
         assert os.readlink(f"/proc/{first}/ns/{name}") == os.readlink(f"/proc/{second}/ns/{name}")
     assert os.readlink(f"/proc/{first}/ns/mnt") != os.readlink(f"/proc/{second}/ns/mnt")
     runtime.do("start", "second")
