@@ -79,3 +79,13 @@ def test_the_loader_that_is_missing_is_named_for_programs_of_both_sizes(caller, 
     assert result.returncode == 127
     assert result.stderr.splitlines()[0] == (
         f"{STAGE}: {program} exists, but its interpreter does not: /lib/no-such-loader.so")
+
+
+def test_a_script_with_the_line_ends_of_windows_is_named(caller, folder):
+    script = folder / "script"
+    script.write_bytes(b"#!/bin/sh\r\necho hi\r\n")
+    script.chmod(0o755)
+    result = caller.run(STAGE, script)
+    assert result.returncode == 127
+    assert result.stderr.splitlines()[0] == (
+        f"{STAGE}: {script} begins with #!/bin/sh\\r: its lines end with \\r\\n, as on Windows")

@@ -176,6 +176,16 @@ def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for
         assert ended
 
 
+@pytest.mark.as_shipped
+def test_a_parent_that_nothing_could_watch_ends_with_the_container(root):
+    """In a PID namespace of its own, because a number that was not checked would be kill(-1)."""
+    before = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "strace", "-qq",
+              "-o", "/dev/null", "-e", "inject=clone:error=EAGAIN"]
+    result = root.run(STAGE, "sleep", "1000", before=before)
+    assert (result.returncode, result.stderr) == (
+        125, f"{STAGE}: fork(): Resource temporarily unavailable\n")
+
+
 def test_a_signal_that_pid_1_cannot_get_is_explained_and_the_third_kills(root):
     with root.start(STAGE, "sleep", "1000") as process:
         assert wait_until(lambda: name_of(process.child()) == "sleep")
