@@ -174,7 +174,8 @@ def programs() -> Iterator[pathlib.Path]:
 def root(programs: pathlib.Path) -> Iterator[Caller]:
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
-    home = pathlib.Path(tempfile.mkdtemp(prefix="root-", dir="/tmp"))
+    # /tmp may be a tmpfs, which before Linux 6.3 can show its files with no other owners.
+    home = pathlib.Path(tempfile.mkdtemp(prefix="root-", dir="/var/tmp"))
     yield Caller("root", 0, home, programs)
     remove(home)
 

@@ -265,6 +265,8 @@ def changed(config: dict, path: str, value: object) -> dict:
     ("process.env", ["no-value"], "process.env[0]: is not KEY=VALUE"),
     ("process.capabilities.bounding", ["CAP_FLY"], "there is no capability CAP_FLY"),
     ("process.rlimits", [{"type": "RLIMIT_LUCK", "soft": 1, "hard": 1}], "unknown limit"),
+    ("process.selinuxLabel", "a:b:c", "the label a:b:c: this kernel does not use SELinux"),
+    ("linux.mountLabel", "a:b:c", "the label a:b:c: this kernel does not use SELinux"),
     ("process.scheduler", {"policy": "SCHED_FIFO"}, "process.scheduler: this runtime cannot"),
     ("process.apparmorProfile", "no-such", "no-such"),
     ("process.terminal", True, "--console-socket"),

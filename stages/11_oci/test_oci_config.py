@@ -355,12 +355,13 @@ def mapped(first: int) -> dict:
 
 @pytest.fixture(name="shared")
 def make_shared(runtime):
-    """A folder of the host's, with a file of root's, in which another file system is mounted."""
-    folder = runtime.folder / "shared"
+    """A folder of the host's with a file of root's, in which another folder is mounted."""
+    folder, other = runtime.folder / "shared", runtime.folder / "other"
     (folder / "below").mkdir(parents=True)
-    (folder / "file").write_text("")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", folder / "below"], check=True)
-    (folder / "below/file").write_text("")
+    other.mkdir()
+    for path in (folder, other):
+        (path / "file").write_text("")
+    subprocess.run(["mount", "--bind", other, folder / "below"], check=True)
     yield folder
     subprocess.run(["umount", folder / "below"], check=True)
 
