@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from typing import Callable, Dict, Hashable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from harness.grading.grader import Grader, Program, SceneKey, cases_for, keys_of
@@ -60,6 +61,7 @@ NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kil
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("BUILD_W")}
 LONGEST = 900.0  # seconds, for all tests of a stage
 UNIT_TEST = 60.0  # seconds, for one that takes a moment: one that hangs has seen it, too
+ENDING = 2.0  # seconds, for processes that have been killed and have not ended yet
 SLOW = 2.0  # seconds: a test that takes longer is asked only if no other sees a mutant
 MORE_TIME = 4.0  # of the usual, when a row that has failed is asked again: the machine may be busy
 
@@ -84,14 +86,16 @@ def own_cgroup(mounted_at: str, name: str) -> Iterator[str]:
     if not mounted_at:
         yield ""
         return
-    cgroup = f"{mounted_at}/{name}"
-    os.mkdir(cgroup)
+    cgroup = tempfile.mkdtemp(prefix=f"{name}-", dir=mounted_at)
     try:
         yield cgroup
     finally:
-        for folder, _, _ in os.walk(cgroup, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        end = time.monotonic() + ENDING
+        while os.path.exists(cgroup) and time.monotonic() < end:
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+            time.sleep(0.01)
 
 
 # They drive stage 11 through an engine, which takes most of the time for a survivor.

@@ -10,7 +10,7 @@ import pytest
 
 from harness.mutants.build import Builder, NotBuilt
 from harness.mutants.generate import Results, drawn, explained, is_explained, progress, table
-from harness.mutants.judge import HELPERS, is_unit_test
+from harness.mutants.judge import HELPERS, is_unit_test, own_cgroup
 from harness.mutants.kinds import KINDS, Generated, changed, mutants_of
 
 TEXT = """#include "x.h"
@@ -183,3 +183,12 @@ def test_results_are_kept_and_read_again(tmp_path):
 def test_the_bar_says_how_far_it_is():
     assert progress(5, 10, judged("survived"), 0.0, 0).startswith(
         "[###############...............] 5/10  0 killed, 1 survived, ")
+
+
+def test_a_cgroup_that_stays_is_in_nobodys_way(tmp_path):
+    """A process that was killed may not have ended yet: then its cgroup cannot be removed."""
+    with own_cgroup(str(tmp_path), "mutant") as first:
+        pathlib.Path(first, "process").write_text("")
+    with own_cgroup(str(tmp_path), "mutant") as second:
+        pathlib.Path(second, "below").mkdir()
+    assert list(tmp_path.iterdir()) == [pathlib.Path(first)]
