@@ -407,6 +407,19 @@ def test_nobody_else_can_hold_the_lock(root_host, user):
             assert root_host.run("--network", "bridge", "true").returncode == 0
 
 
+def test_a_clean_up_that_cannot_lock_the_bridge_leaves_it_to_the_next(root_host):
+    before = root_host.state()
+    with sleeping(root_host, "bridge") as process:
+        path = root_host.do("sh", "-c", "echo /run/*hood*/lock-*").strip()
+        root_host.do("sh", "-c", f"rm {path}; mkdir {path}")
+        end(process)
+        assert f"open({path}): Is a directory" in process.stderr.read()
+    assert "hood0" in root_host.do("ip", "-brief", "link")
+    root_host.do("rmdir", path)
+    assert root_host.run("--network", "bridge", "true").returncode == 0
+    check_that_nothing_is_left(root_host, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_start_that_waits_for_the_lock_can_be_interrupted(root_host, number):
     with sleeping(root_host, "bridge"):

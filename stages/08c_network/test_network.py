@@ -368,6 +368,19 @@ def test_a_helper_that_cannot_be_started_leaves_nothing(user_host, mode):
     assert user_host.state() == before
 
 
+@pytest.mark.parametrize("mode", HELPERS)
+@pytest.mark.as_shipped
+def test_each_pipe_that_cannot_be_made_is_the_reason_that_is_told(user_host, mode):
+    for number in range(1, 10):
+        result = user_host.run("--network", mode, "true", before=[
+            "strace", "-qq", "-o", "/dev/null", "-e", f"inject=pipe2:error=EMFILE:when={number}"])
+        if result.returncode == 0:
+            break
+        assert (result.returncode, result.stderr) == (
+            125, f"{STAGE}: pipe2(): Too many open files\n")
+    assert number == 3, "one is of the child, and one of the helper"
+
+
 @pytest.mark.parametrize("caller", ["root", "user"], indirect=True)
 def test_slirp4netns_has_nothing_of_the_host(host):
     """The helper parses the container's packets, so it has a filter, no capabilities, and an empty
