@@ -240,6 +240,7 @@ void IdOptions::check_that_user_is_mapped(const std::string& whose) const {
 }
 
 pid_t clone_for(const IdOptions& ids, std::uint64_t flags, int cgroup) {
+  if (ids.clone) return ids.clone(flags, cgroup);
   if (ids.uid_map.empty()) return clone_process(flags, cgroup);  // without a user namespace
   const uid_t owner = outside_of(ids.uid_map, builder(ids.uid_map));
   if (geteuid() != 0 || owner == 0) return clone_process(flags, cgroup);

@@ -48,6 +48,9 @@ struct IdOptions {
   gid_t group = 0;
   std::vector<gid_t> groups;  // beside `group`
   bool user_given = false;
+  // In place of clone_process(): for a child in a user namespace that is there already, see stage
+  // 11. Empty: none.
+  std::function<pid_t(std::uint64_t flags, int cgroup)> clone;
 
  private:
   void choose_maps();

@@ -48,24 +48,21 @@ void check_whole(const Config& config) {
   if (!config.has_namespace(CLONE_NEWUTS) && !(config.hostname + config.domainname).empty()) {
     throw Failure("hostname and domainname need a uts namespace in linux.namespaces");
   }
+  const bool has_user = config.has_namespace(CLONE_NEWUSER);
   const bool new_user = (config.new_namespaces & CLONE_NEWUSER) != 0;
-  if (new_user != !config.uid_map.empty() || new_user != !config.gid_map.empty()) {
+  const bool has_maps = !config.uid_map.empty();
+  if (has_maps != !config.gid_map.empty() || (has_maps && !has_user) || (new_user && !has_maps)) {
     throw Failure(
-        "linux.uidMappings and gidMappings belong to a new user namespace, and it needs"
-        " both");
+        "linux.uidMappings and gidMappings belong to a user namespace, and a new one needs both");
   }
-  if (new_user && config.has_namespace(CLONE_NEWPID) &&
+  if (has_user && config.has_namespace(CLONE_NEWPID) &&
       (config.new_namespaces & CLONE_NEWPID) == 0) {
     throw Failure(
-        "linux.namespaces: root of a new user namespace has no rights over a pid namespace that is"
-        " there already, and could not mount its /proc");
+        "linux.namespaces: with a user namespace a pid namespace that is there already is not"
+        " joined, because root of it could not mount its /proc");
   }
   check_that_ranges_are_disjoint(config.uid_map);
   check_that_ranges_are_disjoint(config.gid_map);
-  if (new_user && config.process &&
-      (!maps(config.uid_map, config.process->uid) || !maps(config.gid_map, config.process->gid))) {
-    throw Failure("process.user: is not mapped by linux.uidMappings and gidMappings");
-  }
   if (!config.time_offsets.empty() && (config.new_namespaces & CLONE_NEWTIME) == 0) {
     throw Failure("linux.timeOffsets need a new time namespace in linux.namespaces");
   }
@@ -174,6 +171,22 @@ Hooks read_hooks(const JsonNode& node, std::vector<std::string>& unknown) {
   return hooks;
 }
 
+void use_maps(Config& config) {
+  if (!config.uid_map.empty() && config.process &&
+      (!maps(config.uid_map, config.process->uid) || !maps(config.gid_map, config.process->gid))) {
+    throw Failure("process.user: is not mapped by linux.uidMappings and gidMappings");
+  }
+  for (ConfigMount& mount : config.mounts) {
+    if (!mount.maps_ids || !mount.uid_map.empty()) continue;
+    mount.uid_map = config.uid_map;
+    mount.gid_map = config.gid_map;
+    if (mount.uid_map.empty()) {
+      throw Failure("mounts: " + mount.destination +
+                    ": idmap needs uidMappings and gidMappings, or those of a user namespace");
+    }
+  }
+}
+
 Config parse_config(const std::string& text, const std::string& bundle) {
   const Json json = parse_json(text);
   const JsonNode node(json, "");
@@ -201,15 +214,9 @@ Config parse_config(const std::string& text, const std::string& bundle) {
   }
   read_linux(node.at("linux"), config);
   check_whole(config);
-  for (ConfigMount& mount : config.mounts) {
-    if (!mount.maps_ids || !mount.uid_map.empty()) continue;
-    mount.uid_map = config.uid_map;
-    mount.gid_map = config.gid_map;
-    if (mount.uid_map.empty()) {
-      throw Failure("mounts: " + mount.destination +
-                    ": idmap needs uidMappings and gidMappings, or those of a user namespace");
-    }
-  }
+  const bool joins_user =
+      config.has_namespace(CLONE_NEWUSER) && (config.new_namespaces & CLONE_NEWUSER) == 0;
+  if (!joins_user) use_maps(config);
   return config;
 }
 

@@ -135,6 +135,10 @@ struct Config {
 // then.
 [[nodiscard]] Config parse_config(const std::string& text, const std::string& bundle);
 
+// Checks and completes what depends on the maps, which are known only later for a config that joins
+// a user namespace: see take_ids_of_joined().
+void use_maps(Config& config);
+
 // Reads the text of a process, as exec --process has it.
 [[nodiscard]] ConfigProcess parse_process(const std::string& text);
 

@@ -18,9 +18,6 @@ constexpr std::pair<const char*, int> kNamespaces[] = {
     {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
 };
 
-// Ways to join these exist, but not for a process whose user namespace or mounts are not its own.
-bool may_be_joined(int flag) { return flag != CLONE_NEWNS && flag != CLONE_NEWUSER; }
-
 void read_namespace(const JsonNode& node, Config& config) {
   note_unknown(node, {"type", "path"}, config.unknown);
   const std::string name = node.at("type").text();
@@ -34,8 +31,8 @@ void read_namespace(const JsonNode& node, Config& config) {
     config.new_namespaces |= static_cast<std::uint64_t>(flag);
     return;
   }
-  if (!may_be_joined(flag)) {
-    node.at("path").refuse("this runtime cannot join a " + name + " namespace");
+  if (flag == CLONE_NEWNS) {
+    node.at("path").refuse("the container's mounts are its own: a mount namespace is not joined");
   }
   config.joined.push_back({flag, absolute_path(node.at("path"))});
 }

@@ -406,7 +406,7 @@ TEST_F(ConfigTest, MessagesNameTheProperty) {
       {"/hostname", std::string(65, 'x'), "hostname: is longer than 64 characters"},
       {"/linux/uidMappings",
        {{{"containerID", 0}, {"hostID", 1}, {"size", 2}}},
-       "linux.uidMappings and gidMappings belong to a new user namespace, and it needs both"},
+       "linux.uidMappings and gidMappings belong to a user namespace, and a new one needs both"},
       {"/hooks/poststop",
        {{{"path", "relative"}}},
        "hooks.poststop[0].path: is not an absolute path"},

@@ -17,6 +17,7 @@
 #include "stages/07_cgroups/cgroup.h"
 #include "stages/11_oci/hooks.h"
 #include "stages/11_oci/start_gate.h"
+#include "stages/11_oci/user_namespace.h"
 
 namespace box {
 namespace {
@@ -44,6 +45,7 @@ Config parse(const std::string& text, const Request& request, const std::string&
   try {
     Config config = parse_config(text, bundle);
     if (!config.process) throw Failure("process: is missing");
+    take_ids_of_joined(config);
     return config;
   } catch (const Failure& failure) {
     throw Failure(request.bundle + "/config.json: " + failure.what(), failure.hint());

@@ -21,6 +21,7 @@
 #include "stages/08b_seccomp/capabilities.h"
 #include "stages/08c_network/network.h"
 #include "stages/11_oci/succession.h"
+#include "stages/11_oci/user_namespace.h"
 
 namespace box {
 namespace {
@@ -90,6 +91,8 @@ ContainerNamespaces::ContainerNamespaces(const Config& config) : config_(config)
         throw Failure("linux.namespaces: only root of the host can join a PID namespace");
       }
       pid_ = std::move(fd);
+    } else if (joined.flag == CLONE_NEWUSER) {
+      user_ = std::move(fd);
     } else {
       joined_.emplace_back(joined.flag, std::move(fd));
     }
@@ -101,6 +104,13 @@ std::uint64_t ContainerNamespaces::at_birth() const {
   // two steps, see enter_time_namespace().
   return config_.new_namespaces &
          ~(static_cast<std::uint64_t>(CLONE_NEWCGROUP) | static_cast<std::uint64_t>(CLONE_NEWTIME));
+}
+
+IdOptions ContainerNamespaces::with_user_namespace(IdOptions ids) const {
+  if (user_.get() != -1) {
+    ids.clone = [this](std::uint64_t flags, int cgroup) { return clone_in(user_, flags, cgroup); };
+  }
+  return ids;
 }
 
 UniqueFd ContainerNamespaces::mount_proc(const std::function<UniqueFd()>& make) const {

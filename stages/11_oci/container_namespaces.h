@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/unique_fd.h"
+#include "stages/05_userns/id_map.h"
 #include "stages/11_oci/config.h"
 
 namespace box {
@@ -17,8 +18,10 @@ class ContainerNamespaces {
   // namespace.
   explicit ContainerNamespaces(const Config& config);
 
-  // Those that the child is born in: CLONE_NEW*.
+  // Those that are made with the child: CLONE_NEW*.
   [[nodiscard]] std::uint64_t at_birth() const;
+  // `ids` with which the child is born in the user namespace that the config joins, if it does.
+  [[nodiscard]] IdOptions with_user_namespace(IdOptions ids) const;
   // Whether there are processes of another container in our PID namespace, which could look into
   // the child: see Succession.
   [[nodiscard]] bool has_neighbours() const { return pid_.get() != -1; }
@@ -36,7 +39,8 @@ class ContainerNamespaces {
 
  private:
   const Config& config_;
-  UniqueFd pid_;  // the PID namespace to join
+  UniqueFd pid_;   // the PID namespace to join
+  UniqueFd user_;  // the user namespace to join
   std::vector<std::pair<int, UniqueFd>> joined_;
 };
 

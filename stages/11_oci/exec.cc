@@ -19,6 +19,7 @@
 #include "stages/11_oci/console.h"
 #include "stages/11_oci/container.h"
 #include "stages/11_oci/succession.h"
+#include "stages/11_oci/user_namespace.h"
 
 namespace box {
 namespace {
@@ -105,7 +106,8 @@ int exec_in_container(const Request& request) {
   if (status == "paused" && !request.ignore_paused) {
     throw Failure("cannot exec in a paused container (use --ignore-paused to override)");
   }
-  const Config config = parse_config(folder.config(), state.bundle);
+  Config config = parse_config(folder.config(), state.bundle);
+  take_ids_of(state.pid, config);
   const ConfigProcess process = process_of(request, config);
   const IdOptions ids = ids_of(config, process);
   ids.check_that_user_is_mapped("exec");

@@ -1,6 +1,8 @@
 // Stage 11: the same layers as an OCI runtime, for the engines that conmon and containerd are.
 //   sudo bazel-bin/stages/11_oci/11_oci run --bundle DIR ID
 
+#include <sched.h>
+
 #include "common/run_main.h"
 #include "stages/01_exec/process.h"
 #include "stages/04_namespaces/namespaces.h"
@@ -31,9 +33,9 @@ static int build(const Request& request) {
   NewContainer container(request);
   const Config& config = container.config();
   const ConfigProcess& process = container.process();
-  const IdOptions ids = ids_of(config, process);
   ProcessOptions command = command_of(process);
   ContainerNamespaces namespaces(config);
+  const IdOptions ids = namespaces.with_user_namespace(ids_of(config, process));
   const bool neighbours = namespaces.has_neighbours();
   const SeccompOptions seccomp = seccomp_of(config, process);
   const SeccompFilter filter(seccomp);
@@ -77,7 +79,7 @@ static int build(const Request& request) {
   });
   // in the parent again
   gate.close();
-  if (!ids.uid_map.empty()) write_id_maps(child.pid(), ids);
+  if ((namespaces.at_birth() & CLONE_NEWUSER) != 0) write_id_maps(child.pid(), ids);
   set_limits_of(child.pid(), process);
   container.has_process(child.pid());
   handshake.let_child_go_on(mounts.take_as_parent(child.pid()));

@@ -336,18 +336,6 @@ def test_a_seccomp_profile_is_compiled_once(runtime):
     assert len(list(runtime.folder.glob("cache/*/seccomp-*/program"))) == 1
 
 
-def test_user_namespace(runtime):
-    runtime.config["linux"]["namespaces"].append({"type": "user"})
-    ids = [{"containerID": 0, "hostID": 200000, "size": 1000}]
-    runtime.config["linux"].update({"uidMappings": ids, "gidMappings": ids})
-    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
-    for folder in (runtime.folder, runtime.bundle):
-        folder.chmod(0o755)
-    out = runtime.run("sh", "-c", "id -u; cat /proc/self/uid_map; echo x >/dev/null && echo ok;"
-                      "ls /proc/1/exe >/dev/null && echo proc")
-    assert out.stdout.split() == ["0", "0", "200000", "1000", "ok", "proc"], out.stderr
-
-
 def mapped(first: int) -> dict:
     ids = [{"containerID": 0, "hostID": first, "size": 1000}]
     return {"uidMappings": ids, "gidMappings": ids}
@@ -355,15 +343,78 @@ def mapped(first: int) -> dict:
 
 @pytest.fixture(name="shared")
 def make_shared(runtime):
-    """A folder of the host's with a file of root's, in which another folder is mounted."""
+    """A folder of the host's with a file of root's, and another one mounted in it, read-only."""
     folder, other = runtime.folder / "shared", runtime.folder / "other"
     (folder / "below").mkdir(parents=True)
     other.mkdir()
     for path in (folder, other):
         (path / "file").write_text("")
     subprocess.run(["mount", "--bind", other, folder / "below"], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder / "below"], check=True)
     yield folder
     subprocess.run(["umount", folder / "below"], check=True)
+
+
+@pytest.fixture(name="mapped_runtime")
+def make_mapped_runtime(runtime):
+    """A container with a user namespace, in which root is 200000."""
+    runtime.config["linux"]["namespaces"].append({"type": "user"})
+    runtime.config["linux"].update(mapped(200000))
+    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
+    for folder in (runtime.folder, runtime.bundle):
+        folder.chmod(0o755)
+    return runtime
+
+
+def test_user_namespace(mapped_runtime):
+    out = mapped_runtime.run("sh", "-c", "id -u; cat /proc/self/uid_map;"
+                             "echo x >/dev/null && echo ok; ls /proc/1/exe >/dev/null && echo proc")
+    assert out.stdout.split() == ["0", "0", "200000", "1000", "ok", "proc"], out.stderr
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_user_namespace_of_another_container(mapped_runtime, shared, given):
+    """As in a pod with a user namespace: also network, IPC and UTS are owned by that."""
+    runtime = mapped_runtime
+    first = runtime.create("first")
+    runtime.joins(first, "user", "network", "ipc", "uts")
+    del runtime.config["hostname"]
+    for granted in runtime.config["process"]["capabilities"].values():
+        granted.append("CAP_SYS_ADMIN")
+    runtime.config["mounts"].append({"destination": "/host", "type": "bind", "source": str(shared),
+                                     "options": ["rbind"]})
+    if not given:
+        del runtime.config["linux"]["uidMappings"], runtime.config["linux"]["gidMappings"]
+    second = runtime.create("second")
+    for name in ("user", "net", "ipc", "uts"):
+        assert os.readlink(f"/proc/{first}/ns/{name}") == os.readlink(f"/proc/{second}/ns/{name}")
+    for name in ("mnt", "pid"):
+        assert os.readlink(f"/proc/{first}/ns/{name}") != os.readlink(f"/proc/{second}/ns/{name}")
+    assert os.stat(f"/proc/{second}").st_uid in (0, 200000)  # 0: it has not executed anything yet
+    runtime.do("start", "second")
+    runtime.do("delete", "--force", "first")  # with the path of its namespaces
+    out = runtime.do("exec", "second", "sh", "-c", "id -u; cat /proc/self/uid_map")
+    assert out.split() == ["0", "0", "200000", "1000"]
+    # What is read-only on the host stays so, whatever root inside wants.
+    result = runtime.call("exec", "second", "mount", "-o", "remount,rw,bind", "/host/below")
+    assert result.returncode != 0 and "ermission denied" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"uidMappings": [{"containerID": 0, "hostID": 1, "size": 1000}]}, "has others"),
+    ({"user": 5000}, "process.user: is not mapped"),
+])
+def test_a_user_namespace_of_other_ids_is_not_joined(mapped_runtime, change, message):
+    runtime = mapped_runtime
+    first = runtime.create("first")
+    runtime.joins(first, "user")
+    if "user" in change:
+        runtime.config["process"]["user"]["uid"] = change["user"]
+    else:
+        runtime.config["linux"].update(change)
+    runtime.write_config()
+    assert message in runtime.refused("create", "--bundle", runtime.bundle, "second")
+    assert runtime.leftovers() == ["first"]
 
 
 @pytest.mark.parametrize("option, below", [("idmap", "0"), ("ridmap", "700")])
@@ -380,13 +431,9 @@ def test_a_mount_shows_other_owners(runtime, shared, option, below):
     assert (status.st_uid, status.st_gid) == (3, 0)
 
 
-def test_a_mount_shows_the_owners_of_the_containers_root(runtime, shared):
+def test_a_mount_shows_the_owners_of_the_containers_root(mapped_runtime, shared):
     """Without mappings of its own it has those of the container."""
-    runtime.config["linux"]["namespaces"].append({"type": "user"})
-    runtime.config["linux"].update(mapped(200000))
-    subprocess.run(["chown", "-R", "200000:200000", runtime.bundle / "rootfs"], check=True)
-    for folder in (runtime.folder, runtime.bundle):
-        folder.chmod(0o755)
+    runtime = mapped_runtime
     for name, options in (("/with", ["rbind", "idmap"]), ("/without", ["rbind"])):
         runtime.config["mounts"].append({"destination": name, "type": "bind",
                                          "source": str(shared), "options": options})

@@ -203,7 +203,7 @@ def test_root_of_a_user_namespace_joins_no_pid_namespace(runtime):
             namespace["path"] = "/proc/self/ns/pid"
     runtime.write_config()
     error = runtime.refused("create", "--bundle", runtime.bundle, "c")
-    assert "no rights over a pid namespace that is there already" in error
+    assert "a pid namespace that is there already is not joined" in error
     assert runtime.leftovers() == []
 
 
