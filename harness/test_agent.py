@@ -155,6 +155,18 @@ def test_a_terminal_is_one(any_agent):
     assert any_agent.wait(run["run"], 5)["signal"] == 2
 
 
+def test_a_run_that_is_over_can_be_forgotten(any_agent):
+    """Until then the agent has its terminal, and a machine has some thousands of these."""
+    run = any_agent.start(["/bin/cat"], terminal={}, close_stdin=False)["run"]
+    with pytest.raises(AgentError, match="is not over"):
+        any_agent.ask("forget", run=run)
+    any_agent.write(run, "\x04")
+    assert any_agent.wait(run, 5)["exit"] == 0
+    any_agent.ask("forget", run=run)
+    with pytest.raises(AgentError, match=f"there is no run {run}"):
+        any_agent.ask("terminal", run=run)
+
+
 def test_remove_stops_at_mounts(agent, tmp_path):
     """A program may have bind-mounted the whole host below the directory that is removed."""
     if not agent.has_own_host:

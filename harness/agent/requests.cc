@@ -283,6 +283,9 @@ void Requests::take(const std::string& line) {
       ok = json_of(ended);
       ok["unkillable"] = json_of(left);
       supervisor_.forget(ended.number);
+    } else if (verb == "forget") {  // one that is over; what it has left goes on
+      if (!run().is_over()) throw Failure("run " + std::to_string(run().number) + " is not over");
+      supervisor_.forget(run().number);
     } else if (verb == "finish_all") {
       ok["unkillable"] = json_of(supervisor_.finish_all());
     } else if (verb == "processes") {

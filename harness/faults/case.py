@@ -220,7 +220,10 @@ class Bench:
         if not done["over"]:
             start.hung = True
             start.alive = world.processes()
-        done = done if done["over"] else agent.ask("finish", run=run)
+        if done["over"]:
+            agent.ask("forget", run=run)  # its terminal, of which a machine has some thousands
+        else:
+            done = agent.ask("finish", run=run)
         start.exit, start.signal = done.get("exit"), done.get("signal")
         start.stderr = done["stdout"] if self.configuration.terminal else done["stderr"]
         answers, held = answers_of(done["stdout"], nonce)
