@@ -470,3 +470,13 @@ def test_what_covers_the_hosts_cgroups_is_read_only_and_executes_nothing(any_sta
     options = [mount[3].split(",") for mount in mounts if mount[1] == "/sys/fs/cgroup"]
     assert options, "nothing covers them"
     assert set(options[-1]) >= {"ro", "nosuid", "nodev", "noexec"}
+
+
+@pytest.mark.stages_from(3)
+def test_a_wrong_rootfs_is_refused(any_stage, folder):
+    (folder / "file").write_text("")
+    for path, reason in {folder / "absent": "No such file or directory",
+                         folder / "file": "Not a directory"}.items():
+        result = any_stage.run("--rootfs", path, "sh")
+        assert result.returncode == 125
+        assert result.stderr == f"{any_stage.name}: --rootfs {path}: {reason}\n"
