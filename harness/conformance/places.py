@@ -20,8 +20,6 @@ from harness.vm.vm import Vm
 OURS = "11_oci"
 CAP_SYS_RESOURCE = 24
 THERE = "/tmp/conformance"  # in the virtual machine
-FILES = ("harness/__init__.py", "harness/agent_client.py", "harness/conformance",
-         "harness/oci_layout.py", "harness/probe", "harness/vm", "stages", "rootfs")
 
 
 def runtimes() -> Dict[str, List[str]]:
@@ -57,17 +55,16 @@ def parser_of(module: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_in_vm(kernel: str, module: str, words: Sequence[str], folder: str = "",
-              environment: Sequence[str] = ()) -> int:
-    """The same module there, with its files and `folder`, to which FOLDER among its words and
-    variables refers."""
+def run_in_vm(kernel: str, module: str, words: Sequence[str], folder: str = "") -> int:
+    """The same module there, with the files that Bazel has put here, and with `folder`, to which
+    FOLDER among its words refers."""
     with Vm(kernel, engines=True) as vm:
-        send(vm, ["-C", os.getcwd(), *FILES])
+        send(vm, ["--exclude=./external", "."])
         if folder:
             send(vm, ["-C", folder, "--transform", "s,^\\.,folder,", "."])
-        words = [word.replace("FOLDER", f"{THERE}/folder") for word in (
-            *environment, "python3", "-B", "-m", f"harness.conformance.{module}", *words)]
-        return vm.run("sh", "-c", f'cd {THERE} && exec env "$@"', "sh", *words).returncode
+        words = [word.replace("FOLDER", f"{THERE}/folder") for word in words]
+        return vm.run("sh", "-c", f'cd {THERE} && exec "$@"', "sh", "python3", "-B", "-m",
+                      f"harness.conformance.{module}", *words).returncode
 
 
 def send(vm: Vm, what: List[str]) -> None:
