@@ -14,8 +14,8 @@ import pytest
 from harness.agent_client import HOST
 from harness.faults import classify
 from harness.faults.case import Bench, Record
-from harness.faults.classify import (CLEAN, KILLED, NO_OWN_CGROUP, TOLD, TOLERATED, verdicts,
-                                     wrong_message)
+from harness.faults.classify import (CLEAN, EXPLAINED, KILLED, NO_OWN_CGROUP, TOLD, TOLERATED,
+                                     verdicts, wrong_message)
 from harness.faults.configurations import CONFIGURATIONS
 from harness.faults.faults import FAIL, KILL, KILL_OTHER, RESTART, Call, Fault
 from harness.faults.results import Results
@@ -103,6 +103,14 @@ SAMPLES = [
     Sample("05-user-maps", FAIL, "0.0", "setgroups", error="EPERM"),
     Sample("05-user-maps", FAIL, "0.0", "setgroups", index=LAST, error="EPERM"),
     Sample("08c-bridge", "file size", case="RLIMIT_FSIZE 0", good=(CLEAN, TOLERATED)),
+    # And those of the defects that the first sweep of all cases has found.
+    Sample("03-minimal", "descriptors", case="RLIMIT_NOFILE 5"),
+    Sample("06-terminal", FAIL, "0", "recvmsg", index=1, error="ENOMEM", times=4,
+           good=(CLEAN, EXPLAINED)),
+    Sample("08b-verbose", FAIL, "0.0", "poll", index=20, error="ENOMEM", good=(EXPLAINED,)),
+    Sample("08c-bridge", FAIL, "0", "recvfrom", index=3, error="EIO"),
+    Sample("08c-bridge", FAIL, "0.1", "openat", "/ip_forward", index=LAST, error="EMFILE",
+           good=(TOLERATED,)),
 ]
 
 

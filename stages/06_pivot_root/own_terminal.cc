@@ -131,14 +131,15 @@ bool OwnTerminal::has_finished() {
 
 void OwnTerminal::receive() {
   if (parent_end_.get() == -1 || !is_readable(parent_end_.get())) return;
+  const FdChannel channel = std::move(parent_end_);
   FdChannel::Message master;
   FdChannel::Message slave;
-  if (parent_end_.receive(master) && parent_end_.receive(slave)) {
-    relay_.connect(std::move(master.fd));
-    slave_ = std::move(slave.fd);
-    (void)pass_on(SIGWINCH);
-  }
-  parent_end_.close();
+  if (!channel.receive(master)) return;
+  // Even if we fail now: without a master the child would fail, too, and its failure be told.
+  relay_.connect(std::move(master.fd));
+  if (!channel.receive(slave)) return relay_.hang_up();
+  slave_ = std::move(slave.fd);
+  (void)pass_on(SIGWINCH);
 }
 
 void OwnTerminal::take_keys() {

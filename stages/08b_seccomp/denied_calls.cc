@@ -74,11 +74,12 @@ void report_and_deny(int listener, const BpfProgram& program) {
   }
   const UniqueFd& listener = message.fd;
   pollfd event = {listener.get(), POLLIN, 0};
-  while (listener.get() != -1 && TEMP_FAILURE_RETRY(poll(&event, 1, -1)) != -1 &&
-         (event.revents & POLLIN) != 0) {
+  while (listener.get() != -1) {
+    if (TEMP_FAILURE_RETRY(poll(&event, 1, -1)) == -1) _exit(1);  // ~DeniedCalls() tells of it
+    if ((event.revents & POLLIN) == 0) break;  // the last process with this filter has ended
     report_and_deny(listener.get(), program);
   }
-  _exit(0);  // the last process with this filter has ended
+  _exit(0);
 }
 
 }  // namespace

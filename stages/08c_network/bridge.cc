@@ -176,18 +176,19 @@ void update_all(RouteSocket& host) {
 }
 
 // Takes each step even if an earlier one has failed, and throws the first failure. A step that
-// fails is tried again at once, because many failures do not last.
+// fails is tried again at once, because many failures do not last; the second time it may fail only
+// because of the first.
 class Steps {
  public:
   void attempt(const std::function<void()>& step) {
     try {
+      step();
+    } catch (const Failure& failure) {
       try {
         step();
       } catch (const Failure&) {
-        step();
+        if (!first_) first_ = std::make_unique<Failure>(failure);
       }
-    } catch (const Failure& failure) {
-      if (!first_) first_ = std::make_unique<Failure>(failure);
     }
   }
   void finish() const {
@@ -237,10 +238,12 @@ void leave_bridge(int link) {
   steps.finish();
 }
 
-// In the janitor, when another program has switched forwarding on for all links: loads the rules
-// without the one that restricts what they forward.
-void stop_restricting_others() {
+// In the janitor, when another program may have switched forwarding on for all links: if so, loads
+// the rules without the one that restricts what they forward. Whatever fails, the container keeps
+// its network.
+void stop_restricting_others(ForwardingWatch& forwarding) {
   try {
+    if (!forwarding.all_forward_now()) return;
     const BridgeLock lock(BridgeLock::For::kCleanUp);
     RouteSocket host;
     if (!switched_on(host.links()).empty()) update_all(host);  // otherwise another janitor has
@@ -273,9 +276,7 @@ class BridgeWork : public Janitor::Work {
   void serve(int parent, const std::string& note) override {
     const Container container = container_of(note);
     if (container.link == 0) return Work::serve(parent, note);
-    proxy_->watch(forwarding_.get(), [this] {
-      if (forwarding_.all_forward_now()) stop_restricting_others();
-    });
+    proxy_->watch(forwarding_.get(), [this] { stop_restricting_others(forwarding_); });
     proxy_->serve_until(parent, address_of(container.number), container.link);
   }
   void clean_up(const std::string& note) override { leave_bridge(container_of(note).link); }
