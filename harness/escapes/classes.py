@@ -292,7 +292,7 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("CVE-2021-3773 (\"port shadow\")", "the command sends from the port of a service of the"
            " host's, or of another container's, and gets what that service's clients send",
            "what leaves by the bridge gets another source port",
-           tests=("stages/08c_network/test_bridge.py"
+           tests=("stages/08c_network/test_bridge_guards.py"
                   "::test_a_container_gets_no_packet_for_a_port_that_is_not_its_own",),
            seen="with masquerade alone: the client's packet goes to the container"),
     Escape("CVE-2020-13401", "the command announces itself as the host's IPv6 router",
@@ -300,7 +300,8 @@ CLASSES: Tuple[Escape, ...] = (
     Escape("Forged source addresses", "the command sends the host packets that claim to come from"
            " 127.0.0.2 or from another network", "rp_filter, and a rule that drops other sources",
            rows=("forged_source_is_dropped",),
-           tests=("stages/08c_network/test_bridge.py::test_no_forged_packet_gets_to_the_host",),
+           tests=("stages/08c_network/test_bridge_guards.py"
+                  "::test_no_forged_packet_gets_to_the_host",),
            seen="with each guard taken away, the packet arrives"),
     # --- The security module
     Escape("CVE-2019-16884", "the image has ordinary files at /proc where the kernel has those to"

@@ -130,16 +130,22 @@ bool OwnTerminal::has_finished() {
 }
 
 void OwnTerminal::receive() {
-  if (parent_end_.get() == -1 || !is_readable(parent_end_.get())) return;
-  const FdChannel channel = std::move(parent_end_);
+  if (has_failed_ || parent_end_.get() == -1 || !is_readable(parent_end_.get())) return;
+  // If we fail, both ends stay open: otherwise the child would fail, too, and that would be told.
+  has_failed_ = true;
   FdChannel::Message master;
   FdChannel::Message slave;
-  if (!channel.receive(master)) return;
-  // Even if we fail now: without a master the child would fail, too, and its failure be told.
-  relay_.connect(std::move(master.fd));
-  if (!channel.receive(slave)) return relay_.hang_up();
-  slave_ = std::move(slave.fd);
-  (void)pass_on(SIGWINCH);
+  if (parent_end_.receive(master)) {
+    relay_.connect(std::move(master.fd));
+    if (parent_end_.receive(slave)) {
+      slave_ = std::move(slave.fd);
+      (void)pass_on(SIGWINCH);
+    } else {
+      relay_.hang_up();
+    }
+  }
+  has_failed_ = false;
+  parent_end_.close();
 }
 
 void OwnTerminal::take_keys() {

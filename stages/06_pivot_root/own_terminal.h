@@ -78,6 +78,7 @@ class OwnTerminal : public Companion {
   FdChannel parent_end_;
   FdChannel child_end_;
   UniqueFd slave_;  // in the child until the exec; in the parent, so that the master stays usable
+  bool has_failed_ = false;  // to receive them
   Relay relay_;
   pid_t child_ = -1;
   bool needs_keys_ = false;  // the command reads the keys, or is likely to

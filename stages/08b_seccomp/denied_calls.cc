@@ -75,7 +75,7 @@ void report_and_deny(int listener, const BpfProgram& program) {
   const UniqueFd& listener = message.fd;
   pollfd event = {listener.get(), POLLIN, 0};
   while (listener.get() != -1) {
-    if (TEMP_FAILURE_RETRY(poll(&event, 1, -1)) == -1) _exit(1);  // ~DeniedCalls() tells of it
+    if (TEMP_FAILURE_RETRY(poll(&event, 1, -1)) == -1) _exit(1);  // ~DeniedCalls() reports it
     if ((event.revents & POLLIN) == 0) break;  // the last process with this filter has ended
     report_and_deny(listener.get(), program);
   }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/read_file.h"
 #include "stages/08c_network/bridge_lock.h"
 #include "stages/08c_network/find_program.h"
 #include "stages/08c_network/forwarding.h"
@@ -142,6 +143,14 @@ std::vector<Container> containers_at_bridge(RouteSocket& host) {
   return containers;
 }
 
+bool publish_the_same(const Container& one, const Container& other) {
+  return std::any_of(one.ports.begin(), one.ports.end(), [&](const PublishedPort& port) {
+    return std::any_of(other.ports.begin(), other.ports.end(), [&](const PublishedPort& known) {
+      return port.host == known.host && port.udp == known.udp && port.address == known.address;
+    });
+  });
+}
+
 std::vector<int> switched_on(const std::vector<Link>& links) {
   const Link* bridge = find_bridge(links);
   return bridge == nullptr ? std::vector<int>{} : read_switched_on(bridge->alias);
@@ -219,6 +228,7 @@ void remove_bridge(RouteSocket& host, Steps& steps) {
 
 // In the janitor. `link` is the number of the container's link, or 0 if it never had one.
 void leave_bridge(int link) {
+  if (link == 0 && !file_exists(kSharedFolder)) return;  // the start has not got as far as its lock
   Steps steps;
   std::optional<BridgeLock> lock;
   std::optional<RouteSocket> host;
@@ -315,7 +325,13 @@ std::unique_ptr<Janitor> join_bridge(pid_t child, Container container,
   work->close_sockets();
   const BridgeLock lock(BridgeLock::For::kStart);
   RouteSocket host;
-  if (containers_at_bridge(host).empty()) {
+  const std::vector<Container> others = containers_at_bridge(host);
+  // Our janitor's sockets have the published ports, so a container that publishes one of them has
+  // ended: it was killed, and the kernel is about to remove its link.
+  for (const Container& other : others) {
+    if (publish_the_same(other, container)) remove_link(host, other.link);
+  }
+  if (others.empty()) {
     Steps steps;  // a start that was killed may have left the bridge unfinished
     remove_bridge(host, steps);
     steps.finish();

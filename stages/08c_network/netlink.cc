@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "common/check.h"
 
@@ -124,23 +125,31 @@ const std::string& NetlinkMessage::finish() {
 
 RouteSocket::RouteSocket()
     : fd_(check_quietly(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE),
-                        "socket(NETLINK_ROUTE)")) {}
+                        "socket(NETLINK_ROUTE)")),
+      answer_(kLargestAnswer, '\0') {}
 
 // With a number of its own, because the answer to an earlier request may not have been read.
 void RouteSocket::send_request(std::string bytes) {
+  if (std::exchange(dumping_, false)) read_rest();
   ++sequence_;
   bytes.replace(offsetof(nlmsghdr, nlmsg_seq), sizeof sequence_,
                 reinterpret_cast<const char*>(&sequence_), sizeof sequence_);
-  check_quietly(TEMP_FAILURE_RETRY(send(fd_.get(), bytes.data(), bytes.size(), 0)),
-                "send(netlink)");
+  const auto sent = check_quietly(
+      TEMP_FAILURE_RETRY(send(fd_.get(), bytes.data(), bytes.size(), 0)), "send(netlink)");
+  if (static_cast<std::size_t>(sent) != bytes.size()) throw Failure("send(netlink): too short");
+}
+
+void RouteSocket::read_rest() {
+  while (recv(fd_.get(), answer_.data(), answer_.size(), MSG_DONTWAIT) > 0) {
+  }
 }
 
 int RouteSocket::ask(NetlinkMessage& message) {
   send_request(message.finish());
-  alignas(nlmsghdr) char answer[kLargestAnswer];
-  const auto* header = reinterpret_cast<const nlmsghdr*>(answer);
+  const auto* header = reinterpret_cast<const nlmsghdr*>(answer_.data());
   do {
-    check_quietly(TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)");
+    check_quietly(TEMP_FAILURE_RETRY(recv(fd_.get(), answer_.data(), answer_.size(), 0)),
+                  "recv(netlink)");
   } while (header->nlmsg_seq != sequence_);
   // NLM_F_ACK: the kernel replies with an nlmsgerr, with 0 for "done", see netlink(7).
   const int error = -static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
@@ -153,13 +162,13 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
     again();
     send_request(request.finish());
+    dumping_ = true;
     bool interrupted = false;  // the list has changed in the meantime: some of it may be missing
     bool done = false;
     while (!done) {
-      alignas(nlmsghdr) char answer[kLargestAnswer];
       auto left = static_cast<long>(check_quietly(
-          TEMP_FAILURE_RETRY(recv(fd_.get(), answer, sizeof answer, 0)), "recv(netlink)"));
-      for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer);
+          TEMP_FAILURE_RETRY(recv(fd_.get(), answer_.data(), answer_.size(), 0)), "recv(netlink)"));
+      for (const auto* message = reinterpret_cast<const nlmsghdr*>(answer_.data());
            !done && NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
         if (message->nlmsg_seq != sequence_) continue;
         interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
@@ -170,6 +179,7 @@ void RouteSocket::dump(NetlinkMessage& request, const std::function<void()>& aga
         if (!done) read(message);
       }
     }
+    dumping_ = false;
     if (!interrupted) return;
   }
   throw Failure("netlink: the list of links or routes keeps changing while it is read");

@@ -87,7 +87,12 @@ class RouteSocket {
   void send_request(std::string bytes);
 
  private:
+  // Reads what is left of the reply to a dump(): until then the kernel begins no other one, EBUSY.
+  void read_rest();
+
   UniqueFd fd_;
+  std::string answer_;          // what was received last; too large for a small stack
+  bool dumping_ = false;        // a dump() has failed before the end of the reply
   std::uint32_t sequence_ = 0;  // of the last request
 };
 
