@@ -38,7 +38,8 @@ void open_standard_files() {
 // Whether the mount that contains our program's file is in our mount namespace, see
 // proc_pid_mountinfo(5).
 bool is_in_our_mounts() {
-  const UniqueFd program(open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  const UniqueFd program(
+      check_quietly(open("/proc/self/exe", O_PATH | O_CLOEXEC), "open(/proc/self/exe)"));
   std::istringstream info(read_file("/proc/self/fdinfo/" + std::to_string(program.get())));
   std::string id;
   for (std::string word; info >> word && id.empty();) {
@@ -53,9 +54,12 @@ bool is_in_our_mounts() {
 
 // Whether our program is a copy in memory that can no longer be written to, see memfd_create(2).
 bool is_sealed_copy() {
-  const UniqueFd program(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const UniqueFd program(
+      check_quietly(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open(/proc/self/exe)"));
   const int seals = fcntl(program.get(), F_GET_SEALS);
-  return seals != -1 && (seals & F_SEAL_WRITE) != 0;
+  if (seals == -1 && errno == EINVAL) return false;  // no file in memory
+  check_quietly(seals, "fcntl(/proc/self/exe, F_GET_SEALS)");
+  return (seals & F_SEAL_WRITE) != 0;
 }
 
 // In a hostile root the command may be a link to /proc/self/exe, or a script that begins with

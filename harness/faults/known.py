@@ -38,6 +38,7 @@ NOT_PROMISED = ("stages 01 to 03 promise nothing for the time after their own de
 THE_COMMANDS = ("a process that is killed in its execve(2) is the command already, as far as the"
                 " kernel tells: 137 is the status of a command that was killed")
 TOO_LITTLE = "the kernel or the C library cannot start a program in so little: it ends before main"
+FORCE = "(?s)11_oci: .*\nhint: delete --force tries again\n.*"
 KNOWN: Tuple[Known, ...] = (
     Known("hang", NO_KERNEL + "wait4(2) of children that are there and may be waited for",
           call="wait4 .*", error="ECHILD"),
@@ -60,7 +61,7 @@ KNOWN: Tuple[Known, ...] = (
           "|RLIMIT_DATA (0|64|128|192) kB|RLIMIT_STACK 8 kB"),
     *(Known(verdict, "libraries need more stack, and what has crashed removes nothing",
             kind="memory", configuration="08.*", case="RLIMIT_STACK 16 kB")
-      for verdict in ("crash", "left, not killed")),
+      for verdict in ("crash", "left, not killed", "wrong message")),
     Known("DIFF", NO_KERNEL + "a soft limit may always be raised as far as the hard one",
           call="prlimit64 0x0 0x2 .*"),
     Known("ran, then 125", ONCE_BEGUN + "; " + NO_KERNEL + "close_range(2) of a valid range",
@@ -91,7 +92,9 @@ KNOWN: Tuple[Known, ...] = (
           " in memory: it has no errors of a disk", configuration="11", error="EIO",
           call="faccessat2 .* start .*"),
     Known("silent", "it has announced its execve(2) when `start` tells it to go on",
-          kind="kill-other", configuration="11", call="(umask|execve) .*"),
+          kind="kill-other", configuration="11",
+          call="(rt_sigaction|rt_sigprocmask|umask|execve) .*"),
+    Known("ran, then 125", ONCE_BEGUN, configuration="11", call="pidfd_open .*"),
     Known("fewer rights", "a user who is in no line of an empty /etc/group has no other groups",
           kind="return", configuration="05-user-maps", case=r".*:read:\d+:0", call="read .*"),
     Known("DIFF", "a user whose line is not in an empty /etc/passwd has no home", kind="return",
@@ -99,13 +102,15 @@ KNOWN: Tuple[Known, ...] = (
     Known("fewer rights", "the reporter's end is told: denied calls fail with ENOSYS from then on",
           configuration=".*-verbose", message="(?s).*: the reporter of denied calls failed; .*"),
     Known("left, not killed", "what failed is the removal: it says so, and `delete --force` removes"
-          " it", configuration="11", message="11_oci: .*\nhint: delete --force tries again\n"),
+          " it", kind="fail|return|descriptors", configuration="11", message=FORCE),
+    Known("wrong message", "what could not be removed is told, too", kind="descriptors",
+          configuration="11", message=FORCE),
     Known("LEAK", "the killed container may not have ended when the next start looks for leftovers:"
           " the one after that removes its cgroup", kind="kill-restart",
           left=r"cgroup /sys/fs/cgroup/case-N/session/containers-under-the-hood-N"),
     *(Known(verdict, NO_KERNEL + "a datagram is sent and received whole", kind="return",
-            configuration="08c-bridge", call="(sendto|recvfrom) .*", error="0")
-      for verdict in ("crash", "left, not killed")),
+            configuration="08c-(bridge|pasta.*|slirp.*)", call="(sendto|recvfrom) .*", error="0")
+      for verdict in ("crash", "left, not killed", "fewer rights", "process left")),
     Known("process left", NOT_PROMISED, kind="kill|kill-restart", configuration="0[123].*"),
     Known("LEAK", NOT_PROMISED, kind="kill|kill-restart", configuration="0[123].*"),
 )

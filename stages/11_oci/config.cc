@@ -29,8 +29,9 @@ void read_root(const JsonNode& node, const std::string& bundle, Config& config) 
   const std::string path = node.at("path").text();
   std::error_code error;
   config.rootfs = fs::canonical(path.starts_with('/') ? path : bundle + "/" + path, error);
+  const bool is_directory = !error && fs::is_directory(config.rootfs, error);
   if (error) node.at("path").refuse(path + ": " + error.message());
-  if (!fs::is_directory(config.rootfs)) node.at("path").refuse(path + " is not a directory");
+  if (!is_directory) node.at("path").refuse(path + " is not a directory");
   config.read_only = node.at("readonly").is_true();
 }
 

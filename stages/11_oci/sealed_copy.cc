@@ -1,6 +1,7 @@
 #include "stages/11_oci/sealed_copy.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -49,6 +50,8 @@ void run_from_sealed_copy(char** argv) {
   const UniqueFd program(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (program.get() == -1) stop("open(/proc/self/exe)");
   if (fcntl(program.get(), F_GET_SEALS) == kSeals) return;
+  // Beyond RLIMIT_FSIZE sendfile(2) has to fail, see common/run_main.cc.
+  const auto file_size_handler = signal(SIGXFSZ, SIG_IGN);
   const UniqueFd copy(make_file());
   if (copy.get() == -1) stop("memfd_create()");
   struct stat st = {};
@@ -63,6 +66,7 @@ void run_from_sealed_copy(char** argv) {
   const timespec times[] = {st.st_atim, st.st_mtim};
   if (futimens(copy.get(), times) == -1) stop("futimens()");
   if (fcntl(copy.get(), F_ADD_SEALS, kSeals) == -1) stop("fcntl(F_ADD_SEALS)");
+  (void)signal(SIGXFSZ, file_size_handler);
   (void)fexecve(copy.get(), argv, environ);
   stop("fexecve()");
 }

@@ -83,7 +83,7 @@ constexpr std::size_t kStartTime = 19;  // the 22nd field, of which the first tw
 std::vector<std::string> stat_of(pid_t process) {
   std::string text;
   try {
-    text = read_file(fmt::format("/proc/{}/stat", process));
+    text = read_file_if_there(fmt::format("/proc/{}/stat", process));
   } catch (const Failure& failure) {
     if (failure.error() != ESRCH) throw;  // it has ended since the file was opened
   }
@@ -130,7 +130,11 @@ StateFolder StateFolder::make(const std::string& root, const std::string& id) {
   }
   check_quietly(made, "mkdir({}/{})", root, id);
   UniqueFd folder = open_folder(root_fd.get(), id);
-  check_quietly(folder.get(), "open({}/{})", root, id);
+  if (folder.get() == -1) {
+    const int error = errno;
+    (void)unlinkat(root_fd.get(), id.c_str(), AT_REMOVEDIR);
+    throw Failure(error, fmt::format("open({}/{})", root, id));
+  }
   return {std::move(root_fd), std::move(folder), id};
 }
 
@@ -225,7 +229,9 @@ std::string StateFolder::config() const {
 }
 
 bool StateFolder::is_waiting_for_start() const {
-  return faccessat(folder_.get(), kStartSocket, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+  const int there = faccessat(folder_.get(), kStartSocket, F_OK, AT_SYMLINK_NOFOLLOW);
+  if (there == -1 && errno != ENOENT) check_quietly(-1, "access({})", kStartSocket);
+  return there == 0;
 }
 
 void StateFolder::remove() {
