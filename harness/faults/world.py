@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import itertools
 import json
 import os
 import subprocess
@@ -79,6 +80,9 @@ class _Prefixed:
         return self._place.command(["sh", "-c", SET_UP, "sh", self._name, *words])
 
 
+_worlds = itertools.count()
+
+
 class WorldError(Exception):
     """The world cannot be made. The text is for users."""
 
@@ -89,7 +93,8 @@ class World:
     def __init__(self, place: Place, tools: Tools, name: str) -> None:
         self.place = place
         self.tools = tools
-        self.uid, self.gid = place.ordinary
+        # Of its own: RLIMIT_NPROC counts all processes of the machine that this user has.
+        self.uid = self.gid = 1_000_000 + os.getpid() * 100 + next(_worlds)
         self.name = f"faults-{name}-{os.getpid()}"  # another sweep may be running here
         kept = {os.path.dirname(path) for path in (tools.inject, tools.probe, tools.builtin_root,
                                                    *tools.programs.values())}
