@@ -101,6 +101,9 @@ KNOWN: Tuple[Known, ...] = (
           configuration="11|08b.*", case=r".*:read:\d+:0", call="read .*"),
     Known("fewer rights", "the reporter's end is told: denied calls fail with ENOSYS from then on",
           configuration=".*-verbose", message="(?s).*: the reporter of denied calls failed; .*"),
+    Known("fewer rights", "a helper's end is told: the container goes on with `lo` alone",
+          kind="memory", configuration="08c-slirp-user",
+          message="(?s).* ended before the container did.*"),
     Known("left, not killed", "what failed is the removal: it says so, and `delete --force` removes"
           " it", kind="fail|return|descriptors", configuration="11", message=FORCE),
     Known("wrong message", "what could not be removed is told, too", kind="descriptors",
