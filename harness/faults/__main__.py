@@ -90,7 +90,7 @@ def main() -> int:
     kinds: List[str] = arguments.kind or [*KINDS, *GROUPS]
     given = find_tools()
     with places(arguments.place, [*given.programs.values(), given.agent, given.probe,
-                                  given.busybox, given.inject]) as (place,):
+                                  given.busybox, given.inject], selinux=False) as (place,):
         place.boot()
         if arguments.case:
             with World(place, given, "case") as world:

@@ -137,7 +137,7 @@ std::pair<std::uint64_t, std::string> memory_limit_above(std::string cgroup) {
 // up either needs no right.
 void give_up_exemptions_from_limits() {
   const std::string file = "/proc/self/oom_score_adj";
-  if (read_file(file).starts_with('-')) write_file(file, "0");
+  if (read_file_if_there(file).starts_with('-')) write_file(file, "0");
   const int policy = sched_getscheduler(0);
   check(policy, "sched_getscheduler()");
   if (policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE) {

@@ -175,8 +175,8 @@ std::optional<Hierarchy> parse_hierarchy(std::string_view mountinfo, std::string
 }
 
 Hierarchy find_hierarchy() {
-  const auto found =
-      parse_hierarchy(read_file("/proc/self/mountinfo"), read_file("/proc/self/cgroup"));
+  const auto found = parse_hierarchy(read_file_if_there("/proc/self/mountinfo"),
+                                     read_file_if_there("/proc/self/cgroup"));
   if (!found) throw Failure("no cgroup v2 is mounted here, and v1 is not enough", vm_hint());
   return *found;
 }
