@@ -7,12 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
-#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -55,20 +53,6 @@ TEST_F(BuildOnce, BuildsOnlyTheFirstTime) {
   }
   EXPECT_EQ(calls, 1);
   EXPECT_TRUE(fs::exists(path_ + "/mark"));
-}
-
-TEST_F(BuildOnce, LeavesNothingWhenItHasNoDescriptorsLeft) {
-  std::vector<UniqueFd> descriptors;
-  const auto build = [&](const std::string& partial) {
-    fs::create_directories(partial + "/a/b/c");
-    write_mark(partial + "/a/b");
-    do {
-      descriptors.emplace_back(open(partial.c_str(), O_PATH | O_CLOEXEC));
-    } while (descriptors.back().get() != -1);
-    throw Failure(errno, "open()");
-  };
-  EXPECT_THROW(build_once(path_, build), Failure);
-  EXPECT_TRUE(folder_is_empty());
 }
 
 TEST_F(BuildOnce, LeavesNothingWhenItFails) {
