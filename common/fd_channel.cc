@@ -22,9 +22,9 @@ std::pair<FdChannel, FdChannel> FdChannel::make() {
   return channel;
 }
 
-void FdChannel::send(const std::string& name, int fd) const {
-  iovec text = {const_cast<char*>(name.c_str()),
-                name.size() + 1};  // with the 0 at the end, so it is never empty
+std::size_t send_with_descriptor(int socket, std::string_view bytes, int fd,
+                                 const std::string& what) {
+  iovec text = {const_cast<char*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
   msghdr header = {};
   header.msg_iov = &text;
@@ -38,9 +38,14 @@ void FdChannel::send(const std::string& name, int fd) const {
     rights->cmsg_len = CMSG_LEN(sizeof fd);
     std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
   }
-  // If the other process has died, send() returns an error and does not raise SIGPIPE.
-  check_quietly(TEMP_FAILURE_RETRY(sendmsg(socket_.get(), &header, MSG_NOSIGNAL)), "sendmsg({})",
-                name);
+  return static_cast<std::size_t>(
+      check_quietly(TEMP_FAILURE_RETRY(sendmsg(socket, &header, MSG_NOSIGNAL)), "{}", what));
+}
+
+void FdChannel::send(const std::string& name, int fd) const {
+  // With the 0 at the end, so it is never empty.
+  (void)send_with_descriptor(socket_.get(), {name.c_str(), name.size() + 1}, fd,
+                             "sendmsg(" + name + ")");
 }
 
 bool FdChannel::receive(Message& message) const {

@@ -1,12 +1,20 @@
 // Passes descriptors from one process to another.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "common/unique_fd.h"
 
 namespace box {
+
+// Sends `bytes` at once, and with them the descriptor unless it is -1, see SCM_RIGHTS in unix(7).
+// Returns how many bytes were sent. Throws Failure, which names `what`, and raises no SIGPIPE if
+// the other end is closed.
+std::size_t send_with_descriptor(int socket, std::string_view bytes, int fd,
+                                 const std::string& what);
 
 // One end of a channel between a parent and its child, see SCM_RIGHTS in unix(7). Each message has
 // a name, and may carry a descriptor, which the other process then has as well: a mount that only

@@ -3,12 +3,10 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <tuple>
 
 #include "common/check.h"
@@ -16,19 +14,6 @@
 
 namespace box {
 namespace {
-
-FdChannel connect_to(const std::string& path) {
-  const std::filesystem::path file(path);
-  const std::string parent = file.has_parent_path() ? file.parent_path().string() : ".";
-  const UniqueFd folder(
-      check_quietly(open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "open({})", parent));
-  const sockaddr_un address = address_in(folder.get(), file.filename());
-  UniqueFd connection = new_unix_socket();
-  check_quietly(
-      connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-      "--console-socket: connect({})", path);
-  return FdChannel(std::move(connection));
-}
 
 bool is_null_device(const struct stat& st) {
   return S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
@@ -43,7 +28,7 @@ Console::Console(const ConfigProcess& process, const std::string& socket, OwnTer
     return;
   }
   if (!socket.empty()) {
-    socket_ = connect_to(socket);
+    socket_ = FdChannel(connect_to(socket, "--console-socket"));
     std::tie(parent_end_, child_end_) = FdChannel::make();
   } else if (foreground_ == nullptr || isatty(STDIN_FILENO) == 0) {
     throw Failure(

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <linux/nsfs.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -34,15 +33,6 @@ bool is_ours(const UniqueFd& space, int flag) {
   check(fstat(space.get(), &theirs), "fstat(a namespace)");
   check(stat(fmt::format("/proc/self/ns/{}", name).c_str(), &ours), "stat(/proc/self/ns/{})", name);
   return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
-}
-
-UniqueFd open_namespace(const NamespaceToJoin& joined) {
-  UniqueFd fd(check_quietly(open(joined.path.c_str(), O_RDONLY | O_CLOEXEC),
-                            "linux.namespaces: open({})", joined.path));
-  if (ioctl(fd.get(), NS_GET_NSTYPE) != joined.flag) {
-    throw Failure("linux.namespaces: " + joined.path + " is no namespace of that type");
-  }
-  return fd;
 }
 
 void join(const UniqueFd& fd, int flag) {

@@ -15,4 +15,8 @@ namespace box {
 // a socket has at most 107 characters. Valid as long as `folder` is open.
 [[nodiscard]] sockaddr_un address_in(int folder, const std::string& name);
 
+// Connects to the socket at `path`, of any length. Throws Failure, which names `option`, by which
+// the path was given.
+[[nodiscard]] UniqueFd connect_to(const std::string& path, const std::string& option);
+
 }  // namespace box

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/nsfs.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,54 +19,33 @@
 
 #include "common/check.h"
 #include "common/read_file.h"
+#include "stages/04_namespaces/namespaces.h"
 #include "stages/05_userns/id_map.h"
 
 namespace box {
 namespace {
 
-// What a process of its own says when it has done what it is for.
-struct Report {
-  pid_t born = -1;
-  int error = 0;
-};
-
-// A process that does nothing but be in a user namespace.
+// A process that does nothing but be in a user namespace, in which `fork_call` has made it.
 class Holder {
  public:
-  // `enter` runs in the process, and returns -1 and errno as a system call does.
-  explicit Holder(const std::function<int()>& enter) {
+  Holder(const std::string& call, const std::function<pid_t()>& fork_call) {
     const pid_t parent = getpid();
-    int ends[2];
-    check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
-    const UniqueFd ours(ends[0]);
-    UniqueFd its(ends[1]);
-    pid_ = check(fork(), "fork() for a user namespace");
-    if (pid_ == 0) {
-      (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-      const int error = enter() == 0 ? 0 : errno;
-      (void)!write(its.get(), &error, sizeof error);
-      while (getppid() == parent) (void)pause();
-      _exit(0);
-    }
-    its.close();
-    int error = 0;
-    if (TEMP_FAILURE_RETRY(read(ours.get(), &error, sizeof error)) != sizeof error) error = ESRCH;
-    if (error == 0) return;
-    end();
-    throw Failure(error, "a user namespace");
+    pid_ = check(fork_call(), "{}", call);
+    if (pid_ != 0) return;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (getppid() == parent) (void)pause();
+    _exit(0);
   }
-  ~Holder() { end(); }
+  ~Holder() {
+    (void)kill(pid_, SIGKILL);
+    (void)TEMP_FAILURE_RETRY(waitpid(pid_, nullptr, 0));
+  }
   Holder(const Holder&) = delete;
   Holder& operator=(const Holder&) = delete;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
-  void end() const {
-    (void)kill(pid_, SIGKILL);
-    (void)TEMP_FAILURE_RETRY(waitpid(pid_, nullptr, 0));
-  }
-
   pid_t pid_ = -1;
 };
 
@@ -93,8 +74,17 @@ const NamespaceToJoin* joined_user_namespace(const Config& config) {
 
 }  // namespace
 
+UniqueFd open_namespace(const NamespaceToJoin& joined) {
+  UniqueFd fd(check_quietly(open(joined.path.c_str(), O_RDONLY | O_CLOEXEC),
+                            "linux.namespaces: open({})", joined.path));
+  if (ioctl(fd.get(), NS_GET_NSTYPE) != joined.flag) {
+    throw Failure("linux.namespaces: " + joined.path + " is no namespace of that type");
+  }
+  return fd;
+}
+
 UniqueFd user_namespace_with(const IdMap& uid_map, const IdMap& gid_map) {
-  const Holder holder([] { return unshare(CLONE_NEWUSER); });
+  const Holder holder("clone3(CLONE_NEWUSER)", [] { return clone_process(CLONE_NEWUSER); });
   IdOptions ids;
   ids.uid_map = uid_map;
   ids.gid_map = gid_map;
@@ -119,15 +109,10 @@ void take_ids_of(pid_t process, Config& config) {
 void take_ids_of_joined(Config& config) {
   const NamespaceToJoin* joined = joined_user_namespace(config);
   if (joined == nullptr) return;
-  const std::string what = "linux.namespaces: " + joined->path;
-  const UniqueFd space(check_quietly(open(joined->path.c_str(), O_RDONLY | O_CLOEXEC),
-                                     "linux.namespaces: open({})", joined->path));
-  try {
-    const Holder holder([&] { return setns(space.get(), CLONE_NEWUSER); });
-    take_ids_of(holder.pid(), config);
-  } catch (const Failure& failure) {
-    throw Failure(what + ": " + failure.what());
-  }
+  const UniqueFd space = open_namespace(*joined);
+  const Holder holder("linux.namespaces: setns(" + joined->path + ")",
+                      [&] { return clone_in(space, 0, 0); });
+  take_ids_of(holder.pid(), config);
 }
 
 pid_t clone_in(const UniqueFd& user_namespace, std::uint64_t flags, int cgroup) {
@@ -135,7 +120,10 @@ pid_t clone_in(const UniqueFd& user_namespace, std::uint64_t flags, int cgroup) 
   check_quietly(pipe2(ends, O_CLOEXEC), "pipe2()");
   const UniqueFd ours(ends[0]);
   UniqueFd its(ends[1]);
-  Report report;
+  struct {
+    pid_t born = -1;
+    int error = 0;
+  } report;
   const pid_t first = check(fork(), "fork() for a user namespace");
   if (first == 0) {
     if (setns(user_namespace.get(), CLONE_NEWUSER) == 0) {

@@ -10,6 +10,9 @@
 
 namespace box {
 
+// Opens it. Throws Failure if the path is not that of such a namespace.
+[[nodiscard]] UniqueFd open_namespace(const NamespaceToJoin& joined);
+
 // In the parent: returns a new user namespace with these maps, in which no process is.
 [[nodiscard]] UniqueFd user_namespace_with(const IdMap& uid_map, const IdMap& gid_map);
 
