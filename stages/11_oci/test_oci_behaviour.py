@@ -106,6 +106,13 @@ def test_exec_joins_the_container(runtime):
                       "echo $A; pwd") == "b\n/tmp\n"
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        return "Z (" in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # and has been waited for
+
+
 def test_exec_of_a_process_file_in_the_background(runtime):
     runtime.create()
     runtime.do("start", "c")
@@ -123,8 +130,7 @@ def test_exec_of_a_process_file_in_the_background(runtime):
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text().splitlines()
     assert "Max open files 77 88 files" in [" ".join(line.split()) for line in limits]
     runtime.do("kill", "c", "9")
-    assert wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists() or "Z (" in
-                      pathlib.Path(f"/proc/{pid}/status").read_text())
+    assert wait_until(lambda: has_ended(pid))
 
 
 def receive_master(server: socket.socket) -> int:
