@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from conftest import (check_that_no_kill_of_the_parent_leaves_the_container, children_of,
@@ -423,12 +425,19 @@ def has_listener(process: int) -> bool:
                for fd in pathlib.Path(f"/proc/{process}/fd").iterdir())
 
 
-def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
-    with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; read x; hostname y; exit 3",
+@contextlib.contextmanager
+def reported(caller, script: str) -> Iterator[tuple[subprocess.Popen, int]]:
+    """A container with --verbose that has started, and its reporter of denied calls."""
+    with caller.start(STAGE, "--verbose", "sh", "-c", f"echo ready; read x; {script}",
                       stdin=subprocess.PIPE) as process:
         assert process.stdout.readline() == "ready\n"
         assert wait_until(lambda: any(map(has_listener, children_of(process.pid))))
         reporter, = filter(has_listener, children_of(process.pid))
+        yield process, reporter
+
+
+def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
+    with reported(caller, "hostname y; exit 3") as (process, reporter):
         os.kill(reporter, signal.SIGKILL)
         err = process.communicate("\n", timeout=30)[1]
     assert process.returncode == 3
@@ -438,11 +447,7 @@ def test_a_reporter_that_is_killed_is_told_and_lets_no_call_pass(caller):
 
 
 def test_a_reporter_that_ends_before_its_parent_looks_has_not_failed(caller):
-    with caller.start(STAGE, "--verbose", "sh", "-c", "echo ready; read x",
-                      stdin=subprocess.PIPE) as process:
-        assert process.stdout.readline() == "ready\n"
-        assert wait_until(lambda: any(map(has_listener, children_of(process.pid))))
-        reporter, = filter(has_listener, children_of(process.pid))
+    with reported(caller, ":") as (process, reporter):
         process.send_signal(signal.SIGSTOP)
         process.stdin.write("\n")
         process.stdin.flush()
