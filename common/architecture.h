@@ -9,7 +9,7 @@ namespace box {
 // -D_FILE_OFFSET_BITS=64.
 static_assert(sizeof(off_t) == 8, "file offsets need 64 bits");
 
-// Its name in Go, which images and seccomp profiles use. Not what uname(2) says: a 64-bit kernel
+// Its name in Go, which images use. Not what uname(2) says: a 64-bit kernel
 // runs 32-bit programs, whose filters and libraries are for 32 bits, too.
 #if defined(__x86_64__)
 inline constexpr const char* kGoArchitecture = "amd64";
@@ -29,6 +29,13 @@ inline constexpr const char* kGoArchitecture = "s390x";
 inline constexpr const char* kGoArchitecture = "loong64";
 #else
 #error "the name of this processor in Go is not known here"
+#endif
+
+// Its name in libseccomp, which seccomp profiles use, see seccomp_arch_resolve_name(3).
+#if defined(__i386__)
+inline constexpr const char* kSeccompArchitecture = "x86";
+#else
+inline constexpr const char* kSeccompArchitecture = kGoArchitecture;
 #endif
 
 }  // namespace box

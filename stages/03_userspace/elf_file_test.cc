@@ -120,7 +120,7 @@ TEST(ElfFile, SaysWhatAProgramNeeds) {
 
 TEST(ElfFile, TellsForeignFromNone) {
   std::string bits = Elf().bytes;
-  bits[EI_CLASS] = ELFCLASS32;
+  bits[EI_CLASS] = bits[EI_CLASS] == ELFCLASS32 ? ELFCLASS64 : ELFCLASS32;
   EXPECT_EQ(read_or_complain(bits), "foreign");
   std::string order = Elf().bytes;
   order[EI_DATA] = ELFDATA2MSB;
@@ -203,7 +203,7 @@ TEST(ElfFile, RefusesNamesThatAreMoreThanTheFile) {
     put(elf.bytes, dynamic + i * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NEEDED, {0}});
   }
   put(elf.bytes, dynamic + kEntries * sizeof(ElfW(Dyn)),
-      ElfW(Dyn){DT_STRTAB, {kAddress + strings}});
+      ElfW(Dyn){DT_STRTAB, {static_cast<ElfW(Addr)>(kAddress + strings)}});
   put(elf.bytes, dynamic + (kEntries + 1) * sizeof(ElfW(Dyn)),
       ElfW(Dyn){DT_STRSZ, {name.size() + 1}});
   put(elf.bytes, dynamic + (kEntries + 2) * sizeof(ElfW(Dyn)), ElfW(Dyn){DT_NULL, {0}});

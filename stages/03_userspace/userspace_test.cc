@@ -51,8 +51,10 @@ TEST(Userspace, RefusesBadInputBeforeAnythingIsMade) {
   EXPECT_EQ(build(minimal, "/no/such/dir"), "--rootfs /no/such/dir: No such file or directory");
   EXPECT_EQ(build(minimal, "/etc/passwd"), "--rootfs /etc/passwd: Not a directory");
   EXPECT_EQ(build(minimal, "/etc/passwd/x"), "--rootfs /etc/passwd/x: Not a directory");
+#ifndef __i386__  // whose tests run on amd64, where sh is a program for another processor
   EXPECT_EQ(build(minimal, "/"),
             "--rootfs /: already exists, and was not built by --userspace minimal");
+#endif
   EXPECT_EQ(build({"--userspace", "full"}, "/usr/root"),
             "cannot copy /usr into /usr/root, which is inside it");
 }

@@ -105,7 +105,8 @@ void set_tmpfs_option(Volume& tmpfs, const std::string& word) {
 void refuse_initramfs() {
   struct statfs root = {};
   check_quietly(statfs("/", &root), "statfs(/)");
-  if (root.f_type != RAMFS_MAGIC && root.f_type != TMPFS_MAGIC) return;
+  const auto type = static_cast<std::uint32_t>(root.f_type);  // signed on i386
+  if (type != RAMFS_MAGIC && type != TMPFS_MAGIC) return;
   if (root_is_initramfs(read_file("/proc/self/mountinfo"))) {
     throw Failure("/ is the initramfs, which pivot_root(2) cannot leave",
                   "switch_root(8) to another file system first");

@@ -38,8 +38,8 @@ TEST(ParseMemory, KnowsDockersUnits) {
   for (const char* text : {"64mb", "64MB", "64MiB", "64Mi", "64 m", "64 MiB", "65536kib"}) {
     EXPECT_EQ(parse_memory(text), "67108864") << text;
   }
-  EXPECT_EQ(parse_size("1t"), 1UL << 40);
-  EXPECT_EQ(parse_size("2p"), 2UL << 50);
+  EXPECT_EQ(parse_size("1t"), std::uint64_t{1} << 40);
+  EXPECT_EQ(parse_size("2p"), std::uint64_t{2} << 50);
 }
 
 TEST(ParseMemory, RefusesWhatIsNoSize) {

@@ -144,7 +144,7 @@ bool counts(const Node& rule, CapabilitySet granted) {
     if (!capability) node.refuse("there is no capability " + node.text());
     return contains(granted, *capability);
   };
-  const auto is_this_machine = [](const Node& node) { return node.text() == kGoArchitecture; };
+  const auto is_this_machine = [](const Node& node) { return node.text() == kSeccompArchitecture; };
 
   if (const Node includes = rule.at("includes"); includes.is_there()) {
     includes.only_with({"caps", "arches", "minKernel"});

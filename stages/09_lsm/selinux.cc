@@ -80,7 +80,8 @@ bool LabelRequest::is_default() const {
 
 bool has_selinux() {
   struct statfs fs = {};
-  return statfs(kSelinux.c_str(), &fs) == 0 && fs.f_type == SELINUX_MAGIC &&
+  return statfs(kSelinux.c_str(), &fs) == 0 &&
+         static_cast<std::uint32_t>(fs.f_type) == SELINUX_MAGIC &&  // signed on i386
          (fs.f_flags & ST_RDONLY) == 0;  // read-only, as other containers have it: not for us
 }
 
