@@ -235,12 +235,12 @@ class Tried:
         for path in (self.folder, self.bundle):
             path.chmod(0o755)
 
-    def call(self, *words: str) -> int:
+    def call(self, *words: str, timeout: Optional[float] = TIME_LIMIT) -> int:
         """Its exit status. The output goes to a file, because a container keeps it open."""
         with open(self.folder / "output", "w+", encoding="utf-8") as output:
             try:
                 return subprocess.run([*self.words, *words], stdin=subprocess.DEVNULL,
-                                      stdout=output, stderr=output, timeout=TIME_LIMIT,
+                                      stdout=output, stderr=output, timeout=timeout,
                                       check=False).returncode
             except subprocess.TimeoutExpired:
                 return -1
