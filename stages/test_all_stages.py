@@ -9,6 +9,7 @@ import secrets
 import select
 import shutil
 import signal
+import stat
 import struct
 import tarfile
 import tempfile
@@ -361,6 +362,20 @@ def test_a_workdir_in_proc_makes_no_folder_in_the_root(any_stage, folder):
     words = ("--rootfs", folder / "root", "-w", "/proc/sys/kernel", "pwd")
     assert any_stage.output(*words) == "/proc/sys/kernel"
     assert os.listdir(folder / "root" / "proc") == []
+
+
+@pytest.mark.stages_from(4)
+def test_only_the_owner_may_write_to_what_a_root_lacked(any_stage, folder):
+    with tarfile.open(any_stage.caller.programs / "rootfs" / "rootfs.tar") as tar:
+        tar.extractall(folder / "root")
+    names = ("proc", "dev", "sys", "new")
+    for name in names:
+        shutil.rmtree(folder / "root" / name, ignore_errors=True)
+    give_to(any_stage.caller, folder / "root")
+    assert any_stage.output("--rootfs", folder / "root", "-w", "/new", "pwd") == "/new"
+    made = {name: stat.S_IMODE((folder / "root" / name).stat().st_mode)
+            for name in names if (folder / "root" / name).exists()}
+    assert set(made.values()) <= {0o755, 0o555}, made
 
 
 def test_a_limit_of_file_sizes_is_the_commands(any_stage):

@@ -166,11 +166,12 @@ def swapped(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
 
 
 def without_flag(lines: Sequence[str], at: int) -> Iterator[Tuple[str, str]]:
-    for pattern in (FLAG_AFTER, FLAG_BEFORE):
-        for found in pattern.finditer(outside_of_strings(lines[at])):
-            if CLOSED_ANYWAY.search(found.group()):
-                continue
-            yield lines[at], lines[at][:found.start()] + lines[at][found.end():]
+    kept = {lines[at][:found.start()] + lines[at][found.end():]: None  # in order, each one once
+            for pattern in (FLAG_AFTER, FLAG_BEFORE)
+            for found in pattern.finditer(outside_of_strings(lines[at]))
+            if not CLOSED_ANYWAY.search(found.group())}
+    for line in kept:
+        yield lines[at], line
 
 
 def more(number: str) -> str:

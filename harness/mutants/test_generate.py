@@ -152,6 +152,12 @@ def test_the_same_change_in_two_places_has_two_names():
     assert len(set(names)) == 3 and names[2] == names[0] + ".2"
 
 
+def test_a_flag_between_two_others_is_left_out_once():
+    found = mutants_of("x.cc", "  f(O_RDONLY | O_NOFOLLOW | O_NOCTTY);", ("flag",))
+    assert [mutant.new for mutant in found] == [
+        "  f(O_RDONLY | O_NOCTTY);", "  f(O_RDONLY | O_NOFOLLOW);", "  f(O_NOFOLLOW | O_NOCTTY);"]
+
+
 def judged(*became: str) -> Results:
     results = Results("")
     for at, (how, seen_by) in enumerate(one.partition(":")[::2] for one in became):

@@ -9,7 +9,7 @@ import struct
 import time
 
 import pytest
-from conftest import TIMEOUT, wait_until
+from conftest import TIMEOUT, children_of, descendants_of, name_of, wait_until
 
 STAGE = "01_exec"
 
@@ -34,10 +34,41 @@ def test_a_shell_that_suspends_itself_gives_the_terminal_back(caller):
     terminal.close(force=True)
 
 
+def test_a_command_that_stops_only_itself_gives_the_terminal_back(caller):
+    terminal = caller.terminal(STAGE, "sh", "-c", "'kill -STOP $$; exit 4'")
+    terminal.expect("Stopped")
+    terminal.expect_exact("host$ ")
+    terminal.sendline("fg")
+    terminal.expect_exact("host$ ")
+    terminal.sendline("echo status $?")
+    terminal.expect_exact("status 4\r\n")
+    terminal.close(force=True)
+
+
+def test_what_reads_in_a_group_that_no_shell_looks_after_is_killed(caller, folder):
+    """The kernel stops no such group, and nobody would bring it to the foreground."""
+    terminal = caller.terminal("")
+    reader = f"sleep 1; {caller.program(STAGE)} cat </dev/tty; echo $? >{folder}/status"
+    terminal.sendline(f"( ({reader}) & )")
+    assert wait_until(lambda: (folder / "status").exists() and (folder / "status").read_text())
+    assert (folder / "status").read_text() == f"{128 + signal.SIGKILL}\n"
+    terminal.close(force=True)
+
+
+def test_the_sentinel_leaves_no_core_file(user):
+    """The files in /proc of a process that dumps no core belong to root, see proc(5)."""
+    terminal = user.terminal(STAGE, "sleep", "1000")
+    assert wait_until(lambda: [
+        os.stat(f"/proc/{pid}/environ").st_uid for pid in descendants_of(terminal.pid)
+        if name_of(pid) == STAGE].count(0) == 1)
+    terminal.close(force=True)
+
+
 def test_without_a_terminal_a_command_that_stops_is_alone(caller):
     """If the stage stopped, too, no shell would continue it."""
     with caller.start(STAGE, "sh", "-c", "kill -STOP $$; exit 7") as process:
         assert wait_until(lambda: state_of(process.child()) == "T")
+        assert children_of(process.pid) == [process.child()]
         time.sleep(0.1)
         assert state_of(process.pid) == "S"
         os.kill(process.child(), signal.SIGCONT)
@@ -49,6 +80,15 @@ def test_a_parent_that_fails_kills_its_child(caller):
     fault = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=signalfd4:error=EMFILE"]
     with caller.start(STAGE, "sleep", "1000", before=fault) as process:
         assert process.wait(TIMEOUT) == 125
+
+
+def test_a_file_of_variables_may_be_of_one_mebibyte(caller, folder):
+    file = folder / "variables"
+    for size, status in ((1 << 20, 0), ((1 << 20) + 1, 125)):
+        file.write_text("#" * (size - len("\nTOKEN=x\n")) + "\nTOKEN=x\n")
+        result = caller.run(STAGE, "--env-file", file, "sh", "-c", "echo $TOKEN")
+        assert (result.returncode, result.stdout) == (status, "" if status else "x\n")
+    assert "is larger than 1 MiB" in result.stderr
 
 
 def test_the_environment_is_inherited(caller):

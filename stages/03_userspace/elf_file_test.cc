@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <link.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -134,6 +136,15 @@ TEST(ElfFile, TellsForeignFromNone) {
             "no ELF file");
   EXPECT_EQ(read_or_complain("hello, world\n"), "no ELF file");
   EXPECT_THROW(read_elf_file("/no/such/file"), Failure);
+}
+
+TEST(ElfFile, DoesNotWaitForTheWriterOfAFifo) {
+  const std::string path = testing::TempDir() + "/fifo";
+  (void)unlink(path.c_str());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  (void)alarm(20);  // ends the test
+  EXPECT_FALSE(read_elf_file(path).has_value());
+  (void)alarm(0);
 }
 
 TEST(ElfFile, RefusesHeadersThatLie) {

@@ -200,14 +200,50 @@ def test_no_space_left(scratch):
     assert result.stderr.strip().endswith("No space left on device")
 
 
+@needs_root
+def test_an_ordinary_user_keeps_the_attributes_of_what_nobody_may_write_to(scratch):
+    (scratch / "source").mkdir()
+    (scratch / "source/file").write_text("content")
+    os.setxattr(scratch / "source/file", "user.note", b"x")
+    (scratch / "source/file").chmod(0o444)
+    os.chown(scratch / "copy", 12345, 12345)
+    copy(scratch / "source", scratch / "copy", prefix=NOBODY)
+    assert os.getxattr(scratch / "copy/file", "user.note") == b"x"
+
+
+def refused(*words, prefix=()) -> str:
+    result = subprocess.run([*prefix, COPY_TREE, "--", *words], capture_output=True, text=True,
+                            check=False)
+    assert result.returncode == 125
+    return result.stderr
+
+
 def test_what_is_in_the_way_is_not_skipped(scratch):
     (scratch / "source").mkdir()
     (scratch / "copy/folder").mkdir()
     (scratch / "source/folder").write_text("a file where the copy has a folder")
-    result = subprocess.run([COPY_TREE, "--", scratch / "source", scratch / "copy"],
-                            capture_output=True, text=True, check=False)
-    assert result.returncode == 125
-    assert "Is a directory" in result.stderr
+    assert "Is a directory" in refused(scratch / "source", scratch / "copy")
+
+
+def test_a_file_in_the_way_of_an_empty_folder_is_not_taken_for_it(scratch):
+    (scratch / "source/folder").mkdir(parents=True)
+    (scratch / "copy/folder").write_text("a file where the source has a folder")
+    assert refused(scratch / "source", scratch / "copy").endswith("Not a directory\n")
+
+
+def test_a_source_that_is_not_there_is_named(scratch):
+    assert refused(scratch / "no such", scratch / "copy").endswith(
+        f"lstat({scratch}/no such): No such file or directory\n")
+
+
+@pytest.mark.as_shipped
+def test_an_attribute_for_which_there_is_no_room_is_not_left_out(scratch):
+    (scratch / "source").mkdir()
+    (scratch / "source/file").write_text("content")
+    os.setxattr(scratch / "source/file", "user.note", b"x")
+    fault = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=fsetxattr:error=ENOSPC"]
+    assert refused(scratch / "source", scratch / "copy", prefix=fault).endswith(
+        f"setxattr({scratch}/source/file, user.note): No space left on device\n")
 
 
 @needs_root

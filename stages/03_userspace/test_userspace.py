@@ -169,6 +169,13 @@ def test_a_script_brings_its_interpreter(builder):
     assert f"{script}: its interpreter /no/such/interpreter: No such file" in result.stderr
 
 
+def test_the_argument_of_another_interpreter_than_env_is_no_program(builder):
+    script = builder.scratch / "script"
+    script.write_text("#!/bin/echo no-such-program\n")
+    script.chmod(0o755)
+    assert os.access(builder.build("--with", script) / "bin/echo", os.X_OK)
+
+
 def test_an_interpreter_is_a_program(builder):
     """Otherwise another user's script could bring a file into the root that only we may read."""
     script, secret = builder.scratch / "script", builder.scratch / "secret"
@@ -379,11 +386,15 @@ def test_no_space_left_leaves_nothing(builder):
     assert hint.startswith("hint: the root needs ")
     place = builder.scratch / "small"
     place.mkdir()
-    builder.prepare = (f"mount -t tmpfs -o size=2m none {place}")
-    script = builder.command("--userspace", "minimal", "--rootfs", place / "root")
-    script[4] = script[4].replace('exec "$@"', f'{{ "$@" || ls -A {place}; }}')
-    out = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert "No space left" in out.stderr and out.stdout == ""
+    for size in ("size=2m", "nr_inodes=6"):  # there is no room for a file, or for a directory
+        builder.prepare = f"mount -t tmpfs -o {size} none {place}"
+        script = builder.command("--userspace", "minimal", "--rootfs", place / "root")
+        script[4] = script[4].replace('exec "$@"', f'{{ "$@" || ls -A {place}; }}')
+        out = subprocess.run(script, capture_output=True, text=True, check=False)
+        error, hint = out.stderr.splitlines()
+        assert error.endswith("No space left on device"), size
+        assert hint.startswith("hint: the root needs "), size
+        assert out.stdout == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

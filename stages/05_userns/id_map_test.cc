@@ -40,6 +40,16 @@ TEST(IdMap, KnowsWhatItMaps) {
   for (const unsigned id : {1U, 4U, 15U, 4294967294U}) EXPECT_FALSE(maps(map, id)) << id;
 }
 
+TEST(IdMap, KnowsWhereAnIdIsOutside) {
+  const IdMap map = {{.inside = 0, .outside = 1000, .count = 1},
+                     {.inside = 5, .outside = 100000, .count = 10}};
+  EXPECT_EQ(outside_of(map, 0), 1000U);
+  EXPECT_EQ(outside_of(map, 14), 100009U);
+  for (const unsigned id : {1U, 4U, 15U, 4294967294U}) {
+    EXPECT_THROW((void)outside_of(map, id), Failure) << id;
+  }
+}
+
 TEST(IdMap, KnowsWhoHasANameInside) {
   const IdMap map = {{.inside = 0, .outside = 1000, .count = 1},
                      {.inside = 5, .outside = 100000, .count = 10}};

@@ -1,6 +1,7 @@
 #include "stages/06_pivot_root/mount_point.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -107,6 +108,16 @@ TEST_F(MountPoint, ARealDirectoryIsNoLink) {
   fs::create_symlink("/tmp", inside("proc"));
   EXPECT_THROW((void)make_real_directory(root_, "proc"), Failure);
   EXPECT_NO_THROW((void)make_real_directory(root_, "sys"));
+}
+
+TEST_F(MountPoint, ARealDirectoryThatCannotBeMadeIsToldOfByTheCallThatFailed) {
+  const std::string name(NAME_MAX + 1, 'x');
+  try {
+    (void)make_real_directory(root_, name);
+    FAIL() << "it was made";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.what(), "mkdir(/" + name + "): File name too long");
+  }
 }
 
 }  // namespace

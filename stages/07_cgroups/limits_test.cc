@@ -59,6 +59,7 @@ TEST(ParseMemory, RefusesWhatIsNoSize) {
                            "1e9",
                            "0x40000000",
                            "64z",
+                           "67108864z",  // as bytes, it would be enough for a container
                            "infg",
                            "nan",
                            "0",

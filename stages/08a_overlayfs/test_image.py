@@ -277,6 +277,7 @@ def on(system: str, architecture: str = HERE, **more: str) -> dict:
     ([(on("linux", variant="v3"), "t", "no"), (on("linux"), "t", "yes")], "yes"),
     ([(on("unknown", "unknown"), "", "no"), (on("linux"), "t", "yes")], "yes"),
     ([({}, "t", "yes")], "yes"),
+    ([(on("linux", "other"), "t", "yes")], "yes"),  # qemu-user(1) may run it
 ])
 def test_the_first_image_for_this_machine_is_chosen(caller, folder, cache, entries, shown):
     path = index_of(caller, folder / "image", *entries)
@@ -290,6 +291,14 @@ def test_the_first_image_for_this_machine_is_chosen(caller, folder, cache, entri
 def test_an_image_for_others_is_refused(caller, folder, cache, entries):
     path = index_of(caller, folder / "image", *entries)
     refused(caller.run(STAGE, "--image", path), f"has no image for linux/{HERE}", "it has")
+
+
+def test_a_layer_that_is_a_fifo_is_refused_at_once(caller, folder):
+    os.mkfifo(folder / "fifo")
+    give_to(caller, folder / "fifo")
+    result = caller.run(STAGE, "--layer", folder / "fifo", "true")
+    assert (result.returncode, result.stderr) == (
+        125, f"{STAGE}: {folder}/fifo: is neither a directory nor a file\n")
 
 
 @pytest.mark.parametrize("config, words, shown", [

@@ -282,6 +282,8 @@ def changed(config: dict, path: str, value: object) -> dict:
     ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
     ("linux.namespaces", [{"type": "pid"}], "a new mount namespace is needed"),
     ("linux.namespaces", [{"type": "soul"}], "unknown namespace soul"),
+    ("linux.namespaces", [{"type": "mount"}, {"type": "uts", "path": "/proc/self/ns/net"}],
+     "linux.namespaces: /proc/self/ns/net is no namespace of that type"),
     ("linux.sysctl", {"kernel.panic": "1"}, "not a setting of the container's"),
     ("linux.cgroupsPath", "/../../x", "contains .."),
     ("linux.seccomp", {"defaultAction": "SCMP_ACT_FLY"}, "unknown action SCMP_ACT_FLY"),

@@ -328,6 +328,17 @@ def test_what_is_known_of_a_creation_that_was_killed_before_it_had_a_process(run
 
 
 @pytest.mark.as_shipped
+def test_a_creation_that_cannot_open_its_folder_leaves_none(runtime):
+    runtime.write_config()
+    runtime.program = ["strace", "-qq", "-o", "/dev/null", "-P", "lonely", "-e",
+                       "inject=openat:error=EMFILE", *runtime.program]
+    assert "lonely): Too many open files" in runtime.refused("create", "--bundle", runtime.bundle,
+                                                             "lonely")
+    del runtime.program[:-1]
+    assert runtime.leftovers() == []
+
+
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("files, call", [(3, "open(/proc/self/exe)"), (4, "memfd_create()")])
 def test_without_its_copy_in_memory_nothing_starts(runtime, files, call):
     runtime.write_config()
