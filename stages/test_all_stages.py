@@ -15,7 +15,8 @@ import tarfile
 import tempfile
 
 import pytest
-from conftest import give_to, remove, stages_under_test
+from conftest import (children_of, give_to, name_of, processes_with, remove, stages_under_test,
+                      wait_until)
 
 
 @pytest.fixture(name="folder")
@@ -362,6 +363,22 @@ def test_a_workdir_in_proc_makes_no_folder_in_the_root(any_stage, folder):
     words = ("--rootfs", folder / "root", "-w", "/proc/sys/kernel", "pwd")
     assert any_stage.output(*words) == "/proc/sys/kernel"
     assert os.listdir(folder / "root" / "proc") == []
+
+
+@pytest.mark.stages_from(4)
+def test_the_container_dies_with_all_that_has_the_stages_name(any_stage):
+    """killall(1) kills the parent, and the process that watches it, too."""
+    mark = f"31{secrets.randbelow(10**9)}"
+    with any_stage.start("sh", "-c", f"echo ready; sleep {mark}; true") as process:
+        assert process.stdout.readline() == "ready\n"
+
+        def watchers() -> list[int]:
+            return [pid for pid in children_of(process.pid) if name_of(pid) == any_stage.name]
+        assert wait_until(watchers)
+        for pid in watchers():
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+    assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
 
 @pytest.mark.stages_from(4)

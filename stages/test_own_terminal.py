@@ -230,6 +230,12 @@ def test_a_shell_in_the_background_stops_and_works_in_the_foreground(any_stage, 
     end_of(outer)
 
 
+def test_a_command_in_the_background_has_a_terminal_of_lines(outer):
+    """Though the shell's own is raw while it waits for the next command."""
+    outer.sendline(f"(sleep 1; exec {outer.stage} stty -a) &")
+    outer.expect(r"\sicrnl ixon\s.*\sopost .*\sonlcr\s.*\sisig icanon iexten echo echoe echok\s")
+
+
 def test_a_job_that_runs_in_the_background_gets_the_keys_in_the_foreground(outer):
     outer.sendline(f"{outer.stage} sh -c 'sleep 1; read x; echo got $x' &")
     outer.expect_exact("host$ ")

@@ -176,18 +176,6 @@ def test_the_container_dies_with_a_parent_that_is_dead_before_the_child_asks_for
         assert ended
 
 
-def test_the_container_dies_with_all_that_has_the_stages_name(root):
-    """killall(1) kills the parent, and the process that watches it, too."""
-    mark = f"31{secrets.randbelow(10**9)}"
-    with root.start(STAGE, "sh", "-c", f"echo ready; sleep {mark}; true") as process:
-        assert process.stdout.readline() == "ready\n"
-        assert wait_until(lambda: STAGE in map(name_of, children_of(process.pid)))
-        watcher, = (pid for pid in children_of(process.pid) if name_of(pid) == STAGE)
-        os.kill(watcher, signal.SIGKILL)
-        process.kill()
-    assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
-
-
 @pytest.mark.as_shipped
 def test_a_parent_that_nothing_could_watch_ends_with_the_container(root):
     """In a PID namespace of its own, because a number that was not checked would be kill(-1)."""
