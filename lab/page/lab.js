@@ -10,6 +10,9 @@
   const KEPT_LINES = 500;
   const WAIT = 60000; // ms for a step's output
   const QUIET = 900; // ms without output: the command has ended or waits
+  const HALTED = 300; // ms in which the processor does next to nothing: all processes wait
+  const BACKGROUND = 15000; // ms
+  const FEW = 250000; // instructions in a tenth of a second; Linux takes 100000 when all processes wait
   const $ = (id) => document.getElementById(id);
   const utf8 = new TextEncoder();
   const times = { script: performance.now() };
@@ -184,6 +187,18 @@
     } while (performance.now() - terminals[who].heard < QUIET && Date.now() < until);
   }
 
+  // The prompt comes back before a command that was started with & is there, for which the next step may
+  // look. How long that takes depends on the browser's machine. Some of these commands never wait.
+  async function halted(until) {
+    let before = emulator.get_instruction_counter();
+    for (let calm = 0; calm < HALTED && Date.now() < until;) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const now = emulator.get_instruction_counter();
+      calm = now - before < FEW ? calm + 100 : 0;
+      before = now;
+    }
+  }
+
   // Types a step's command, waits for the prompt that follows, and resolves to the lines between.
   async function run(step) {
     const { term } = terminals[step.who];
@@ -197,13 +212,15 @@
     }
     const begin = term.buffer.active.baseY + term.buffer.active.cursorY;
     send(step.who, step.command.join("\n") + "\n");
+    const last = step.command[step.command.length - 1].trimEnd();
     const until = Date.now() + WAIT;
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, 50));
       const lines = text_of(step.who, begin);
       const quiet = performance.now() - state.heard;
       const back = lines.length > step.command.length && is_prompt(lines[lines.length - 1]);
-      if ((back && quiet > (step.settle ?? QUIET)) || Date.now() > until) {
+      if ((back && quiet > QUIET) || Date.now() > until) {
+        if (last.endsWith("&")) await halted(Date.now() + BACKGROUND);
         return { lines: output_of(step, lines), back };
       }
     }
@@ -437,6 +454,7 @@
   window.lab = {
     times, text_of, send, reset, keep, choose, lessons, check,
     running: () => Boolean(times.started),
+    instructions: () => emulator.get_instruction_counter(),
     perform: (id) => {
       const element = document.querySelector(`[data-step="${id}"]`);
       const step = lessons.flatMap((l) => l.parts.flatMap((part) => part.steps ?? [])).find((s) => s.id === id);
