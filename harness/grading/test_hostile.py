@@ -269,6 +269,23 @@ def test_only_the_program_itself_comes_into_the_machine(tmp_path, monkeypatch, p
         assert came_along(tmp_path, monkeypatch, programs=[str(program)]) == {str(program): 0o755}
 
 
+@pytest.mark.parametrize("planted", ["nothing", "a link", "a file of somebody's"])
+def test_a_submission_finds_our_root_where_a_stage_looks_for_it(tmp_path, monkeypatch, planted):
+    """Otherwise a learner's stage would lose all rows that need one, as --userspace minimal does."""
+    ours, theirs = (tmp_path / name / "stages" / "05_x" / "05_x" for name in ("ours", "theirs"))
+    root, place = (tmp_path / name / "rootfs" / "rootfs.tar" for name in ("ours", "theirs"))
+    for path, mode in ((ours, 0o755), (theirs, 0o755), (root, 0o640), (place, 0o604)):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+        path.chmod(mode)
+    if planted != "a file of somebody's":
+        place.unlink()
+    if planted == "a link":
+        place.symlink_to("/etc/hostname")
+    assert came_along(tmp_path, monkeypatch, programs=[str(ours)], strangers=[str(theirs)]) == {
+        str(ours): 0o755, str(root): 0o640, str(theirs): 0o755, str(place): 0o640}
+
+
 def test_our_own_stages_come_with_their_root(tmp_path, monkeypatch):
     program = tmp_path / "stages" / "05_x" / "05_x"
     root = tmp_path / "rootfs" / "rootfs.tar"

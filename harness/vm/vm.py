@@ -110,7 +110,8 @@ class Vm:
                  restores: bool = True, strangers: Iterable[str] = (),
                  selinux: bool = False, engines: bool = False, architecture: str = "") -> None:
         """The programs of this machine are in PATH there, each in a directory of its own, see
-        path(): our own beside the stages' built-in root, untrusted ones alone. The security module
+        path(): our own beside the stages' built-in root, untrusted ones beside a copy of it, if
+        there are any of ours. The security module
         is AppArmor, or with `selinux` SELinux, whose policy is loaded and enforced. With `engines`
         it has those that drive stage 11. The architecture is that of our own programs, unless one
         is given.
@@ -253,9 +254,14 @@ class Vm:
                 link = folder / "bin" / os.path.basename(program)
                 if not link.is_symlink():
                     link.symlink_to(self.path(program))
-            files = {file for program in self.programs for file in with_roots(program)}
-            for file in files | {os.path.realpath(program) for program in self.strangers}:
-                place = folder / self.path(file)[len("/box/"):]
+            files = {file: file for program in self.programs for file in with_roots(program)}
+            roots = [file for file in files if file.endswith("/rootfs.tar")]
+            for program in map(os.path.realpath, self.strangers):
+                if roots:  # in place of the one that was handed in, which may be a link
+                    files[str(root_of(program))] = roots[0]
+                files[program] = program
+            for name_there, file in files.items():
+                place = folder / f"programs{name_there}"
                 place.parent.mkdir(parents=True, exist_ok=True)
                 copy_file(file, place)
             with open(disk, "wb") as file:
@@ -476,13 +482,17 @@ def architecture_of(programs: Sequence[str]) -> str:
     return NATIVE
 
 
-def with_roots(program: str) -> List[str]:
+def root_of(program: str) -> pathlib.Path:
     """A stage looks for its built-in root in the directory where Bazel has built the stage, without
     links."""
     path = pathlib.Path(os.path.realpath(program))
-    root = path.parent.parent.parent / "rootfs" / "rootfs.tar"
+    return path.parent.parent.parent / "rootfs" / "rootfs.tar"
+
+
+def with_roots(program: str) -> List[str]:
+    root = root_of(program)
     is_there = root.is_file() and os.path.realpath(root) == str(root)
-    return [str(path)] + ([str(root)] if is_there else [])
+    return [os.path.realpath(program)] + ([str(root)] if is_there else [])
 
 
 def copy_file(file: str, place: pathlib.Path) -> None:
