@@ -95,6 +95,14 @@ void set_limits_of(pid_t child, const ConfigProcess& process) {
   }
 }
 
+void schedule(pid_t process, const ConfigProcess& options) {
+  if (!options.scheduling) return;
+  const Scheduling& scheduling = *options.scheduling;
+  check(syscall(SYS_sched_setattr, process, &scheduling, 0),
+        "process.scheduler: sched_setattr(policy {}, nice {}, priority {})", scheduling.policy,
+        scheduling.nice, scheduling.priority);
+}
+
 void lower_limits(const ConfigProcess& process) {
   for (const Rlimit& limit : process.rlimits) {
     const rlimit64 value = {limit.soft, limit.hard};

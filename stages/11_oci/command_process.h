@@ -26,6 +26,11 @@ namespace box {
 // command inherits.
 void set_limits_of(pid_t child, const ConfigProcess& process);
 
+// In the parent, for the same reason, when nothing but the start of the command is left to do: not
+// sooner, because the kernel may give a child of `process` another policy, or let it have none, see
+// SCHED_FLAG_RESET_ON_FORK and SCHED_DEADLINE in sched(7).
+void schedule(pid_t process, const ConfigProcess& options);
+
 // In the child: the limits of its config, which the parent has raised where that was needed. Throws
 // Failure if one is lower than asked for.
 void lower_limits(const ConfigProcess& process);

@@ -42,6 +42,20 @@ struct Rlimit {
   std::string name;
 };
 
+// How the kernel schedules a process: the first version of the sched_attr of sched_setattr(2).
+// Older versions of the kernel's header cannot be included beside <sched.h>.
+struct Scheduling {
+  std::uint32_t size = 48;
+  std::uint32_t policy = 0;  // SCHED_*
+  std::uint64_t flags = 0;   // SCHED_FLAG_*
+  std::int32_t nice = 0;
+  std::uint32_t priority = 0;  // of SCHED_FIFO and SCHED_RR
+  std::uint64_t runtime = 0;   // of SCHED_DEADLINE, as the others, in ns
+  std::uint64_t deadline = 0;
+  std::uint64_t period = 0;
+};
+static_assert(sizeof(Scheduling) == 48);
+
 // What runs in a container: of the config, or of exec --process.
 struct ConfigProcess {
   bool terminal = false;
@@ -60,6 +74,7 @@ struct ConfigProcess {
   std::string selinux_label;
   std::optional<int> oom_score_adj;
   std::optional<int> io_priority;  // as ioprio_set(2) has it
+  std::optional<Scheduling> scheduling;
 };
 
 // A namespace that exists, to be joined.

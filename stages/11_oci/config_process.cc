@@ -1,6 +1,9 @@
+#include <linux/sched.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <cctype>
+#include <map>
 #include <string>
 
 #include "stages/11_oci/config_parts.h"
@@ -113,6 +116,55 @@ std::optional<int> read_io_priority(const JsonNode& node, std::vector<std::strin
   node.at("class").refuse("unknown class " + name);
 }
 
+std::uint64_t flag_of(const JsonNode& node) {
+  const std::string name = node.text();
+  if (name == "SCHED_FLAG_RESET_ON_FORK") return SCHED_FLAG_RESET_ON_FORK;
+  if (name == "SCHED_FLAG_RECLAIM") return SCHED_FLAG_RECLAIM;
+  if (name == "SCHED_FLAG_DL_OVERRUN") return SCHED_FLAG_DL_OVERRUN;
+  if (name == "SCHED_FLAG_KEEP_POLICY") return SCHED_FLAG_KEEP_POLICY;
+  if (name == "SCHED_FLAG_KEEP_PARAMS") return SCHED_FLAG_KEEP_PARAMS;
+  if (name.starts_with("SCHED_FLAG_UTIL_CLAMP_")) node.refuse("a config has no value for " + name);
+  node.refuse("unknown flag " + name);
+}
+
+// See sched(7). The kernel would ignore a value that is of another policy.
+std::optional<Scheduling> read_scheduling(const JsonNode& node, std::vector<std::string>& unknown) {
+  if (!node.is_there()) return std::nullopt;
+  note_unknown(node, {"policy", "nice", "priority", "flags", "runtime", "deadline", "period"},
+               unknown);
+  static const std::map<std::string, std::uint32_t> kPolicies = {
+      {"SCHED_OTHER", SCHED_OTHER}, {"SCHED_BATCH", SCHED_BATCH},
+      {"SCHED_IDLE", SCHED_IDLE},   {"SCHED_FIFO", SCHED_FIFO},
+      {"SCHED_RR", SCHED_RR},       {"SCHED_DEADLINE", SCHED_DEADLINE}};
+  const std::string name = node.at("policy").text();
+  if (name == "SCHED_ISO") node.at("policy").refuse("no kernel has SCHED_ISO yet");
+  const auto policy = kPolicies.find(name);
+  if (policy == kPolicies.end()) node.at("policy").refuse("unknown policy " + name);
+
+  Scheduling scheduling;
+  scheduling.policy = policy->second;
+  for (const JsonNode& item : node.at("flags").items()) scheduling.flags |= flag_of(item);
+  constexpr std::int64_t kLeastNice = -20;
+  constexpr std::int64_t kMostNice = 19;
+  if (const JsonNode nice = node.at("nice"); nice.is_there()) {
+    scheduling.nice = static_cast<std::int32_t>(nice.integer(kLeastNice, kMostNice));
+  }
+  const bool has_priority = policy->second == SCHED_FIFO || policy->second == SCHED_RR;
+  constexpr std::int64_t kMostPriority = 99;
+  const JsonNode priority = node.at("priority");
+  if (has_priority || priority.is_there()) {
+    scheduling.priority = static_cast<std::uint32_t>(
+        priority.integer(has_priority ? 1 : 0, has_priority ? kMostPriority : 0));
+  }
+  for (const auto& [key, value] :
+       {std::pair{"runtime", &scheduling.runtime}, std::pair{"deadline", &scheduling.deadline},
+        std::pair{"period", &scheduling.period}}) {
+    const JsonNode time = node.at(key);
+    if (time.is_there()) *value = time.number(policy->second == SCHED_DEADLINE ? UINT64_MAX : 0);
+  }
+  return scheduling;
+}
+
 void check_environment(const JsonNode& node) {
   for (const JsonNode& item : node.items()) {
     const std::string text = text_or(item, "");
@@ -129,7 +181,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
                 "capabilities", "rlimits", "noNewPrivileges", "apparmorProfile", "oomScoreAdj",
                 "scheduler", "selinuxLabel", "ioPriority", "execCPUAffinity"},
                unknown);
-  refuse_what_is_not_done(node, {"commandLine", "scheduler", "execCPUAffinity"});
+  refuse_what_is_not_done(node, {"commandLine", "execCPUAffinity"});
   ConfigProcess process;
   process.terminal = node.at("terminal").is_true();
   read_size(node.at("consoleSize"), process, unknown);
@@ -152,6 +204,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
         static_cast<int>(node.at("oomScoreAdj").integer(-kMostBadness, kMostBadness));
   }
   process.io_priority = read_io_priority(node.at("ioPriority"), unknown);
+  process.scheduling = read_scheduling(node.at("scheduler"), unknown);
   return process;
 }
 

@@ -98,7 +98,9 @@ Json whole_config() {
       "capabilities": {"bounding": [], "permitted": [], "effective": [], "inheritable": [],
                        "ambient": []},
       "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}],
-      "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}
+      "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+      "scheduler": {"policy": "SCHED_RR", "priority": 5, "nice": 6,
+                    "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_KEEP_PARAMS"]}
     },
     "mounts": [{"destination": "/t", "type": "tmpfs", "source": "t", "options": ["ro"]}],
     "hooks": {"prestart": [{"path": "/h", "args": ["h"], "env": ["A=b"], "timeout": 1}],
@@ -159,6 +161,10 @@ TEST_F(ConfigTest, EachPropertyIsReadAsItWasWritten) {
   EXPECT_EQ((std::pair{1ULL, 2ULL}), (std::pair<unsigned long long, unsigned long long>{
                                          process.rlimits[0].soft, process.rlimits[0].hard}));
   EXPECT_EQ(2 << 13 | 4, process.io_priority);
+  EXPECT_EQ((std::array{2U, 5U, 6U, 0x11U}),
+            (std::array{process.scheduling->policy, process.scheduling->priority,
+                        static_cast<unsigned>(process.scheduling->nice),
+                        static_cast<unsigned>(process.scheduling->flags)}));
   EXPECT_EQ("/h", config.hooks.prestart.at(0).path);
   EXPECT_EQ(1, config.hooks.prestart[0].timeout);
   EXPECT_EQ(std::nullopt, config.hooks.poststop.at(0).timeout);
@@ -194,6 +200,8 @@ TEST_F(ConfigTest, EdgesOfNumbers) {
       {"/process/consoleSize/width", 0, 65535},
       {"/process/oomScoreAdj", -1000, 1000},
       {"/process/ioPriority/priority", 0, 7},
+      {"/process/scheduler/nice", -20, 19},
+      {"/process/scheduler/priority", 1, 99},
       {"/process/rlimits/0/soft", 0, 2},
       {"/hooks/prestart/0/timeout", 1, 1'000'000},
       {"/linux/timeOffsets/boottime/nanosecs", 0, 999'999'999},

@@ -146,8 +146,10 @@ int exec_in_container(const Request& request) {
   set_limits_of(child.pid(), process);
   handshake.let_child_go_on();
   console.pass_on();
-  succession.follow(child,
-                    [&] { supervisor.has_process(child.pid(), state_as_json(state, "running")); });
+  succession.follow(child, [&] {
+    schedule(child.pid(), process);
+    supervisor.has_process(child.pid(), state_as_json(state, "running"));
+  });
   (void)child.has_started(-1);
   write_pid_file(request.pid_file, child.pid());
   if (!request.detach) return wait_for_pid_1(child, &terminal);

@@ -87,6 +87,7 @@ static int build(const Request& request) {
   if (neighbours) succession.follow(child, [&] { container.goes_on_as(child.pid()); });
   supervisor.has_process(child.pid(), container.state_for_hooks("creating"));
   (void)child.has_started(-1);
+  schedule(child.pid(), process);
   container.is_created();
   cgroup.let_go();
   if (!waits) child.let_go();

@@ -238,6 +238,25 @@ def test_the_priorities_of_a_process(runtime):
     assert runtime.do("exec", "--process", runtime.folder / "process", "c") == "78\n"
 
 
+def test_how_a_process_is_scheduled(runtime):
+    """From its first instruction on; fields 19 and 41 of proc_pid_stat(5). A negative nice value is
+    not inherited after SCHED_FLAG_RESET_ON_FORK."""
+    look = "cut -d' ' -f 19,41 /proc/self/stat; cut -d' ' -f 19,41 /proc/$$/stat"
+    runtime.config["process"]["scheduler"] = {"policy": "SCHED_BATCH", "nice": 7}
+    assert runtime.run("sh", "-c", look).stdout.splitlines() == ["7 3"] * 2
+    runtime.config["process"].update(
+        scheduler={"policy": "SCHED_BATCH", "nice": -3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        args=["sh", "-c", look + "; exec sleep 1000"])
+    runtime.create()
+    runtime.do("start", "c")
+    assert wait_until(lambda: len(runtime.output().splitlines()) == 2)
+    assert runtime.output().splitlines() == ["0 3", "-3 3"]
+    process = {**runtime.config["process"], "scheduler": {"policy": "SCHED_IDLE"},
+               "args": ["cut", "-d ", "-f", "19,41", "/proc/self/stat"]}
+    (runtime.folder / "process").write_text(json.dumps(process))
+    assert runtime.do("exec", "--process", runtime.folder / "process", "c") == "0 5\n"
+
+
 def test_a_root_that_its_user_may_not_list(runtime):
     (runtime.bundle / "rootfs").chmod(0o711)
     runtime.config["process"]["user"] = {"uid": 5, "gid": 5}
