@@ -279,16 +279,19 @@ CLASSES: Tuple[Escape, ...] = (
            " author could not know", "ENOSYS for what the profile does not know",
            rows=("newer_calls_are_not_there",)),
     Escape("A port open to the network", "a port that is for the machine's own"
-           " programs is reached from its network", "a port is published at the address given",
-           rows=("port_is_published_at_its_address",)),
+           " programs, or for other containers, is reached from its network",
+           "a port is published at the address given, and nothing else is forwarded",
+           rows=("port_is_published_at_its_address", "container_is_shut_outside")),
     # --- Network
     Escape("CVE-2020-15257", "the command connects to an abstract Unix socket of the host",
            "a network namespace", rows=("abstract_sockets_are_refused",)),
-    Escape("CVE-2020-8558", "the command reaches what listens on the host's 127.0.0.1",
+    Escape("CVE-2020-8558", "the command, or a neighbour of the host, reaches what listens on"
+           " the host's 127.0.0.1",
            "a network namespace; the loopback takes no packets from other links, whatever the"
            " rules",
            rows=("hosts_loopback_is_refused", "no_packet_to_hosts_loopback",
-                 "loopback_is_shut_without_rules", "gateway_is_not_the_host")),
+                 "loopback_is_shut_without_rules", "published_at_loopback_is_shut_outside",
+                 "gateway_is_not_the_host")),
     Escape("CVE-2021-3773 (\"port shadow\")", "the command sends from the port of a service of the"
            " host's, or of another container's, and gets what that service's clients send",
            "what leaves by the bridge gets another source port",

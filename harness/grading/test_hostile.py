@@ -271,7 +271,7 @@ def test_only_the_program_itself_comes_into_the_machine(tmp_path, monkeypatch, p
 
 @pytest.mark.parametrize("planted", ["nothing", "a link", "a file of somebody's"])
 def test_a_submission_finds_our_root_where_a_stage_looks_for_it(tmp_path, monkeypatch, planted):
-    """Otherwise a learner's stage would lose all rows that need one, as --userspace minimal does."""
+    """Otherwise a learner's stage would lose the rows that need one, as for --userspace minimal."""
     ours, theirs = (tmp_path / name / "stages" / "05_x" / "05_x" for name in ("ours", "theirs"))
     root, place = (tmp_path / name / "rootfs" / "rootfs.tar" for name in ("ours", "theirs"))
     for path, mode in ((ours, 0o755), (theirs, 0o755), (root, 0o640), (place, 0o604)):

@@ -25,6 +25,15 @@ MUTANTS = [
         ],
     ),
     mutant(
+        name = "shortcut_to_the_loopback",
+        stage = "10_ebpf",
+        caught_by = "published_at_loopback_is_shut_outside",
+        why = "127.0.0.1 is one of the host's addresses, and getifaddrs(3) lists it",
+        changes = [
+            change("10_ebpf/shortcut.cc", "if (ntohl(address) >> 24 != 127) addresses", "addresses"),
+        ],
+    ),
+    mutant(
         name = "reply_from_another_port",
         stage = "10_ebpf",
         caught_by = "reply_has_the_published_address",

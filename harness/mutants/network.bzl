@@ -31,6 +31,8 @@ MUTANTS = [
             "udp_port_is_published",
             "port_is_published_at_its_address",
             "forged_source_is_dropped",
+            "published_at_loopback_is_shut_outside",
+            "container_is_shut_outside",
         ],
         because = "all of these belong to the network namespace, and without one the bridge" +
                   " connects the host to itself",
@@ -143,6 +145,8 @@ MUTANTS = [
         changes = [
             change("08c_network/published_port.cc", "port.udp = protocol == \"udp\";", "port.udp = false;"),
         ],
+        also = ["published_at_loopback_is_shut_outside", "container_is_shut_outside"],
+        because = "their honest packet is one of UDP for a published port",
     ),
     mutant(
         name = "address_of_a_port_ignored",
@@ -155,6 +159,28 @@ MUTANTS = [
                 "port.address = rest == \"0.0.0.0\" ? \"\" : rest;",
                 "port.address = \"\";",
             ),
+        ],
+    ),
+    mutant(
+        name = "loopback_translated",
+        stage = "08c_network",
+        caught_by = "published_at_loopback_is_shut_outside",
+        why = "the kernel drops packets for 127.0.0.1 that come from outside, but only after this rule",
+        changes = [
+            change(
+                _RULES,
+                "priority dstnat\n    ip daddr != 127.0.0.0/8 fib daddr",
+                "priority dstnat\n    fib daddr",
+            ),
+        ],
+    ),
+    mutant(
+        name = "router_for_anybody",
+        stage = "08c_network",
+        caught_by = "container_is_shut_outside",
+        why = "the containers' addresses are private ones, to which nobody outside has a route",
+        changes = [
+            change(_RULES, "    iifname != \"{bridge}\" oifname \"{bridge}\" ct state new ct status & dnat == 0 drop\n", ""),
         ],
     ),
     mutant(

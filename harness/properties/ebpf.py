@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from typing import Dict, Iterator, List, Set
+from typing import Dict, List, Set
 
 from harness.agent_client import Json
 from harness.properties.look import Ask, Look, tell_run
 from harness.properties.model import Control, Property
-from harness.properties.network import (NOBODY_THERE, asked_one_is_reached, need_bridge,
-                                        need_own_host)
+from harness.properties.network import NOBODY_THERE, asked_one_is_reached
+from harness.properties.network_outside import (HOST, another_machine, only_the_honest_one_arrives,
+                                                thrown_from_outside)
 from harness.properties.scene import Stage, look_of
 from harness.properties.verdict import ROOT, NotTestable, ProbeBroke, Seen, holds, violated
 
@@ -32,7 +32,8 @@ def rows() -> List[Property]:
                     " /proc/net/nf_conntrack"),
         Property(
             name="outside_cannot_forge_past_the_host", since="10", scene=forged_outside,
-            identities=(ROOT,), observe=only_the_honest_one_arrives, control=Control.NONE,
+            identities=(ROOT,), control=Control.NONE,
+            observe=only_the_honest_one_arrives("with a source of the host's"),
             seen_failing="the mutant shortcut_for_any_source",
             holds="a packet from outside with an address of the host's as its source does not reach"
                   " the published port",
@@ -67,34 +68,6 @@ def rows() -> List[Property]:
 
 
 # --- Scenes ---------------------------------------------------------------------------------------
-
-HOST, WORLD = "198.51.100.1", "198.51.100.2"
-HOST_ETHERNET = "02:00:00:00:00:01"
-
-
-@contextlib.contextmanager
-def another_machine(stage: Stage) -> Iterator[List[str]]:
-    """Makes a network namespace beyond the host's link up0: the words that enter it."""
-    need_bridge(stage)
-    need_own_host(stage)
-    stage.watch()  # up0 goes with the other end
-    held = stage.agent.start(["busybox", "unshare", "-n", "/bin/sh", "-c", "echo ready; read line"],
-                             60.0, program=stage.tools.busybox, close_stdin=False)
-    stage.agent.expect(held["run"], "ready", stage.seconds(2.0))
-    pid = str(held["pid"])
-    stage.busybox("ip", "link", "add", "up0", "type", "veth")  # the other end is called veth0
-    stage.busybox("ip", "link", "set", "up0", "address", HOST_ETHERNET)
-    stage.busybox("ip", "link", "set", "veth0", "netns", pid)
-    stage.busybox("ip", "address", "add", f"{HOST}/24", "dev", "up0")
-    stage.busybox("ip", "link", "set", "up0", "up")
-    enter = ["nsenter", "-t", pid, "-n"]
-    stage.busybox(*enter, stage.tools.busybox, "ip", "link", "set", "veth0", "name", "eth0")
-    stage.busybox(*enter, stage.tools.busybox, "ip", "address", "add", f"{WORLD}/24", "dev", "eth0")
-    stage.busybox(*enter, stage.tools.busybox, "ip", "link", "set", "eth0", "up")
-    yield enter
-    stage.agent.write(held["run"], "\n", close=True)
-    stage.agent.wait(held["run"], stage.seconds(2.0))
-
 
 def asked_of(stage: Stage, serve: str, question: str, *options: str) -> Look:
     look = look_of(stage)
@@ -178,24 +151,9 @@ def parent_killed(stage: Stage) -> Look:
 def forged_outside(stage: Stage) -> Look:
     """Another machine sends packets with addresses of the host's as their source; then one with
     its own."""
-    look = look_of(stage)
-    port, verb = stage.names["port"], f"catch=53,{stage.seconds(5) * 1000:.0f},0.0.0.0"
-    with another_machine(stage) as enter:
-        run = stage.start(stage.probe("hello", verb, "hold=1"), "--network", "bridge", "--publish",
-                          f"{port}:53/udp")
-        if not stage.expect(run, '"catch":"ready"')["found"]:
-            stage.tell_why_not_started(look, run, "run")
-            return look
-        for who, sources in (("forged", (HOST, "127.0.0.2")), ("honest", (WORLD,))):
-            for source in sources:
-                stage.busybox(*enter, stage.host_probe, f"{who}-{stage.nonce}",
-                              f"forge={port},{HOST},{source},{HOST_ETHERNET}")
-        found = stage.wait_for_hold(look, run, "run")
-    if found:
-        stage.agent.write(run["run"], "\n", close=True)
-        stage.end(look, run, "run")
-    look.facts["caught"] = look.answers[verb][-1].get("caught", "")
-    return look
+    port = stage.names["port"]
+    return thrown_from_outside(stage, [f"{port},{HOST},{source}" for source in (HOST, "127.0.0.2")],
+                               "--publish", f"{port}:53/udp")
 
 
 # --- Observations ---------------------------------------------------------------------------------
@@ -222,12 +180,3 @@ def filters_are_gone(look: Look) -> Seen:
     if after:
         return violated(f"tc filter: {' '.join(after.split())}")
     return holds(f"tc shows none at the link where it has shown {'some' if before else 'none'}")
-
-
-def only_the_honest_one_arrives(look: Look) -> Seen:
-    caught = look.fact("caught")
-    if caught.startswith("forged-"):
-        return violated("the container got a packet from outside with a source of the host's")
-    if caught.startswith("honest-"):
-        return holds("of three packets the container got the one with the sender's own address")
-    raise ProbeBroke(f"the packet with its own source did not arrive either: {caught!r}")

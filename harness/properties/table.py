@@ -6,10 +6,10 @@ from typing import Dict, List
 
 from harness.properties import (cgroups, cgroups_cpu, chroot, ebpf, exec as exec_, exec_failures,
                                 exec_signals, lsm, lsm_selinux, namespaces, namespaces_hostile,
-                                namespaces_init, namespaces_time, network, overlayfs,
-                                overlayfs_hostile, overlayfs_images, pivot_root, pivot_root_hostile,
-                                pivot_root_terminal, pivot_root_volumes, seccomp, userns,
-                                userns_hostile, userspace)
+                                namespaces_init, namespaces_time, network, network_outside,
+                                overlayfs, overlayfs_hostile, overlayfs_images, pivot_root,
+                                pivot_root_hostile, pivot_root_terminal, pivot_root_volumes,
+                                seccomp, userns, userns_hostile, userspace)
 from harness.properties.look import Ask
 from harness.properties.model import Property
 
@@ -17,7 +17,8 @@ from harness.properties.model import Property
 FILES = (exec_, exec_signals, exec_failures, chroot, userspace, namespaces, namespaces_init,
          namespaces_time, namespaces_hostile, userns, userns_hostile, pivot_root,
          pivot_root_volumes, pivot_root_hostile, pivot_root_terminal, cgroups, cgroups_cpu,
-         overlayfs, overlayfs_images, overlayfs_hostile, seccomp, network, lsm, lsm_selinux, ebpf)
+         overlayfs, overlayfs_images, overlayfs_hostile, seccomp, network, network_outside, lsm,
+         lsm_selinux, ebpf)
 
 PROPERTIES: List[Property] = [row for file in FILES for row in file.rows()]
 BY_NAME: Dict[str, Property] = {row.name: row for row in PROPERTIES}
