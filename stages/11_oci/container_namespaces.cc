@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <exception>
+#include <tuple>
 
 #include "common/check.h"
 #include "common/descriptors.h"
@@ -105,7 +106,9 @@ IdOptions ContainerNamespaces::with_user_namespace(IdOptions ids) const {
 
 UniqueFd ContainerNamespaces::mount_proc(const std::function<UniqueFd()>& make) const {
   if (!has_neighbours()) return make();
-  auto [our_end, their_end] = FdChannel::make();
+  FdChannel our_end;
+  FdChannel their_end;
+  std::tie(our_end, their_end) = FdChannel::make();
   const pid_t first = check(fork(), "fork() for /proc");
   if (first == 0) mount_among_neighbours(pid_, their_end, make);
   their_end.close();
