@@ -9,8 +9,8 @@ namespace box {
 // -D_FILE_OFFSET_BITS=64.
 static_assert(sizeof(off_t) == 8, "file offsets need 64 bits");
 
-// Its name in Go, which images use. Not what uname(2) says: a 64-bit kernel
-// runs 32-bit programs, whose filters and libraries are for 32 bits, too.
+// Its name in Go, which images use. Not what uname(2) says: a 64-bit kernel runs 32-bit programs,
+// whose filters and libraries are for 32 bits, too.
 #if defined(__x86_64__)
 inline constexpr const char* kGoArchitecture = "amd64";
 #elif defined(__i386__)

@@ -25,7 +25,7 @@ CORPUS = pathlib.Path("harness/fuzz/corpus").resolve()
 # An input may be so long, and take so long, and need so much memory: more is a finding, too.
 LARGEST = 8192
 LIMITS = ["-timeout=300", "-rss_limit_mb=1024", "-malloc_limit_mb=512",
-          "-report_slow_units=300"]  # otherwise 10 s, which a busy machine needs, break a target
+          "-report_slow_units=300"]  # by default 10 s, which inputs may take on a busy machine
 
 
 @dataclasses.dataclass
