@@ -100,16 +100,6 @@ TEST(ParseIoMax, NamesADisk) {
   }
 }
 
-TEST(ParseIoMax, RefusesAPartition) {
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/dev/block")) {
-    if (!std::filesystem::exists(entry.path() / "partition")) continue;
-    const std::string partition = entry.path().filename();
-    EXPECT_THROW((void)parse_io_max(partition + ":wbps=1m"), Failure);
-    return;
-  }
-  GTEST_SKIP() << "no disk of this machine has partitions";
-}
-
 TEST(ParseIoMax, RefusesWhatIsNoDiskOfThisMachine) {
   for (const char* text : {"", ":wbps=1", "wbps=1", "/dev/no-such-disk:wbps=1", "/dev/null:wbps=1",
                            "/etc/passwd:wbps=1", "4095:1:wbps=1"}) {

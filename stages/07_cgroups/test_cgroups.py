@@ -208,6 +208,35 @@ def test_the_disk_is_limited(caller, place):
         shutil.rmtree(data)
 
 
+@pytest.fixture
+def partition(tmp_path: pathlib.Path) -> Iterator[str]:
+    """Of a disk that is a file."""
+    if os.geteuid() != 0:
+        pytest.skip("makes a disk: needs root")
+    with open(tmp_path / "disk", "wb") as file:
+        file.truncate(1 << 20)
+    subprocess.run(["modprobe", "loop"], check=True)
+    words = ["losetup", "--find", "--show", "--partscan", file.name]
+    disk = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    try:
+        subprocess.run(["addpart", disk, "1", "8", "8"], check=True)
+        yield f"{disk}p1"
+    finally:
+        subprocess.run(["losetup", "--detach", disk], check=True)
+
+
+@needs_v2  # and not the disks of a machine that is no virtual one
+def test_the_limit_of_a_partition_is_refused(caller, partition):
+    """The kernel has limits for whole disks only, and its own message is "No such device"."""
+    device = os.stat(partition).st_rdev
+    for name in (partition, f"{os.major(device)}:{os.minor(device)}"):
+        result = caller.run(STAGE, "--io-max", f"{name}:wbps=1m", "true")
+        assert result.returncode == 125
+        assert result.stderr.splitlines() == [
+            f"{STAGE}: --io-max {name}:wbps=1m: {name} is a partition, but the kernel limits only"
+            " whole disks", "hint: lsblk lists them"]
+
+
 @needs_v2
 def test_stats(caller, place):
     result = caller.run(STAGE, "--stats", "--cpus", "0.1", "sh", "-c",
