@@ -180,7 +180,8 @@ MUTANTS = [
         caught_by = "container_is_shut_outside",
         why = "the containers' addresses are private ones, to which nobody outside has a route",
         changes = [
-            change(_RULES, "    iifname != \"{bridge}\" oifname \"{bridge}\" ct state new ct status & dnat == 0 drop\n", ""),
+            change(_RULES, "    ip daddr {subnet} drop comment \"not for a published port\"\n", ""),
+            change(_RULES, "    iifname != \"{bridge}\" oifname \"{bridge}\" drop\n", ""),
         ],
     ),
     mutant(

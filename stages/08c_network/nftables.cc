@@ -33,14 +33,10 @@ std::string elements(const std::vector<Container>& containers, bool udp, bool wi
   return all.empty() ? "" : fmt::format("elements = {{ {} }}", fmt::join(all, ", "));
 }
 
-// We must not restrict what other programs forward: packets for ports that Docker publishes have
-// also been through a dnat.
+// We must not restrict what other programs forward.
 std::string nothing_else(const std::vector<int>& switched_on) {
   if (switched_on.empty()) return "";
-  return fmt::format(
-      "iif {{ {} }} oifname != \"{}\" ct state != {{ established, related }} "
-      "ct status & dnat == 0 drop",
-      fmt::join(switched_on, ", "), kBridge);
+  return fmt::format("iif {{ {} }} oifname != \"{}\" drop", fmt::join(switched_on, ", "), kBridge);
 }
 
 std::string without_ipv6() {
@@ -134,11 +130,19 @@ table ip {table} {{
     type filter hook prerouting priority raw
     iifname "{bridge}" ip saddr != {subnet} drop comment "forged"
     iifname "{bridge}" ip daddr 127.0.0.0/8 drop
-    iifname != {{ "{bridge}", "lo" }} ip saddr {subnet} drop comment "forged outside"
+  }}
+  chain from_elsewhere {{
+    type filter hook prerouting priority raw
+    iifname {{ "{bridge}", "lo" }} accept
+    ip saddr {subnet} drop comment "forged"
+    ip daddr {subnet} drop comment "not for a published port"
   }}
   chain forwarded {{
     type filter hook forward priority filter
-    iifname != "{bridge}" oifname "{bridge}" ct state new ct status & dnat == 0 drop
+    ct state invalid iifname "{bridge}" drop comment "it would keep the container's address"
+    ct state established,related accept
+    ct status dnat accept comment "published, by us or by another program"
+    iifname != "{bridge}" oifname "{bridge}" drop
     {nothing_else}
   }}
 }}

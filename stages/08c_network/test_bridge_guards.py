@@ -8,10 +8,11 @@ import time
 
 import pytest
 from conftest import TIMEOUT, Started, wait_until
-from hosts import HOST, THROW, WORLD, python_in, sleeping, thrown
+from hosts import HOST, THROW, WORLD, Host, python_in, sleeping, thrown
 
 pytest_plugins = ["hosts"]  # its fixtures
 
+TABLE = "containers_under_the_hood"
 FORGED = [("10.79.0.2", "127.0.0.1"), ("127.0.0.2", "10.79.0.1"), ("127.5.5.5", "10.79.0.1"),
           ("192.0.2.77", "10.79.0.1"), (WORLD, "10.79.0.1"), (HOST, "10.79.0.1")]
 
@@ -48,10 +49,10 @@ def test_nobody_outside_passes_for_a_container(root_host):
             print(s.recvfrom(100)[1][0])"""
         with python_in(container, catch) as catcher:
             assert catcher.stdout.readline() == "ready\n"
-            up0 = json.loads(root_host.do("ip", "-json", "link", "show", "up0"))[0]["address"]
+            up0 = ethernet(root_host, "up0")
             for source in ("10.79.0.1", "10.79.0.2", "10.79.0.77", WORLD):
                 script = THROW.replace("SOURCE", source).replace("TARGET", HOST)
-                script = script.replace("024f0a4f0001", up0.replace(":", ""))
+                script = script.replace("024f0a4f0001", up0)
                 root_host.do("/usr/bin/python3", "-c", script, where="world")
             assert catcher.stdout.readline().strip() == WORLD, "only the last one is good"
 
@@ -64,8 +65,7 @@ def test_a_port_at_the_loopback_is_not_reached_from_outside(root_host):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 9999))
         print("ready", flush=True)
         print(s.recv(100).decode(), flush=True)"""
-    mac = json.loads(root_host.do("ip", "-json", "link", "show", "up0"))[0]["address"]
-    script = THROW.replace("024f0a4f0001", mac.replace(":", "")).replace("SOURCE", WORLD)
+    script = THROW.replace("024f0a4f0001", ethernet(root_host, "up0")).replace("SOURCE", WORLD)
     with sleeping(root_host, "bridge", "-p", "127.0.0.1:9999:9999/udp", "-p",
                   f"{HOST}:9999:9999/udp") as container:
         with python_in(container, catch) as catcher:
@@ -74,6 +74,98 @@ def test_a_port_at_the_loopback_is_not_reached_from_outside(root_host):
                 root_host.do("/usr/bin/python3", "-c", script.replace("TARGET", target).replace(
                     "stranger", payload), where="world")
             assert catcher.stdout.readline() == "good\n"
+
+
+# What comes to LINK for two seconds: the source and the payload of each packet of PROTOCOL.
+SNIFF = """if True:
+    import socket, time
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+    s.bind(("LINK", 0x0800)); s.settimeout(0.1); end = time.monotonic() + 2
+    print("ready", flush=True)
+    while time.monotonic() < end:
+        try: packet, sender = s.recvfrom(2000)
+        except TimeoutError: continue
+        if packet[9] == PROTOCOL and sender[2] != socket.PACKET_OUTGOING:
+            print(socket.inet_ntoa(packet[12:16]), packet[-8:], flush=True)"""
+
+# A segment of TCP as no one sends it: SYN and FIN. Conntrack calls it invalid.
+THROW_INVALID = THROW.replace(
+    'struct.pack("!HHHH", 1234, 9999, 8 + len(payload), 0)',
+    'struct.pack("!HHIIBBHHH", 1234, 9999, 1, 0, 0x50, 3, 1000, 0, 0)').replace(
+    "64, 17, 0", "64, 6, 0")
+
+
+def ethernet(host: Host, link: str) -> str:
+    shown = json.loads(host.do("ip", "-json", "link", "show", link))
+    return shown[0]["address"].replace(":", "")
+
+
+@pytest.mark.parametrize("throw, protocol", [(THROW, 17), (THROW_INVALID, 6)],
+                         ids=["udp", "invalid"])
+def test_each_guard_alone_shuts_a_container_outside(root_host, throw, protocol):
+    """Nothing that a neighbour sends to the container's own address arrives, not even what
+    conntrack calls invalid, which is neither new nor part of a connection."""
+    script = throw.replace("024f0a4f0001", ethernet(root_host, "up0")).replace("SOURCE", WORLD)
+    script = script.replace("TARGET", "10.79.0.2")
+    sniff = SNIFF.replace("LINK", "eth0").replace("PROTOCOL", str(protocol))
+
+    def arrived() -> str:
+        with python_in(container, sniff) as sniffer:
+            assert sniffer.stdout.readline() == "ready\n"
+            root_host.do("/usr/bin/python3", "-c", script, where="world")
+            return sniffer.stdout.read()
+
+    with sleeping(root_host, "bridge") as container:
+        assert arrived() == ""
+        root_host.do("nft", "flush", "chain", "ip", TABLE, "forwarded")
+        assert arrived() == ""
+    with sleeping(root_host, "bridge") as container:
+        root_host.do("nft", "flush", "chain", "ip", TABLE, "from_elsewhere")
+        assert arrived() == ""
+        root_host.do("nft", "flush", "chain", "ip", TABLE, "forwarded")
+        assert arrived() == f"{WORLD} b'stranger'\n" * 3, "it is good"
+
+
+def test_the_bridges_own_address_is_shut_outside(root_host):
+    """What listens there is for containers."""
+    script = THROW.replace("024f0a4f0001", ethernet(root_host, "up0")).replace("SOURCE", WORLD)
+    catch = """if True:
+        import socket
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("ADDRESS", 9999))
+        print("ready", flush=True); s.settimeout(2)
+        try: print(s.recv(100).decode(), flush=True)
+        except TimeoutError: print("nothing", flush=True)"""
+
+    def caught(address: str) -> str:
+        with Started(root_host.enter("/usr/bin/python3", "-c", catch.replace("ADDRESS", address)),
+                     text=True, stdout=subprocess.PIPE) as catcher:
+            assert catcher.stdout.readline() == "ready\n"
+            root_host.do("/usr/bin/python3", "-c", script.replace("TARGET", address), where="world")
+            return catcher.stdout.readline()
+
+    with sleeping(root_host, "bridge") as container:
+        assert caught(HOST) == "stranger\n", "it is good"
+        assert caught("10.79.0.1") == "nothing\n"
+        assert thrown(root_host, container, "10.79.0.2", "10.79.0.1") == "stranger"
+
+
+def test_no_packet_leaves_with_the_containers_address(root_host):
+    """What conntrack calls invalid is not translated."""
+    sniff = SNIFF.replace("LINK", "eth0").replace("PROTOCOL", "6")
+    with sleeping(root_host, "bridge") as container:
+        script = THROW_INVALID.replace("SOURCE", "10.79.0.2").replace("TARGET", WORLD)
+
+        def left() -> str:
+            with Started(["nsenter", f"--target={root_host.world}", "--net", "/usr/bin/python3",
+                          "-c", sniff], text=True, stdout=subprocess.PIPE) as sniffer:
+                assert sniffer.stdout.readline() == "ready\n"
+                with python_in(container, script) as thrower:
+                    assert thrower.wait(TIMEOUT) == 0
+                return sniffer.stdout.read()
+
+        assert left() == ""
+        root_host.do("nft", "flush", "chain", "ip", TABLE, "forwarded")
+        assert left() == "10.79.0.2 b'stranger'\n" * 3, "it is good"
 
 
 ADVERTISE = """if True:
