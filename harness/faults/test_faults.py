@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -24,7 +25,7 @@ from harness.faults.surroundings import GROUPS
 from harness.faults.sweep import Sweep
 from harness.faults.table import reproduce, what_happened
 from harness.faults.tools import find_tools
-from harness.faults.world import PATH, World
+from harness.faults.world import PATH, World, remove_left_cgroups
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a world of its own needs root")
 LAST = -1
@@ -227,15 +228,49 @@ def test_a_start_that_waits_for_the_bridges_lock_can_be_interrupted(world: World
 
 def machine() -> Dict[str, str]:
     """Files of this machine that a world could change."""
-    name = f"faults-unchanged-{os.getpid()}*"
-    cgroups = subprocess.run(["find", "/sys/fs/cgroup", "-name", name], text=True, check=False,
-                             stdout=subprocess.PIPE).stdout
+    cgroups = cgroups_named(f"faults-unchanged-{os.getpid()}*")
     files = {path: open(path).read() for path in (
         "/proc/self/mountinfo", "/proc/self/net/dev", "/proc/sys/net/ipv4/ip_forward",
         "/etc/passwd")}
     files["/proc/self/net/dev"] = str(re.findall(r"^ *(\S+):", files["/proc/self/net/dev"], re.M))
-    return {**files, "cgroups": cgroups, "/tmp/faults": str(os.path.exists("/tmp/faults")),
+    return {**files, "cgroups": str(cgroups), "/tmp/faults": str(os.path.exists("/tmp/faults")),
             "/run": str(sorted(os.listdir("/run")))}
+
+
+def cgroups_named(name: str, below: str = "/sys/fs/cgroup") -> List[str]:
+    return subprocess.run(["find", below, "-name", name], text=True, check=False,
+                          stdout=subprocess.PIPE).stdout.splitlines()
+
+
+KILLED_SWEEP = """
+import sys, time
+from harness.agent_client import HOST
+from harness.faults.tools import find_tools
+from harness.faults.world import World
+with World(HOST, find_tools(), sys.argv[1]) as world:
+    world.new_cgroup(user=False)
+    print(world.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_sweep_has_left_is_removed(world: World) -> None:
+    in_use = world.new_cgroup(user=False)
+    with subprocess.Popen([sys.executable, "-c", KILLED_SWEEP, f"killed-{os.getpid()}"],
+                          env={**os.environ, "PYTHONPATH": os.getcwd()}, text=True,
+                          stdout=subprocess.PIPE, start_new_session=True) as sweep:
+        assert sweep.stdout is not None
+        name = sweep.stdout.readline().strip()
+        os.killpg(sweep.pid, signal.SIGKILL)  # and its agent
+    left, = cgroups_named(name)
+    assert cgroups_named("session", left) != []
+    end = time.monotonic() + 10 * HOST.patience  # it takes its agent a moment to end
+    while os.path.exists(left) and time.monotonic() < end:
+        remove_left_cgroups(HOST, "faults")
+        time.sleep(0.1)
+    assert not os.path.exists(left)
+    assert world.shell(f"ls -d {in_use}/session", check=False) != ""
+    world.end_cgroup(in_use)
 
 
 def test_this_machine_is_as_before() -> None:

@@ -30,8 +30,9 @@ SET_UP = r"""
 set -e
 point=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
 world="$point/$1"
-mkdir -p "$world"
-echo $$ >"$world/cgroup.procs"
+until mkdir -p "$world" && echo $$ >"$world/cgroup.procs"; do
+  [ $((attempts += 1)) -lt 3 ]  # another run may have removed it as if it had been left
+done
 shift
 exec unshare --mount --cgroup --propagation private sh -ec '
   umount -R /sys/fs/cgroup 2>/dev/null || true
@@ -47,11 +48,21 @@ exec unshare --mount --cgroup --propagation private sh -ec '
   exec "$@"' sh "$@"
 """
 
-# Its cgroups outlive its processes.
-TAKE_DOWN = r"""
+# Cgroups outlive their processes, and those of a run that was killed are removed by the next one. A
+# cgroup that has a process in it is in use, also if that is in a PID namespace that is not ours.
+REMOVE_LEFT = r"""
 point=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
-find "$point/$1" -depth -type d -exec rmdir {} + 2>/dev/null
+for left in "$point/$1"-*; do
+  if grep -qsx "populated 0" "$left/cgroup.events"; then
+    find "$left" -depth -type d -exec rmdir {} + 2>/dev/null
+  fi
+done
 """
+
+
+def remove_left_cgroups(place: Place, kind: str) -> None:
+    """Those called KIND-* in which no process runs, however deep they are."""
+    subprocess.run(place.command(["sh", "-c", REMOVE_LEFT, "sh", kind]), check=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +107,7 @@ class World:
         # Of its own: RLIMIT_NPROC counts all processes of the machine that this user has.
         self.uid = self.gid = 1_000_000 + os.getpid() * 100 + next(_worlds)
         self.name = f"faults-{name}-{os.getpid()}"  # another sweep may be running here
+        remove_left_cgroups(place, "faults")
         kept = {os.path.dirname(path) for path in (tools.inject, tools.probe, tools.builtin_root,
                                                    *tools.programs.values())}
         self.agent = Agent(tools.agent, own_host=True, place=_Prefixed(place, self.name),
@@ -116,7 +128,7 @@ class World:
 
     def close(self) -> None:
         self.agent.close()
-        subprocess.run(self.place.command(["sh", "-c", TAKE_DOWN, "sh", self.name]), check=False)
+        remove_left_cgroups(self.place, "faults")
 
     # --- What is in it ------------------------------------------------------------------------
 

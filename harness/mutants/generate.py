@@ -28,8 +28,10 @@ import time
 from typing import Dict, Iterator, List, Sequence, TextIO
 
 from harness import matrix
+from harness.agent_client import HOST
+from harness.faults.world import remove_left_cgroups
 from harness.mutants.build import Builder, NotBuilt
-from harness.mutants.judge import ASKS, Judge, Look
+from harness.mutants.judge import ASKS, CGROUP, Judge, Look
 from harness.mutants.kinds import KINDS, Generated, mutants_of
 
 HERE = pathlib.Path(__file__).parent
@@ -181,6 +183,7 @@ def main(words: Sequence[str]) -> int:
         sys.exit(f"generate: there is no stage {' or '.join(arguments.stage)}")
     if os.geteuid() != 0 and not arguments.list:
         sys.exit("generate: needs root: bazel run --config=root …")
+    remove_left_cgroups(HOST, CGROUP)
     # Not in /tmp, which each one has for itself.
     place = pathlib.Path(tempfile.mkdtemp(prefix="mutants-", dir="/var/tmp"))
     try:

@@ -51,7 +51,13 @@ fi
 shift 4
 "$@"
 """
-ENTER = 'echo 0 > "$0/cgroup.procs"; exec "$@"'
+CGROUP = "mutant"  # with what makes the name unique behind it
+ENTER = """
+until mkdir -p "$0" && echo 0 > "$0/cgroup.procs"; do
+  [ $((attempts += 1)) -lt 3 ]  # another run may have removed it as if it had been left
+done
+exec "$@"
+"""
 # Since then, files of tmpfs have extended attributes of users, which overlayfs needs, see xattr(7).
 MEMORY_HAS_ATTRIBUTES = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kill-child",
@@ -396,7 +402,7 @@ class Judge:
         # A shell starts what runs in the background with SIGINT and SIGQUIT ignored.
         command = ["env", "--default-signal", "setpriv", "--pdeathsig", "KILL",
                    "unshare", *NAMESPACES, "sh", "-e", "-c", JAIL, "jail", *given, *words]
-        with own_cgroup(cgroups, f"mutant-{folder.name}") as cgroup:
+        with own_cgroup(cgroups, f"{CGROUP}-{folder.name}") as cgroup:
             if cgroup:
                 command = ["sh", "-e", "-c", ENTER, cgroup, *command]
             try:
