@@ -103,6 +103,13 @@ void schedule(pid_t process, const ConfigProcess& options) {
         scheduling.nice, scheduling.priority);
 }
 
+void run_on(const CpuList& cpus, pid_t process) {
+  if (cpus.text.empty()) return;
+  check(syscall(SYS_sched_setaffinity, process, cpus.mask.size() * sizeof(cpus.mask[0]),
+                cpus.mask.data()),
+        "process.execCPUAffinity: sched_setaffinity({})", cpus.text);
+}
+
 void lower_limits(const ConfigProcess& process) {
   for (const Rlimit& limit : process.rlimits) {
     const rlimit64 value = {limit.soft, limit.hard};

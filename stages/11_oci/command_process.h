@@ -31,6 +31,11 @@ void set_limits_of(pid_t child, const ConfigProcess& process);
 // SCHED_FLAG_RESET_ON_FORK and SCHED_DEADLINE in sched(7).
 void schedule(pid_t process, const ConfigProcess& options);
 
+// In the parent: `process`, 0 for the caller, runs on these CPUs only, if there are any in the
+// list. The kernel moves a process that enters a cgroup to that cgroup's CPUs, see cpuset(7): so
+// this is for before or after that.
+void run_on(const CpuList& cpus, pid_t process);
+
 // In the child: the limits of its config, which the parent has raised where that was needed. Throws
 // Failure if one is lower than asked for.
 void lower_limits(const ConfigProcess& process);

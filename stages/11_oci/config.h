@@ -56,6 +56,18 @@ struct Scheduling {
 };
 static_assert(sizeof(Scheduling) == 48);
 
+// A list of CPUs as cpuset(7) has it, and as sched_setaffinity(2) has it.
+struct CpuList {
+  std::string text;                 // "0-3,7"; "": not given
+  std::vector<unsigned long> mask;  // a bit for each
+};
+
+// Where what `exec` starts may run. It does not apply to the container's first process.
+struct ExecAffinity {
+  CpuList initial_cpus;  // until it is in the container's cgroup: for the runtime, too
+  CpuList final_cpus;    // from then on
+};
+
 // What runs in a container: of the config, or of exec --process.
 struct ConfigProcess {
   bool terminal = false;
@@ -75,6 +87,7 @@ struct ConfigProcess {
   std::optional<int> oom_score_adj;
   std::optional<int> io_priority;  // as ioprio_set(2) has it
   std::optional<Scheduling> scheduling;
+  ExecAffinity exec_affinity;
 };
 
 // A namespace that exists, to be joined.

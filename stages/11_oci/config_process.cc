@@ -3,9 +3,12 @@
 #include <sys/resource.h>
 
 #include <cctype>
+#include <climits>
 #include <map>
+#include <sstream>
 #include <string>
 
+#include "common/parse_number.h"
 #include "stages/11_oci/config_parts.h"
 
 namespace box {
@@ -165,6 +168,37 @@ std::optional<Scheduling> read_scheduling(const JsonNode& node, std::vector<std:
   return scheduling;
 }
 
+// See "List format" in cpuset(7).
+CpuList read_cpus(const JsonNode& node) {
+  constexpr unsigned kMostCpus = 8192;  // see CONFIG_NR_CPUS of x86, which allows most
+  constexpr unsigned kBits = CHAR_BIT * sizeof(unsigned long);
+  CpuList cpus;
+  cpus.text = text_or(node, "");
+  if (cpus.text.empty()) return cpus;
+  std::istringstream ranges(cpus.text +
+                            ',');  // without the comma, a range after the last is not seen
+  for (std::string range; std::getline(ranges, range, ',');) {
+    const auto dash = range.find('-');
+    const auto first = parse_number<unsigned>(range.substr(0, dash));
+    const auto last =
+        dash == std::string::npos ? first : parse_number<unsigned>(range.substr(dash + 1));
+    if (!first || !last || *first > *last || *last >= kMostCpus) {
+      node.refuse("is not a list of CPUs, such as 0-3,7");
+    }
+    for (unsigned cpu = *first; cpu <= *last; ++cpu) {
+      if (cpus.mask.size() <= cpu / kBits) cpus.mask.resize(cpu / kBits + 1);
+      cpus.mask[cpu / kBits] |= 1UL << cpu % kBits;
+    }
+  }
+  return cpus;
+}
+
+ExecAffinity read_exec_affinity(const JsonNode& node, std::vector<std::string>& unknown) {
+  if (!node.is_there()) return {};
+  note_unknown(node, {"initial", "final"}, unknown);
+  return {read_cpus(node.at("initial")), read_cpus(node.at("final"))};
+}
+
 void check_environment(const JsonNode& node) {
   for (const JsonNode& item : node.items()) {
     const std::string text = text_or(item, "");
@@ -181,7 +215,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
                 "capabilities", "rlimits", "noNewPrivileges", "apparmorProfile", "oomScoreAdj",
                 "scheduler", "selinuxLabel", "ioPriority", "execCPUAffinity"},
                unknown);
-  refuse_what_is_not_done(node, {"commandLine", "execCPUAffinity"});
+  refuse_what_is_not_done(node, {"commandLine"});
   ConfigProcess process;
   process.terminal = node.at("terminal").is_true();
   read_size(node.at("consoleSize"), process, unknown);
@@ -205,6 +239,7 @@ ConfigProcess read_process(const JsonNode& node, std::vector<std::string>& unkno
   }
   process.io_priority = read_io_priority(node.at("ioPriority"), unknown);
   process.scheduling = read_scheduling(node.at("scheduler"), unknown);
+  process.exec_affinity = read_exec_affinity(node.at("execCPUAffinity"), unknown);
   return process;
 }
 

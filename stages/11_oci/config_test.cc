@@ -100,7 +100,8 @@ Json whole_config() {
       "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}],
       "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
       "scheduler": {"policy": "SCHED_RR", "priority": 5, "nice": 6,
-                    "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_KEEP_PARAMS"]}
+                    "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_KEEP_PARAMS"]},
+      "execCPUAffinity": {"initial": "0", "final": "0-2,64"}
     },
     "mounts": [{"destination": "/t", "type": "tmpfs", "source": "t", "options": ["ro"]}],
     "hooks": {"prestart": [{"path": "/h", "args": ["h"], "env": ["A=b"], "timeout": 1}],
@@ -185,6 +186,23 @@ TEST_F(ConfigTest, EachPropertyIsReadAsItWasWritten) {
   EXPECT_EQ(std::vector<std::string>{"/m"}, config.masked_paths);
   EXPECT_EQ(std::vector<std::string>{"/r"}, config.read_only_paths);
   EXPECT_EQ(8U, config.personality) << "PER_LINUX32";
+}
+
+TEST_F(ConfigTest, ListsOfCpus) {
+  const auto mask_of = [&](const char* list) {
+    config_["process"]["execCPUAffinity"]["final"] = list;
+    return parse().process->exec_affinity.final_cpus.mask;
+  };
+  using Mask = std::vector<unsigned long>;
+  EXPECT_EQ(Mask({0b1}), mask_of("0"));
+  EXPECT_EQ(Mask({0b10001100}), mask_of("2-3,7"));
+  EXPECT_EQ(Mask({0b110}), mask_of("2,1-2"));
+  EXPECT_EQ(8192 / (8 * sizeof(unsigned long)), mask_of("8191").size());
+  EXPECT_EQ(Mask(), mask_of(""));
+  for (const char* wrong :
+       {"8192", "1-", "-1", "1--2", "2-1", "1,", ",1", "1,,2", "1 ", "x", "0x1"}) {
+    EXPECT_THROW((void)mask_of(wrong), Failure) << wrong;
+  }
 }
 
 // The first and the last number that is accepted, and what is beyond it.

@@ -121,6 +121,7 @@ int exec_in_container(const Request& request) {
   UniqueFd init = open_init(state);
   Cgroup cgroup(cgroup_for(request, state));
   cgroup.let_go();  // it is the container's
+  run_on(process.exec_affinity.initial_cpus, 0);
   Handshake handshake;
   Succession succession;
   Child child = start_session_in(0, IdOptions(), cgroup, [&] {
@@ -147,6 +148,7 @@ int exec_in_container(const Request& request) {
   handshake.let_child_go_on();
   console.pass_on();
   succession.follow(child, [&] {
+    run_on(process.exec_affinity.final_cpus, child.pid());
     schedule(child.pid(), process);
     supervisor.has_process(child.pid(), state_as_json(state, "running"));
   });

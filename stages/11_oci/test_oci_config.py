@@ -257,6 +257,33 @@ def test_how_a_process_is_scheduled(runtime):
     assert runtime.do("exec", "--process", runtime.folder / "process", "c") == "0 5\n"
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it needs two CPUs")
+def test_the_cpus_of_what_exec_starts(runtime):
+    """Not of the container's first process."""
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    look = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    everywhere = subprocess.check_output(look, text=True).split()[1]
+
+    def words(affinity: dict[str, str]) -> list[str]:
+        process = {**runtime.config["process"], "execCPUAffinity": affinity, "args": look}
+        (runtime.folder / "process").write_text(json.dumps(process))
+        return ["exec", "--process", runtime.folder / "process", "c"]
+
+    def cpus(affinity: dict[str, str]) -> str:
+        return runtime.do(*words(affinity)).split()[1]
+
+    runtime.config["process"].update(execCPUAffinity={"final": str(last)}, args=["sleep", "1000"])
+    runtime.create()
+    runtime.do("start", "c")
+    assert last != first and os.sched_getaffinity(runtime.state()["pid"]) >= {first, last}
+    assert runtime.do("exec", "c", *look).split()[1] == str(last)
+    assert cpus({"initial": str(first), "final": str(last)}) == str(last)
+    assert cpus({"initial": str(first)}) == str(first), "as no cgroup has CPUs of its own"
+    assert cpus({"initial": "", "final": ""}) == everywhere
+    refusal = runtime.refused(*words({"final": "8000"}))
+    assert "process.execCPUAffinity: sched_setaffinity(8000): Invalid argument" in refusal
+
+
 def test_a_root_that_its_user_may_not_list(runtime):
     (runtime.bundle / "rootfs").chmod(0o711)
     runtime.config["process"]["user"] = {"uid": 5, "gid": 5}
