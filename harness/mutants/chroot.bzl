@@ -92,4 +92,13 @@ MUTANTS = [
         also = ["missing_workdir_is_made"],
         because = "the directory is made on the host, and not inside",
     ),
+    mutant(
+        name = "home_of_the_host",
+        stage = "02_chroot",
+        caught_by = "host_variable_is_hidden",
+        why = "for root it is /root in most containers, too",
+        changes = [
+            change("02_chroot/chroot.cc", """{"HOME", "/root"}""", """{"HOME", std::getenv("HOME")}"""),
+        ],
+    ),
 ]

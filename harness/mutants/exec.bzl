@@ -279,4 +279,17 @@ MUTANTS = [
             change(_EXEC, "check_quietly(personality(PER_LINUX), \"personality(PER_LINUX)\");", ""),
         ],
     ),
+    mutant(
+        name = "variables_only_added",
+        stage = "01_exec",
+        caught_by = "env_option_works",
+        why = "std::map::insert() seems to set a value, and keeps the one that is there",
+        changes = [
+            change(
+                _EXEC,
+                "for (const auto& [key, value] : process.environment) environment[key] = value;",
+                "environment.insert(process.environment.begin(), process.environment.end());",
+            ),
+        ],
+    ),
 ]

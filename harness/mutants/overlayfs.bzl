@@ -320,4 +320,13 @@ MUTANTS = [
         why = "the kernel limits paths to PATH_MAX, which looks like a limit",
         changes = [change(_UNPACK, "constexpr std::ptrdiff_t kMaxDepth = 256;", "constexpr std::ptrdiff_t kMaxDepth = 1 << 20;")],
     ),
+    mutant(
+        name = "mode_of_the_root_lost",
+        stage = "08a_overlayfs",
+        caught_by = "layers_keep_their_owners",
+        why = "a root directory has the mode 0755 nearly everywhere",
+        changes = [
+            change("08a_overlayfs/overlay.cc", """"upper", st.st_mode & 07777)""", """"upper", 0755)"""),
+        ],
+    ),
 ]

@@ -597,4 +597,45 @@ MUTANTS = [
         also = ["failed_call_is_noticed"],
         because = "/sys is made read-only by the same function",
     ),
+    mutant(
+        name = "workdir_unchecked",
+        stage = "06_pivot_root",
+        caught_by = "failed_call_for_an_option_is_noticed",
+        why = "the descriptor is there, so the directory can be entered",
+        changes = [
+            change(
+                "01_exec/process.cc",
+                """check(fchdir(directory.get()), "chdir({})", workdir);""",
+                "(void)!fchdir(directory.get());",
+            ),
+        ],
+    ),
+    mutant(
+        name = "mask_unchecked",
+        stage = "06_pivot_root",
+        caught_by = "failed_call_is_noticed",
+        why = "not every kernel has each of these files",
+        changes = [
+            change(
+                "06_pivot_root/kernel_paths.cc",
+                """if (fd.get() == -1 && errno != ENOENT) check_quietly(-1, "open({})", path);""",
+                "",
+            ),
+        ],
+        also = ["failed_call_for_an_option_is_noticed"],
+        because = "the masks are mounted with these options as well",
+    ),
+    mutant(
+        name = "terminals_of_root",
+        stage = "06_pivot_root",
+        caught_by = "terminals_are_own",
+        why = "mount(8) works without the option, and root can open a terminal",
+        changes = [
+            change(
+                _MOUNTS,
+                """{{"mode", "0620"}, {"ptmxmode", "0666"}}""",
+                """{{"mode", "0620"}}""",
+            ),
+        ],
+    ),
 ]

@@ -320,4 +320,17 @@ MUTANTS = [
         why = "/etc/passwd is a file",
         changes = [change("05_userns/user_database.cc", "O_RDONLY | O_NONBLOCK | O_NOCTTY", "O_RDONLY | O_NOCTTY")],
     ),
+    mutant(
+        name = "root_unchecked",
+        stage = "05_userns",
+        caught_by = "failed_call_is_noticed",
+        why = "the descriptor is there, so the directory can be entered",
+        changes = [
+            change(
+                "05_userns/idmapped_mounts.cc",
+                """check(fchdir(mount.get()), "fchdir({})", path);""",
+                "(void)!fchdir(mount.get());",
+            ),
+        ],
+    ),
 ]

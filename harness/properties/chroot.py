@@ -87,7 +87,8 @@ def rows() -> List[Property]:
             observe=host_variable_is_hidden,
             holds="the host's variables are not in the environment",
             violated="a variable of the host's is in the environment",
-            lesson="exec(2) passes on the whole environment, and people keep access tokens in it.",
+            lesson="exec(2) passes on the whole environment, and people keep access tokens in it."
+                   " HOME names a directory that the new root does not have.",
             man="7 environ", mistake="The caller's environment was passed on.",
             command="env SECRET=1 " + SHELL + " env"),
         Property(
@@ -167,10 +168,12 @@ def chroot_fails(stage: Stage) -> Look:
 
 
 def host_variable_is_hidden(look: Look) -> Seen:
-    secret = f"HOST_SECRET=secret-{look.names['nonce']}"
     environ = environ_of(look)
-    if secret in environ:
-        return violated(f"{secret} is in its environment")
+    folder = look.names["secret"][:-len("/secret")]
+    hosts = {f"HOST_SECRET=secret-{look.names['nonce']}", f"HOME={folder}/home",
+             f"TMPDIR={folder}/temporary"}
+    if hosts & set(environ):
+        return violated(f"{', '.join(sorted(hosts & set(environ)))} is in its environment")
     return holds(f"its environment is {environ}")
 
 

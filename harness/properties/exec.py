@@ -85,9 +85,11 @@ def rows() -> List[Property]:
             control=Control.NONE, seen_failing="stdin_from_null of harness/test_any_binary.py"),
         Property(
             name="env_option_works", since="01", scene=variable, observe=given_variable_arrives,
-            holds="--env's variable is in the environment", violated="it is not",
+            holds="--env's variables are in the environment, also one that is there without it",
+            violated="one is not, or has another value",
             lesson="Containers are configured by their environment.",
-            man="7 environ", mistake="--env is ignored, or set in the parent only.",
+            man="7 environ",
+            mistake="--env is ignored, set in the parent only, or does not replace what is there.",
             command="{stage} -e A=1 -- /bin/sh -c 'echo $A'"),
         Property(
             name="workdir_option_works", since="01", scene=workdir, observe=workdir_is_used,
@@ -202,7 +204,9 @@ def hard_words(stage: Stage) -> Look:
 
 
 def variable(stage: Stage) -> Look:
-    return held_with(stage, [], "-e", f"GIVEN=given-{stage.nonce}")
+    """Two: the program, or its caller, sets the second one as well."""
+    return held_with(stage, [], "-e", f"GIVEN=given-{stage.nonce}",
+                     "-e", f"HOME=/given-{stage.nonce}")
 
 
 def statuses(stage: Stage) -> Look:
@@ -372,9 +376,11 @@ def environ_of(look: Look) -> List[str]:
 
 def given_variable_arrives(look: Look) -> Seen:
     environ = environ_of(look)
-    if f"GIVEN=given-{look.names['nonce']}" in environ:
-        return holds("--env's variable is in /proc/PID/environ")
-    return violated(f"it is not in /proc/PID/environ: {environ}")
+    given = {f"GIVEN=given-{look.names['nonce']}", f"HOME=/given-{look.names['nonce']}"}
+    if given <= set(environ):
+        return holds("--env's variables are in /proc/PID/environ")
+    return violated(f"{', '.join(sorted(given - set(environ)))} is not in /proc/PID/environ:"
+                    f" {environ}")
 
 
 def workdir_is_used(look: Look) -> Seen:

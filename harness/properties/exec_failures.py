@@ -18,7 +18,8 @@ def rows() -> List[Property]:
         Property(
             name="failed_call_is_noticed", since="01", scene=each_call_fails,
             observe=nothing_is_lost, control=Control.NONE,
-            seen_failing="the mutants private_unchecked, user_unchecked and bounding_set_unchecked",
+            seen_failing="the mutants private_unchecked, user_unchecked, root_unchecked,"
+                         " mask_unchecked and bounding_set_unchecked",
             holds="whichever system call of the set-up fails, the command does not run, or it is"
                   " isolated nevertheless",
             violated="it runs with less than otherwise",
@@ -31,9 +32,10 @@ def rows() -> List[Property]:
             name="failed_call_for_an_option_is_noticed", since="06",
             scene=each_call_for_options_fails, observe=nothing_is_lost, identities=(ROOT,),
             control=Control.NONE,
-            seen_failing="the mutants given_user_unchecked and read_only_unchecked",
+            seen_failing="the mutants given_user_unchecked, workdir_unchecked and"
+                         " read_only_unchecked",
             needs=("failed_call_is_noticed",),
-            holds="that is so with --user, --read-only and a volume with :ro as well",
+            holds="that is so with --user, --workdir, --read-only and a volume with :ro as well",
             violated="it runs with less than otherwise",
             lesson="A user who asks for a read-only volume relies on it: a container that can write"
                    " there is worse than one that does not start.",
@@ -47,9 +49,9 @@ def rows() -> List[Property]:
 
 # Calls that change what the command is, or may do. With clone(2), other rows deal.
 SET_UP = ("capset", "chdir", "chroot", "close_range", "fchdir", "fsmount", "mount",
-          "mount_setattr", "move_mount", "open_tree", "pivot_root", "prctl", "seccomp", "setgid",
-          "setgroups", "sethostname", "setns", "setresgid", "setresuid", "setuid", "umount2",
-          "unshare")
+          "mount_setattr", "move_mount", "open_tree", "openat2", "pivot_root", "prctl", "seccomp",
+          "setgid", "setgroups", "sethostname", "setns", "setresgid", "setresuid", "setuid",
+          "umount2", "unshare")
 
 
 def each_call_fails(stage: Stage) -> Look:
@@ -57,14 +59,15 @@ def each_call_fails(stage: Stage) -> Look:
 
 
 def each_call_for_options_fails(stage: Stage) -> Look:
-    return calls_fail(stage, "--user", "1000", "--read-only",
+    return calls_fail(stage, "--user", "1000", "--read-only", "--workdir", "/tmp",
                       "--volume", f"{stage.folder}/volume:/mnt/own:ro")
 
 
 def calls_fail(stage: Stage, *options: str) -> Look:
-    """One start in which all these calls are counted, then one for each, in which it fails."""
+    """One start in which all these calls are counted, then one for each, in which it fails. Where
+    chdir(2) has failed, chroot(".") makes the caller's working directory the root."""
     look = look_of(stage)
-    make_probe_that_is_found_anywhere(stage)
+    make_probe_that_is_found_anywhere(stage, stage.root, f"{stage.folder}/cwd")
     stage.watch()
     usual = start_without(stage, look, options, "usual")
     if usual is None:

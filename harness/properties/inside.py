@@ -214,18 +214,18 @@ def started_by(stage: Stage, verb: str, *verbs: str) -> Look:
     return look
 
 
-def make_probe_that_is_found_anywhere(stage: Stage) -> None:
-    """At stage.host_probe, in the root and on the host: wherever the command then runs."""
-    stage.agent.make([{"kind": "directory", "path": stage.root + stage.folder, "mode": 0o755,
-                       **stage.owner}])
-    stage.busybox("cp", stage.host_probe, stage.root + stage.host_probe)
+def make_probe_that_is_found_anywhere(stage: Stage, *roots: str) -> None:
+    """At stage.host_probe, in these roots and on the host: wherever the command then runs."""
+    for root in roots:
+        stage.busybox("mkdir", "-p", root + stage.folder, f"{root}/proc")
+        stage.busybox("cp", stage.host_probe, root + stage.host_probe)
 
 
 def failing(stage: Stage, calls: str, *asks: str) -> Look:
     """The kernel refuses `calls`: does the container start all the same?"""
     look = look_of(stage)
     verbs = [stage.verb(ask) for ask in asks]
-    make_probe_that_is_found_anywhere(stage)
+    make_probe_that_is_found_anywhere(stage, stage.root)
     words = stage.words([stage.host_probe, stage.nonce, "hello", *verbs, "hold=1", "exit=37"])
     refused = [one for call in calls.split(",") for one in REFUSALS.get(call, [{"call": call}])]
     stage.watch()

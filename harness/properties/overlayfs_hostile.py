@@ -73,7 +73,8 @@ def rows() -> List[Property]:
             name="layers_keep_their_owners", since="08a", scene=owned_layer,
             observe=owners_are_kept, identities=(ROOT,), control=Control.OTHER_SCENE,
             control_scene=layer_of_root,
-            holds="a file in a layer has the owner and the mode inside that the tar gives it",
+            holds="a file in a layer has the owner and the mode inside that the tar gives it, and"
+                  " the root directory has the mode",
             violated="it has another owner, or another mode",
             lesson="A database's files belong to the database's user: if all files of its image"
                    " belong to root, it does not run.",
@@ -127,12 +128,12 @@ def rows() -> List[Property]:
 ALL_IDS = ("--uid-map", "0:0:65536", "--gid-map", "0:0:65536")
 
 
-def with_layer(stage: Stage, verb: str, *entries: oci.Entry, options: tuple = ()) -> Look:
-    """A container with a tar file as a layer on its root; the probe does `verb`."""
+def with_layer(stage: Stage, verbs: str, *entries: oci.Entry, options: tuple = ()) -> Look:
+    """A container with a tar file as a layer on its root; the probe does `verbs`."""
     look = look_of(stage)
     words = with_tar(stage, oci.tar(*entries))
     stage.watch()
-    look.runs["run"] = stage.run(stage.probe("hello", verb), *options, *words)
+    look.runs["run"] = stage.run(stage.probe("hello", *verbs.split()), *options, *words)
     look.answers = stage.answers(look.runs["run"]["stdout"])
     return look
 
@@ -191,14 +192,15 @@ def shallow_layer(stage: Stage) -> Look:
 
 
 def owned_layer(stage: Stage) -> Look:
-    """A layer with a file that belongs to an ordinary user, and that their group may read."""
-    return with_layer(stage, "stat=/owned", oci.entry("owned", uid=1234, gid=2345, mode=0o2750),
-                      options=ALL_IDS)
+    """A layer with a file that belongs to an ordinary user, and that their group may read. Others
+    may not list its root."""
+    return with_layer(stage, "stat=/owned stat=/", oci.folder(".", 0o751),
+                      oci.entry("owned", uid=1234, gid=2345, mode=0o2750), options=ALL_IDS)
 
 
 def layer_of_root(stage: Stage) -> Look:
     """The same file, but it belongs to root."""
-    return with_layer(stage, "stat=/owned", oci.entry("owned", mode=0o644), options=ALL_IDS)
+    return with_layer(stage, "stat=/owned stat=/", oci.entry("owned", mode=0o644), options=ALL_IDS)
 
 
 def greedy_layer(stage: Stage) -> Look:
@@ -353,12 +355,12 @@ def folder_is_merged(look: Look) -> Seen:
 def owners_are_kept(look: Look) -> Seen:
     if not look.answers.get("hello"):
         raise never_ran(look.run("run"))
-    answer = text_of(look.answers, "stat=/owned")
-    if "uid" not in answer:
-        raise ProbeBroke(str(answer))
-    got = f"{answer['uid']}:{answer['gid']}, mode {answer['mode'] & 0o7777:o}"
-    expected = (answer["uid"], answer["gid"], answer["mode"] & 0o7777) == (1234, 2345, 0o2750)
-    return holds(got) if expected else violated(got)
+    file, root = text_of(look.answers, "stat=/owned"), text_of(look.answers, "stat=/")
+    if "uid" not in file or "mode" not in root:
+        raise ProbeBroke(f"{file}, {root}")
+    got = (file["uid"], file["gid"], file["mode"] & 0o7777, root["mode"] & 0o7777)
+    told = "{}:{}, mode {:o}, in a root of mode {:o}".format(*got)
+    return holds(told) if got == (1234, 2345, 0o2750, 0o751) else violated(told)
 
 
 def user_is_the_images(look: Look) -> Seen:

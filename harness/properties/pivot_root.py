@@ -105,11 +105,14 @@ def rows() -> List[Property]:
             man="2 mount", mistake="The root is mounted without MS_NODEV.",
             command="mknod {root}/disk b 8 0; " + SHELL + " 'head -c 1 /disk'"),
         Property(
-            name="terminals_are_own", since="06", scene=inside, asks=("new_terminal",),
-            observe=allowed("new_terminal", "ENOENT", "EACCES", "ENXIO", "ENODEV", "EIO"),
-            holds="a new terminal can be opened", violated="there is no /dev/ptmx",
+            name="terminals_are_own", since="06", scene=inside,
+            asks=("new_terminal", "ptmx"),
+            observe=terminals_are_own,
+            holds="every user can open a new terminal",
+            violated="there is no /dev/ptmx, or only root can open it",
             lesson="A new devpts numbers terminals from 0 and shows none of the host's.",
-            man="4 pts", mistake="No devpts was mounted, or there is no /dev/ptmx.",
+            man="4 pts",
+            mistake="No devpts was mounted, it has no ptmxmode, or there is no /dev/ptmx.",
             command=SHELL + " 'ls /dev/pts'"),
         Property(
             name="shared_memory_works", since="06", scene=inside, asks=("shm",),
@@ -173,6 +176,14 @@ def old_root_is_gone(look: Look) -> Seen:
     if mark:
         return violated(f"its mount namespace still has a mount of the host's: {mark[0]}")
     return holds(f"of {len(mounts.splitlines())} mounts in its namespace none is the host's mark")
+
+
+def terminals_are_own(look: Look) -> Seen:
+    seen = allowed("new_terminal", "ENOENT", "EACCES", "ENXIO", "ENODEV", "EIO")(look)
+    mode = look.answer("ptmx").get("mode", 0) & 0o7777
+    if seen.holds and mode & 0o006 != 0o006:
+        return violated(f"only root can open /dev/ptmx: its mode is {mode:o}")
+    return seen
 
 
 def dev_is_minimal(look: Look) -> Seen:
@@ -273,6 +284,7 @@ ASKS: Dict[str, Ask] = {
     "dev_fd": Ask("stat=/dev/stdin"),
     "shm": Ask("write=/dev/shm/{nonce}"),
     "new_terminal": Ask("new_terminal"),
+    "ptmx": Ask("stat=/dev/ptmx"),
     "keys": Ask("read=/proc/keys"),
     "timers": Ask("read=/proc/timer_list"),
     "interrupts": Ask("read=/proc/interrupts"),
