@@ -79,4 +79,19 @@ MUTANTS = [
             ),
         ],
     ),
+    mutant(
+        name = "modes_lost",
+        stage = "03_userspace",
+        caught_by = "copies_are_copies",
+        why = "a file that can be read seems to be as good as the original",
+        changes = [
+            change(
+                "03_userspace/copy_tree.cc",
+                """  copy_attributes(in.get(), out.get(), buffer_, from.path);
+  check_quietly(fchmod(out.get(), mode), "chmod({})", from.path);""",
+                """  copy_attributes(in.get(), out.get(), buffer_, from.path);
+  check_quietly(fchmod(out.get(), (mode & 0111) != 0 ? 0755 : 0644), "chmod({})", from.path);""",
+            ),
+        ],
+    ),
 ]

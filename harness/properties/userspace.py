@@ -36,10 +36,13 @@ def rows() -> List[Property]:
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- ls -l /srv"),
         Property(
             name="copies_are_copies", since="03", scene=userspace, observe=copies_are_copies,
-            holds="what is written to a copy does not change the host's file",
-            violated="the host's file changes, or the copy cannot be written",
-            lesson="A hard link or a bind mount is fast, but it is the host's own file.",
-            man="2 link", mistake="Files were hard-linked or bind-mounted instead of copied.",
+            holds="what is written to a copy does not change the host's file, and a copy has the"
+                  " mode and the owner of the file",
+            violated="the host's file changes, the copy cannot be written, or it is another's",
+            lesson="A hard link or a bind mount is fast, but it is the host's own file. And a key"
+                   " that only its owner could read must not be everybody's in the new root.",
+            man="2 link", mistake="Files were hard-linked or bind-mounted instead of copied, or"
+                                  " their modes and owners were left out.",
             command="{stage} --rootfs /tmp/new --userspace minimal --with /srv -- sh -c 'echo >"
                     " /srv/x'"),
         Property(
@@ -64,8 +67,10 @@ def userspace(stage: Stage) -> Look:
     look = look_of(stage)
     new, folder = f"{stage.folder}/new", f"{stage.folder}/with"
     text = f"file-{stage.nonce}"
+    owner = {"uid": 1234, "gid": 2345} if stage.identity == ROOT else stage.owner
     stage.agent.make([{"kind": "directory", "path": folder, "mode": 0o755, **stage.owner},
                       {"path": f"{folder}/file", "text": text, "mode": 0o644, **stage.owner},
+                      {"path": f"{folder}/key", "text": text, "mode": 0o640, **owner},
                       {"kind": "link", "path": f"{folder}/link", "text": stage.names["secret"]}])
     loaded = stage.agent.run(["ls"], program="/bin/ls", env={"LD_TRACE_LOADED_OBJECTS": "1"})
     look.facts["libraries"] = [line.split()[0] for line in loaded["stdout"].splitlines()]
@@ -88,6 +93,10 @@ def userspace(stage: Stage) -> Look:
     look.facts["link"] = stage.agent.stat(f"{new}{folder}/link", follow=False)
     look.facts["host_file"] = stage.agent.read(f"{folder}/file")[f"{folder}/file"].get("text")
     look.facts["host_file_was"] = text
+    for name, path in (("key", f"{folder}/key"), ("copied_key", f"{new}{folder}/key")):
+        key = stage.agent.stat(path)[path]
+        look.facts[name] = (f"{key['uid']}:{key['gid']}, mode {key['mode'] & 0o7777:o}"
+                            if "mode" in key else f"none: {key}")
     return look
 
 
@@ -158,9 +167,11 @@ def copies_are_copies(look: Look) -> Seen:
     if not answer.get("ok"):
         raise ProbeBroke(f"the probe could not write to the copy: {answer}")
     was, text = look.fact("host_file_was"), look.fact("host_file")
-    if text == was:
-        return holds("the host's file is as it was")
-    return violated(f"the host's file is now {text!r}")
+    if text != was:
+        return violated(f"the host's file is now {text!r}")
+    if look.fact("key") != look.fact("copied_key"):
+        return violated(f"a copy has {look.fact('copied_key')}, and the file {look.fact('key')}")
+    return holds(f"the host's file is as it was; a copy has its {look.fact('key')}, too")
 
 
 def copied_links_stay_inside(look: Look) -> Seen:
