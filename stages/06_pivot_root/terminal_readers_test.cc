@@ -47,7 +47,7 @@ class ReadsTerminal : public testing::Test {
     int status = 0;
     EXPECT_EQ(waitpid(child, &status, WUNTRACED), child);
     EXPECT_EQ(kill(child, SIGCONT), 0);
-    while (state_of(child) != 'S') usleep(1000);
+    while (state_of(child) != 'S' && state_of(child) != 'Z') usleep(1000);
     const bool seen = reads_terminal(child);
     (void)kill(child, SIGKILL);
     EXPECT_EQ(waitpid(child, &status, 0), child);
