@@ -104,10 +104,10 @@ void remove(const Request& request) {
   }
 }
 
-// One that is removed meanwhile is left out.
-std::vector<Found> all_containers(const Request& request) {
+// Those of `ids` that have not been removed meanwhile.
+std::vector<Found> containers_called(const std::vector<std::string>& ids, const Request& request) {
   std::vector<Found> all;
-  for (const auto& id : StateFolder::ids_in(request.root)) {
+  for (const auto& id : ids) {
     try {
       all.push_back(find(request.root, id));
     } catch (const Failure& failure) {
@@ -118,7 +118,7 @@ std::vector<Found> all_containers(const Request& request) {
 }
 
 void list(const Request& request) {
-  const auto all = all_containers(request);
+  const auto all = containers_called(StateFolder::ids_in(request.root), request);
   if (request.quiet) {
     for (const Found& one : all) print(one.state.id + "\n");
     return;
@@ -209,16 +209,21 @@ Json stats_of(const std::string& cgroup) {
   };
 }
 
+Json event_of(const Found& found) {
+  return {{"type", "stats"}, {"id", found.state.id}, {"data", stats_of(cgroup_of(found))}};
+}
+
+// Until the container has ended, or only once.
 void events(const Request& request) {
-  do {
-    const Found found = find(request);
-    if (found.status == "stopped") throw Failure("container not running");
-    const Json event = {
-        {"type", "stats"}, {"id", found.state.id}, {"data", stats_of(cgroup_of(found))}};
-    print(event.dump() + "\n");
-    if (!request.stats)
-      std::this_thread::sleep_for(std::chrono::duration<double>(request.interval));
-  } while (!request.stats);
+  const Found first = find(request);
+  if (first.status == "stopped") throw Failure("container not running");
+  print(event_of(first).dump() + "\n");
+  while (!request.stats) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(request.interval));
+    const std::vector<Found> now = containers_called({request.id}, request);
+    if (now.empty() || now[0].status == "stopped") return;
+    print(event_of(now[0]).dump() + "\n");
+  }
 }
 
 void start_one(const Request& request) {

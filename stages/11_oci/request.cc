@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "common/check.h"
@@ -103,7 +104,10 @@ class Parser {
         ->required();
     CLI::App* events = add("events", "print what the container uses");
     events->add_flag("--stats", request_.stats, "once");
-    events->add_option("--interval", request_.interval, "seconds");
+    static const std::map<std::string, double> kUnits = {{"ms", 0.001}, {"s", 1}, {"m", 60}};
+    events->add_option("--interval", request_.interval, "how long to wait in between, as 5s")
+        ->transform(CLI::AsNumberWithUnit(kUnits))
+        ->check(CLI::Range(0.001, 1e6));
     add("features", "print what this runtime can do, as JSON", false);
     CLI::App* spec = add("spec", "write a config.json to begin with", false);
     spec->add_option("-b,--bundle", request_.bundle, "the folder");

@@ -37,7 +37,7 @@ struct Request {
   bool quiet = false;  // list
   std::string resources;
   bool stats = false;  // events
-  double interval = 5;
+  double interval = 5;  // seconds
 
   // exec
   std::string process;

@@ -204,6 +204,29 @@ def test_features(runtime):
     assert {"rbind", "rro", "nosuid", "rslave", "tmpcopyup"} <= set(features["mountOptions"])
 
 
+def test_events_end_with_the_container(runtime):
+    """As runc's do: that is no mistake."""
+    runtime.create()
+    runtime.do("start", "c")
+    path, cgroup = runtime.state_root / "c/state.json", runtime.folder / "cgroup"
+    kept = path.read_text()
+    cgroup.mkdir()
+    (cgroup / "cgroup.freeze").write_text("0\n")
+    path.write_text(json.dumps({**json.loads(kept), "cgroup": str(cgroup)}))
+    with subprocess.Popen(runtime.words("events", "--interval", "20ms", "c"), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as events:
+        for _ in range(3):
+            assert json.loads(events.stdout.readline())["type"] == "stats"
+        runtime.do("kill", "c", "KILL")
+        rest, errors = events.communicate(timeout=TIMEOUT)
+    assert (events.returncode, errors) == (0, "")
+    assert all(json.loads(line)["id"] == "c" for line in rest.splitlines())
+    assert "container not running" in runtime.refused("events", "c")
+    for wrong in ("0", "-1", "5y", "soon"):
+        assert "--interval" in runtime.refused("events", "--interval", wrong, "c")
+    path.write_text(kept)
+
+
 def test_what_the_runtime_reads_and_writes_in_a_cgroup(runtime):
     """Its files are of a folder of ours, so that each has a number of its own on any machine."""
     runtime.create()
