@@ -16,9 +16,8 @@ from harness.properties.verdict import NotInKernel, NotTestable, ProbeBroke
 
 def start_victim(stage: Stage) -> Json:
     """A process of the host, with a name that nothing else has."""
-    given = stage.circumstances()
-    victim = stage.agent.start([stage.names["victim"], "-", "hold=victim"], 60.0,
-                               program=stage.host_probe, close_stdin=False, **given)
+    victim = stage.start_helper([stage.names["victim"], "-", "hold=victim"],
+                                program=stage.host_probe, **stage.circumstances())
     stage.agent.expect(victim["run"], "waiting", stage.seconds(2.0))
     return victim
 
@@ -41,8 +40,8 @@ def start_servers(stage: Stage) -> Json:
     port = stage.names["port"]
     verbs = [f"serve=127.0.0.1,{port},{text}", f"serve_abstract=box-{stage.nonce},{text}",
              f"connect=127.0.0.1,{port}", f"connect_abstract=box-{stage.nonce}", "hold=servers"]
-    run = stage.agent.start([stage.names["victim"], "-", *verbs], 60.0,
-                            program=stage.host_probe, close_stdin=False, **stage.circumstances())
+    run = stage.start_helper([stage.names["victim"], "-", *verbs], program=stage.host_probe,
+                             **stage.circumstances())
     seen = stage.agent.expect(run["run"], "waiting", stage.seconds(2.0))
     if seen["stdout"].count(f'"text":"{text}"') != 2:
         raise ProbeBroke(f"the host's servers do not answer: {tell_run(seen)}")

@@ -54,8 +54,8 @@ def another_machine(stage: Stage) -> Iterator[List[str]]:
     need_bridge(stage)
     need_own_host(stage)
     stage.watch()  # up0 goes with the other end
-    held = stage.agent.start(["busybox", "unshare", "-n", "/bin/sh", "-c", "echo ready; read line"],
-                             60.0, program=stage.tools.busybox, close_stdin=False)
+    held = stage.start_helper(["busybox", "unshare", "-n", "/bin/sh", "-c",
+                               "echo ready; read line"], program=stage.tools.busybox)
     stage.agent.expect(held["run"], "ready", stage.seconds(2.0))
     pid = str(held["pid"])
     stage.busybox("ip", "link", "add", "up0", "type", "veth")  # the other end is called veth0

@@ -55,6 +55,7 @@ class Stage:
     before: Json = dataclasses.field(default_factory=dict)
     tried: str = ""  # the last start, to paste
     used: Set[str] = dataclasses.field(default_factory=set)  # options, and those with their values
+    helpers: Set[int] = dataclasses.field(default_factory=set)  # the numbers of ours
     witnessed: bool = False  # see Look
     claimed: bool = False
 
@@ -331,6 +332,12 @@ class Stage:
         except AgentError as error:
             raise NotStarted(f"it cannot be executed: {error}") from error
 
+    def start_helper(self, words: Sequence[str], **how: Any) -> Json:
+        """A process of the host's, which may still run when the program under test has ended."""
+        helper = self.agent.start(words, 60.0, close_stdin=False, **how)
+        self.helpers.add(helper["pid"])
+        return helper
+
     def expect(self, run: Json, text: str, time_limit: Optional[float] = None) -> Json:
         limit = self.time_limit if time_limit is None else time_limit
         return self.agent.expect(run["run"], text, limit)
@@ -422,12 +429,14 @@ class Stage:
             look.answers.setdefault(verb, []).extend(answers)
 
     def left_processes(self, patience: float = 1.0) -> List[str]:
-        """Everything that still runs although the program under test has ended, except the
-        victim. What is running may be cleaning up, which is slow on a busy machine."""
+        """Everything that still runs although the program under test has ended, except our
+        helpers and their children. What is running may be cleaning up, which is slow on a busy
+        machine."""
         start = time.monotonic()
         while True:
             left = [process for process in self.agent.processes()
-                    if process["argv"][:1] != [self.names["victim"]] and process["state"] != "Z"]
+                    if not self.helpers & {process["pid"], process["ppid"]}
+                    and process["state"] != "Z"]
             at_work = any(process["state"] in "RD" for process in left)
             limit = self.seconds(10 * patience if at_work else patience)
             if not left or time.monotonic() - start > limit:

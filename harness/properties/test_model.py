@@ -400,10 +400,12 @@ def test_what_is_at_work_when_the_program_has_ended_gets_time_to_end(state, left
     end = time.monotonic() + 0.2
 
     def processes():
-        there = [{"argv": ["program"], "name": "program", "state": state},
-                 {"argv": ["victim"], "name": "victim", "state": "S"},
-                 {"argv": ["ended"], "name": "ended", "state": "Z"}]
+        there = [{"argv": ["program"], "name": "program", "pid": 3, "ppid": 1,
+                  "state": state},
+                 {"argv": ["helper"], "name": "helper", "pid": 2, "ppid": 1, "state": "S"},
+                 {"argv": ["its child"], "name": "child", "pid": 4, "ppid": 2, "state": "S"},
+                 {"argv": ["ended"], "name": "ended", "pid": 5, "ppid": 1, "state": "Z"}]
         return there[time.monotonic() > end:]
     stage = types.SimpleNamespace(agent=types.SimpleNamespace(processes=processes),
-                                  names={"victim": "victim"}, seconds=lambda some: some / 20)
+                                  helpers={2}, seconds=lambda some: some / 20)
     assert Stage.left_processes(stage) == left
