@@ -36,7 +36,7 @@ struct Request {
   std::string format;
   bool quiet = false;  // list
   std::string resources;
-  bool stats = false;  // events
+  bool stats = false;   // events
   double interval = 5;  // seconds
 
   // exec
