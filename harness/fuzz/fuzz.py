@@ -26,6 +26,7 @@ CORPUS = pathlib.Path("harness/fuzz/corpus").resolve()
 LARGEST = 8192
 LIMITS = ["-timeout=300", "-rss_limit_mb=1024", "-malloc_limit_mb=512",
           "-report_slow_units=300"]  # by default 10 s, which inputs may take on a busy machine
+INTERRUPTED = 72  # libFuzzer's exit status after SIGINT and SIGTERM
 
 
 @dataclasses.dataclass
@@ -71,7 +72,7 @@ def fuzz(program: pathlib.Path, seconds: int, keep: pathlib.Path) -> Result:
         process.returncode = os.waitstatus_to_exitcode(status)
     text = log.read_text(encoding="utf-8", errors="replace")
     found_inputs = [path for path in sorted(broken.iterdir()) if path.name not in before]
-    if process.returncode != 0 and not found_inputs:  # it did not even start
+    if process.returncode not in (0, INTERRUPTED) and not found_inputs:  # it did not even start
         found_inputs = [log]
 
     def last(pattern: str) -> int:
