@@ -312,6 +312,13 @@ def test_a_snapshot_that_cannot_be_restored_is_made_anew(emulated):
     assert snapshots[0].stat().st_size > 16 << 20
 
 
+def test_a_copy_that_is_slow_is_replaced_by_a_machine_that_starts(emulated, monkeypatch):
+    monkeypatch.setattr(vm_module, "QUICK", 0.001)
+    with Vm(KERNEL) as machine:
+        assert not was_restored(machine)
+        assert sh(machine, "echo here").stdout == "here\n"
+
+
 def test_a_snapshot_is_of_one_image_and_one_qemu(tmp_path):
     made = []
 

@@ -52,6 +52,7 @@ READY, UP = "box: ready", "box: user space is up"  # the message of `init`
 PREFIX = "box-vm-"  # of the folders in /tmp
 INVITES = "invites"  # a file in the directory of a machine that others may join
 NOT_YET_LOCKED = 10.0  # seconds
+QUICK = 15.0  # seconds for a command that takes a fifth of one; five if the host is busy
 KERNEL_WORDS = "quiet panic=-1 rdinit=/init mitigations=off"
 # In place of AppArmor, which is the default of Debian.
 SELINUX_WORDS = " security=selinux selinux=1 enforcing=1"
@@ -194,8 +195,17 @@ class Vm:
                       accelerator.up_within)
         self.let_go(accelerator.up_within)
         self.wait_for(lambda: os.path.exists(self.socket), accelerator.up_within)
+        if restore:
+            self.check_that_it_is_quick()
         if self.selinux:
             self.run("sh", "-c", LABEL_DEVICES)
+
+    def check_that_it_is_quick(self) -> None:
+        """Once, a copy was busy with nothing on both processors, and a command took a minute."""
+        try:
+            self.run("true", timeout=QUICK)
+        except subprocess.TimeoutExpired as error:
+            raise VmError(f"the VM took more than {QUICK:g} s to run true(1)") from error
 
     def is_ready(self) -> bool:
         return READY in self.said("console")
