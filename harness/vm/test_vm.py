@@ -275,6 +275,13 @@ def test_a_command_that_hangs_is_ended_by_the_limit():
     assert done.returncode == 124
 
 
+def test_the_input_is_the_commands():
+    """Nothing that runs in the machine while it starts takes any of it."""
+    done = subprocess.run([sys.executable, "-B", "-m", "harness.vm", "--kernel", KERNEL, "cat"],
+                          input=b"all of it\n", stdout=subprocess.PIPE, timeout=120, check=False)
+    assert done.stdout == b"all of it\n"
+
+
 # --- The snapshot ---------------------------------------------------------------------------------
 
 

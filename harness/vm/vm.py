@@ -198,12 +198,12 @@ class Vm:
         if restore:
             self.check_that_it_is_quick()
         if self.selinux:
-            self.run("sh", "-c", LABEL_DEVICES)
+            self.run("sh", "-c", LABEL_DEVICES, stdin=subprocess.DEVNULL)
 
     def check_that_it_is_quick(self) -> None:
         """Once, a copy was busy with nothing on both processors, and a command took a minute."""
         try:
-            self.run("true", timeout=QUICK)
+            self.run("true", stdin=subprocess.DEVNULL, timeout=QUICK)
         except subprocess.TimeoutExpired as error:
             raise VmError(f"the VM took more than {QUICK:g} s to run true(1)") from error
 
