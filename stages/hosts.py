@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -256,9 +256,8 @@ THROW = """if True:
     for i in range(3): s.send(mac + b"\\x08\\x00" + ip + udp)"""
 
 
-def thrown(host: Host, container: Started, source: str, target: str) -> str:
-    """What a server on the host gets of a packet that is made by hand in the container."""
-    bound = target if target.startswith("127.") else "0.0.0.0"
+def caught(host: Host, bound: str, throw: Callable[[], None]) -> str:
+    """What a server on the host gets of what is thrown at its port 9999."""
     catch = f"""if True:
         import socket
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)
@@ -268,7 +267,14 @@ def thrown(host: Host, container: Started, source: str, target: str) -> str:
     with Started(host.enter("/usr/bin/python3", "-c", catch), text=True,
                  stdout=subprocess.PIPE) as catcher:
         assert catcher.stdout.readline() == "ready\n"
+        throw()
+        return catcher.stdout.readline().strip()
+
+
+def thrown(host: Host, container: Started, source: str, target: str) -> str:
+    """What a server on the host gets of a packet that is made by hand in the container."""
+    def throw() -> None:
         script = THROW.replace("SOURCE", source).replace("TARGET", target)
         with python_in(container, script) as thrower:
             assert thrower.wait(TIMEOUT) == 0
-        return catcher.stdout.readline().strip()
+    return caught(host, target if target.startswith("127.") else "0.0.0.0", throw)

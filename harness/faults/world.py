@@ -26,13 +26,18 @@ EXTRA_GROUP = 4242  # one that the user is in, and that a container must not kee
 # In cgroup v2 a cgroup with processes cannot enable controllers for its children, so the agent
 # moves into a child. /dev/null is the world's own: crun gives what it has as stdin to the
 # container's user.
-SET_UP = r"""
-set -e
+# For a shell that ends at the first error (-e).
+ENTER_CGROUP = """
+enter_cgroup() {
+  until mkdir -p "$1" && echo 0 >"$1/cgroup.procs"; do
+    [ $((attempts += 1)) -lt 3 ]  # another run may have removed it as if it had been left
+  done
+}
+"""
+SET_UP = "set -e" + ENTER_CGROUP + r"""
 point=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
 world="$point/$1"
-until mkdir -p "$world" && echo $$ >"$world/cgroup.procs"; do
-  [ $((attempts += 1)) -lt 3 ]  # another run may have removed it as if it had been left
-done
+enter_cgroup "$world"
 shift
 exec unshare --mount --cgroup --propagation private sh -ec '
   umount -R /sys/fs/cgroup 2>/dev/null || true

@@ -18,6 +18,7 @@ import threading
 import time
 from typing import Callable, Dict, Hashable, Iterator, List, Optional, Sequence, Set, Tuple
 
+from harness.faults.world import ENTER_CGROUP
 from harness.grading.grader import Grader, Program, SceneKey, cases_for, keys_of
 from harness.mutants.build import Builder, NotLinked
 from harness.mutants.failing_calls import FailingCalls
@@ -52,12 +53,7 @@ shift 4
 "$@"
 """
 CGROUP = "mutant"  # with what makes the name unique behind it
-ENTER = """
-until mkdir -p "$0" && echo 0 > "$0/cgroup.procs"; do
-  [ $((attempts += 1)) -lt 3 ]  # another run may have removed it as if it had been left
-done
-exec "$@"
-"""
+ENTER = ENTER_CGROUP + 'enter_cgroup "$0"; exec "$@"'
 # Since then, files of tmpfs have extended attributes of users, which overlayfs needs, see xattr(7).
 MEMORY_HAS_ATTRIBUTES = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
 NAMESPACES = ("--mount", "--net", "--cgroup", "--ipc", "--pid", "--fork", "--kill-child",

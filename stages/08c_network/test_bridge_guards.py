@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import TIMEOUT, Started, wait_until
-from hosts import HOST, THROW, WORLD, Host, python_in, sleeping, thrown
+from hosts import HOST, THROW, WORLD, Host, caught, python_in, sleeping, thrown
 
 pytest_plugins = ["hosts"]  # its fixtures
 
@@ -129,23 +129,14 @@ def test_each_guard_alone_shuts_a_container_outside(root_host, throw, protocol):
 def test_the_bridges_own_address_is_shut_outside(root_host):
     """What listens there is for containers."""
     script = THROW.replace("024f0a4f0001", ethernet(root_host, "up0")).replace("SOURCE", WORLD)
-    catch = """if True:
-        import socket
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("ADDRESS", 9999))
-        print("ready", flush=True); s.settimeout(2)
-        try: print(s.recv(100).decode(), flush=True)
-        except TimeoutError: print("nothing", flush=True)"""
 
-    def caught(address: str) -> str:
-        with Started(root_host.enter("/usr/bin/python3", "-c", catch.replace("ADDRESS", address)),
-                     text=True, stdout=subprocess.PIPE) as catcher:
-            assert catcher.stdout.readline() == "ready\n"
-            root_host.do("/usr/bin/python3", "-c", script.replace("TARGET", address), where="world")
-            return catcher.stdout.readline()
+    def seen_at(address: str) -> str:
+        words = ("/usr/bin/python3", "-c", script.replace("TARGET", address))
+        return caught(root_host, address, lambda: root_host.do(*words, where="world"))
 
     with sleeping(root_host, "bridge") as container:
-        assert caught(HOST) == "stranger\n", "it is good"
-        assert caught("10.79.0.1") == "nothing\n"
+        assert seen_at(HOST) == "stranger", "it is good"
+        assert seen_at("10.79.0.1") == "nothing"
         assert thrown(root_host, container, "10.79.0.2", "10.79.0.1") == "stranger"
 
 

@@ -175,8 +175,7 @@ CpuList read_cpus(const JsonNode& node) {
   CpuList cpus;
   cpus.text = text_or(node, "");
   if (cpus.text.empty()) return cpus;
-  std::istringstream ranges(cpus.text +
-                            ',');  // without the comma, a range after the last is not seen
+  std::istringstream ranges(cpus.text + ',');  // so that an empty last one is seen, too
   for (std::string range; std::getline(ranges, range, ',');) {
     const auto dash = range.find('-');
     const auto first = parse_number<unsigned>(range.substr(0, dash));
