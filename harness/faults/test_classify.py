@@ -96,6 +96,11 @@ RECORDED = [
     # D8
     (case(kind=KILL_OTHER, exit=137), [SILENT]),
     (case(kind=KILL_OTHER, exit=125), [SILENT]),
+    (case("06", KILL_OTHER, "--kill 0.0@0.0:read:1", call="read 6 0x7ffcb6cd4668 128", exit=137),
+     [EXPLAINED]),
+    (case("06", KILL_OTHER, "--kill 0.0@0.0:mount:1", call="mount 0x0 / 0x0", exit=137), [SILENT]),
+    (case("05", KILL_OTHER, "--kill 0.0@0.0:close_range:1", call="close_range 3 5 0", exit=137),
+     [SILENT]),
     (case(kind=KILL_OTHER, exit=125, stderr="05_userns: the child was killed\n"), [TOLD]),
     (case(kind=KILL_OTHER, exit=137, ran=True), [TOLD]),
     (case("08c-bridge", KILL_OTHER, signal=13), [CRASH]),  # D4

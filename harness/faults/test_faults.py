@@ -83,7 +83,7 @@ SAMPLES = [
     Sample("08c-bridge", "surroundings", case="nft fails"),
     Sample("08c-bridge", "surroundings", case="/dev is empty", good=(CLEAN, TOLERATED)),
     Sample("02-cold", RESTART, "0", "read", good=(KILLED,)),
-    Sample("08c-bridge", RESTART, "0", "poll", index=2, good=(KILLED,)),
+    Sample("08c-bridge", RESTART, "0", "poll", index=2, good=(KILLED, EXPLAINED)),
     *[Sample("08c-bridge", "descriptors", case=f"RLIMIT_NOFILE {number}",
              good=(CLEAN, TOLERATED)) for number in range(10, 16)],
     Sample("08c-bridge", KILL_OTHER, "0.1", "setsid", good=(TOLD, TOLERATED, classify.LEFT)),
@@ -154,6 +154,9 @@ def test_sample(world: World, benches: Dict[str, Bench], sample: Sample) -> None
         benches[sample.configuration] = Bench(world, configuration)
     for _ in range(sample.times):
         record = try_it(benches[sample.configuration], sample)
+        if not record.hit:  # the janitor needs one recvfrom(2) more or less now and then
+            benches[sample.configuration] = Bench(world, configuration)
+            record = try_it(benches[sample.configuration], sample)
         found = verdicts(record)
         assert set(found) <= set(sample.good), (
             f"{', '.join(found)}: {what_happened(record)}. {wrong_message(record)}\nOnce more:"
