@@ -18,7 +18,7 @@ from harness.faults.configurations import CONFIGURATIONS
 from harness.faults.endurance import ENDURANCE
 from harness.faults.faults import KINDS, fault_called
 from harness.faults.results import Results, count
-from harness.faults.surroundings import GROUPS
+from harness.faults.surroundings import GROUPS, try_case
 from harness.faults.sweep import Sweep
 from harness.faults.table import doubtful_lines, tables, what_happened, write_into
 from harness.faults.tools import find_tools
@@ -61,10 +61,7 @@ def try_one(world: World, name: str, kind: str, case: str) -> int:
     """One case, in detail."""
     bench = Bench(world, CONFIGURATIONS[name])
     if kind in GROUPS:
-        odd = [one for one in GROUPS[kind](world, bench.configuration) if one.name == case]
-        if not odd:
-            raise WorldError(f"no case of '{kind}' is called '{case}'")
-        record = bench.try_surroundings(kind, odd[0])
+        record = try_case(bench, kind, case)
     else:
         record = bench.try_fault(fault_called(kind, case))
     found = verdicts(record)

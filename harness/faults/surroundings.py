@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any, Callable, Dict, Iterator, Tuple
 
-from harness.faults.case import INSIDE, Surroundings
+from harness.faults.case import INSIDE, Bench, Record, Surroundings
 from harness.faults.configurations import FOLDER, Configuration
 from harness.faults.isolation import ASKS
-from harness.faults.world import CACHES, EXTRA_GROUP, PATH, World
+from harness.faults.world import CACHES, EXTRA_GROUP, PATH, World, WorldError
 
 Group = Callable[[World, Configuration], Iterator[Surroundings]]
 
@@ -149,3 +149,11 @@ GROUPS: Dict[str, Group] = {
     "descriptors": descriptors, "processes": processes, "memory": memory, "file size": file_size,
     "files": files, "surroundings": surroundings, "caches": caches,
 }
+
+
+def try_case(bench: Bench, group: str, name: str) -> Record:
+    """It is made for the bench's world: each has an ordinary user with a number of its own."""
+    for odd in GROUPS[group](bench.world, bench.configuration):
+        if odd.name == name:
+            return bench.try_surroundings(group, odd)
+    raise WorldError(f"no case of '{group}' is called '{name}'")

@@ -35,7 +35,7 @@ def cases_of(bench: Bench, kind: str, quick: bool) -> Iterator[Tuple[str, Try]]:
     configuration = bench.configuration
     if kind in surroundings.GROUPS:
         for odd in surroundings.GROUPS[kind](bench.world, configuration):
-            yield odd.name, lambda bench, odd=odd: bench.try_surroundings(kind, odd)
+            yield odd.name, lambda bench, name=odd.name: surroundings.try_case(bench, kind, name)
         return
     if kind == faults.RESTART and not configuration.shares:
         return

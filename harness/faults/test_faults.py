@@ -21,8 +21,8 @@ from harness.faults.classify import (CLEAN, EXPLAINED, KILLED, NO_OWN_CGROUP, TO
 from harness.faults.configurations import CONFIGURATIONS
 from harness.faults.faults import FAIL, KILL, KILL_OTHER, RESTART, Call, Fault
 from harness.faults.results import Results
-from harness.faults.surroundings import GROUPS
-from harness.faults.sweep import Sweep
+from harness.faults.surroundings import GROUPS, try_case
+from harness.faults.sweep import Sweep, cases_of
 from harness.faults.table import reproduce, what_happened
 from harness.faults.tools import find_tools
 from harness.faults.world import PATH, World, remove_left_cgroups
@@ -140,8 +140,7 @@ def find_call(bench: Bench, sample: Sample) -> Call:
 
 def try_it(bench: Bench, sample: Sample) -> Record:
     if sample.kind in GROUPS:
-        odd = {one.name: one for one in GROUPS[sample.kind](bench.world, bench.configuration)}
-        return bench.try_surroundings(sample.kind, odd[sample.case])
+        return try_case(bench, sample.kind, sample.case)
     return bench.try_fault(Fault(sample.kind, find_call(bench, sample), sample.error))
 
 
@@ -170,6 +169,15 @@ def test_each_usual_start_is_seen_from_outside(world: World, benches: Dict[str, 
     assert bench.key["status CapEff"] == "000001ffffffffff"
     assert "mount=" in bench.key["asked forbidden_calls"]
     assert [call.process for call in bench.calls if call.name == "execve"] == ["0.0"]
+
+
+def test_a_case_fits_the_world_in_which_it_is_tried(world: World) -> None:
+    """A sweep plans in one world and tries in several: each has a user with a number of its own."""
+    configuration = CONFIGURATIONS["08b-user"]
+    planned = dict(cases_of(Bench(world, configuration), "surroundings", False))
+    with World(HOST, find_tools(), "other") as other:
+        record = planned["the working directory is gone"](Bench(other, configuration))
+    assert verdicts(record) == [TOLERATED], what_happened(record)
 
 
 def test_a_sweep_goes_on_where_it_was(tmp_path: object) -> None:
