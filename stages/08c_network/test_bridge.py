@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
