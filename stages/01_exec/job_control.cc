@@ -23,14 +23,25 @@ bool stop_ourselves(int signal, bool our_group) {
   return sigismember(&pending, SIGCONT) == 1;
 }
 
+namespace {
+
+// Of a command that reads from the terminal in the background, or sets its modes, see termios(3).
+bool asks_for_terminal(int stop_signal) { return stop_signal == SIGTTIN || stop_signal == SIGTTOU; }
+
+}  // namespace
+
 JobControl::JobControl() : needs_terminal_(Terminal::is_for_input_and_output()) {}
 
 void JobControl::start(pid_t child) {
   child_ = child;
   if (!terminal_.is_there()) return;
   start_sentinel();
-  // If the command was faster than we are, reading from the terminal has stopped it.
-  if (needs_terminal_) go_on();
+  // If the command was faster than we are, reading from the terminal has stopped it. What stops it
+  // for another reason stays: waitpid(2) in wait_for() will report it.
+  siginfo_t stop{};
+  (void)waitid(P_PID, static_cast<id_t>(child_), &stop, WSTOPPED | WNOHANG | WNOWAIT);
+  const bool stopped = stop.si_pid != 0;
+  if (needs_terminal_ && (!stopped || asks_for_terminal(stop.si_status))) go_on();
 }
 
 JobControl::~JobControl() {
@@ -76,12 +87,12 @@ int JobControl::serve() {
 
 void JobControl::child_has_stopped(int signal) {
   if (!terminal_.is_there() || child_is_stopped_) return;
-  const bool asks_for_terminal = signal == SIGTTIN || signal == SIGTTOU;
-  needs_terminal_ = needs_terminal_ || asks_for_terminal;
-  if (asks_for_terminal && (terminal_.is_ours() || terminal_.is_lent_to(child_))) {
+  const bool asks = asks_for_terminal(signal);
+  needs_terminal_ = needs_terminal_ || asks;
+  if (asks && (terminal_.is_ours() || terminal_.is_lent_to(child_))) {
     go_on();  // the command may have asked for the terminal just before it was lent
   } else {
-    stop_with_child(asks_for_terminal ? signal : SIGTSTP, true);
+    stop_with_child(asks ? signal : SIGTSTP, true);
   }
 }
 

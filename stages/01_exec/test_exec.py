@@ -45,6 +45,21 @@ def test_a_command_that_stops_only_itself_gives_the_terminal_back(caller):
     terminal.close(force=True)
 
 
+@pytest.mark.as_shipped
+def test_a_command_that_stops_before_its_parent_looks_is_stopped(caller):
+    """The parent continues a command that has read from the terminal too early, and no other."""
+    terminal = caller.terminal("")
+    terminal.sendline("strace -DD -o /dev/null -e inject=setpgid:delay_enter=500000:when=1 "
+                      f"{caller.program(STAGE)} sh -c 'kill -STOP $$; exit 4'")
+    terminal.expect("Stopped")
+    terminal.expect_exact("host$ ")
+    terminal.sendline("fg")
+    terminal.expect_exact("host$ ")
+    terminal.sendline("echo status $?")
+    terminal.expect_exact("status 4\r\n")
+    terminal.close(force=True)
+
+
 def test_what_reads_in_a_group_that_no_shell_looks_after_is_killed(caller, folder):
     """The kernel stops no such group, and nobody would bring it to the foreground."""
     terminal = caller.terminal("")

@@ -82,6 +82,15 @@ def ours(cgroup: pathlib.Path) -> list[pathlib.Path]:
     return sorted(cgroup.glob(PREFIX + "*"))
 
 
+def check_that_a_start_sweeps(caller: Caller, cgroup: pathlib.Path, **how) -> None:
+    """A start removes what killed ones have left, once the last of their processes has ended."""
+
+    def swept() -> bool:
+        caller.run(STAGE, "true", **how)
+        return not list(cgroup.rglob(PREFIX + "*"))
+    assert wait_until(swept), sorted(cgroup.rglob(PREFIX + "*"))
+
+
 @pytest.mark.parametrize("words, message", [
     (["--cpus", "0"], r"must be between 0\.01 and \d+, the number of CPUs here"),
     (["--cpus", "-1"], r"must be between 0\.01 and \d+, the number of CPUs here"),
@@ -109,7 +118,7 @@ def test_a_wrong_limit_is_refused(caller, words, message):
 @pytest.mark.parametrize("words", [["--cpus", "0.5"], ["-m", "64m"], ["--pids-limit", "9"],
                                    ["--stats"]])
 def test_on_cgroup_v1_the_vm_is_named(caller, words):
-    before = list(v2_mount().iterdir())
+    before = ours(v2_mount())
     result = caller.run(STAGE, *words, "echo", "started")
     assert (result.returncode, result.stdout) == (125, "")
     message, hint = result.stderr.splitlines()
@@ -117,7 +126,7 @@ def test_on_cgroup_v1_the_vm_is_named(caller, words):
                         " v2",
                         message)
     assert "bazel run //harness/vm" in hint
-    assert list(v2_mount().iterdir()) == before
+    assert ours(v2_mount()) == before
 
 
 def test_without_limits_it_starts_everywhere(caller):
@@ -370,7 +379,7 @@ def test_the_hosts_cgroups_are_closed_before_the_container_names_anything(caller
     for call in ("sethostname", "prctl"):
         found = directories_open_at(caller, STAGE, call, "true", **place["how"])
         assert [path for path in found if "cgroup" in path] == []
-    caller.run(STAGE, "true", **place["how"])  # removes what the killed ones have left
+    check_that_a_start_sweeps(caller, place["cgroup"], **place["how"])
 
 
 @needs_any_v2
@@ -513,7 +522,5 @@ def test_a_read_only_mount_is_named(root):
 @pytest.mark.as_shipped
 def test_the_container_dies_with_a_parent_killed_at_any_system_call(root):
     check_that_no_kill_of_the_parent_leaves_the_container(root, STAGE, root.home)
-    root.run(STAGE, "true")
     if v2_mount() is not None:
-        left = list(v2_mount().rglob(PREFIX + "*"))
-        assert left == [], "the next start removes what is left"
+        check_that_a_start_sweeps(root, v2_mount())
