@@ -20,12 +20,14 @@ class Known:
     error: str = ""
     message: str = ""
     left: str = ""
+    next_message: str = ""
 
     def explains(self, verdict: str, record: Record) -> bool:
         patterns = ((self.kind, record.kind), (self.configuration, record.configuration),
                     (self.case, record.case), (self.call, record.call),
                     (self.error, record.error), (self.message, record.stderr),
-                    (self.left, "\n".join(record.left_for_good)))
+                    (self.left, "\n".join(record.left_for_good)),
+                    (self.next_message, record.next_stderr))
         return verdict == self.verdict and all(
             not pattern or re.fullmatch(pattern, text) for pattern, text in patterns)
 
@@ -118,6 +120,9 @@ KNOWN: Tuple[Known, ...] = (
     Known("LEAK", "the killed container may not have ended when the next start looks for leftovers:"
           " the one after that removes its cgroup", kind="kill-restart",
           left=r"cgroup /sys/fs/cgroup/case-N/session/containers-under-the-hood-N"),
+    Known("next start failed", "the killed container's pasta may not have ended yet, and has the"
+          " port: the message says so", kind="kill-restart", configuration="08c-pasta.*",
+          next_message="08c_network: pasta: Failed to bind any port for .*, exiting\n"),
     *(Known(verdict, NO_KERNEL + "a datagram is sent and received whole", kind="return",
             configuration="08c-(bridge|pasta.*|slirp.*)", call="(sendto|recvfrom) .*", error="0")
       for verdict in ("crash", "left, not killed", "fewer rights", "process left")),

@@ -91,6 +91,10 @@ RECORDED = [
           left=["ip_forward 1"], next_exit=125, left_for_good=["ip_forward 1"]),
      [CLEAN, LEAK, NEXT_FAILED]),
     (case("02-cold", RESTART, signal=9, next_exit=125), [KILLED, NEXT_FAILED]),
+    (case("08c-pasta", RESTART, signal=9, next_exit=125, next_stderr="08c_network: pasta: Failed to"
+          " bind any port for '-t 0.0.0.0/1:2', exiting\n"), [KILLED, EXPLAINED]),
+    (case("08c-pasta", RESTART, signal=9, next_exit=125, next_stderr="08c_network: pasta: x\n"),
+     [KILLED, NEXT_FAILED]),
     (case("08b", RETURN, exit=42, ran=True, next_exit=42,
           next_changes={"status Seccomp": ("2", "0")}), [TOLERATED, NEXT_FAILED]),
     # D8
