@@ -20,7 +20,7 @@ from harness.faults.faults import KINDS, fault_called
 from harness.faults.results import Results, count
 from harness.faults.surroundings import GROUPS, try_case
 from harness.faults.sweep import Sweep
-from harness.faults.table import doubtful_lines, tables, what_happened, write_into
+from harness.faults.table import bad_cases, doubtful_lines, tables, what_happened, write_into
 from harness.faults.tools import find_tools
 from harness.faults.world import World, WorldError
 from harness.places import places
@@ -100,8 +100,9 @@ def main() -> int:
                       arguments.quick)
         records = sweep.run(names, kinds) if kinds else []
     table, found = count(iter(records))
-    print(tables(table), *doubtful_lines(found), *sweep.problems, sep="\n")
-    return int(any(verdict not in GOOD for verdict, _ in found))
+    bad = bad_cases(found)
+    print(tables(table), *doubtful_lines(bad), *sweep.not_here, *sweep.problems, sep="\n")
+    return int(bool(bad or sweep.problems))
 
 
 if __name__ == "__main__":

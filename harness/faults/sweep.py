@@ -101,7 +101,8 @@ class Sweep:
         self.parts: queue.Queue[Part] = queue.Queue()
         self.benches: Dict[Tuple[int, str], Bench] = {}
         self.records: List[Record] = []
-        self.problems: List[str] = []
+        self.not_here: List[str] = []  # what the place cannot start
+        self.problems: List[str] = []  # what was to be tried, and was not
         self.stopped = threading.Event()
 
     def run(self, names: Sequence[str], kinds: Sequence[str]) -> List[Record]:
@@ -130,7 +131,7 @@ class Sweep:
         for name in names:
             configuration = CONFIGURATIONS[name]
             if not world.can_start(configuration):
-                self.problems.append(f"{name}: not in {self.place.name}: there is no "
+                self.not_here.append(f"{name}: not in {self.place.name}: there is no "
                                      f"{configuration.needs or configuration.program}")
                 continue
             try:

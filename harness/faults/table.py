@@ -8,6 +8,7 @@ from typing import Counter, Iterable, List, Sequence, Tuple
 
 from harness.faults.case import Record
 from harness.faults.classify import COLUMNS, GOOD, wrong_message
+from harness.faults.configurations import CONFIGURATIONS
 from harness.faults.faults import FAIL, KILL, KILL_OTHER, RESTART, RETURN
 from harness.faults.results import Table
 from harness.faults.surroundings import GROUPS
@@ -60,12 +61,17 @@ def write_into(readme: pathlib.Path, text: str) -> None:
     readme.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
-def doubtful_lines(found: Iterable[Tuple[str, Record]], most: int = 20) -> Iterable[str]:
+def bad_cases(found: Iterable[Tuple[str, Record]]) -> List[Tuple[str, Record]]:
+    """Those of the stages: bubblewrap and crun are there for comparison."""
+    return [(verdict, record) for verdict, record in found
+            if verdict not in GOOD and CONFIGURATIONS[record.configuration].is_stage]
+
+
+def doubtful_lines(bad: Iterable[Tuple[str, Record]], most: int = 20) -> Iterable[str]:
     """The bad cases, verdict by verdict, each with the command that tries it again."""
     by_verdict = collections.defaultdict(list)
-    for verdict, record in found:
-        if verdict not in GOOD:
-            by_verdict[verdict].append(record)
+    for verdict, record in bad:
+        by_verdict[verdict].append(record)
     for verdict, records in sorted(by_verdict.items(), key=lambda one: COLUMNS.index(one[0])):
         yield f"{verdict}: {len(records)}"
         for record in records[:most]:
