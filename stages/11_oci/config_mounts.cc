@@ -41,6 +41,13 @@ std::string normal(const std::string& path) {
   return result;
 }
 
+// Configs for other runtimes have these with a bind mount, too, on which they have no effect: the
+// kernel ignores the data of MS_BIND, see mount(2). What may be a misspelled flag is refused.
+bool is_of_tmpfs(const std::string& option) {
+  constexpr std::string_view kNames[] = {"gid", "mode", "nr_blocks", "nr_inodes", "size", "uid"};
+  return std::ranges::find(kNames, option) != std::end(kNames);
+}
+
 }  // namespace
 
 ConfigMount read_mount(const JsonNode& node, const std::string& bundle,
@@ -74,9 +81,10 @@ ConfigMount read_mount(const JsonNode& node, const std::string& bundle,
   if (mount.maps_ids && !mount.is_bind()) node.refuse("only a bind mount can have ids of its own");
   if (mount.copy_up && mount.type != "tmpfs") node.refuse("tmpcopyup is an option of tmpfs");
   if (!mount.is_bind()) return mount;
-  if (!mount.data.empty()) {
-    node.at("options").refuse(mount.data[0].first + " is not an option of a bind mount");
+  for (const auto& [name, value] : mount.data) {
+    if (!is_of_tmpfs(name)) node.at("options").refuse(name + " is not an option of a bind mount");
   }
+  mount.data.clear();
   if (mount.source.empty()) node.at("source").refuse("is missing");
   std::error_code error;
   const std::string source =

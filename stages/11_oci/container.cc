@@ -137,8 +137,9 @@ void NewContainer::goes_on_as(pid_t child) {
 void NewContainer::has_process(pid_t child) {
   goes_on_as(child);
   hooks_ran_ = true;
-  run_hooks("prestart", config_.hooks.prestart, state_for_hooks("creating"));
-  run_hooks("createRuntime", config_.hooks.create_runtime, state_for_hooks("creating"));
+  // In the specification's lifecycle, "creating" ends with step 2, and hooks begin with step 3.
+  run_hooks("prestart", config_.hooks.prestart, state_for_hooks("created"));
+  run_hooks("createRuntime", config_.hooks.create_runtime, state_for_hooks("created"));
 }
 
 std::string NewContainer::state_for_hooks(const std::string& status) const {

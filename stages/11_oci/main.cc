@@ -57,7 +57,7 @@ static int build(const Request& request) {
     namespaces.enter();
     namespaces.set_up();
     run_hooks("createContainer", config.hooks.create_container,
-              container.state_for_hooks("creating"));
+              container.state_for_hooks("created"));
     become_root(ids);
     confinement.confine_command(visible_proc());
     mounts.make_new(std::move(shown), namespaces);

@@ -314,6 +314,8 @@ def changed(config: dict, path: str, value: object) -> dict:
     ("mounts", [{"destination": "/", "type": "tmpfs"}], "a mount there would hide the root"),
     ("mounts", [{"destination": "/proc/sys", "type": "tmpfs"}], "nothing may be mounted in /proc"),
     ("mounts", [{"destination": "/x", "type": "bind", "source": "/not/there"}], "mounts[0].source"),
+    ("mounts", [{"destination": "/x", "type": "bind", "source": "/etc", "options": ["rdonly"]}],
+     "rdonly is not an option of a bind mount"),
     ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}], "remount"),
     ("linux.namespaces", [{"type": "pid"}], "a new mount namespace is needed"),
     ("linux.namespaces", [{"type": "soul"}], "unknown namespace soul"),
