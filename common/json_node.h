@@ -74,6 +74,7 @@ class JsonNode {
 
   [[nodiscard]] std::string text() const {
     if (!value_->is_string()) refuse(is_there() ? "must be a string" : "is missing");
+    refuse_null_in(value_->get_ref<const std::string&>());
     return value_->get<std::string>();
   }
 
@@ -88,7 +89,10 @@ class JsonNode {
     std::vector<std::pair<std::string, JsonNode>> members;
     if (!is_there()) return members;
     if (!value_->is_object()) refuse("must be an object");
-    for (const auto& [key, value] : value_->items()) members.emplace_back(key, at(key));
+    for (const auto& [key, value] : value_->items()) {
+      refuse_null_in(key);
+      members.emplace_back(key, at(key));
+    }
     return members;
   }
 
@@ -114,6 +118,11 @@ class JsonNode {
   }
 
  private:
+  // A C string would end there, and be something else than what was checked.
+  void refuse_null_in(const std::string& text) const {
+    if (text.find('\0') != std::string::npos) refuse("contains a null character");
+  }
+
   const Json* value_;
   std::string path_;
 };

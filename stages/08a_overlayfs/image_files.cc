@@ -57,9 +57,17 @@ std::string read_image_file(const std::string& path) {
   return text;
 }
 
+// A C string would end at a null character, and be something else than what was checked.
+static bool refuse_hostile(int depth, json::parse_event_t event, const json& value) {
+  if (value.is_string() && value.get_ref<const std::string&>().find('\0') != std::string::npos) {
+    throw Failure("a string of its JSON contains a null character");
+  }
+  return limit_depth(depth, event, value);
+}
+
 json parse_image_json(const std::string& name, const std::string& text) {
   try {
-    json value = json::parse(text, limit_depth, false);
+    json value = json::parse(text, refuse_hostile, false);
     if (!value.is_structured()) throw Failure("is not a JSON object");
     return value;
   } catch (const Failure& failure) {

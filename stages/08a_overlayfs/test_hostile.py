@@ -359,6 +359,15 @@ def test_no_word_of_an_image_changes_the_terminal(caller, folder, cache, config,
         assert not [line for line in shown.splitlines() if line.startswith("faked")], shown
 
 
+@pytest.mark.parametrize("config", [
+    {"Cmd": ["sh\0x"]}, {"Cmd": ["sh"], "WorkingDir": "/bin\0x"}, {"Cmd": ["sh"], "User": "0\0:5"},
+    {"Cmd": ["sh"], "Env": ["A=1\0B=2"]}, {"Cmd": ["sh"], "Volumes": {"/x\0y": {}}}])
+def test_a_word_that_a_c_string_cannot_hold_is_refused(caller, folder, cache, config):
+    """Otherwise its beginning would be used, which is another word than what was checked."""
+    refused(caller.run(STAGE, "--image", image_of(caller, folder, config)),
+            "a string of its JSON contains a null character")
+
+
 @pytest.mark.parametrize("name", ["index.json", "oci-layout", "manifest", "config"])
 def test_lists_in_lists_are_limited(caller, folder, cache, name):
     nested = b'{"annotations": ' + b"[" * 300_000 + b"]" * 300_000 + b"}"

@@ -51,7 +51,8 @@ void check_address(const std::string& address) {
   if (address.find(':') != std::string::npos || address.find('[') != std::string::npos) {
     throw Failure("ports are published on IPv4 addresses only");
   }
-  if (inet_pton(AF_INET, address.c_str(), &binary) != 1) {
+  const bool is_c_string = address.find('\0') == std::string::npos;
+  if (!is_c_string || inet_pton(AF_INET, address.c_str(), &binary) != 1) {
     throw Failure(fmt::format("'{}' is not an IPv4 address", address));
   }
 }

@@ -31,6 +31,11 @@ TEST(ParsePublishedPorts, ReadsEachForm) {
   EXPECT_EQ(one("127.0.0.1::80").host, 0);
 }
 
+TEST(ParsePublishedPorts, RefusesAnAddressThatACStringCannotHold) {
+  using std::string_literals::operator""s;
+  EXPECT_THROW((void)parse_published_ports("127.0.0.1\0x:8080:80"s), Failure);
+}
+
 TEST(ParsePublishedPorts, ReadsRanges) {
   const auto ports = parse_published_ports("8000-8002:80-82/udp");
   ASSERT_EQ(ports.size(), 3U);

@@ -428,6 +428,8 @@ TEST_F(ConfigTest, MessagesNameTheProperty) {
       {"/process/user/uid", -1, "process.user.uid: must be a number"},
       {"/process/user/uid", 4294967295U, "process.user.uid: is larger than 4294967294"},
       {"/process/cwd", std::string("/a\0b", 4), "process.cwd: contains a null character"},
+      {"/root/path", std::string("root\0fs", 7), "root.path: contains a null character"},
+      {"/linux/sysctl", {{std::string("a\0b", 3), "1"}}, "linux.sysctl: contains a null character"},
       {"/process/terminal", "yes", "process.terminal: must be true or false"},
       {"/hostname", std::string(65, 'x'), "hostname: is longer than 64 characters"},
       {"/linux/uidMappings",
