@@ -78,7 +78,7 @@ def test_a_time_limit_ends_a_run(any_agent):
     start = time.monotonic()
     done = shell(any_agent, "trap '' TERM INT HUP; echo begun; sleep 100; sleep 100", 0.3)
     assert (done["why"], done["stdout"]) == ("time limit", "begun\n")
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 3
     assert any_agent.processes() == []
 
 

@@ -10,6 +10,13 @@
 
 namespace box {
 
+namespace {
+
+// Of a command that reads from the terminal in the background, or sets its modes, see termios(3).
+bool asks_for_terminal(int stop_signal) { return stop_signal == SIGTTIN || stop_signal == SIGTTOU; }
+
+}  // namespace
+
 bool stop_ourselves(int signal, bool our_group) {
   sigset_t stops;
   sigset_t before;
@@ -23,25 +30,19 @@ bool stop_ourselves(int signal, bool our_group) {
   return sigismember(&pending, SIGCONT) == 1;
 }
 
-namespace {
-
-// Of a command that reads from the terminal in the background, or sets its modes, see termios(3).
-bool asks_for_terminal(int stop_signal) { return stop_signal == SIGTTIN || stop_signal == SIGTTOU; }
-
-}  // namespace
-
 JobControl::JobControl() : needs_terminal_(Terminal::is_for_input_and_output()) {}
 
 void JobControl::start(pid_t child) {
   child_ = child;
   if (!terminal_.is_there()) return;
   start_sentinel();
+  if (!needs_terminal_) return;
   // If the command was faster than we are, reading from the terminal has stopped it. What stops it
   // for another reason stays: waitpid(2) in wait_for() will report it.
   siginfo_t stop{};
   (void)waitid(P_PID, static_cast<id_t>(child_), &stop, WSTOPPED | WNOHANG | WNOWAIT);
   const bool stopped = stop.si_pid != 0;
-  if (needs_terminal_ && (!stopped || asks_for_terminal(stop.si_status))) go_on();
+  if (!stopped || asks_for_terminal(stop.si_status)) go_on();
 }
 
 JobControl::~JobControl() {

@@ -9,7 +9,7 @@ import struct
 import time
 
 import pytest
-from conftest import TIMEOUT, children_of, descendants_of, name_of, wait_until
+from conftest import TIMEOUT, Terminal, children_of, descendants_of, name_of, wait_until
 
 STAGE = "01_exec"
 
@@ -34,8 +34,7 @@ def test_a_shell_that_suspends_itself_gives_the_terminal_back(caller):
     terminal.close(force=True)
 
 
-def test_a_command_that_stops_only_itself_gives_the_terminal_back(caller):
-    terminal = caller.terminal(STAGE, "sh", "-c", "'kill -STOP $$; exit 4'")
+def check_that_it_stops_and_goes_on(terminal: Terminal) -> None:
     terminal.expect("Stopped")
     terminal.expect_exact("host$ ")
     terminal.sendline("fg")
@@ -43,6 +42,11 @@ def test_a_command_that_stops_only_itself_gives_the_terminal_back(caller):
     terminal.sendline("echo status $?")
     terminal.expect_exact("status 4\r\n")
     terminal.close(force=True)
+
+
+def test_a_command_that_stops_only_itself_gives_the_terminal_back(caller):
+    terminal = caller.terminal(STAGE, "sh", "-c", "'kill -STOP $$; exit 4'")
+    check_that_it_stops_and_goes_on(terminal)
 
 
 @pytest.mark.as_shipped
@@ -51,13 +55,7 @@ def test_a_command_that_stops_before_its_parent_looks_is_stopped(caller):
     terminal = caller.terminal("")
     terminal.sendline("strace -DD -o /dev/null -e inject=setpgid:delay_enter=500000:when=1 "
                       f"{caller.program(STAGE)} sh -c 'kill -STOP $$; exit 4'")
-    terminal.expect("Stopped")
-    terminal.expect_exact("host$ ")
-    terminal.sendline("fg")
-    terminal.expect_exact("host$ ")
-    terminal.sendline("echo status $?")
-    terminal.expect_exact("status 4\r\n")
-    terminal.close(force=True)
+    check_that_it_stops_and_goes_on(terminal)
 
 
 def test_what_reads_in_a_group_that_no_shell_looks_after_is_killed(caller, folder):
